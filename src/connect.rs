@@ -1,0 +1,59 @@
+//! From a URL to a handle.
+
+use std::sync::Arc;
+
+use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync};
+
+/// Connects to the store that `url` names, and opens a session there.
+///
+/// | URL | store | feature |
+/// |---|---|---|
+/// | `memory:` | a lock table private to this handle | `netlock` |
+/// | `memory:NAME` | the lock table that all handles of this process share who name it | `netlock` |
+///
+/// Options go into the query, the same for all: `namespace` (default `distsync`), `ttl` (of the session, default `15s`),
+/// `client` (who this is for those who inspect a lock, default `host:pid`).
+///
+/// # Errors
+/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, or a value that does not fit;
+/// [`ErrorKind::Unavailable`] or [`ErrorKind::Denied`] if the store cannot be reached or refuses us.
+///
+/// # Cancel safety
+/// Safe: dropped, it leaves no session behind for longer than its TTL.
+pub async fn connect(url: &str) -> Result<Arc<dyn Sync>> {
+    let mut url: StoreUrl = url.parse()?;
+    let options = url.take_sync_options().map_err(|error| error.during("connect"))?;
+    let backend = backend(url)?;
+    Ok(Arc::new(Handle::open(backend, options).await?))
+}
+
+/// The backend of a URL whose common options have been taken out. What is left are the store's own.
+fn backend(url: StoreUrl) -> Result<Arc<dyn Backend>> {
+    match url.scheme() {
+        #[cfg(feature = "netlock")]
+        "memory" => memory(url),
+        scheme => Err(Error::new(
+            ErrorKind::InvalidOption,
+            format!("there is no store `{scheme}:` here: this build knows {}", SCHEMES.join(", ")),
+        )
+        .during("connect")),
+    }
+}
+
+/// The schemes of this build.
+const SCHEMES: &[&str] = &[
+    #[cfg(feature = "netlock")]
+    "memory:",
+    #[cfg(feature = "netlock")]
+    "netlock:",
+];
+
+#[cfg(feature = "netlock")]
+fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
+    use sync_netlock::Embedded;
+
+    url.no_hosts()?;
+    let embedded = if url.path().is_empty() { Embedded::private() } else { Embedded::named(url.path()) };
+    url.finish(&[])?;
+    Ok(embedded.backend())
+}

@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+mod connect;
+
+pub use connect::connect;
+pub use sync_core::*;
+#[cfg(feature = "netlock")]
+pub use sync_netlock as netlock;

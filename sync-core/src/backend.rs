@@ -1,0 +1,271 @@
+//! The SPI: what a store has to offer so that the core can make locks and elections of it.
+//!
+//! A backend implements *claims*, once; exclusive and shared locks, permits, elections, observation and revocation
+//! are the core's. Rules for an implementation:
+//!
+//! 1. The core draws ids before any I/O. [`Backend::enqueue`] and [`Backend::withdraw`] are idempotent per claim id, so that
+//!    a retry after a lost reply can never make two holders or touch another claim.
+//! 2. One call is one logical round trip: no retry, sleep, task, clock or randomness. Those live once, in the core.
+//!    (A connection may keep a task that carries its bytes.)
+//! 3. Contended, not held, already gone are outcomes. `Err` means that the store did not answer properly, and says whether
+//!    the request may have been applied.
+//! 4. Every call is cancel-safe: the core drops calls that take too long.
+//! 5. [`Capabilities`] are tested both ways.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::capabilities::Capabilities;
+use crate::error::Result;
+use crate::mode::Mode;
+use crate::names::LockName;
+use crate::nonce::{Secret, nonce};
+use crate::token::Token;
+
+/// A 128-bit name for a session in its store: a lease id, a session UUID, or a nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u128);
+
+/// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimId(u128);
+
+macro_rules! id {
+    ($name:ident) => {
+        impl $name {
+            /// A new random id.
+            #[must_use]
+            pub fn random() -> Self {
+                Self(nonce())
+            }
+
+            /// The id of these bits.
+            #[must_use]
+            pub const fn from_bits(bits: u128) -> Self {
+                Self(bits)
+            }
+
+            /// The bits of this id.
+            #[must_use]
+            pub const fn bits(self) -> u128 {
+                self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                u128::from_str_radix(text, 16).map(Self)
+            }
+        }
+    };
+}
+
+id!(SessionId);
+id!(ClaimId);
+
+/// What the core asks of a new session.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// A fresh id, for stores that let the client choose.
+    pub nonce: SessionId,
+    /// A fresh secret, for stores that ask for one before a second connection may use the session.
+    pub secret: Secret,
+    /// The TTL asked for; the store may grant another.
+    pub ttl: Duration,
+    /// Who this is, for observers.
+    pub client: String,
+}
+
+/// An open session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its id in the store.
+    pub id: SessionId,
+    /// What proves that it is ours, where the store asks.
+    pub secret: Secret,
+    /// The TTL that the store granted.
+    pub ttl: Duration,
+}
+
+/// The answer to a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The session lives for `ttl` from the moment at which the store saw the request.
+    Renewed {
+        /// The TTL from now on.
+        ttl: Duration,
+    },
+    /// The session is gone, and all that it held with it.
+    Expired,
+}
+
+/// One place in one name's queue.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Its identity, drawn before any I/O.
+    pub id: ClaimId,
+    /// The session it lives with.
+    pub session: Session,
+    /// What it wants.
+    pub name: LockName,
+    /// In which company.
+    pub mode: Mode,
+    /// Whether it stands in line if the name is taken. `false`: a try, which leaves nothing behind when it is busy.
+    pub waits: bool,
+    /// Who this is, for observers.
+    pub client: Arc<str>,
+    /// Seen by observers; at most [`VALUE_MAX`] bytes.
+    pub value: Bytes,
+}
+
+/// The longest value of a claim, in bytes.
+pub const VALUE_MAX: usize = 1024;
+
+/// Where a claim stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds.
+    Granted {
+        /// Its fencing token.
+        token: Token,
+    },
+    /// It is in line.
+    Waiting {
+        /// How many claims are ahead, holders included.
+        position: u32,
+        /// The holder, where the store tells.
+        holder: Option<Box<Entry>>,
+    },
+    /// A try found the name taken, and left nothing behind.
+    Busy {
+        /// The holder, where the store tells.
+        holder: Option<Box<Entry>>,
+    },
+    /// It was in line, and is no more.
+    Gone {
+        /// Why.
+        why: Gone,
+    },
+}
+
+/// Why a claim ended by another's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its session ended.
+    SessionLost,
+    /// An operator ended it, or somebody removed its key.
+    Evicted,
+    /// It was withdrawn while it stood in line.
+    Withdrawn,
+}
+
+/// What a withdrawal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// The claim held, and has released.
+    Held,
+    /// The claim was in line, and has left.
+    Waiting,
+    /// There was no such claim.
+    Absent,
+}
+
+/// The state of a name's queue, always newer after a change. Comparable within one name only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// One claim in a queue, as observers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id.
+    pub claim: ClaimId,
+    /// Its token, if it holds.
+    pub token: Option<Token>,
+    /// Its mode.
+    pub mode: Mode,
+    /// Who it is, in the words of its own [`SessionSpec::client`].
+    pub client: String,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// The claims of a name in order of arrival: holders first, then waiters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// All of them.
+    pub entries: Vec<Entry>,
+    /// The revision at which it was read.
+    pub revision: Revision,
+}
+
+impl Queue {
+    /// Those that hold.
+    pub fn holders(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.token.is_some())
+    }
+
+    /// Those that wait, the next one first.
+    pub fn waiters(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.token.is_none())
+    }
+}
+
+/// A store of sessions and claims. See the [module](self) for the rules.
+#[async_trait]
+pub trait Backend: Debug + Send + std::marker::Sync + 'static {
+    /// What this store can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A second instance for the same store, on a connection of its own, for the keeper's thread.
+    fn twin(&self) -> Arc<dyn Backend>;
+
+    /// Opens a session. Idempotent per nonce where the store lets the client choose the id; else an orphan of a lost
+    /// reply ends by its TTL.
+    async fn open(&self, spec: &SessionSpec) -> Result<Session>;
+
+    /// Renews a session. Never opens one.
+    async fn renew(&self, session: &Session) -> Result<Renewal>;
+
+    /// Ends a session and all its claims. Ending one that is gone is fine.
+    async fn close(&self, session: &Session) -> Result<()>;
+
+    /// Puts a claim in line, or finds it there.
+    async fn enqueue(&self, claim: &Claim) -> Result<Standing>;
+
+    /// Resolves when a claim in line is granted, or gone; re-checked at the store where the store can be out of date.
+    async fn granted(&self, claim: &Claim) -> Result<Standing>;
+
+    /// A holder's new value. `false`: the claim does not hold.
+    async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool>;
+
+    /// Releases, or leaves the line. Ends exactly this claim or nothing.
+    async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn>;
+
+    /// Ends another's claim: an operator's break.
+    async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn>;
+
+    /// Resolves with the claims of `session` that others ended; [`ErrorKind::Unsupported`](crate::ErrorKind) if the
+    /// capability says no.
+    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>>;
+
+    /// Who holds and who waits.
+    async fn queue(&self, name: &LockName) -> Result<Queue>;
+
+    /// Resolves when the queue is newer than `after`, with the newer one. May resolve early with an equal one.
+    async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue>;
+
+    /// All names that have a claim and whose path begins with `prefix`, in order.
+    async fn list(&self, prefix: &str) -> Result<Vec<LockName>>;
+}

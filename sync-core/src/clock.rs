@@ -1,0 +1,120 @@
+//! The one module that reads a clock. Everything else is given the time.
+//!
+//! Deadlines are moments of CLOCK_BOOTTIME where the system has it, so that time asleep counts: a laptop that
+//! slept for ten minutes must not wake up believing that its 15 s session still has 10 s to go. The wall clock
+//! serves as a floor for fencing tokens only, never for a deadline.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// A point on the machine's boot-time clock, in nanoseconds. Comparable within one boot of one machine only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The moment `nanos` nanoseconds after the clock's zero. For tests and simulations that make time themselves.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's zero.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// This moment and `duration` more; the end of time if that overflows.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// This moment less `duration`; the clock's zero if that underflows.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The present moment.
+#[must_use]
+pub fn now() -> Moment {
+    #[cfg(target_os = "linux")]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(CLOCK);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let fraction = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Moment(seconds.saturating_mul(1_000_000_000).saturating_add(fraction))
+}
+
+/// Milliseconds of wall-clock time since 1970: a floor for fencing tokens, never a deadline.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads the clock")]
+pub fn wall_millis() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How long one timer may run before the clock is read again. Tokio's timers stand still while the machine sleeps,
+/// the boot-time clock does not: after a resume a sleeper is late by this much at most.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
+/// Sleeps until `moment`, machine sleep included.
+///
+/// # Cancel safety
+/// Safe: dropping it forgets the timer.
+pub async fn sleep_until(moment: Moment) {
+    loop {
+        let left = moment.since(now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_NAP)).await;
+    }
+}
+
+/// Runs `future` until `moment` at the latest; `None` says that the moment came first.
+///
+/// # Cancel safety
+/// As safe as `future` is.
+pub async fn until<F: Future>(moment: Moment, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = sleep_until(moment) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_saturate_instead_of_wrapping() {
+        let late = Moment::from_nanos(u64::MAX - 1);
+        assert_eq!(late.after(Duration::from_secs(1)), Moment::from_nanos(u64::MAX));
+        assert_eq!(Moment::from_nanos(1).before(Duration::from_secs(1)), Moment::default());
+        assert_eq!(Moment::from_nanos(1).since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_clock_does_not_go_back() {
+        let first = now();
+        assert!(now() >= first);
+        assert!(wall_millis() > 1_700_000_000_000);
+    }
+}

@@ -1,0 +1,240 @@
+//! Standing in line: from a wish to a guard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::debug;
+
+use crate::backend::{Claim, ClaimId, Entry, Gone, Renewal, Standing};
+use crate::call::{Ended, breathe};
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::Guard;
+use crate::handle::Shared;
+use crate::hold::Hold;
+use crate::mode::Mode;
+use crate::names::LockName;
+use crate::options::Wait;
+use crate::revocation::Loss;
+use crate::session::live::LiveSession;
+use crate::token::Token;
+
+/// What a lock or an election asks for, each time anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) operation: &'static str,
+    pub(crate) name: LockName,
+    pub(crate) mode: Mode,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) value: Bytes,
+}
+
+/// How a try went.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    Held(Guard),
+    Busy(Option<Box<Entry>>),
+}
+
+/// How one place in line ended.
+enum Outcome {
+    Granted(Token),
+    Busy(Option<Box<Entry>>),
+    /// The session ended before the grant: another place, under another session.
+    Lost(Loss),
+}
+
+impl Wish {
+    /// Stands in line until granted, or as long as `wait` says.
+    pub(crate) async fn stand(&self, shared: &Arc<Shared>, wait: Wait) -> Result<Turn> {
+        let mut holder = None;
+        let outcome = match wait {
+            Wait::Forever => self.turn(shared, true, &mut holder).await,
+            Wait::Never => self.turn(shared, false, &mut holder).await,
+            Wait::For(patience) => {
+                let deadline = clock::now().after(patience);
+                clock::until(deadline, self.turn(shared, true, &mut holder)).await.unwrap_or_else(|| {
+                    Err(Error::new(
+                        ErrorKind::Timeout,
+                        format!(
+                            "not granted within {patience:?}{}: wait longer, or try later",
+                            HeldBy(&holder)
+                        ),
+                    ))
+                })
+            }
+        };
+        outcome.map_err(|error| shared.call(self.operation, &self.name).explain(error))
+    }
+
+    async fn turn(&self, shared: &Arc<Shared>, waits: bool, holder: &mut Option<Box<Entry>>) -> Result<Turn> {
+        loop {
+            let session = match self.ttl {
+                None => shared.session().await?,
+                Some(ttl) => shared.open(ttl).await?,
+            };
+            let claim = Claim {
+                id: ClaimId::random(),
+                session: *session.session(),
+                name: self.name.clone(),
+                mode: self.mode,
+                waits,
+                client: shared.client.clone(),
+                value: self.value.clone(),
+            };
+            let place = Place { shared, session, claim: Some(claim), alone: self.ttl.is_some() };
+            match place.wait(self.operation, holder).await? {
+                (place, Outcome::Granted(token)) => match place.into_guard(token).await? {
+                    Some(guard) => return Ok(Turn::Held(guard)),
+                    None if waits => {}
+                    None => return Err(lost(Loss::Expired)),
+                },
+                (place, Outcome::Busy(holder)) => {
+                    place.leave_nothing();
+                    return Ok(Turn::Busy(holder));
+                }
+                (place, Outcome::Lost(loss)) => {
+                    place.leave_nothing();
+                    if !waits || loss == Loss::Closed {
+                        return Err(lost(loss));
+                    }
+                    debug!(name = %self.name, %loss, "session lost in line: starting again at the end of it");
+                }
+            }
+        }
+    }
+}
+
+fn lost(loss: Loss) -> Error {
+    match loss {
+        Loss::Closed => Error::new(ErrorKind::Closed, "the handle was closed: connect again"),
+        loss => {
+            Error::new(ErrorKind::SessionLost, format!("the session ended ({loss}): try again")).retryable()
+        }
+    }
+}
+
+/// A place in line. Dropped with the future that waits, it is given up in the background.
+struct Place<'a> {
+    shared: &'a Arc<Shared>,
+    session: Arc<LiveSession>,
+    /// Gone once the place needs no giving up.
+    claim: Option<Claim>,
+    alone: bool,
+}
+
+impl Place<'_> {
+    async fn wait(self, operation: &'static str, holder: &mut Option<Box<Entry>>) -> Result<(Self, Outcome)> {
+        let outcome = match &self.claim {
+            Some(claim) => self.outcome(claim, operation, holder).await?,
+            None => Outcome::Lost(Loss::Closed),
+        };
+        Ok((self, outcome))
+    }
+
+    async fn outcome(
+        &self,
+        claim: &Claim,
+        operation: &'static str,
+        holder: &mut Option<Box<Entry>>,
+    ) -> Result<Outcome> {
+        let backend = &self.shared.backend;
+        let call = self.shared.call(operation, &claim.name);
+        let mut in_line = false;
+        loop {
+            let mut standing = match call.persist(&self.session, || backend.enqueue(claim)).await {
+                Ended::Answered(Ok(standing)) => standing,
+                // Out of reach for now, but the place in line lives as long as the session does.
+                Ended::Answered(Err(error)) if in_line && error.is_retryable() => continue,
+                Ended::Answered(Err(error)) => return Err(error),
+                Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
+            };
+            if let Standing::Waiting { holder: ahead, .. } = standing {
+                in_line = true;
+                *holder = ahead;
+                standing = match self.session.while_live(backend.granted(claim)).await {
+                    Ok(Ok(standing)) => standing,
+                    // The connection broke, not the claim: ask again by its id.
+                    Ok(Err(error)) if error.is_retryable() => {
+                        debug!(name = %claim.name, %error, "waiting in line was interrupted");
+                        breathe().await;
+                        continue;
+                    }
+                    Ok(Err(error)) => return Err(call.explain(error)),
+                    Err(loss) => return Ok(Outcome::Lost(loss)),
+                };
+            }
+            match standing {
+                Standing::Granted { token } => return Ok(Outcome::Granted(token)),
+                Standing::Busy { holder } => return Ok(Outcome::Busy(holder)),
+                Standing::Waiting { .. } => breathe().await,
+                Standing::Gone { why: Gone::Evicted | Gone::Withdrawn } => {
+                    return Err(Error::new(
+                        ErrorKind::NotHeld,
+                        "an operator ended this claim while it stood in line: ask him, or acquire again",
+                    ));
+                }
+                Standing::Gone { why: Gone::SessionLost } => {
+                    self.session.lose(Loss::SessionLost);
+                    return Ok(Outcome::Lost(Loss::SessionLost));
+                }
+            }
+        }
+    }
+
+    /// The grant is checked: `None` if the session is lost by now. A hold limit counts from here.
+    async fn into_guard(mut self, token: Token) -> Result<Option<Guard>> {
+        if self.alone {
+            self.session.stop_renewing();
+            let sent = clock::now();
+            match self.session.while_live(self.shared.backend.renew(self.session.session())).await {
+                Ok(Ok(Renewal::Renewed { ttl })) => {
+                    self.session.renewed(ttl, sent);
+                }
+                Ok(Ok(Renewal::Expired)) => self.session.lose(Loss::SessionLost),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let Some(claim) = self.claim.take() else { return Ok(None) };
+        let hold = Hold::begin(claim, token, self.session.clone());
+        Ok(hold.map(|hold| Guard::new(self.shared.clone(), hold, self.alone)))
+    }
+
+    /// There is nothing in the store to be given up, other than a session of its own.
+    fn leave_nothing(mut self) {
+        self.claim = None;
+        if self.alone {
+            self.session.end();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        if self.alone {
+            self.session.end();
+        } else {
+            self.shared.keeper.withdraw(claim, self.session.clone());
+        }
+    }
+}
+
+/// `, held by X` where the holder is known.
+struct HeldBy<'a>(&'a Option<Box<Entry>>);
+
+impl std::fmt::Display for HeldBy<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(entry) => write!(f, ", held by {}", entry.client.escape_debug()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error of a caller who did not want to wait.
+pub(crate) fn contended(holder: &Option<Box<Entry>>) -> Error {
+    Error::new(ErrorKind::Contended, format!("taken{}: wait, or try later", HeldBy(holder)))
+}

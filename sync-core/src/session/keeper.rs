@@ -1,0 +1,276 @@
+//! The keeper: a thread of its own that renews sessions and carries out what nobody waits for.
+//!
+//! Renewals must survive user code that blocks the runtime's workers, so they do not run on the user's runtime. The
+//! keeper owns one task for each session, from its opening to its end, and one for each withdrawal that its caller left
+//! to it (a dropped guard, a cancelled `acquire` or `release`). It ends when told to stop, after it has closed its
+//! sessions; nothing outlives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::live::LiveSession;
+use crate::backend::{Backend, Claim, Renewal, SessionSpec};
+use crate::call::{PATIENCE, silent};
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::nonce::jitter;
+use crate::revocation::Loss;
+
+#[derive(Debug)]
+enum Job {
+    Open { spec: SessionSpec, reply: oneshot::Sender<Result<Arc<LiveSession>>> },
+    Withdraw { claim: Claim, session: Arc<LiveSession> },
+}
+
+/// The way to the keeper's thread. Sending never blocks and needs no runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    jobs: mpsc::UnboundedSender<Job>,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Keeper {
+    /// Starts the thread. `backend` is called from it alone.
+    pub(crate) fn start(backend: Arc<dyn Backend>) -> Result<Self> {
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let name = backend.capabilities().backend;
+        let failed = move |error: std::io::Error| {
+            Error::new(ErrorKind::Unavailable, "cannot start the thread that renews sessions")
+                .on(name)
+                .because(error)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let desk = Desk { backend, stop: stop.clone(), lives: JoinSet::new(), withdrawals: JoinSet::new() };
+        let announce = ended.clone().drop_guard();
+        std::thread::Builder::new()
+            .name("distsync-keeper".to_owned())
+            .spawn(move || run(&runtime, desk, inbox, announce))
+            .map_err(failed)?;
+        Ok(Self { jobs, stop, ended })
+    }
+
+    /// Opens a session, and renews it from then on.
+    pub(crate) async fn open(&self, spec: SessionSpec) -> Result<Arc<LiveSession>> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || Error::new(ErrorKind::Closed, "the handle was closed: connect again");
+        self.jobs.send(Job::Open { spec, reply }).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Withdraws a claim in the background, and does not give up before its session does.
+    pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>) {
+        // No thread, no session: then the claim has ended with it.
+        let _ = self.jobs.send(Job::Withdraw { claim, session });
+    }
+
+    /// Ends all sessions and the thread. Does not wait.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Ends all sessions and the thread, and waits for that.
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancel();
+        self.ended.cancelled().await;
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+}
+
+fn run(
+    runtime: &Runtime,
+    desk: Desk,
+    inbox: mpsc::UnboundedReceiver<Job>,
+    _announce: tokio_util::sync::DropGuard,
+) {
+    runtime.block_on(desk.serve(inbox));
+}
+
+/// What lives on the keeper's thread.
+struct Desk {
+    backend: Arc<dyn Backend>,
+    stop: CancellationToken,
+    lives: JoinSet<()>,
+    withdrawals: JoinSet<()>,
+}
+
+impl Desk {
+    async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                job = inbox.recv() => match job {
+                    Some(job) => self.take(job),
+                    None => break,
+                },
+                Some(_) = self.lives.join_next() => {}
+                Some(_) = self.withdrawals.join_next() => {}
+            }
+        }
+        self.stop.cancel();
+        // Each session closes itself and ends its claims with it: there is no need to withdraw them one by one.
+        self.withdrawals.shutdown().await;
+        while self.lives.join_next().await.is_some() {}
+    }
+
+    fn take(&mut self, job: Job) {
+        let backend = self.backend.clone();
+        match job {
+            Job::Open { spec, reply } => {
+                self.lives.spawn(live(backend, spec, self.stop.child_token(), reply));
+            }
+            Job::Withdraw { claim, session } => {
+                self.withdrawals.spawn(withdraw(backend, claim, session));
+            }
+        }
+    }
+}
+
+/// The life of one session: opened, renewed, closed.
+async fn live(
+    backend: Arc<dyn Backend>,
+    spec: SessionSpec,
+    ending: CancellationToken,
+    reply: oneshot::Sender<Result<Arc<LiveSession>>>,
+) {
+    let sent = clock::now();
+    let opened = match tokio::time::timeout(PATIENCE, backend.open(&spec)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(silent(PATIENCE)),
+    };
+    let session = match opened {
+        Ok(session) => Arc::new(LiveSession::opened(session, sent, ending.clone())),
+        Err(error) => {
+            let _ = reply.send(Err(error.on(backend.capabilities().backend)));
+            return;
+        }
+    };
+    debug!(session = %session.session().id, ttl = ?session.session().ttl, "session opened");
+    if reply.send(Ok(session.clone())).is_err() {
+        ending.cancel();
+    }
+    tokio::select! {
+        biased;
+        () = ending.cancelled() => close(&*backend, &session).await,
+        () = renew(&*backend, &session) => {}
+        () = heed_evictions(&*backend, &session) => {}
+    }
+}
+
+/// Renews until the session is lost.
+async fn renew(backend: &dyn Backend, session: &LiveSession) {
+    let id = session.session().id;
+    let mut spread = jitter();
+    loop {
+        let agenda = session.agenda(spread);
+        tokio::select! {
+            biased;
+            () = clock::sleep_until(agenda.wake_at) => {}
+            () = session.moved.notified() => {
+                if session.loss().is_some() { return }
+                continue;
+            }
+        }
+        if let Some(loss) = session.loss() {
+            warn!(session = %id, %loss, "session lost");
+            return;
+        }
+        if !agenda.renews {
+            continue;
+        }
+        spread = jitter();
+        let sent = clock::now();
+        match tokio::time::timeout(session.patience(), backend.renew(session.session())).await {
+            Ok(Ok(Renewal::Renewed { ttl })) => {
+                session.renewed(ttl, sent);
+            }
+            Ok(Ok(Renewal::Expired)) => {
+                session.lose(Loss::SessionLost);
+                warn!(session = %id, "session lost: the store has ended it");
+                return;
+            }
+            Ok(Err(error)) => {
+                warn!(session = %id, %error, "renewal failed: all that is held is at risk");
+                session.failed(spread);
+            }
+            Err(_) => {
+                warn!(session = %id, "renewal not answered in time: all that is held is at risk");
+                session.failed(spread);
+            }
+        }
+    }
+}
+
+/// Tells holds of their eviction until the session is lost.
+async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
+    if !backend.capabilities().reports_evictions {
+        session.lost().await;
+        return;
+    }
+    loop {
+        match session.while_live(backend.evictions(session.session())).await {
+            Ok(Ok(claims)) => {
+                for claim in claims {
+                    if let Some(hold) = session.forget(claim) {
+                        warn!(%claim, "evicted");
+                        hold.lose(Loss::Evicted);
+                    }
+                }
+            }
+            Ok(Err(error)) => {
+                debug!(session = %session.session().id, %error, "cannot hear of evictions for now");
+                tokio::time::sleep((session.ttl() / 12).mul_f64(0.5 + jitter())).await;
+            }
+            Err(_) => {
+                // Lost: the renewals see it as well, and say so.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+async fn close(backend: &dyn Backend, session: &LiveSession) {
+    if !session.is_live() {
+        return;
+    }
+    session.lose(Loss::Closed);
+    let id = session.session().id;
+    match tokio::time::timeout(PATIENCE, backend.close(session.session())).await {
+        Ok(Ok(())) => debug!(session = %id, "session closed"),
+        Ok(Err(error)) => info!(session = %id, %error, "session not closed: it ends by its ttl"),
+        Err(_) => info!(session = %id, "session not closed in time: it ends by its ttl"),
+    }
+}
+
+/// Withdraws a claim, again and again until the store says so or the session is lost: the claim goes with it.
+async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>) {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let patience = session.ttl() / 3;
+        let attempt = tokio::time::timeout(patience, backend.withdraw(&claim));
+        match session.while_live(attempt).await {
+            Err(_) | Ok(Ok(Ok(_))) => return,
+            Ok(Ok(Err(error))) if !error.is_retryable() => {
+                warn!(name = %claim.name, %error, "cannot withdraw a claim: it ends with the session");
+                return;
+            }
+            Ok(Ok(Err(_)) | Err(_)) => {
+                if session.while_live(tokio::time::sleep(pause.mul_f64(0.5 + jitter()))).await.is_err() {
+                    return;
+                }
+                pause = (pause * 2).min(patience);
+            }
+        }
+    }
+}

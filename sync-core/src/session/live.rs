@@ -1,0 +1,208 @@
+//! One open session, shared by the keeper that renews it and by all that is held under it.
+//!
+//! Invariant: a session that was once seen lost, by anybody, is lost for everybody and for good.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::validity::{Health, Validity};
+use crate::backend::{ClaimId, Session};
+use crate::clock::{self, Moment};
+use crate::hold::Hold;
+use crate::revocation::Loss;
+
+/// Locks a mutex whose holder never panics half-way: all changes under it are single assignments.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+pub(crate) struct LiveSession {
+    session: Session,
+    validity: Mutex<Validity>,
+    /// Mirrors the validity's deadline in nanoseconds, 0 once lost, so that a check costs no lock.
+    revoke_at: AtomicU64,
+    /// What is held under this session, to be told of its loss.
+    holds: Mutex<HashMap<ClaimId, Arc<Hold>>>,
+    lost: Notify,
+    /// Wakes the keeper when the deadline moved or the renewals stop.
+    pub(super) moved: Notify,
+    /// Whether the keeper renews; a hold limit runs out without it.
+    renewing: AtomicBool,
+    /// Tells the keeper to close it.
+    ending: CancellationToken,
+}
+
+impl LiveSession {
+    pub(crate) fn opened(session: Session, sent: Moment, ending: CancellationToken) -> Self {
+        let validity = Validity::opened(session.ttl, sent);
+        Self {
+            session,
+            revoke_at: AtomicU64::new(validity.revoke_at().as_nanos()),
+            validity: Mutex::new(validity),
+            holds: Mutex::default(),
+            lost: Notify::new(),
+            moved: Notify::new(),
+            renewing: AtomicBool::new(true),
+            ending,
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Until when what it holds may be believed held; `None` once lost. Reads the clock itself.
+    pub(crate) fn valid_until(&self) -> Option<Moment> {
+        let revoke_at = Moment::from_nanos(self.revoke_at.load(Ordering::Acquire));
+        if clock::now() < revoke_at {
+            return Some(revoke_at);
+        }
+        match self.health() {
+            Health::Lost(_) => None,
+            _ => Some(Moment::from_nanos(self.revoke_at.load(Ordering::Acquire))),
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.valid_until().is_some()
+    }
+
+    /// Why it was lost, if it was.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        match self.health() {
+            Health::Lost(loss) => Some(loss),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let health = locked(&self.validity).health(clock::now());
+        self.announce(health);
+        health
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        locked(&self.validity).ttl()
+    }
+
+    /// A renewal sent at `sent` succeeded; `false` if that came too late.
+    pub(crate) fn renewed(&self, ttl: Duration, sent: Moment) -> bool {
+        let revived = {
+            let mut validity = locked(&self.validity);
+            let revived = validity.renewed(ttl, sent, clock::now());
+            if revived {
+                self.revoke_at.store(validity.revoke_at().as_nanos(), Ordering::Release);
+            }
+            revived
+        };
+        self.moved.notify_one();
+        revived
+    }
+
+    pub(super) fn failed(&self, spread: f64) {
+        locked(&self.validity).failed(clock::now(), spread);
+    }
+
+    pub(crate) fn lose(&self, loss: Loss) {
+        let health = {
+            let mut validity = locked(&self.validity);
+            let now = clock::now();
+            validity.lose(loss, now);
+            validity.health(now)
+        };
+        self.announce(health);
+    }
+
+    /// Tells everybody once the session is lost. Again is harmless.
+    fn announce(&self, health: Health) {
+        let Health::Lost(loss) = health else { return };
+        if self.revoke_at.swap(0, Ordering::AcqRel) == 0 {
+            return;
+        }
+        let holds: Vec<_> = locked(&self.holds).drain().map(|(_, hold)| hold).collect();
+        for hold in holds {
+            hold.lose(loss);
+        }
+        self.lost.notify_waiters();
+        self.moved.notify_one();
+    }
+
+    /// Resolves when the session is lost.
+    pub(crate) async fn lost(&self) -> Loss {
+        loop {
+            let notified = self.lost.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(loss) = self.loss() {
+                return loss;
+            }
+            notified.await;
+        }
+    }
+
+    /// Runs `future` as long as the session lives.
+    pub(crate) async fn while_live<F: Future>(&self, future: F) -> Result<F::Output, Loss> {
+        tokio::select! {
+            biased;
+            output = future => Ok(output),
+            loss = self.lost() => Err(loss),
+        }
+    }
+
+    /// Stops the keeper's renewals: from now on only an explicit extension moves the deadline.
+    pub(crate) fn stop_renewing(&self) {
+        self.renewing.store(false, Ordering::Release);
+        self.moved.notify_one();
+    }
+
+    /// Lets the keeper end it in the background.
+    pub(crate) fn end(&self) {
+        self.ending.cancel();
+    }
+
+    /// When the keeper has to act next: renew or declare the loss, and whether it renews at all.
+    pub(super) fn agenda(&self, spread: f64) -> Agenda {
+        let renews = self.renewing.load(Ordering::Acquire);
+        let validity = locked(&self.validity);
+        let deadline = validity.revoke_at();
+        Agenda {
+            wake_at: if renews { validity.next_renewal(spread).min(deadline) } else { deadline },
+            renews,
+        }
+    }
+
+    /// How long one renewal may take from now.
+    pub(super) fn patience(&self) -> Duration {
+        locked(&self.validity).patience(clock::now())
+    }
+
+    /// Takes a new hold under the session's wing. A session lost in the meantime tells it at once.
+    pub(crate) fn adopt(&self, hold: &Arc<Hold>) {
+        locked(&self.holds).insert(hold.claim().id, hold.clone());
+        // `announce` sets the deadline to 0 before it drains, so either it sees the hold or this sees the 0.
+        if self.revoke_at.load(Ordering::Acquire) == 0
+            && let Some(hold) = self.forget(hold.claim().id)
+        {
+            hold.lose(self.loss().unwrap_or(Loss::Expired));
+        }
+    }
+
+    /// The hold has ended.
+    pub(crate) fn forget(&self, claim: ClaimId) -> Option<Arc<Hold>> {
+        locked(&self.holds).remove(&claim)
+    }
+}
+
+/// What the keeper does next for a session.
+#[derive(Debug)]
+pub(super) struct Agenda {
+    pub(super) wake_at: Moment,
+    pub(super) renews: bool,
+}

@@ -1,0 +1,197 @@
+//! The API, as object-safe traits: what a user holds, whatever the store behind it.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::backend::{ClaimId, Queue, Withdrawn};
+use crate::capabilities::Capabilities;
+use crate::election::{LeaderStatus, Leadership};
+use crate::error::Result;
+use crate::guard::{Guard, Release};
+use crate::names::Kind;
+use crate::options::{LeaderOptions, LockOptions};
+use crate::revocation::Revoked;
+use crate::token::Token;
+
+/// A connection to a store of locks and elections.
+///
+/// It shares its name with [`std::marker::Sync`]; where both are meant, write that one in full.
+#[async_trait]
+pub trait Sync: Debug + Send + std::marker::Sync {
+    /// A lock, read-write lock or semaphore of this name. Does no I/O.
+    ///
+    /// # Errors
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
+    fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>>;
+
+    /// An election of this name. Does no I/O. A lock of the same name is a stranger to it.
+    ///
+    /// # Errors
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
+    fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>>;
+
+    /// The store's name: `netlock`, `etcd`.
+    fn name(&self) -> &'static str;
+
+    /// What the store can do and promises.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The names of `kind` in this handle's namespace that somebody holds or waits for, and that begin with `prefix`,
+    /// in order.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>>;
+
+    /// Releases everything and ends the session. All guards of this handle are revoked. Again is fine.
+    ///
+    /// # Errors
+    /// None today.
+    ///
+    /// # Cancel safety
+    /// Once begun it runs to its end in the background.
+    async fn close(&self) -> Result<()>;
+}
+
+/// A lock, read-write lock or semaphore. Several tasks may acquire through one object: each stands in line for itself.
+#[async_trait]
+pub trait Lock: Debug + Send + std::marker::Sync {
+    /// The name.
+    fn id(&self) -> &str;
+
+    /// Stands in line until granted, or as long as the options say.
+    ///
+    /// If the session is lost while it waits, it starts again at the end of the line, under a new session.
+    ///
+    /// # Errors
+    /// [`Timeout`](crate::ErrorKind::Timeout), [`Contended`](crate::ErrorKind::Contended) if the options say not to wait,
+    /// [`NotHeld`](crate::ErrorKind::NotHeld) if an operator ended the wait,
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if a semaphore of this name has another number of permits,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped, it leaves the line within a round trip, at the latest with its session.
+    async fn acquire(&self) -> Result<Guard>;
+
+    /// Acquires if that needs no wait; `None` if the name is taken. Leaves nothing behind then.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), but for time-outs and contention.
+    ///
+    /// # Cancel safety
+    /// Safe, as [`acquire`](Self::acquire).
+    async fn try_acquire(&self) -> Result<Option<Guard>>;
+
+    /// Who holds and who waits.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    async fn inspect(&self) -> Result<Queue>;
+
+    /// The queue now, and again after each change. Changes in quick succession may be seen as one. Faults that pass
+    /// are waited out; an error ends it.
+    fn watch(&self) -> BoxStream<'static, Result<Queue>>;
+
+    /// Ends another's claim: an operator's break. Its holder is told at once where the store can
+    /// ([`Capabilities::reports_evictions`]), and fenced off in any case.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), [`Denied`](crate::ErrorKind::Denied),
+    /// [`Unavailable`](crate::ErrorKind::Unavailable).
+    ///
+    /// # Cancel safety
+    /// The claim may or may not have ended.
+    async fn evict(&self, claim: ClaimId) -> Result<Withdrawn>;
+}
+
+/// A candidate of an election.
+#[async_trait]
+pub trait Leader: Debug + Send + std::marker::Sync {
+    /// The name of the election.
+    fn id(&self) -> &str;
+
+    /// Who leads now, and in which term; `None` if nobody does.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    async fn leader(&self) -> Result<Option<Leadership>>;
+
+    /// Stands for election until elected, or as long as the options say.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropped, it stands no more within a round trip, at the latest when its session ends.
+    async fn elect(&self) -> Result<Box<dyn Elected>>;
+
+    /// What this candidate is now. No I/O.
+    fn status(&self) -> LeaderStatus;
+
+    /// The leader now, and again after each change, `None` when there is nobody. Terms never go back. Faults that pass
+    /// are waited out; an error ends it.
+    fn watch(&self) -> BoxStream<'static, Result<Option<Leadership>>>;
+
+    /// The leader and the candidates in line.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    async fn inspect(&self) -> Result<Queue>;
+
+    /// Ends another's candidacy or leadership: an operator's break.
+    ///
+    /// # Errors
+    /// As [`Lock::evict`].
+    ///
+    /// # Cancel safety
+    /// It may or may not have ended.
+    async fn evict(&self, claim: ClaimId) -> Result<Withdrawn>;
+}
+
+/// A leader in office. Dropping it resigns in the background.
+#[async_trait]
+pub trait Elected: Debug + Send + std::marker::Sync {
+    /// The term, which is the fencing token.
+    fn token(&self) -> Token;
+
+    /// Resolves with the reason when the office is lost, before anybody else can be elected.
+    fn revoked(&self) -> Revoked;
+
+    /// The term, if the office is held now and for `min_remaining` more. Synchronous; reads the clock itself.
+    ///
+    /// # Errors
+    /// As [`Guard::check`].
+    fn check(&self, min_remaining: std::time::Duration) -> Result<Token>;
+
+    /// Tells observers something new: the same node with another value.
+    ///
+    /// # Errors
+    /// As [`Guard::update`].
+    ///
+    /// # Cancel safety
+    /// The value may or may not have changed.
+    async fn proclaim(&self, value: &str) -> Result<()>;
+
+    /// Leaves the office.
+    ///
+    /// # Errors
+    /// As [`Guard::release`].
+    ///
+    /// # Cancel safety
+    /// A resignation that has begun runs to its end in the background.
+    async fn resign(&self) -> Result<Release>;
+}

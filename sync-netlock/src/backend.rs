@@ -1,0 +1,201 @@
+//! The SPI over the engine's commands, whatever carries them: the process itself, or a connection.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sync_core::backend::{
+    Claim, ClaimId, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
+};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
+
+use crate::engine::{Command, Refusal, Reply};
+
+/// What carries commands to a lock table and replies back.
+pub(crate) trait Carrier: Debug + Send + std::marker::Sync + Sized + 'static {
+    /// What this carrier's store can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The same store over another connection.
+    fn twin(&self) -> Self;
+
+    /// Sends a command; the first reply to it. `session`: the one that the command speaks for.
+    fn call<'a>(
+        &'a self,
+        session: Option<&'a Session>,
+        command: Command<'a>,
+    ) -> impl Future<Output = Result<Reply>> + Send + 'a;
+
+    /// The second reply to an `Enqueue` that was answered `Waiting`.
+    fn second(&self, claim: ClaimId) -> impl Future<Output = Result<Reply>> + Send + '_;
+}
+
+/// A backend over a carrier.
+#[derive(Debug)]
+pub(crate) struct Netlock<C>(pub(crate) C);
+
+impl<C: Carrier> Netlock<C> {
+    fn refused(&self, refusal: Refusal) -> Error {
+        let kind = match refusal {
+            Refusal::SessionUnknown => ErrorKind::SessionLost,
+            Refusal::ClaimTaken => ErrorKind::Protocol,
+            Refusal::PermitsDiffer { .. } | Refusal::TtlOutOfRange { .. } | Refusal::NoPermits => {
+                ErrorKind::InvalidOption
+            }
+            Refusal::NameInvalid => ErrorKind::InvalidName,
+            Refusal::TooLong { .. } => ErrorKind::InvalidOption,
+            Refusal::TooMany { .. } => ErrorKind::Store,
+        };
+        Error::new(kind, refusal.to_string()).on(self.capabilities().backend)
+    }
+
+    /// The reply is none that this command can have.
+    fn unexpected<T>(&self, reply: Reply) -> Result<T> {
+        match reply {
+            Reply::Refused(refusal) => Err(self.refused(refusal)),
+            other => Err(Error::new(
+                ErrorKind::Protocol,
+                format!("the server gave an answer to another question: {other:?}"),
+            )
+            .on(self.capabilities().backend)
+            .or_applied()),
+        }
+    }
+
+    fn standing(&self, reply: Reply) -> Result<Standing> {
+        Ok(match reply {
+            Reply::Granted { token } => Standing::Granted { token },
+            Reply::Waiting { position, holder } => Standing::Waiting { position, holder },
+            Reply::Busy { holder } => Standing::Busy { holder },
+            Reply::Gone { why } => Standing::Gone { why },
+            Reply::Refused(Refusal::SessionUnknown) => {
+                Standing::Gone { why: sync_core::backend::Gone::SessionLost }
+            }
+            other => return self.unexpected(other),
+        })
+    }
+
+    fn withdrawn(&self, reply: Reply) -> Result<Withdrawn> {
+        match reply {
+            Reply::Withdrawn(withdrawn) => Ok(withdrawn),
+            Reply::Refused(Refusal::SessionUnknown) => Ok(Withdrawn::Absent),
+            other => self.unexpected(other),
+        }
+    }
+}
+
+#[async_trait]
+impl<C: Carrier> Backend for Netlock<C> {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn twin(&self) -> Arc<dyn Backend> {
+        Arc::new(Self(self.0.twin()))
+    }
+
+    async fn open(&self, spec: &SessionSpec) -> Result<Session> {
+        let session = Session { id: spec.nonce, secret: spec.secret, ttl: spec.ttl };
+        let SessionSpec { nonce, secret, ttl, client } = spec;
+        let open = Command::Open { session: *nonce, secret: *secret, ttl: *ttl, client };
+        match self.0.call(Some(&session), open).await? {
+            Reply::Opened { ttl } => Ok(Session { ttl, ..session }),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn renew(&self, session: &Session) -> Result<Renewal> {
+        match self.0.call(Some(session), Command::Renew { session: session.id }).await? {
+            Reply::Renewed { ttl } => Ok(Renewal::Renewed { ttl }),
+            Reply::Refused(Refusal::SessionUnknown) => Ok(Renewal::Expired),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn close(&self, session: &Session) -> Result<()> {
+        match self.0.call(Some(session), Command::Close { session: session.id }).await? {
+            Reply::Closed | Reply::Refused(Refusal::SessionUnknown) => Ok(()),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
+        let enqueue = Command::Enqueue {
+            session: claim.session.id,
+            claim: claim.id,
+            name: claim.name.path(),
+            mode: claim.mode,
+            waits: claim.waits,
+            value: &claim.value,
+        };
+        let reply = self.0.call(Some(&claim.session), enqueue).await?;
+        self.standing(reply)
+    }
+
+    async fn granted(&self, claim: &Claim) -> Result<Standing> {
+        let reply = self.0.second(claim.id).await?;
+        self.standing(reply)
+    }
+
+    async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
+        let update = Command::Update { session: claim.session.id, claim: claim.id, value: &value };
+        match self.0.call(Some(&claim.session), update).await? {
+            Reply::Updated { held } => Ok(held),
+            Reply::Refused(Refusal::SessionUnknown) => Ok(false),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
+        let withdraw = Command::Withdraw { session: claim.session.id, claim: claim.id };
+        let reply = self.0.call(Some(&claim.session), withdraw).await?;
+        self.withdrawn(reply)
+    }
+
+    async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
+        let reply = self.0.call(None, Command::Evict { name: name.path(), claim }).await?;
+        self.withdrawn(reply)
+    }
+
+    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
+        match self.0.call(Some(session), Command::Evictions { session: session.id }).await? {
+            Reply::Evictions(claims) => Ok(claims),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn queue(&self, name: &LockName) -> Result<Queue> {
+        match self.0.call(None, Command::Inspect { name: name.path() }).await? {
+            Reply::Queue(queue) => Ok(*queue),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
+        match self.0.call(None, Command::Changed { name: name.path(), after }).await? {
+            Reply::Queue(queue) => Ok(*queue),
+            other => self.unexpected(other),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
+        let mut all = Vec::new();
+        let mut after = String::new();
+        loop {
+            match self.0.call(None, Command::List { prefix, after: &after }).await? {
+                Reply::Names { names, more } => {
+                    for name in &names {
+                        all.push(LockName::from_path(name)?);
+                    }
+                    match names.into_iter().next_back() {
+                        Some(last) if more => after = last,
+                        _ => return Ok(all),
+                    }
+                }
+                other => return self.unexpected(other),
+            }
+        }
+    }
+}

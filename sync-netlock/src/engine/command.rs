@@ -1,0 +1,252 @@
+//! What goes into the engine and what comes out: plain data, that a wire or a log can carry.
+
+use std::fmt;
+use std::time::Duration;
+
+use sync_core::backend::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
+use sync_core::{Mode, Secret, Token};
+
+/// Where a reply goes. The engine only carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Requester {
+    /// The connection, as its host numbers it.
+    pub connection: u64,
+    /// The request, as its connection numbers it.
+    pub request: u64,
+}
+
+/// What is asked of the table. Whether the requester may speak for the session is for its host to know.
+#[derive(Clone, Copy, Debug)]
+pub enum Command<'a> {
+    /// Opens a session, or finds the one of the same id and secret. Answered [`Reply::Opened`].
+    Open {
+        /// Chosen by the client, 128 random bits.
+        session: SessionId,
+        /// What proves later that it is the same client.
+        secret: Secret,
+        /// For how long the session lives without renewal.
+        ttl: Duration,
+        /// Who this is, for observers.
+        client: &'a str,
+    },
+    /// Proves that the requester may speak for a session. Answered [`Reply::Attached`].
+    Attach {
+        /// The session.
+        session: SessionId,
+        /// Its secret.
+        secret: Secret,
+    },
+    /// Answered [`Reply::Renewed`], or refused as unknown if the session is gone.
+    Renew {
+        /// The session.
+        session: SessionId,
+    },
+    /// Ends a session and all its claims. Answered [`Reply::Closed`], also if it is gone.
+    Close {
+        /// The session.
+        session: SessionId,
+    },
+    /// Puts a claim in line, or finds it there. Answered [`Reply::Granted`], [`Reply::Busy`], or [`Reply::Waiting`], and after
+    /// the latter once more: [`Reply::Granted`] or [`Reply::Gone`].
+    Enqueue {
+        /// The session it lives with.
+        session: SessionId,
+        /// Its id.
+        claim: ClaimId,
+        /// What it wants.
+        name: &'a str,
+        /// In which company.
+        mode: Mode,
+        /// Whether it stands in line if the name is taken.
+        waits: bool,
+        /// Seen by observers.
+        value: &'a [u8],
+    },
+    /// A holder's new value. Answered [`Reply::Updated`].
+    Update {
+        /// The claim's session.
+        session: SessionId,
+        /// The claim.
+        claim: ClaimId,
+        /// Seen by observers.
+        value: &'a [u8],
+    },
+    /// Releases, or leaves the line. Answered [`Reply::Withdrawn`].
+    Withdraw {
+        /// The claim's session.
+        session: SessionId,
+        /// The claim.
+        claim: ClaimId,
+    },
+    /// Ends another's claim. Answered [`Reply::Withdrawn`].
+    Evict {
+        /// The name it stands for.
+        name: &'a str,
+        /// The claim.
+        claim: ClaimId,
+    },
+    /// Answered [`Reply::Evictions`] once others have ended claims that the session held.
+    Evictions {
+        /// The session.
+        session: SessionId,
+    },
+    /// Answered [`Reply::Queue`].
+    Inspect {
+        /// The name.
+        name: &'a str,
+    },
+    /// Answered [`Reply::Queue`] once the queue is newer than `after`.
+    Changed {
+        /// The name.
+        name: &'a str,
+        /// The revision known.
+        after: Revision,
+    },
+    /// Answered [`Reply::Names`].
+    List {
+        /// The start of the names.
+        prefix: &'a str,
+        /// Only names after this one; empty for the first page.
+        after: &'a str,
+    },
+    /// The requester's connection does not wait for the answer to `request` any more. Not answered.
+    Forget {
+        /// A request of the same connection.
+        request: u64,
+    },
+    /// The requester's connection is gone. Not answered.
+    Disconnected,
+    /// Time has passed. Not answered.
+    Tick,
+}
+
+/// An answer, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    /// Whose.
+    pub to: Requester,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// What the table answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The session is open, with this TTL.
+    Opened {
+        /// Without renewal it ends after this time.
+        ttl: Duration,
+    },
+    /// The secret is right.
+    Attached,
+    /// The session lives on.
+    Renewed {
+        /// Without renewal it ends after this time.
+        ttl: Duration,
+    },
+    /// The session is gone.
+    Closed,
+    /// The claim holds.
+    Granted {
+        /// Its fencing token.
+        token: Token,
+    },
+    /// The claim is in line.
+    Waiting {
+        /// How many are ahead.
+        position: u32,
+        /// The first holder.
+        holder: Option<Box<Entry>>,
+    },
+    /// The name is taken; nothing was left behind.
+    Busy {
+        /// The first holder.
+        holder: Option<Box<Entry>>,
+    },
+    /// The claim is in line no more.
+    Gone {
+        /// Why.
+        why: Gone,
+    },
+    /// Whether the claim holds, and has the new value.
+    Updated {
+        /// It does.
+        held: bool,
+    },
+    /// What the withdrawal or eviction found.
+    Withdrawn(Withdrawn),
+    /// Claims that were held, and that others ended.
+    Evictions(Vec<ClaimId>),
+    /// A name's queue.
+    Queue(Box<Queue>),
+    /// Names, in order.
+    Names {
+        /// One page of them.
+        names: Vec<String>,
+        /// There are more after the last one.
+        more: bool,
+    },
+    /// It was not done.
+    Refused(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The session is gone, was never there, or its secret is another: not told apart.
+    SessionUnknown,
+    /// The claim's id is in use for another session or name.
+    ClaimTaken,
+    /// A semaphore of this name has another number of permits.
+    PermitsDiffer {
+        /// The number in force.
+        of: u16,
+    },
+    /// The TTL is out of range.
+    TtlOutOfRange {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// The name is empty, too long, or has control characters.
+    NameInvalid,
+    /// The semaphore has no permits.
+    NoPermits,
+    /// The value, or the client's name, is too long.
+    TooLong {
+        /// The longest, in bytes.
+        max: usize,
+    },
+    /// A limit of the server is reached.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SessionUnknown => f.write_str("the server does not know this session: it has ended"),
+            Self::ClaimTaken => f.write_str("this claim id is in use for another session or name"),
+            Self::PermitsDiffer { of } => {
+                write!(
+                    f,
+                    "a semaphore of {of} permits is in use under this name: all have to agree on the number"
+                )
+            }
+            Self::TtlOutOfRange { min, max } => {
+                write!(f, "the ttl is out of range: the server grants {min:?} to {max:?}")
+            }
+            Self::NameInvalid => f.write_str("the name is empty, too long, or has control characters"),
+            Self::NoPermits => f.write_str("a semaphore of 0 permits can never be acquired"),
+            Self::TooLong { max } => write!(f, "longer than the {max} bytes that the server takes"),
+            Self::TooMany { what, max } => {
+                write!(f, "the server's limit of {max} {what} is reached: try later, or raise it")
+            }
+        }
+    }
+}

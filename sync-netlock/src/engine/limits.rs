@@ -1,0 +1,51 @@
+//! The bounds of everything that grows.
+
+use std::time::Duration;
+
+use sync_core::VALUE_MAX;
+
+/// The bounds of a table. Each has a refusal that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Names with a claim or a watcher. Default: 4 million.
+    pub names: usize,
+    /// Open sessions. Default: 100,000.
+    pub sessions: usize,
+    /// Claims of one session. Default: 1 million.
+    pub claims_per_session: usize,
+    /// Claims in line for one name, holders included. Default: 10,000.
+    pub claims_per_name: usize,
+    /// Watches of one connection. Default: 10,000.
+    pub watches_per_connection: usize,
+    /// The longest name, in bytes, as it comes: namespace and escapes included. Default: 2 KiB.
+    pub name_bytes: usize,
+    /// The longest value of a claim, in bytes. Default: 1 KiB.
+    pub value_bytes: usize,
+    /// The longest name of a client, in bytes. Default: 256.
+    pub client_bytes: usize,
+    /// How many names one page of a list has. Default: 1,000.
+    pub page: usize,
+    /// The shortest TTL granted. Default: 100 ms.
+    pub ttl_min: Duration,
+    /// The longest TTL granted. Default: a day.
+    pub ttl_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            names: 4_000_000,
+            sessions: 100_000,
+            claims_per_session: 1_000_000,
+            claims_per_name: 10_000,
+            watches_per_connection: 10_000,
+            name_bytes: 2_048,
+            value_bytes: VALUE_MAX,
+            client_bytes: 256,
+            page: 1_000,
+            ttl_min: Duration::from_millis(100),
+            ttl_max: Duration::from_secs(86_400),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The lock engine: a pure state machine. Commands in, effects out.
+//!
+//! It imports the standard library, two data structures and the core's vocabulary, nothing else: no clock, randomness,
+//! I/O, task or channel. The same table serves the in-process host (`memory:`), the server, and the tests that drive
+//! it with made-up time.
+
+mod command;
+mod deadlines;
+mod limits;
+mod line;
+mod lock;
+mod session;
+mod table;
+#[cfg(test)]
+mod tests;
+mod watchers;
+
+pub use command::{Command, Effect, Refusal, Reply, Requester};
+pub use limits::Limits;
+pub use table::{LockTable, Stats};

@@ -1,0 +1,46 @@
+//! One session: how long it lives, and what it has.
+
+use std::time::Duration;
+
+use sync_core::Secret;
+use sync_core::backend::{ClaimId, SessionId};
+use sync_core::clock::Moment;
+
+use super::command::Requester;
+use super::line::{InSession, List};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) secret: Secret,
+    pub(super) ttl: Duration,
+    pub(super) client: Box<str>,
+    /// When it ends unless renewed.
+    pub(super) expires: Moment,
+    /// When the table looks next: `expires` or earlier, for a renewal moves only `expires`.
+    pub(super) armed: Moment,
+    pub(super) claims: List<InSession>,
+    pub(super) claim_count: usize,
+    /// Held claims that others ended, not told yet. Bounded by the claims of the session.
+    pub(super) evicted: Vec<ClaimId>,
+    /// Who waits to be told.
+    pub(super) listener: Option<Requester>,
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId, secret: Secret, ttl: Duration, client: &str, now: Moment) -> Self {
+        let expires = now.after(ttl);
+        Self {
+            id,
+            secret,
+            ttl,
+            client: client.into(),
+            expires,
+            armed: expires,
+            claims: List::new(),
+            claim_count: 0,
+            evicted: Vec::new(),
+            listener: None,
+        }
+    }
+}

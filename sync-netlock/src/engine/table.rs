@@ -1,0 +1,602 @@
+//! The lock table: sessions, names and claims, and what each command does to them.
+//!
+//! Invariants: the holders of a name are the head of its line ([`sync_core::order`]); a claim is in exactly one line and
+//! one session's list; a name is in the table while it has a claim or a watcher; tokens rise.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use slab::Slab;
+use sync_core::backend::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
+use sync_core::clock::Moment;
+use sync_core::{Mode, Secret, Token};
+
+use super::command::{Command, Effect, Refusal, Reply, Requester};
+use super::deadlines::Deadlines;
+use super::limits::Limits;
+use super::line::{Claim, InLine, NONE, Slot, Thread, key, slot};
+use super::lock::{Lock, Tokens};
+use super::session::Session;
+use super::watchers::{Watched, Watchers};
+
+/// How much is in a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Open sessions.
+    pub sessions: usize,
+    /// Names with a claim or a watcher.
+    pub names: usize,
+    /// Claims, held or waiting.
+    pub claims: usize,
+}
+
+/// What arrives with an enqueue command.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    claim: ClaimId,
+    name: &'a str,
+    mode: Mode,
+    waits: bool,
+    value: &'a [u8],
+}
+
+/// The table. See the [module](super).
+#[derive(Debug)]
+pub struct LockTable {
+    limits: Limits,
+    now: Moment,
+    tokens: Tokens,
+    revision: Revision,
+    /// The newest revision at which a name left the table: a watcher of an absent name that knows less may have missed it.
+    forgotten: Revision,
+    sessions: Slab<Session>,
+    locks: Slab<Lock>,
+    claims: Slab<Claim>,
+    /// Slots only: the keys stand in the slabs.
+    by_session: HashTable<Slot>,
+    by_name: HashTable<Slot>,
+    by_claim: HashTable<Slot>,
+    /// Keyed with random numbers against names made to collide; no behaviour depends on its order.
+    hasher: RandomState,
+    deadlines: Deadlines,
+    watchers: Watchers,
+}
+
+impl LockTable {
+    /// An empty table whose first token follows `last`.
+    #[must_use]
+    pub fn new(limits: Limits, last: Token) -> Self {
+        Self {
+            limits,
+            now: Moment::default(),
+            tokens: Tokens::after(last),
+            revision: Revision(1),
+            forgotten: Revision(1),
+            sessions: Slab::new(),
+            locks: Slab::new(),
+            claims: Slab::new(),
+            by_session: HashTable::new(),
+            by_name: HashTable::new(),
+            by_claim: HashTable::new(),
+            hasher: RandomState::new(),
+            deadlines: Deadlines::default(),
+            watchers: Watchers::default(),
+        }
+    }
+
+    /// How much is in it.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { sessions: self.sessions.len(), names: self.locks.len(), claims: self.claims.len() }
+    }
+
+    /// The last token granted.
+    #[must_use]
+    pub fn last_token(&self) -> Token {
+        self.tokens.last()
+    }
+
+    /// When [`apply`](Self::apply) has to be called next, if nothing is asked before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.deadlines.first()
+    }
+
+    /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are effects.
+    pub fn apply(&mut self, now: Moment, from: Requester, command: Command<'_>, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        self.expire(effects);
+        let reply = match command {
+            Command::Open { session, secret, ttl, client } => self.open(session, secret, ttl, client),
+            Command::Attach { session, secret } => self.attach(session, secret),
+            Command::Renew { session } => self.renew(session),
+            Command::Close { session } => self.close(session, effects),
+            Command::Enqueue { session, claim, name, mode, waits, value } => {
+                self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects)
+            }
+            Command::Update { session, claim, value } => self.update(session, claim, value, effects),
+            Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
+            Command::Evict { name, claim } => self.evict(name, claim, effects),
+            Command::Evictions { session } => match self.evictions(from, session) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Command::Inspect { name } => Reply::Queue(Box::new(self.queue(name))),
+            Command::Changed { name, after } => match self.changed(from, name, after) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Command::List { prefix, after } => self.list(prefix, after),
+            Command::Forget { request } => return self.forget(Requester { request, ..from }),
+            Command::Disconnected => {
+                for watcher in self.watchers.of_connection(from.connection) {
+                    self.forget(watcher);
+                }
+                return;
+            }
+            Command::Tick => return,
+        };
+        // A line that this command changed tells its watchers before the requester hears of it.
+        effects.push(Effect { to: from, reply });
+    }
+
+    fn expire(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(due) = self.deadlines.pop(self.now) {
+            let session = &mut self.sessions[key(due)];
+            if session.expires > self.now {
+                session.armed = session.expires;
+                self.deadlines.arm(session.armed, due);
+            } else {
+                self.end_session(due, effects);
+            }
+        }
+    }
+
+    // Sessions.
+
+    fn open(&mut self, id: SessionId, secret: Secret, ttl: Duration, client: &str) -> Reply {
+        let (min, max) = (self.limits.ttl_min, self.limits.ttl_max);
+        if ttl < min || ttl > max {
+            return Reply::Refused(Refusal::TtlOutOfRange { min, max });
+        }
+        if client.len() > self.limits.client_bytes {
+            return Reply::Refused(Refusal::TooLong { max: self.limits.client_bytes });
+        }
+        if let Some(found) = self.find_session(id) {
+            // The reply to an earlier request was lost.
+            return if self.sessions[key(found)].secret == secret {
+                let ttl = self.touch(found);
+                Reply::Opened { ttl }
+            } else {
+                Reply::Refused(Refusal::SessionUnknown)
+            };
+        }
+        if self.sessions.len() >= self.limits.sessions {
+            return Reply::Refused(Refusal::TooMany { what: "sessions", max: self.limits.sessions });
+        }
+        let session = Session::new(id, secret, ttl, client, self.now);
+        let armed = session.armed;
+        let index = slot(self.sessions.insert(session));
+        self.deadlines.arm(armed, index);
+        let hash = self.hasher.hash_one(id);
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
+        Reply::Opened { ttl }
+    }
+
+    fn find_session(&self, id: SessionId) -> Option<Slot> {
+        self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
+    }
+
+    fn attach(&self, id: SessionId, secret: Secret) -> Reply {
+        match self.find_session(id) {
+            Some(found) if self.sessions[key(found)].secret == secret => Reply::Attached,
+            _ => Reply::Refused(Refusal::SessionUnknown),
+        }
+    }
+
+    /// Starts the TTL anew, never backwards.
+    fn touch(&mut self, index: Slot) -> Duration {
+        let session = &mut self.sessions[key(index)];
+        session.expires = session.expires.max(self.now.after(session.ttl));
+        session.ttl
+    }
+
+    fn renew(&mut self, id: SessionId) -> Reply {
+        match self.find_session(id) {
+            Some(found) => Reply::Renewed { ttl: self.touch(found) },
+            None => Reply::Refused(Refusal::SessionUnknown),
+        }
+    }
+
+    fn close(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
+        if let Some(found) = self.find_session(id) {
+            self.deadlines.disarm(self.sessions[key(found)].armed, found);
+            self.end_session(found, effects);
+        }
+        Reply::Closed
+    }
+
+    /// Ends a session that is off the deadlines already: first all its claims leave, then others advance, so
+    /// that no claim of a dead session is granted on the way.
+    fn end_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        let mut touched = Vec::new();
+        loop {
+            let head = self.sessions[key(index)].claims.head();
+            if head == NONE {
+                break;
+            }
+            let claim = self.take_out(head);
+            if !claim.holds() {
+                effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
+            }
+            touched.push(claim.lock);
+        }
+        let session = self.sessions.remove(key(index));
+        if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
+        {
+            found.remove();
+        }
+        if let Some(to) = session.listener {
+            self.watchers.remove(to);
+            effects.push(Effect { to, reply: Reply::Refused(Refusal::SessionUnknown) });
+        }
+        // A session can have stood twice in one line: settle it once, for settling may remove it.
+        touched.sort_unstable();
+        touched.dedup();
+        for lock in touched {
+            self.settle(lock, effects);
+        }
+    }
+
+    fn evictions(&mut self, from: Requester, id: SessionId) -> Option<Reply> {
+        let Some(found) = self.find_session(id) else {
+            return Some(Reply::Refused(Refusal::SessionUnknown));
+        };
+        let session = &mut self.sessions[key(found)];
+        if !session.evicted.is_empty() {
+            return Some(Reply::Evictions(std::mem::take(&mut session.evicted)));
+        }
+        if let Some(replaced) = session.listener.replace(from) {
+            self.watchers.remove(replaced);
+        }
+        self.watchers.insert(from, Watched::Session(found));
+        None
+    }
+
+    // Claims.
+
+    fn find_claim(&self, id: ClaimId) -> Option<Slot> {
+        self.by_claim.find(self.hasher.hash_one(id), |slot| self.claims[key(*slot)].id == id).copied()
+    }
+
+    /// The claim of this id, if it belongs to this session.
+    fn find_own(&self, session: SessionId, id: ClaimId) -> Option<Slot> {
+        let found = self.find_claim(id)?;
+        (self.sessions[key(self.claims[key(found)].session)].id == session).then_some(found)
+    }
+
+    fn find_lock(&self, name: &str) -> Option<Slot> {
+        let hash = self.hasher.hash_one(name);
+        self.by_name.find(hash, |slot| &*self.locks[key(*slot)].name == name).copied()
+    }
+
+    /// The name's slot, made if need be.
+    fn lock_of(&mut self, name: &str, revision: Revision) -> Result<Slot, Refusal> {
+        let hash = self.hasher.hash_one(name);
+        if let Some(found) = self.by_name.find(hash, |slot| &*self.locks[key(*slot)].name == name) {
+            return Ok(*found);
+        }
+        if self.locks.len() >= self.limits.names {
+            return Err(Refusal::TooMany { what: "names", max: self.limits.names });
+        }
+        let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
+        let locks = &self.locks;
+        self.by_name.insert_unique(hash, index, |slot| locks[key(*slot)].hash);
+        Ok(index)
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Refusal> {
+        let bad =
+            name.is_empty() || name.len() > self.limits.name_bytes || name.chars().any(char::is_control);
+        if bad { Err(Refusal::NameInvalid) } else { Ok(()) }
+    }
+
+    fn enqueue(
+        &mut self,
+        from: Requester,
+        session: SessionId,
+        arrival: Arrival<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Reply {
+        let Some(session) = self.find_session(session) else {
+            return Reply::Refused(Refusal::SessionUnknown);
+        };
+        if let Some(found) = self.find_claim(arrival.claim) {
+            return self.repeat(from, found, session, arrival.name);
+        }
+        self.arrive(from, session, arrival, effects).unwrap_or_else(Reply::Refused)
+    }
+
+    /// The claim is here already: the reply to an earlier request was lost, or its connection.
+    fn repeat(&mut self, from: Requester, found: Slot, session: Slot, name: &str) -> Reply {
+        let claim = &mut self.claims[key(found)];
+        if claim.session != session || &*self.locks[key(claim.lock)].name != name {
+            return Reply::Refused(Refusal::ClaimTaken);
+        }
+        if claim.holds() {
+            return Reply::Granted { token: Token::new(claim.token).unwrap_or(Token::MAX) };
+        }
+        claim.requester = from;
+        let (id, lock) = (claim.id, claim.lock);
+        let ahead = self.locks[key(lock)].line.iter(&self.claims).take_while(|other| other.id != id).count();
+        Reply::Waiting { position: u32::try_from(ahead).unwrap_or(u32::MAX), holder: self.holder(lock) }
+    }
+
+    fn arrive(
+        &mut self,
+        from: Requester,
+        session: Slot,
+        arrival: Arrival<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Reply, Refusal> {
+        let Arrival { claim: id, name, mode, waits, value } = arrival;
+        self.check_name(name)?;
+        mode.validated().map_err(|_| Refusal::NoPermits)?;
+        self.check_value(value)?;
+        if self.sessions[key(session)].claim_count >= self.limits.claims_per_session {
+            return Err(Refusal::TooMany { what: "claims per session", max: self.limits.claims_per_session });
+        }
+        let index = self.lock_of(name, self.revision)?;
+        let lock = &self.locks[key(index)];
+        if let Some(of) = lock.other_permits(mode) {
+            return Err(Refusal::PermitsDiffer { of });
+        }
+        let at_once = lock.admits(mode);
+        if !at_once {
+            if !waits {
+                return Ok(Reply::Busy { holder: self.holder(index) });
+            }
+            if lock.claims as usize >= self.limits.claims_per_name {
+                return Err(Refusal::TooMany { what: "claims per name", max: self.limits.claims_per_name });
+            }
+        }
+        let claim = self.put_in(Claim::new(id, session, index, mode, from, value));
+        let lock = &mut self.locks[key(index)];
+        let reply = if at_once {
+            lock.run.admit(mode);
+            let token = self.tokens.next();
+            self.claims[key(claim)].token = token.get();
+            Reply::Granted { token }
+        } else {
+            if lock.next == NONE {
+                lock.next = claim;
+            }
+            Reply::Waiting { position: lock.claims - 1, holder: self.holder(index) }
+        };
+        self.changed_now(index, effects);
+        Ok(reply)
+    }
+
+    /// Puts a claim into the index, its session's list and its line; the mirror of [`take_out`](Self::take_out).
+    fn put_in(&mut self, claim: Claim) -> Slot {
+        let (id, session, lock, mode) = (claim.id, claim.session, claim.lock, claim.mode);
+        let index = slot(self.claims.insert(claim));
+        let (claims, hasher) = (&self.claims, &self.hasher);
+        self.by_claim
+            .insert_unique(hasher.hash_one(id), index, |slot| hasher.hash_one(claims[key(*slot)].id));
+        let session = &mut self.sessions[key(session)];
+        session.claims.push(&mut self.claims, index);
+        session.claim_count += 1;
+        let lock = &mut self.locks[key(lock)];
+        lock.line.push(&mut self.claims, index);
+        lock.arrived(mode);
+        index
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), Refusal> {
+        if value.len() <= self.limits.value_bytes {
+            return Ok(());
+        }
+        Err(Refusal::TooLong { max: self.limits.value_bytes })
+    }
+
+    fn update(&mut self, session: SessionId, id: ClaimId, value: &[u8], effects: &mut Vec<Effect>) -> Reply {
+        if let Err(refusal) = self.check_value(value) {
+            return Reply::Refused(refusal);
+        }
+        match self.find_own(session, id) {
+            Some(found) if self.claims[key(found)].holds() => {
+                let claim = &mut self.claims[key(found)];
+                claim.value = value.into();
+                let lock = claim.lock;
+                self.changed_now(lock, effects);
+                Reply::Updated { held: true }
+            }
+            _ => Reply::Updated { held: false },
+        }
+    }
+
+    fn withdraw(&mut self, session: SessionId, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
+        let withdrawn = match self.find_own(session, id) {
+            Some(found) => self.end_claim(found, Gone::Withdrawn, effects),
+            None => Withdrawn::Absent,
+        };
+        Reply::Withdrawn(withdrawn)
+    }
+
+    /// Ends one claim. Whoever waits for its grant hears why there will be none.
+    fn end_claim(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
+        let claim = self.take_out(found);
+        if !claim.holds() {
+            effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
+        }
+        self.settle(claim.lock, effects);
+        if claim.holds() { Withdrawn::Held } else { Withdrawn::Waiting }
+    }
+
+    fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
+        let found =
+            self.find_claim(id).filter(|found| &*self.locks[key(self.claims[key(*found)].lock)].name == name);
+        let Some(found) = found else { return Reply::Withdrawn(Withdrawn::Absent) };
+        let claim = &self.claims[key(found)];
+        if claim.holds() {
+            let session = &mut self.sessions[key(claim.session)];
+            session.evicted.push(id);
+            if let Some(to) = session.listener.take() {
+                self.watchers.remove(to);
+                let evicted = std::mem::take(&mut session.evicted);
+                effects.push(Effect { to, reply: Reply::Evictions(evicted) });
+            }
+        }
+        Reply::Withdrawn(self.end_claim(found, Gone::Evicted, effects))
+    }
+
+    /// Takes a claim out of its line, its session and the index. Its lock has to be settled afterwards.
+    fn take_out(&mut self, index: Slot) -> Claim {
+        let claim = &self.claims[key(index)];
+        let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());
+        let hash = self.hasher.hash_one(claim.id);
+        if let Ok(found) = self.by_claim.find_entry(hash, |slot| *slot == index) {
+            found.remove();
+        }
+        let lock = &mut self.locks[key(lock)];
+        if holds {
+            lock.run.leave();
+        } else if lock.next == index {
+            lock.next = InLine::next(&self.claims[key(index)]);
+        }
+        lock.line.remove(&mut self.claims, index);
+        lock.left(mode);
+        let session = &mut self.sessions[key(session)];
+        session.claims.remove(&mut self.claims, index);
+        session.claim_count -= 1;
+        self.claims.remove(key(index))
+    }
+
+    /// After claims have left a line: grants to those who fit now, tells watchers, and lets go of a name that nobody is
+    /// at.
+    fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        let lock = &mut self.locks[key(index)];
+        while lock.next != NONE {
+            let claim = &mut self.claims[key(lock.next)];
+            if !lock.run.admit(claim.mode) {
+                break;
+            }
+            let token = self.tokens.next();
+            claim.token = token.get();
+            lock.next = InLine::next(claim);
+            effects.push(Effect { to: claim.requester, reply: Reply::Granted { token } });
+        }
+        self.changed_now(index, effects);
+        self.tidy(index);
+    }
+
+    /// Lets go of a name that nobody is at.
+    fn tidy(&mut self, index: Slot) {
+        if !self.locks[key(index)].is_idle() {
+            return;
+        }
+        let lock = self.locks.remove(key(index));
+        self.forgotten = self.forgotten.max(lock.revision);
+        if let Ok(found) = self.by_name.find_entry(lock.hash, |slot| *slot == index) {
+            found.remove();
+        }
+    }
+
+    // Observation.
+
+    /// A line has changed: a new revision, and its watchers hear of it.
+    fn changed_now(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        self.revision.0 += 1;
+        let lock = &mut self.locks[key(index)];
+        lock.revision = self.revision;
+        let watchers = std::mem::take(&mut lock.watchers);
+        if watchers.is_empty() {
+            return;
+        }
+        let queue = self.queue_of(index);
+        for to in watchers {
+            self.watchers.remove(to);
+            effects.push(Effect { to, reply: Reply::Queue(Box::new(queue.clone())) });
+        }
+    }
+
+    fn entry(&self, claim: &Claim) -> Entry {
+        Entry {
+            claim: claim.id,
+            token: if claim.holds() { Token::new(claim.token) } else { None },
+            mode: claim.mode,
+            client: self.sessions[key(claim.session)].client.to_string(),
+            value: claim.value.to_vec().into(),
+        }
+    }
+
+    fn holder(&self, index: Slot) -> Option<Box<Entry>> {
+        let first = self.locks[key(index)].line.iter(&self.claims).next()?;
+        first.holds().then(|| Box::new(self.entry(first)))
+    }
+
+    fn queue_of(&self, index: Slot) -> Queue {
+        let lock = &self.locks[key(index)];
+        let entries = lock.line.iter(&self.claims).map(|claim| self.entry(claim)).collect();
+        Queue { entries, revision: lock.revision }
+    }
+
+    fn queue(&self, name: &str) -> Queue {
+        match self.find_lock(name) {
+            Some(found) => self.queue_of(found),
+            None => Queue { entries: Vec::new(), revision: self.forgotten },
+        }
+    }
+
+    fn changed(&mut self, from: Requester, name: &str, after: Revision) -> Option<Reply> {
+        let known = self.find_lock(name).map_or(self.forgotten, |found| self.locks[key(found)].revision);
+        if known > after {
+            return Some(Reply::Queue(Box::new(self.queue(name))));
+        }
+        match self.watch(from, name, after) {
+            Ok(()) => None,
+            Err(refusal) => Some(Reply::Refused(refusal)),
+        }
+    }
+
+    fn watch(&mut self, from: Requester, name: &str, after: Revision) -> Result<(), Refusal> {
+        self.check_name(name)?;
+        let max = self.limits.watches_per_connection;
+        if self.watchers.count(from.connection) >= max {
+            return Err(Refusal::TooMany { what: "watches per connection", max });
+        }
+        let index = self.lock_of(name, after)?;
+        self.locks[key(index)].watchers.push(from);
+        self.watchers.insert(from, Watched::Name(index));
+        Ok(())
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    fn forget(&mut self, requester: Requester) {
+        match self.watchers.remove(requester) {
+            Some(Watched::Name(index)) => {
+                self.locks[key(index)].watchers.retain(|other| *other != requester);
+                self.tidy(index);
+            }
+            Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
+            None => {}
+        }
+    }
+
+    fn list(&self, prefix: &str, after: &str) -> Reply {
+        let mut names: Vec<&str> = self
+            .locks
+            .iter()
+            .filter(|(_, lock)| !lock.line.is_empty())
+            .map(|(_, lock)| &*lock.name)
+            .filter(|name| name.starts_with(prefix) && *name > after)
+            .collect();
+        names.sort_unstable();
+        let more = names.len() > self.limits.page;
+        names.truncate(self.limits.page);
+        Reply::Names { names: names.into_iter().map(str::to_owned).collect(), more }
+    }
+}

@@ -1,0 +1,37 @@
+//! Where a table's fencing tokens begin: above all that an earlier run of it can have granted.
+
+use sync_core::{Token, clock};
+
+/// 2026-01-01, in milliseconds since 1970.
+const START: u64 = 1_767_225_600_000;
+/// A minute, in milliseconds: the unit of the epoch.
+const MINUTE: u64 = 60_000;
+
+/// A floor for the tokens of a table that remembers nothing: the wall clock.
+///
+/// A token is an epoch of 27 bits and a counter of 36. The epoch is the minute since 2026 (255 years), and the
+/// counter starts at the millisecond within that minute, times 2^20. So tokens keep rising over restarts as long as the
+/// clock is not set back, and less than a million locks are granted in each millisecond between.
+pub(crate) fn floor() -> Token {
+    floor_at(clock::wall_millis())
+}
+
+fn floor_at(wall_millis: u64) -> Token {
+    let elapsed = wall_millis.saturating_sub(START);
+    let (epoch, within) = (elapsed / MINUTE, elapsed % MINUTE);
+    Token::new(((epoch & ((1 << 27) - 1)) << 36) | (within << 20)).unwrap_or(Token::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_rises_with_the_clock() {
+        let times =
+            [START, START + 1, START + MINUTE - 1, START + MINUTE, START + 90 * 365 * 24 * 60 * MINUTE];
+        assert!(times.map(floor_at).is_sorted_by(|earlier, later| earlier < later));
+        assert_eq!(floor_at(0).get(), 0, "a clock that is wrong by years is no reason to stop");
+        assert_eq!(floor_at(START + MINUTE).get(), 1 << 36);
+    }
+}
