@@ -10,6 +10,7 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync};
 /// |---|---|---|
 /// | `memory:` | a lock table private to this handle | `netlock` |
 /// | `memory:NAME` | the lock table that all handles of this process share who name it | `netlock` |
+/// | `netlock://HOST[:PORT][,HOST[:PORT]]` | a netlock server, by one or several addresses tried in turn; port 7420 | `netlock` |
 ///
 /// Options go into the query, the same for all: `namespace` (default `distsync`), `ttl` (of the session, default `15s`),
 /// `client` (who this is for those who inspect a lock, default `host:pid`).
@@ -32,6 +33,8 @@ fn backend(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     match url.scheme() {
         #[cfg(feature = "netlock")]
         "memory" => memory(url),
+        #[cfg(feature = "netlock")]
+        "netlock" => Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend()),
         scheme => Err(Error::new(
             ErrorKind::InvalidOption,
             format!("there is no store `{scheme}:` here: this build knows {}", SCHEMES.join(", ")),

@@ -1,12 +1,22 @@
 //! netlock: the lock server of distsync, its client, and the same lock table embedded in a process.
 //!
 //! - [`engine`]: the lock table, a pure state machine;
-//! - [`Embedded`]: the table in this process, behind `memory:`.
+//! - [`Embedded`]: the table in this process, behind `memory:`;
+//! - [`Server`]: the table on a port, as a library; `netlockd` is the program;
+//! - [`Client`]: the backend behind `netlock:`;
+//! - [`wire`]: frames and messages between them.
 
 mod backend;
+mod client;
 mod embedded;
 pub mod engine;
 mod epoch;
+#[cfg(feature = "program")]
+pub mod program;
 mod replies;
+mod server;
+pub mod wire;
 
+pub use client::{Client, Config, DEFAULT_PORT};
 pub use embedded::Embedded;
+pub use server::{Server, ServerOptions};

@@ -101,11 +101,6 @@ impl Replies {
         }
     }
 
-    /// Whether a request was not answered yet.
-    pub(crate) fn is_open(&mut self, id: u64) -> bool {
-        self.slot(id).is_some_and(|slot| slot.reply.is_none())
-    }
-
     /// Nobody waits for this answer any more.
     pub(crate) fn give_up(&mut self, id: u64) {
         self.remove(id);
@@ -118,7 +113,8 @@ impl Replies {
     }
 
     /// How many requests are under way.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.slots.len()
     }
 }

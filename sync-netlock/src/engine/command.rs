@@ -221,10 +221,40 @@ pub enum Refusal {
     /// A limit of the server is reached.
     TooMany {
         /// Of what.
-        what: &'static str,
+        what: Bound,
         /// The limit.
         max: usize,
     },
+}
+
+/// What there can be too many of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// [`Limits::names`](super::Limits::names).
+    Names,
+    /// [`Limits::sessions`](super::Limits::sessions).
+    Sessions,
+    /// [`Limits::claims_per_session`](super::Limits::claims_per_session).
+    ClaimsPerSession,
+    /// [`Limits::claims_per_name`](super::Limits::claims_per_name).
+    ClaimsPerName,
+    /// [`Limits::watches_per_connection`](super::Limits::watches_per_connection).
+    WatchesPerConnection,
+    /// The server's bound on the sessions attached to one connection.
+    SessionsPerConnection,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Names => "names",
+            Self::Sessions => "sessions",
+            Self::ClaimsPerSession => "claims per session",
+            Self::ClaimsPerName => "claims per name",
+            Self::WatchesPerConnection => "watches per connection",
+            Self::SessionsPerConnection => "sessions per connection",
+        })
+    }
 }
 
 impl fmt::Display for Refusal {

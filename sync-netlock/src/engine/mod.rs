@@ -15,6 +15,6 @@ mod table;
 mod tests;
 mod watchers;
 
-pub use command::{Command, Effect, Refusal, Reply, Requester};
+pub use command::{Bound, Command, Effect, Refusal, Reply, Requester};
 pub use limits::Limits;
 pub use table::{LockTable, Stats};

@@ -12,7 +12,7 @@ use sync_core::backend::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withd
 use sync_core::clock::Moment;
 use sync_core::{Mode, Secret, Token};
 
-use super::command::{Command, Effect, Refusal, Reply, Requester};
+use super::command::{Bound, Command, Effect, Refusal, Reply, Requester};
 use super::deadlines::Deadlines;
 use super::limits::Limits;
 use super::line::{Claim, InLine, NONE, Slot, Thread, key, slot};
@@ -142,15 +142,17 @@ impl LockTable {
     }
 
     fn expire(&mut self, effects: &mut Vec<Effect>) {
+        let mut ending = Vec::new();
         while let Some(due) = self.deadlines.pop(self.now) {
             let session = &mut self.sessions[key(due)];
             if session.expires > self.now {
                 session.armed = session.expires;
                 self.deadlines.arm(session.armed, due);
             } else {
-                self.end_session(due, effects);
+                ending.push(due);
             }
         }
+        self.end_sessions(&ending, effects);
     }
 
     // Sessions.
@@ -173,7 +175,7 @@ impl LockTable {
             };
         }
         if self.sessions.len() >= self.limits.sessions {
-            return Reply::Refused(Refusal::TooMany { what: "sessions", max: self.limits.sessions });
+            return Reply::Refused(Refusal::TooMany { what: Bound::Sessions, max: self.limits.sessions });
         }
         let session = Session::new(id, secret, ttl, client, self.now);
         let armed = session.armed;
@@ -213,26 +215,39 @@ impl LockTable {
     fn close(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
         if let Some(found) = self.find_session(id) {
             self.deadlines.disarm(self.sessions[key(found)].armed, found);
-            self.end_session(found, effects);
+            self.end_sessions(&[found], effects);
         }
         Reply::Closed
     }
 
-    /// Ends a session that is off the deadlines already: first all its claims leave, then others advance, so
-    /// that no claim of a dead session is granted on the way.
-    fn end_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+    /// Ends sessions that are off the deadlines already: first all their claims leave, then others advance, so that no
+    /// claim of a dead session is granted on the way.
+    fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
         let mut touched = Vec::new();
-        loop {
-            let head = self.sessions[key(index)].claims.head();
-            if head == NONE {
-                break;
+        for index in ending {
+            loop {
+                let head = self.sessions[key(*index)].claims.head();
+                if head == NONE {
+                    break;
+                }
+                let claim = self.take_out(head);
+                if !claim.holds() {
+                    effects
+                        .push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
+                }
+                touched.push(claim.lock);
             }
-            let claim = self.take_out(head);
-            if !claim.holds() {
-                effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
-            }
-            touched.push(claim.lock);
+            self.forget_session(*index, effects);
         }
+        // Several claims can have stood in one line: settle it once, for settling may remove it.
+        touched.sort_unstable();
+        touched.dedup();
+        for lock in touched {
+            self.settle(lock, effects);
+        }
+    }
+
+    fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         let session = self.sessions.remove(key(index));
         if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
         {
@@ -241,12 +256,6 @@ impl LockTable {
         if let Some(to) = session.listener {
             self.watchers.remove(to);
             effects.push(Effect { to, reply: Reply::Refused(Refusal::SessionUnknown) });
-        }
-        // A session can have stood twice in one line: settle it once, for settling may remove it.
-        touched.sort_unstable();
-        touched.dedup();
-        for lock in touched {
-            self.settle(lock, effects);
         }
     }
 
@@ -289,7 +298,7 @@ impl LockTable {
             return Ok(*found);
         }
         if self.locks.len() >= self.limits.names {
-            return Err(Refusal::TooMany { what: "names", max: self.limits.names });
+            return Err(Refusal::TooMany { what: Bound::Names, max: self.limits.names });
         }
         let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
         let locks = &self.locks;
@@ -346,7 +355,10 @@ impl LockTable {
         mode.validated().map_err(|_| Refusal::NoPermits)?;
         self.check_value(value)?;
         if self.sessions[key(session)].claim_count >= self.limits.claims_per_session {
-            return Err(Refusal::TooMany { what: "claims per session", max: self.limits.claims_per_session });
+            return Err(Refusal::TooMany {
+                what: Bound::ClaimsPerSession,
+                max: self.limits.claims_per_session,
+            });
         }
         let index = self.lock_of(name, self.revision)?;
         let lock = &self.locks[key(index)];
@@ -359,7 +371,10 @@ impl LockTable {
                 return Ok(Reply::Busy { holder: self.holder(index) });
             }
             if lock.claims as usize >= self.limits.claims_per_name {
-                return Err(Refusal::TooMany { what: "claims per name", max: self.limits.claims_per_name });
+                return Err(Refusal::TooMany {
+                    what: Bound::ClaimsPerName,
+                    max: self.limits.claims_per_name,
+                });
             }
         }
         let claim = self.put_in(Claim::new(id, session, index, mode, from, value));
@@ -566,7 +581,7 @@ impl LockTable {
         self.check_name(name)?;
         let max = self.limits.watches_per_connection;
         if self.watchers.count(from.connection) >= max {
-            return Err(Refusal::TooMany { what: "watches per connection", max });
+            return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
         }
         let index = self.lock_of(name, after)?;
         self.locks[key(index)].watchers.push(from);

@@ -1,1 +1,301 @@
+//! Tables: commands in, effects out.
 
+mod oracle;
+mod rig;
+
+use std::time::Duration;
+
+use sync_core::Mode;
+use sync_core::backend::{Gone, Withdrawn};
+
+use super::{Bound, Limits, Refusal, Reply};
+use rig::Rig;
+
+const X: Mode = Mode::Exclusive;
+const S: Mode = Mode::Shared;
+
+fn busy(reply: &Reply) -> bool {
+    matches!(reply, Reply::Busy { .. })
+}
+
+fn gone(why: Gone) -> Reply {
+    Reply::Gone { why }
+}
+
+#[test]
+fn a_free_name_is_granted_and_the_next_waits_its_turn() {
+    let mut rig = Rig::with_sessions(2);
+    let first = rig.acquire(0, 1, "a", X).token();
+    assert_eq!(rig.acquire(1, 2, "a", X).position(), 1);
+    assert_eq!(rig.withdraw(0, 1), Reply::Withdrawn(Withdrawn::Held));
+    assert!(rig.told(2).token() > first, "the waiter is told");
+}
+
+#[test]
+fn a_repeated_enqueue_changes_nothing() {
+    let mut rig = Rig::with_sessions(2);
+    let granted = rig.acquire(0, 1, "a", X);
+    assert_eq!(rig.acquire(0, 1, "a", X), granted);
+    rig.acquire(1, 2, "a", X);
+    rig.acquire(1, 3, "a", X);
+    assert_eq!(rig.acquire(1, 3, "a", X).position(), 2);
+    assert_eq!(rig.stats().claims, 3);
+}
+
+#[test]
+fn a_claim_id_belongs_to_one_session_and_name() {
+    let mut rig = Rig::with_sessions(2);
+    rig.acquire(0, 1, "a", X);
+    assert_eq!(rig.acquire(1, 1, "a", X), Reply::Refused(Refusal::ClaimTaken));
+    assert_eq!(rig.acquire(0, 1, "b", X), Reply::Refused(Refusal::ClaimTaken));
+    assert_eq!(rig.withdraw(1, 1), Reply::Withdrawn(Withdrawn::Absent), "not another session's");
+}
+
+#[test]
+fn a_try_leaves_nothing_behind() {
+    let mut rig = Rig::with_sessions(2);
+    rig.acquire(0, 1, "a", X);
+    assert!(busy(&rig.try_acquire(1, 2, "a", X)));
+    assert_eq!(rig.stats().claims, 1);
+    rig.withdraw(0, 1);
+    rig.try_acquire(1, 2, "a", X).token();
+}
+
+#[test]
+fn a_try_does_not_pass_those_in_line() {
+    let mut rig = Rig::with_sessions(3);
+    rig.acquire(0, 1, "a", S);
+    rig.acquire(1, 2, "a", X);
+    assert!(busy(&rig.try_acquire(2, 3, "a", S)));
+}
+
+#[test]
+fn readers_share_and_a_waiting_writer_is_not_overtaken() {
+    let mut rig = Rig::with_sessions(4);
+    rig.acquire(0, 1, "a", S).token();
+    rig.acquire(1, 2, "a", S).token();
+    assert_eq!(rig.acquire(2, 3, "a", X).position(), 2);
+    assert_eq!(rig.acquire(3, 4, "a", S).position(), 3);
+    rig.withdraw(0, 1);
+    assert_eq!(rig.told_any(), None);
+    rig.withdraw(1, 2);
+    rig.told(3).token();
+    assert_eq!(rig.told_any(), None);
+    rig.withdraw(2, 3);
+    rig.told(4).token();
+}
+
+#[test]
+fn a_writer_that_leaves_the_line_lets_the_readers_behind_it_in() {
+    let mut rig = Rig::with_sessions(4);
+    rig.acquire(0, 1, "a", S).token();
+    rig.acquire(1, 2, "a", X);
+    rig.acquire(2, 3, "a", S);
+    rig.acquire(3, 4, "a", S);
+    assert_eq!(rig.withdraw(1, 2), Reply::Withdrawn(Withdrawn::Waiting));
+    assert_eq!(rig.told(2), gone(Gone::Withdrawn));
+    assert!(rig.told(3).token() < rig.told(4).token());
+}
+
+#[test]
+fn permits_are_counted_and_have_to_agree() {
+    let two = Mode::Permit { of: 2 };
+    let mut rig = Rig::with_sessions(4);
+    rig.acquire(0, 1, "a", two).token();
+    rig.acquire(1, 2, "a", two).token();
+    assert_eq!(rig.acquire(2, 3, "a", two).position(), 2);
+    assert_eq!(
+        rig.acquire(3, 4, "a", Mode::Permit { of: 3 }),
+        Reply::Refused(Refusal::PermitsDiffer { of: 2 })
+    );
+    rig.withdraw(1, 2);
+    rig.told(3).token();
+    rig.withdraw(0, 1);
+    rig.withdraw(2, 3);
+    rig.acquire(3, 4, "a", Mode::Permit { of: 3 }).token();
+}
+
+#[test]
+fn a_session_ends_on_time_and_not_before() {
+    let mut rig = Rig::with_sessions(2);
+    rig.acquire(0, 1, "a", X);
+    rig.acquire(1, 2, "a", X);
+    rig.pass(Rig::TTL - Duration::from_nanos(1));
+    rig.renew(1);
+    assert_eq!(rig.told_any(), None);
+    rig.pass(Duration::from_nanos(1));
+    rig.told(2).token();
+    assert_eq!(rig.stats().sessions, 1);
+    assert_eq!(rig.renew(0), Reply::Refused(Refusal::SessionUnknown));
+    assert_eq!(rig.acquire(0, 3, "a", X), Reply::Refused(Refusal::SessionUnknown));
+}
+
+#[test]
+fn a_renewal_moves_the_end_and_the_next_deadline_is_never_late() {
+    let mut rig = Rig::with_sessions(1);
+    let first = rig.next_deadline().unwrap();
+    rig.pass(Rig::TTL / 2);
+    assert_eq!(rig.renew(0), Reply::Renewed { ttl: Rig::TTL });
+    assert!(rig.next_deadline().unwrap() <= first.after(Rig::TTL / 2));
+    rig.pass(Rig::TTL / 2);
+    assert_eq!(rig.stats().sessions, 1);
+    assert_eq!(rig.next_deadline().unwrap(), first.after(Rig::TTL / 2));
+}
+
+#[test]
+fn a_clock_that_goes_back_is_clamped() {
+    let mut rig = Rig::with_sessions(1);
+    rig.pass(Rig::TTL / 2);
+    rig.go_back(Rig::TTL);
+    rig.renew(0);
+    rig.pass(Rig::TTL);
+    rig.pass(Rig::TTL / 2 - Duration::from_nanos(1));
+    assert_eq!(rig.stats().sessions, 1, "the renewal counts from the latest time seen");
+}
+
+#[test]
+fn waiters_of_a_dead_session_are_passed_over_and_told() {
+    let mut rig = Rig::with_sessions(3);
+    rig.acquire(0, 1, "a", X);
+    rig.acquire(1, 2, "a", X);
+    rig.acquire(2, 3, "a", X);
+    rig.close(1);
+    assert_eq!(rig.told(2), gone(Gone::SessionLost));
+    rig.withdraw(0, 1);
+    rig.told(3).token();
+}
+
+#[test]
+fn a_session_with_several_places_in_one_line_ends_as_a_whole() {
+    let mut rig = Rig::with_sessions(2);
+    rig.acquire(0, 1, "a", X);
+    rig.acquire(0, 2, "a", X);
+    rig.acquire(1, 3, "a", X);
+    rig.acquire(0, 4, "a", X);
+    rig.close(0);
+    assert_eq!(rig.told(2), gone(Gone::SessionLost), "never granted on the way");
+    assert_eq!(rig.told(4), gone(Gone::SessionLost));
+    rig.told(3).token();
+    rig.close(1);
+    assert_eq!(rig.stats(), super::Stats::default());
+}
+
+#[test]
+fn an_open_is_idempotent_for_who_knows_the_secret() {
+    let mut rig = Rig::with_sessions(1);
+    assert_eq!(rig.open(0, 0), Reply::Opened { ttl: Rig::TTL });
+    assert_eq!(rig.open(0, 9), Reply::Refused(Refusal::SessionUnknown));
+    assert_eq!(rig.attach(0, 0), Reply::Attached);
+    assert_eq!(rig.attach(0, 9), Reply::Refused(Refusal::SessionUnknown));
+    assert_eq!(rig.attach(7, 0), Reply::Refused(Refusal::SessionUnknown));
+}
+
+#[test]
+fn a_holder_and_a_waiter_hear_of_their_eviction() {
+    let mut rig = Rig::with_sessions(2);
+    rig.acquire(0, 1, "a", X);
+    rig.acquire(1, 2, "a", X);
+    rig.acquire(1, 3, "a", X);
+    let listening = rig.evictions(0);
+    assert_eq!(rig.evict("b", 1), Reply::Withdrawn(Withdrawn::Absent), "another name");
+    assert_eq!(rig.evict("a", 2), Reply::Withdrawn(Withdrawn::Waiting));
+    assert_eq!(rig.told(2), gone(Gone::Evicted));
+    assert_eq!(rig.evict("a", 1), Reply::Withdrawn(Withdrawn::Held));
+    assert_eq!(rig.answer(listening), Reply::Evictions(vec![Rig::claim(1)]));
+    rig.told(3).token();
+}
+
+#[test]
+fn an_eviction_waits_for_its_listener() {
+    let mut rig = Rig::with_sessions(1);
+    rig.acquire(0, 1, "a", X);
+    let gone = rig.evictions(0);
+    rig.disconnect();
+    rig.evict("a", 1);
+    assert_eq!(rig.told_to(gone), None);
+    let listening = rig.evictions(0);
+    assert_eq!(rig.answer(listening), Reply::Evictions(vec![Rig::claim(1)]));
+}
+
+#[test]
+fn a_watcher_hears_of_every_change_once() {
+    let mut rig = Rig::with_sessions(2);
+    let watch = rig.changed_from_now("a");
+    assert_eq!(rig.told_to(watch), None);
+    rig.acquire(0, 1, "a", X);
+    let queue = rig.answer(watch).queue();
+    assert_eq!(queue.holders().count(), 1);
+
+    let watch = rig.changed("a", queue.revision);
+    rig.acquire(1, 2, "a", X);
+    let queue = rig.answer(watch).queue();
+    assert_eq!(queue.waiters().count(), 1);
+
+    let watch = rig.changed("a", queue.revision);
+    rig.update(0, 1, b"new");
+    let queue = rig.answer(watch).queue();
+    assert_eq!(&queue.entries[0].value[..], b"new");
+
+    rig.withdraw(0, 1);
+    rig.withdraw(1, 2);
+    let late = rig.changed("a", queue.revision);
+    assert!(rig.answer(late).queue().entries.is_empty(), "a change in the past is told at once");
+}
+
+#[test]
+fn a_watch_that_is_given_up_leaves_no_name_behind() {
+    let mut rig = Rig::with_sessions(0);
+    let watch = rig.changed_from_now("a");
+    assert_eq!(rig.stats().names, 1);
+    rig.forget(watch);
+    assert_eq!(rig.stats().names, 0);
+    rig.changed_from_now("a");
+    rig.disconnect();
+    assert_eq!(rig.stats().names, 0);
+}
+
+#[test]
+fn a_list_comes_in_pages_and_in_order() {
+    let mut rig = Rig::new(Limits { page: 2, ..Limits::default() });
+    rig.open(0, 0);
+    for (claim, name) in [(1, "b/3"), (2, "b/1"), (3, "a/1"), (4, "b/2")] {
+        rig.acquire(0, claim, name, X);
+    }
+    assert_eq!(rig.list("b/", ""), (vec!["b/1".to_owned(), "b/2".to_owned()], true));
+    assert_eq!(rig.list("b/", "b/2"), (vec!["b/3".to_owned()], false));
+}
+
+#[test]
+fn every_limit_refuses_by_name() {
+    let limits = Limits {
+        names: 1,
+        sessions: 2,
+        claims_per_session: 2,
+        claims_per_name: 2,
+        watches_per_connection: 1,
+        ..Limits::default()
+    };
+    let too_many = |what, max| Reply::Refused(Refusal::TooMany { what, max });
+    let mut rig = Rig::new(limits.clone());
+    rig.open(0, 0);
+    rig.open(1, 1);
+    assert_eq!(rig.open(2, 2), too_many(Bound::Sessions, 2));
+    rig.acquire(0, 1, "a", X);
+    rig.acquire(0, 2, "a", X);
+    assert_eq!(rig.acquire(0, 3, "a", X), too_many(Bound::ClaimsPerSession, 2));
+    assert_eq!(rig.acquire(1, 3, "a", X), too_many(Bound::ClaimsPerName, 2));
+    assert_eq!(rig.acquire(1, 3, "b", X), too_many(Bound::Names, 1));
+    let known = rig.inspect("a").revision;
+    rig.changed("a", known);
+    let second = rig.changed("a", known);
+    assert_eq!(rig.answer(second), too_many(Bound::WatchesPerConnection, 1));
+    assert_eq!(rig.acquire(1, 3, "", X), Reply::Refused(Refusal::NameInvalid));
+    assert_eq!(rig.acquire(1, 3, "a\n", X), Reply::Refused(Refusal::NameInvalid));
+    assert_eq!(rig.acquire(1, 3, &"a".repeat(2_049), X), Reply::Refused(Refusal::NameInvalid));
+    assert_eq!(rig.acquire(1, 3, "a", Mode::Permit { of: 0 }), Reply::Refused(Refusal::NoPermits));
+    assert_eq!(rig.update(0, 1, &[0; 1_025]), Reply::Refused(Refusal::TooLong { max: 1_024 }));
+    for ttl in [Duration::ZERO, limits.ttl_max + Duration::from_nanos(1)] {
+        let refusal = Refusal::TtlOutOfRange { min: limits.ttl_min, max: limits.ttl_max };
+        assert_eq!(rig.open_for(3, 3, ttl), Reply::Refused(refusal));
+    }
+}

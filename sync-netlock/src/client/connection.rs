@@ -1,0 +1,411 @@
+//! One connection: requests go into a buffer, and one task writes them and reads the answers.
+//!
+//! Callers and the task share a mutex that is held for a few instructions. A caller wakes the task only if it sleeps,
+//! so requests of many callers travel in one write; the task wakes the callers of all answers of one read together.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use prost::Message;
+use sync_core::backend::{ClaimId, Session, SessionId};
+use sync_core::clock::{self, Moment};
+use sync_core::{Error, ErrorKind, Result};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::engine::{Command, Reply};
+use crate::replies::Replies;
+use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, encode_command, proto, to_reply};
+
+/// How often the task looks at the connection's health, and says that it is alive.
+const PULSE: Duration = Duration::from_secs(5);
+/// A server that was silent for this long, pings included, is gone.
+const SILENCE: Duration = Duration::from_secs(15);
+/// The most that waits to be written. A caller beyond it is refused; nothing is queued without bound.
+const OUT_MAX: usize = 16 << 20;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    out: BytesMut,
+    replies: Replies,
+    /// This connection's numbers for sessions.
+    sessions: HashMap<SessionId, u32>,
+    last_session: u32,
+    greeting: Greeting,
+    /// Wakes the task; taken while it is awake.
+    driver: Option<Waker>,
+    closed: Option<String>,
+}
+
+#[derive(Debug, Default)]
+enum Greeting {
+    #[default]
+    Awaited,
+    Awaiting(Waker),
+    Done,
+}
+
+/// The id of the greeting: never one of [`Replies`], whose generations begin at 1.
+const HELLO: u64 = 1;
+/// The id of pings.
+const PING: u64 = 2;
+/// The id of requests whose answer nobody waits for.
+const UNHEARD: u64 = 3;
+
+/// The error of a connection that broke, or of a claim that waits on none.
+pub(super) fn broken(why: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{why}: is netlockd still running?"))
+        .on("netlock")
+        .or_applied()
+        .retryable()
+}
+
+impl State {
+    fn check(&self) -> Result<()> {
+        match &self.closed {
+            Some(why) => Err(broken(why)),
+            None if self.out.len() > OUT_MAX => Err(Error::new(
+                ErrorKind::Unavailable,
+                "too many requests wait to be sent: the server or the network is too slow",
+            )
+            .on("netlock")
+            .retryable()),
+            None => Ok(()),
+        }
+    }
+
+    /// The connection's number for a session, which it attaches to first if need be.
+    fn number(&mut self, session: &Session, opens: bool) -> u32 {
+        if let Some(number) = self.sessions.get(&session.id) {
+            return *number;
+        }
+        self.last_session += 1;
+        let number = self.last_session;
+        self.sessions.insert(session.id, number);
+        if !opens {
+            let attach = Command::Attach { session: session.id, secret: session.secret };
+            encode_command(UNHEARD, number, attach, &mut self.out);
+        }
+        number
+    }
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        let mut state = State::default();
+        let hello = proto::request::Body::Hello(proto::Hello { version: VERSION });
+        encode(&proto::Request { id: HELLO, body: Some(hello) }, &mut state.out);
+        Self { state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed.is_some()
+    }
+
+    /// Ends the connection; the requests under way fail.
+    pub(super) fn close(&self, why: &str) {
+        let wakers = {
+            let mut state = self.state();
+            if state.closed.is_some() {
+                return;
+            }
+            state.closed = Some(why.to_owned());
+            let mut wakers = state.replies.close();
+            if let Greeting::Awaiting(waker) = std::mem::take(&mut state.greeting) {
+                wakers.push(waker);
+            }
+            wakers.extend(state.driver.take());
+            wakers
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Resolves when the server has greeted back.
+    pub(super) async fn greet(&self) -> Result<()> {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if let Greeting::Done = state.greeting {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(why) = &state.closed {
+                let error = match why.strip_prefix(REFUSED) {
+                    Some(why) => Error::new(ErrorKind::Protocol, why.to_owned()).on("netlock"),
+                    None => broken(why),
+                };
+                return Poll::Ready(Err(error));
+            }
+            state.greeting = Greeting::Awaiting(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends a command; the future is its first answer. Dropped, the answer is not waited for any more.
+    pub(super) fn call(self: &Arc<Self>, session: Option<&Session>, command: Command<'_>) -> Result<Answer> {
+        let (claim, lasting) = match command {
+            Command::Enqueue { claim, .. } => (Some(claim), false),
+            Command::Changed { .. } | Command::Evictions { .. } => (None, true),
+            _ => (None, false),
+        };
+        let (request, driver) = {
+            let mut state = self.state();
+            state.check()?;
+            let opens = matches!(command, Command::Open { .. });
+            let number = session.map_or(0, |session| state.number(session, opens));
+            if let (Command::Close { session }, _) = (command, number) {
+                state.sessions.remove(&session);
+            }
+            let request = state.replies.open(claim);
+            encode_command(request, number, command, &mut state.out);
+            (request, state.driver.take())
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Ok(Answer { connection: self.clone(), request, lasting, answered: false })
+    }
+
+    /// The second answer to an `Enqueue`.
+    pub(super) async fn second(&self, claim: ClaimId) -> Result<Reply> {
+        let reply = poll_fn(|cx| self.state().replies.poll_second(claim, cx)).await;
+        reply.ok_or_else(|| broken("the connection on which this claim waited was lost"))
+    }
+
+    fn forget(&self, request: u64, lasting: bool) {
+        let driver = {
+            let mut state = self.state();
+            state.replies.give_up(request);
+            if !lasting || state.closed.is_some() {
+                return;
+            }
+            encode_command(UNHEARD, 0, Command::Forget { request }, &mut state.out);
+            state.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}
+
+/// The first answer to a request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    connection: Arc<Connection>,
+    request: u64,
+    /// The server keeps the request until there is something to tell.
+    lasting: bool,
+    answered: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reply>> {
+        let answer = {
+            let mut state = self.connection.state();
+            match state.replies.poll_first(self.request, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(reply)) => Ok(reply),
+                Poll::Ready(None) => {
+                    Err(broken(state.closed.as_deref().unwrap_or("the request was given up")))
+                }
+            }
+        };
+        self.answered = true;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.connection.forget(self.request, self.lasting);
+        }
+    }
+}
+
+/// How a reason begins that the server gave itself.
+const REFUSED: &str = "the server says: ";
+
+/// Closes the connection when the task that carries it ends, or its runtime does.
+struct Carrying(Arc<Connection>);
+
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        self.0.close("the connection's runtime has ended");
+    }
+}
+
+/// Carries a connection's bytes until it breaks or is closed.
+pub(super) async fn drive(connection: Arc<Connection>, mut stream: TcpStream) {
+    let carrying = Carrying(connection);
+    let mut carrier = Carrier {
+        writing: BytesMut::new(),
+        frames: Frames::new(),
+        answers: Vec::new(),
+        wakers: Vec::new(),
+        heard: clock::now(),
+        yielded: false,
+    };
+    let mut pulse = pin!(tokio::time::sleep(PULSE));
+    let why = poll_fn(|cx| {
+        while pulse.as_mut().poll(cx).is_ready() {
+            if clock::now().since(carrier.heard) > SILENCE {
+                return Poll::Ready("the server is silent".to_owned());
+            }
+            carrier.ping();
+            pulse.set(tokio::time::sleep(PULSE));
+        }
+        match carrier.carry(&carrying.0, Pin::new(&mut stream), cx) {
+            Ok(Progress::Sleep) => Poll::Pending,
+            Ok(Progress::Closed) => Poll::Ready("it was closed".to_owned()),
+            Err(why) => Poll::Ready(why),
+        }
+    })
+    .await;
+    debug!(why, "connection ended");
+    carrying.0.close(&why);
+}
+
+enum Progress {
+    Sleep,
+    Closed,
+}
+
+struct Carrier {
+    writing: BytesMut,
+    frames: Frames,
+    answers: Vec<(u64, Reply)>,
+    wakers: Vec<Waker>,
+    /// When something last came from the server.
+    heard: Moment,
+    /// Whether the task has let others go first since it was woken to write.
+    yielded: bool,
+}
+
+impl Carrier {
+    fn ping(&mut self) {
+        let ping = proto::request::Body::Ping(proto::Ping {});
+        encode(&proto::Request { id: PING, body: Some(ping) }, &mut self.writing);
+    }
+
+    /// Reads and writes until neither goes on.
+    fn carry(
+        &mut self,
+        connection: &Connection,
+        mut stream: Pin<&mut TcpStream>,
+        cx: &mut Context<'_>,
+    ) -> Result<Progress, String> {
+        loop {
+            let read = self.read(stream.as_mut(), cx)?;
+            if read {
+                self.deliver(connection)?;
+            }
+            if self.writing.is_empty() {
+                let mut state = connection.state();
+                if state.closed.is_some() {
+                    return Ok(Progress::Closed);
+                }
+                if state.out.is_empty() {
+                    if !read {
+                        state.driver = Some(cx.waker().clone());
+                        self.yielded = false;
+                        return Ok(Progress::Sleep);
+                    }
+                } else if self.yielded {
+                    std::mem::swap(&mut state.out, &mut self.writing);
+                    self.yielded = false;
+                } else {
+                    // Tasks that were woken together with the one that has just asked get to ask too: one write for all.
+                    self.yielded = true;
+                    cx.waker().wake_by_ref();
+                    return Ok(Progress::Sleep);
+                }
+            }
+            if !self.write(stream.as_mut(), cx)? && !read {
+                return Ok(Progress::Sleep);
+            }
+        }
+    }
+
+    /// Writes what there is; `false` if the socket is full.
+    fn write(&mut self, mut stream: Pin<&mut TcpStream>, cx: &mut Context<'_>) -> Result<bool, String> {
+        while !self.writing.is_empty() {
+            match stream.as_mut().poll_write(cx, &self.writing) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(0)) => return Err("the server closed the connection".to_owned()),
+                Poll::Ready(Ok(written)) => self.writing.advance(written),
+                Poll::Ready(Err(error)) => return Err(format!("the connection broke ({error})")),
+            }
+        }
+        self.writing.clear();
+        Ok(true)
+    }
+
+    /// Reads once; `false` if there is nothing to read.
+    fn read(&mut self, stream: Pin<&mut TcpStream>, cx: &mut Context<'_>) -> Result<bool, String> {
+        let room = self.frames.room();
+        match tokio_util::io::poll_read_buf(stream, cx, room) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err("the server closed the connection".to_owned()),
+            Poll::Ready(Ok(_)) => {
+                if room.len() == room.capacity() {
+                    self.frames.grow();
+                }
+                self.heard = clock::now();
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => Err(format!("the connection broke ({error})")),
+        }
+    }
+
+    /// Hands all complete answers to those who asked.
+    fn deliver(&mut self, connection: &Connection) -> Result<(), String> {
+        let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
+        let batch = self.frames.complete(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))?;
+        let mut greeted = false;
+        for frame in batch {
+            let response = proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
+            match (response.id, response.body) {
+                (HELLO, Some(proto::response::Body::Welcome(_))) => greeted = true,
+                (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
+                    return Err(format!("{REFUSED}{}", refused.message));
+                }
+                (PING | UNHEARD, _) => {}
+                (id, Some(body)) => match to_reply(body) {
+                    Some(reply) => self.answers.push((id, reply)),
+                    None => return Err(strange("an answer has no meaning")),
+                },
+                (_, None) => return Err(strange("an answer is empty")),
+            }
+        }
+        {
+            let mut state = connection.state();
+            for (id, reply) in self.answers.drain(..) {
+                self.wakers.extend(state.replies.deliver(id, reply));
+            }
+            if greeted
+                && let Greeting::Awaiting(waker) = std::mem::replace(&mut state.greeting, Greeting::Done)
+            {
+                self.wakers.push(waker);
+            }
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! A table with made-up time and short ways to speak to it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sync_core::backend::{ClaimId, Queue, Revision, SessionId};
+use sync_core::clock::Moment;
+use sync_core::{Mode, Secret, Token};
+
+use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester, Stats};
+
+pub(super) struct Rig {
+    table: LockTable,
+    now: Moment,
+    request: u64,
+    /// Answers not looked at yet.
+    told: HashMap<u64, Vec<Reply>>,
+    /// The last request that enqueued a claim.
+    enqueued: HashMap<u128, u64>,
+}
+
+impl Rig {
+    pub(super) const TTL: Duration = Duration::from_secs(10);
+
+    pub(super) fn new(limits: Limits) -> Self {
+        let last = Token::new(41).unwrap();
+        Self {
+            table: LockTable::new(limits, last),
+            now: Moment::from_nanos(1_000_000_000_000),
+            request: 0,
+            told: HashMap::new(),
+            enqueued: HashMap::new(),
+        }
+    }
+
+    pub(super) fn with_sessions(count: u128) -> Self {
+        let mut rig = Self::new(Limits::default());
+        for session in 0..count {
+            assert_eq!(rig.open(session, session), Reply::Opened { ttl: Self::TTL });
+        }
+        rig
+    }
+
+    pub(super) fn claim(claim: u128) -> ClaimId {
+        ClaimId::from_bits(claim)
+    }
+
+    /// Sends a command, and returns its request.
+    pub(super) fn send(&mut self, command: Command<'_>) -> u64 {
+        self.request += 1;
+        let mut effects = Vec::new();
+        let from = Requester { connection: 7, request: self.request };
+        self.table.apply(self.now, from, command, &mut effects);
+        for Effect { to, reply } in effects {
+            assert_eq!(to.connection, 7);
+            self.told.entry(to.request).or_default().push(reply);
+        }
+        self.request
+    }
+
+    pub(super) fn told_to(&mut self, request: u64) -> Option<Reply> {
+        let replies = self.told.get_mut(&request)?;
+        let reply = replies.remove(0);
+        if replies.is_empty() {
+            self.told.remove(&request);
+        }
+        Some(reply)
+    }
+
+    pub(super) fn answer(&mut self, request: u64) -> Reply {
+        self.told_to(request).expect("no answer")
+    }
+
+    pub(super) fn ask(&mut self, command: Command<'_>) -> Reply {
+        let request = self.send(command);
+        self.answer(request)
+    }
+
+    /// What the waiter of this claim was told since.
+    pub(super) fn told(&mut self, claim: u128) -> Reply {
+        self.answer(self.enqueued[&claim])
+    }
+
+    pub(super) fn told_any(&mut self) -> Option<u64> {
+        self.told.keys().next().copied()
+    }
+
+    pub(super) fn open(&mut self, session: u128, secret: u128) -> Reply {
+        self.open_for(session, secret, Self::TTL)
+    }
+
+    pub(super) fn open_for(&mut self, session: u128, secret: u128, ttl: Duration) -> Reply {
+        let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(secret));
+        self.ask(Command::Open { session, secret, ttl, client: "rig" })
+    }
+
+    pub(super) fn attach(&mut self, session: u128, secret: u128) -> Reply {
+        let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(secret));
+        self.ask(Command::Attach { session, secret })
+    }
+
+    pub(super) fn renew(&mut self, session: u128) -> Reply {
+        self.ask(Command::Renew { session: SessionId::from_bits(session) })
+    }
+
+    pub(super) fn close(&mut self, session: u128) -> Reply {
+        self.ask(Command::Close { session: SessionId::from_bits(session) })
+    }
+
+    fn enqueue(&mut self, session: u128, claim: u128, name: &str, mode: Mode, waits: bool) -> Reply {
+        let request = self.send(Command::Enqueue {
+            session: SessionId::from_bits(session),
+            claim: Self::claim(claim),
+            name,
+            mode,
+            waits,
+            value: b"",
+        });
+        let reply = self.answer(request);
+        if matches!(reply, Reply::Granted { .. } | Reply::Waiting { .. }) {
+            self.enqueued.insert(claim, request);
+        }
+        reply
+    }
+
+    pub(super) fn acquire(&mut self, session: u128, claim: u128, name: &str, mode: Mode) -> Reply {
+        self.enqueue(session, claim, name, mode, true)
+    }
+
+    pub(super) fn try_acquire(&mut self, session: u128, claim: u128, name: &str, mode: Mode) -> Reply {
+        self.enqueue(session, claim, name, mode, false)
+    }
+
+    pub(super) fn withdraw(&mut self, session: u128, claim: u128) -> Reply {
+        self.ask(Command::Withdraw { session: SessionId::from_bits(session), claim: Self::claim(claim) })
+    }
+
+    pub(super) fn update(&mut self, session: u128, claim: u128, value: &[u8]) -> Reply {
+        self.ask(Command::Update { session: SessionId::from_bits(session), claim: Self::claim(claim), value })
+    }
+
+    pub(super) fn evict(&mut self, name: &str, claim: u128) -> Reply {
+        self.ask(Command::Evict { name, claim: Self::claim(claim) })
+    }
+
+    pub(super) fn evictions(&mut self, session: u128) -> u64 {
+        self.send(Command::Evictions { session: SessionId::from_bits(session) })
+    }
+
+    pub(super) fn inspect(&mut self, name: &str) -> Queue {
+        self.ask(Command::Inspect { name }).queue()
+    }
+
+    pub(super) fn changed(&mut self, name: &str, after: Revision) -> u64 {
+        self.send(Command::Changed { name, after })
+    }
+
+    pub(super) fn changed_from_now(&mut self, name: &str) -> u64 {
+        let now = self.inspect(name).revision;
+        self.changed(name, now)
+    }
+
+    pub(super) fn list(&mut self, prefix: &str, after: &str) -> (Vec<String>, bool) {
+        match self.ask(Command::List { prefix, after }) {
+            Reply::Names { names, more } => (names, more),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn forget(&mut self, request: u64) {
+        self.send(Command::Forget { request });
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.send(Command::Disconnected);
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        self.send(Command::Tick);
+    }
+
+    pub(super) fn go_back(&mut self, time: Duration) {
+        self.now = self.now.before(time);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.table.next_deadline()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.table.stats()
+    }
+}
+
+impl Reply {
+    /// The token of a grant.
+    pub(super) fn token(&self) -> Token {
+        match self {
+            Self::Granted { token } => *token,
+            other => panic!("not granted: {other:?}"),
+        }
+    }
+
+    pub(super) fn position(&self) -> u32 {
+        match self {
+            Self::Waiting { position, .. } => *position,
+            other => panic!("not waiting: {other:?}"),
+        }
+    }
+
+    pub(super) fn queue(self) -> Queue {
+        match self {
+            Self::Queue(queue) => *queue,
+            other => panic!("no queue: {other:?}"),
+        }
+    }
+}

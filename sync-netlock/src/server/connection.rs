@@ -1,0 +1,337 @@
+//! One connection of the server: read, apply, write, in one task.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use prost::Message;
+use sync_core::backend::SessionId;
+use sync_core::clock::{self, Moment};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::hub::{Hub, Place};
+use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
+use crate::wire::proto::refused::Code;
+use crate::wire::proto::{self, request::Body};
+use crate::wire::{Frames, NoCommand, VERSION, encode, from_reply, to_command};
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum End {
+    /// The peer went away.
+    Peer(std::io::Error),
+    /// The peer closed its side.
+    Closed,
+    /// It was cut, for this reason, which the peer is told.
+    Cut { code: Code, reason: String, request: u64 },
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        Self::Peer(error)
+    }
+}
+
+fn cut(code: Code, reason: impl Into<String>) -> End {
+    End::Cut { code, reason: reason.into(), request: 0 }
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(
+    hub: Arc<Hub>,
+    place: Place,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
+    let number = place.connection;
+    debug!(connection = number, %peer, "connected");
+    let now = clock::now();
+    let mut connection = Connection {
+        hub,
+        place,
+        stream,
+        frames: Frames::new(),
+        requests: Vec::new(),
+        effects: Vec::new(),
+        out: BytesMut::new(),
+        sessions: HashMap::new(),
+        greeted: false,
+        since: now,
+        heard: now,
+        partial_since: None,
+    };
+    let end = connection.run(&stop).await;
+    match end {
+        Err(End::Cut { code, reason, request }) => {
+            info!(connection = number, %peer, ?code, reason, "connection cut");
+            let refused = proto::Refused { code: code.into(), message: reason, ..proto::Refused::default() };
+            let body = Some(proto::response::Body::Refused(refused));
+            encode(&proto::Response { id: request, body }, &mut connection.out);
+            // A courtesy: whoever does not take it does not get it.
+            let _ = tokio::time::timeout(COURTESY, connection.stream.write_all(&connection.out)).await;
+            let _ = tokio::time::timeout(COURTESY, connection.stream.shutdown()).await;
+        }
+        Err(End::Peer(error)) => debug!(connection = number, %peer, %error, "connection lost"),
+        Err(End::Closed) | Ok(()) => debug!(connection = number, %peer, "connection closed"),
+    }
+}
+
+const COURTESY: Duration = Duration::from_millis(200);
+
+/// Tells a connection that there is no place for it.
+pub(super) async fn turn_away(mut stream: TcpStream) {
+    let refused = proto::Refused {
+        code: Code::Overloaded.into(),
+        message: "the server has too many connections: try later, or raise its limit".to_owned(),
+        ..proto::Refused::default()
+    };
+    let mut out = BytesMut::new();
+    encode(&proto::Response { id: 0, body: Some(proto::response::Body::Refused(refused)) }, &mut out);
+    let _ = tokio::time::timeout(COURTESY, stream.write_all(&out)).await;
+}
+
+struct Connection {
+    hub: Arc<Hub>,
+    place: Place,
+    stream: TcpStream,
+    frames: Frames,
+    /// Reused from batch to batch.
+    requests: Vec<proto::Request>,
+    effects: Vec<Effect>,
+    out: BytesMut,
+    /// The client's numbers for sessions that it has proved to be its own.
+    sessions: HashMap<u32, SessionId>,
+    greeted: bool,
+    since: Moment,
+    heard: Moment,
+    /// Since when a request is incomplete.
+    partial_since: Option<Moment>,
+}
+
+impl Connection {
+    async fn run(&mut self, stop: &CancellationToken) -> Result<(), End> {
+        let outbox = self.place.outbox.clone();
+        loop {
+            let patience = self.patience();
+            let read = tokio::select! {
+                biased;
+                read = self.stream.read_buf(self.frames.room()) => read?,
+                () = outbox.filled.notified() => usize::MAX,
+                () = stop.cancelled() => return Err(cut(Code::Stopping, "the server stops")),
+                () = tokio::time::sleep(patience) => {
+                    self.check_patience()?;
+                    continue;
+                }
+            };
+            match read {
+                0 => return Err(End::Closed),
+                usize::MAX => {}
+                _ => self.take_in()?,
+            }
+            if outbox.overflowed.load(Ordering::Relaxed) {
+                return Err(cut(Code::TooSlow, "the client does not read what it is told"));
+            }
+            outbox.empty_into(&mut self.out);
+            if !self.out.is_empty() {
+                self.write().await?;
+            }
+        }
+    }
+
+    /// How long this connection may go on without a sign.
+    fn patience(&self) -> Duration {
+        let options = &self.hub.options;
+        let now = clock::now();
+        let mut until = self.heard.after(options.idle_timeout);
+        if !self.greeted {
+            until = until.min(self.since.after(options.greeting_timeout));
+        }
+        if let Some(since) = self.partial_since {
+            until = until.min(since.after(options.request_timeout));
+        }
+        until.since(now)
+    }
+
+    fn check_patience(&self) -> Result<(), End> {
+        if !self.patience().is_zero() {
+            return Ok(());
+        }
+        let reason = if !self.greeted {
+            "no greeting in time"
+        } else if self.partial_since.is_some() {
+            "a request was begun and not completed in time"
+        } else {
+            "silent for too long"
+        };
+        Err(cut(Code::TooSlow, reason))
+    }
+
+    async fn write(&mut self) -> Result<(), End> {
+        // Most often the socket takes it at once, and no timer is needed.
+        match self.stream.try_write(&self.out) {
+            Ok(written) if written == self.out.len() => {
+                self.out.clear();
+                return Ok(());
+            }
+            Ok(written) => bytes::Buf::advance(&mut self.out, written),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        let timeout = self.hub.options.write_timeout;
+        match tokio::time::timeout(timeout, self.stream.write_all_buf(&mut self.out)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(cut(Code::TooSlow, "the client does not read its answers")),
+        }
+    }
+
+    /// Takes in what was read: all complete requests in one visit to the table.
+    fn take_in(&mut self) -> Result<(), End> {
+        let options = &self.hub.options;
+        let max = if self.greeted { options.request_max } else { options.greeting_max };
+        let batch = self.frames.complete(max).map_err(|long| {
+            let reason =
+                format!("a request of {} bytes, longer than the {max} that are allowed", long.length);
+            cut(Code::FrameTooLong, reason)
+        })?;
+        let mut requests = std::mem::take(&mut self.requests);
+        for frame in batch {
+            match proto::Request::decode(frame) {
+                Ok(request) if request.id != 0 => requests.push(request),
+                Ok(_) => return Err(cut(Code::Malformed, "a request has no id")),
+                Err(error) => return Err(cut(Code::Malformed, format!("a frame is no request: {error}"))),
+            }
+        }
+        let now = clock::now();
+        if !requests.is_empty() {
+            self.heard = now;
+        }
+        self.partial_since = match self.frames.is_partial() {
+            true if requests.is_empty() => self.partial_since.or(Some(now)),
+            true => Some(now),
+            false => None,
+        };
+        let answered = self.answer(now, &requests);
+        requests.clear();
+        self.requests = requests;
+        answered
+    }
+
+    fn answer(&mut self, now: Moment, requests: &[proto::Request]) -> Result<(), End> {
+        let hub = self.hub.clone();
+        let result = hub.visit(|desk| {
+            for request in requests {
+                let Some(body) = &request.body else {
+                    return Err(unknown(request.id));
+                };
+                match body {
+                    Body::Hello(hello) => self.greet(request.id, hello)?,
+                    _ if !self.greeted => {
+                        let reason = "the first request is not a greeting";
+                        return Err(End::Cut {
+                            code: Code::NotGreeted,
+                            reason: reason.to_owned(),
+                            request: request.id,
+                        });
+                    }
+                    Body::Ping(_) => {
+                        let body = Some(proto::response::Body::Pong(proto::Pong {}));
+                        encode(&proto::Response { id: request.id, body }, &mut self.out);
+                    }
+                    body => {
+                        let from = Requester { connection: self.place.connection, request: request.id };
+                        let command = match to_command(body, |number| self.sessions.get(&number).copied()) {
+                            Ok(command) => command,
+                            Err(NoCommand::Malformed) => return Err(unknown(request.id)),
+                            Err(NoCommand::Refused(refusal)) => {
+                                self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
+                                continue;
+                            }
+                        };
+                        if self.may_attach(from, body) {
+                            desk.apply(now, from, command, &mut self.effects);
+                            self.note_session(body, command);
+                        }
+                    }
+                }
+            }
+            Ok(())
+        });
+        self.deliver();
+        result
+    }
+
+    fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
+        if hello.version != VERSION {
+            let reason = format!(
+                "the client speaks version {} of the protocol, the server {VERSION}: upgrade the older one",
+                hello.version
+            );
+            return Err(End::Cut { code: Code::VersionUnknown, reason, request });
+        }
+        self.greeted = true;
+        let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);
+        let body = Some(proto::response::Body::Welcome(proto::Welcome { version: VERSION, request_max }));
+        encode(&proto::Response { id: request, body }, &mut self.out);
+        Ok(())
+    }
+
+    /// Whether there is room for one more session, if this asks for one.
+    fn may_attach(&mut self, from: Requester, body: &Body) -> bool {
+        let max = self.hub.options.sessions_per_connection;
+        let fits = !matches!(body, Body::Open(_) | Body::Attach(_)) || self.sessions.len() < max;
+        if !fits {
+            let refusal = Refusal::TooMany { what: Bound::SessionsPerConnection, max };
+            self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
+        }
+        fits
+    }
+
+    /// Remembers a session that the client has just proved to be its own, and forgets one that it closed.
+    fn note_session(&mut self, body: &Body, command: Command<'_>) {
+        let proved =
+            matches!(self.effects.last(), Some(Effect { reply: Reply::Opened { .. } | Reply::Attached, .. }));
+        match (body, command) {
+            (Body::Open(proto::Open { session: number, .. }), Command::Open { session, .. })
+            | (Body::Attach(proto::Attach { session: number, .. }), Command::Attach { session, .. }) => {
+                if proved {
+                    self.sessions.insert(*number, session);
+                } else {
+                    self.sessions.remove(number);
+                }
+            }
+            (Body::Close(close), _) => {
+                self.sessions.remove(&close.session);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends each answer its way: one's own into the buffer, others' into their outboxes.
+    fn deliver(&mut self) {
+        let mine = self.place.connection;
+        let mut others = Vec::new();
+        for effect in self.effects.drain(..) {
+            if effect.to.connection == mine {
+                encode(&from_reply(effect.to.request, effect.reply), &mut self.out);
+            } else {
+                others.push(effect);
+            }
+        }
+        self.hub.post(&mut others);
+    }
+}
+
+fn unknown(request: u64) -> End {
+    End::Cut {
+        code: Code::Malformed,
+        reason: format!("a request that version {VERSION} does not know"),
+        request,
+    }
+}

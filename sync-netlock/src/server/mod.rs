@@ -1,0 +1,151 @@
+//! The lock server as a library: bind it to a port, and run it.
+//!
+//! One table behind one mutex. Each connection is one task: it reads what there is, applies all complete requests in one
+//! visit to the table, and writes all answers at once. Answers for other connections go into their outboxes. One more
+//! task lets sessions end on time.
+
+mod connection;
+mod hub;
+mod options;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::{Error, ErrorKind, Result};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+pub use options::ServerOptions;
+
+use crate::engine::Stats;
+use hub::Hub;
+
+/// How long connections get to end once the server stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A server that is bound to its port, and not running yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    hub: Arc<Hub>,
+}
+
+impl Server {
+    /// Binds to `address` (`host:port`; port 0 takes a free one).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if it is no address, or one that others can reach and the options do not say so;
+    /// [`ErrorKind::Unavailable`] if the port is in use or may not be bound.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped, nothing is bound.
+    pub async fn bind(address: &str, options: ServerOptions) -> Result<Self> {
+        let explain = |error: Error| error.during("bind").on("netlock").of(address);
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
+            .await
+            .map_err(|error| {
+                let problem = "this is no address to listen at: give host:port";
+                explain(Error::new(ErrorKind::InvalidOption, problem).because(error))
+            })?
+            .collect();
+        if !options.allow_remote && addresses.iter().any(|address| !address.ip().is_loopback()) {
+            let problem = "other machines can reach this address, and whoever reaches the server can take and break \
+                           locks: listen at 127.0.0.1, or allow remote clients explicitly";
+            return Err(explain(Error::new(ErrorKind::InvalidOption, problem)));
+        }
+        let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
+            let problem = "cannot listen here: is the port in use?";
+            explain(Error::new(ErrorKind::Unavailable, problem).because(error))
+        })?;
+        let address = listener.local_addr().map_err(|error| {
+            explain(Error::new(ErrorKind::Unavailable, "the socket is gone").because(error))
+        })?;
+        Ok(Self { listener, address, hub: Arc::new(Hub::new(options)) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How much is in its table; also while it runs.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer { hub: self.hub.clone() }
+    }
+
+    /// Serves until `stop`, then closes all connections and returns. Sessions live on in nobody: what was held is lost.
+    ///
+    /// # Cancel safety
+    /// Dropped, the server and its connections end at once.
+    pub async fn run(self, stop: CancellationToken) {
+        info!(address = %self.address, "listening");
+        let mut connections = JoinSet::new();
+        connections.spawn(hub::expire(self.hub.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.welcome(stream, peer, &mut connections, &stop),
+                    Err(error) => {
+                        // Out of file descriptors, most likely: those in use will free some.
+                        warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        self.hub.stop();
+        let drained = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            warn!(left = connections.len(), "connections did not end in time: cut");
+            connections.shutdown().await;
+        }
+        info!("stopped");
+    }
+
+    fn welcome(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        connections: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "connection lost at once");
+            return;
+        }
+        let place = self.hub.enter();
+        if place.is_none() {
+            warn!(%peer, "refused: too many connections");
+        }
+        let (hub, stop) = (self.hub.clone(), stop.clone());
+        connections.spawn(async move {
+            match place {
+                Some(place) => connection::serve(hub, place, stream, peer, stop).await,
+                None => connection::turn_away(stream).await,
+            }
+        });
+    }
+}
+
+/// Looks at a server from outside.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    hub: Arc<Hub>,
+}
+
+impl Observer {
+    /// How much is in the table.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.hub.stats()
+    }
+}

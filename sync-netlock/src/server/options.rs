@@ -1,0 +1,59 @@
+//! The settings of a server, with their defaults.
+
+use std::time::Duration;
+
+use crate::engine::Limits;
+
+/// Settings of a server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// Whether it may listen where other machines can reach it. Default: no, for there is no authentication.
+    pub allow_remote: bool,
+    /// The bounds of the table.
+    pub limits: Limits,
+    /// Connections at a time. Default: 12,000. One more is told so and closed.
+    pub connections: usize,
+    /// Sessions attached to one connection. Default: 10,000.
+    pub sessions_per_connection: usize,
+    /// The longest request, in bytes. Default: 64 KiB.
+    pub request_max: usize,
+    /// The longest request before the greeting, in bytes. Default: 4 KiB.
+    pub greeting_max: usize,
+    /// How long a new connection may take to greet. Default: 5 s.
+    pub greeting_timeout: Duration,
+    /// How long a request may take from its first byte to its last. Default: 10 s.
+    pub request_timeout: Duration,
+    /// How long a connection may be silent. Clients ping every 5 s. Default: 60 s.
+    pub idle_timeout: Duration,
+    /// How long a connection may refuse to take answers. Default: 10 s.
+    pub write_timeout: Duration,
+    /// The most that waits for a connection that does not read, in bytes. Default: 1 MiB. Then it is cut.
+    pub outbox_max: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            allow_remote: false,
+            limits: Limits::default(),
+            connections: 12_000,
+            sessions_per_connection: 10_000,
+            request_max: 64 << 10,
+            greeting_max: 4 << 10,
+            greeting_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            outbox_max: 1 << 20,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}

@@ -1,0 +1,160 @@
+//! Requests, and the engine's commands that they mean.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use sync_core::backend::{ClaimId, Revision, SessionId};
+use sync_core::{Mode, Secret};
+
+use super::frame::encode;
+use super::proto::{self, request::Body};
+use crate::engine::{Command, Refusal};
+
+/// Appends a command as a request. `session` is the connection's number for the session it speaks for. Commands that a
+/// host gives to its own table have no request, and append nothing.
+pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut BytesMut) {
+    let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let claimed = |claim: ClaimId| Some(claim.bits().into());
+    let body = match command {
+        Command::Open { session: id, secret, ttl, client } => Body::Open(proto::Open {
+            session,
+            id: Some(id.bits().into()),
+            secret: Some(secret.expose().into()),
+            ttl_ms: millis(ttl),
+            client: client.to_owned(),
+        }),
+        Command::Attach { session: id, secret } => Body::Attach(proto::Attach {
+            session,
+            id: Some(id.bits().into()),
+            secret: Some(secret.expose().into()),
+        }),
+        Command::Renew { .. } => Body::Renew(proto::Renew { session }),
+        Command::Close { .. } => Body::Close(proto::Close { session }),
+        Command::Enqueue { claim, name, mode, waits, value, .. } => {
+            let (mode, permits) = from_mode(mode);
+            Body::Enqueue(proto::Enqueue {
+                session,
+                claim: claimed(claim),
+                name: named(name),
+                mode: mode.into(),
+                permits,
+                r#try: !waits,
+                value: Bytes::copy_from_slice(value),
+            })
+        }
+        Command::Update { claim, value, .. } => Body::Update(proto::Update {
+            session,
+            claim: claimed(claim),
+            value: Bytes::copy_from_slice(value),
+        }),
+        Command::Withdraw { claim, .. } => Body::Withdraw(proto::Withdraw { session, claim: claimed(claim) }),
+        Command::Evict { name, claim } => {
+            Body::Evict(proto::Evict { name: named(name), claim: claimed(claim) })
+        }
+        Command::Evictions { .. } => Body::Evictions(proto::Evictions { session }),
+        Command::Inspect { name } => Body::Inspect(proto::Inspect { name: named(name) }),
+        Command::Changed { name, after } => {
+            Body::Changed(proto::Changed { name: named(name), after: after.0 })
+        }
+        Command::List { prefix, after } => {
+            Body::List(proto::List { prefix: named(prefix), after: Bytes::copy_from_slice(after.as_bytes()) })
+        }
+        Command::Forget { request } => Body::Forget(proto::Forget { request }),
+        Command::Disconnected | Command::Tick => return,
+    };
+    encode(&proto::Request { id, body: Some(body) }, out);
+}
+
+/// Whole milliseconds, rounded up: a TTL is never cut short.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+pub(super) fn from_mode(mode: Mode) -> (proto::Mode, u32) {
+    match mode {
+        Mode::Exclusive => (proto::Mode::Exclusive, 0),
+        Mode::Shared => (proto::Mode::Shared, 0),
+        Mode::Permit { of } => (proto::Mode::Permit, u32::from(of)),
+    }
+}
+
+pub(super) fn to_mode(mode: i32, permits: u32) -> Option<Mode> {
+    Some(match proto::Mode::try_from(mode).ok()? {
+        proto::Mode::Exclusive => Mode::Exclusive,
+        proto::Mode::Shared => Mode::Shared,
+        proto::Mode::Permit => Mode::Permit { of: u16::try_from(permits).ok()? },
+    })
+}
+
+/// Why a request is no command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoCommand {
+    /// It means nothing in this version.
+    Malformed,
+    /// It is refused, and the connection goes on.
+    Refused(Refusal),
+}
+
+fn text(bytes: &Bytes) -> Result<&str, NoCommand> {
+    std::str::from_utf8(bytes).map_err(|_| NoCommand::Refused(Refusal::NameInvalid))
+}
+
+fn claim(id: Option<proto::Id>) -> Result<ClaimId, NoCommand> {
+    id.map(|id| ClaimId::from_bits(id.into())).ok_or(NoCommand::Malformed)
+}
+
+fn named_session(id: Option<proto::Id>, secret: Option<proto::Id>) -> Result<(SessionId, Secret), NoCommand> {
+    match (id, secret) {
+        (Some(id), Some(secret)) => Ok((SessionId::from_bits(id.into()), Secret::from_bits(secret.into()))),
+        _ => Err(NoCommand::Malformed),
+    }
+}
+
+/// The command that a request means. `session` resolves the connection's number of a session. Greetings and pings are
+/// the connection's own and no commands.
+///
+/// # Errors
+/// The request means nothing, or is refused before it reaches the table.
+pub fn to_command<'a>(
+    body: &'a Body,
+    session: impl Fn(u32) -> Option<SessionId>,
+) -> Result<Command<'a>, NoCommand> {
+    let session = |number| session(number).ok_or(NoCommand::Refused(Refusal::SessionUnknown));
+    Ok(match body {
+        Body::Hello(_) | Body::Ping(_) => return Err(NoCommand::Malformed),
+        Body::Open(open) => {
+            let (session, secret) = named_session(open.id, open.secret)?;
+            Command::Open { session, secret, ttl: Duration::from_millis(open.ttl_ms), client: &open.client }
+        }
+        Body::Attach(attach) => {
+            let (session, secret) = named_session(attach.id, attach.secret)?;
+            Command::Attach { session, secret }
+        }
+        Body::Renew(renew) => Command::Renew { session: session(renew.session)? },
+        Body::Close(close) => Command::Close { session: session(close.session)? },
+        Body::Enqueue(enqueue) => Command::Enqueue {
+            session: session(enqueue.session)?,
+            claim: claim(enqueue.claim)?,
+            name: text(&enqueue.name)?,
+            mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Malformed)?,
+            waits: !enqueue.r#try,
+            value: &enqueue.value,
+        },
+        Body::Update(update) => Command::Update {
+            session: session(update.session)?,
+            claim: claim(update.claim)?,
+            value: &update.value,
+        },
+        Body::Withdraw(withdraw) => {
+            Command::Withdraw { session: session(withdraw.session)?, claim: claim(withdraw.claim)? }
+        }
+        Body::Evict(evict) => Command::Evict { name: text(&evict.name)?, claim: claim(evict.claim)? },
+        Body::Evictions(evictions) => Command::Evictions { session: session(evictions.session)? },
+        Body::Inspect(inspect) => Command::Inspect { name: text(&inspect.name)? },
+        Body::Changed(changed) => {
+            Command::Changed { name: text(&changed.name)?, after: Revision(changed.after) }
+        }
+        Body::List(list) => Command::List { prefix: text(&list.prefix)?, after: text(&list.after)? },
+        Body::Forget(forget) => Command::Forget { request: forget.request },
+    })
+}

@@ -1,0 +1,207 @@
+//! Responses, and the engine's replies that they carry.
+
+use std::time::Duration;
+
+use sync_core::Token;
+use sync_core::backend::{self, ClaimId, Revision};
+
+use super::command::{from_mode, to_mode};
+use super::proto::{self, gone::Why, refused, response::Body, withdrawn::Found};
+use crate::engine::{Bound, Refusal, Reply};
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn size(bytes: usize) -> u64 {
+    bytes as u64
+}
+
+/// The response that carries a reply.
+#[must_use]
+pub fn from_reply(id: u64, reply: Reply) -> proto::Response {
+    let body = match reply {
+        Reply::Opened { ttl } => Body::Opened(proto::Opened { ttl_ms: millis(ttl) }),
+        Reply::Attached => Body::Attached(proto::Attached {}),
+        Reply::Renewed { ttl } => Body::Renewed(proto::Renewed { ttl_ms: millis(ttl) }),
+        Reply::Closed => Body::Closed(proto::Closed {}),
+        Reply::Granted { token } => Body::Granted(proto::Granted { token: token.get() }),
+        Reply::Waiting { position, holder } => {
+            Body::Waiting(proto::Waiting { position, holder: holder.map(|holder| from_entry(*holder)) })
+        }
+        Reply::Busy { holder } => {
+            Body::Busy(proto::Busy { holder: holder.map(|holder| from_entry(*holder)) })
+        }
+        Reply::Gone { why } => {
+            let why = match why {
+                backend::Gone::SessionLost => Why::SessionLost,
+                backend::Gone::Evicted => Why::Evicted,
+                backend::Gone::Withdrawn => Why::Withdrawn,
+            };
+            Body::Gone(proto::Gone { why: why.into() })
+        }
+        Reply::Updated { held } => Body::Updated(proto::Updated { held }),
+        Reply::Withdrawn(withdrawn) => {
+            let found = match withdrawn {
+                backend::Withdrawn::Absent => Found::Absent,
+                backend::Withdrawn::Held => Found::Held,
+                backend::Withdrawn::Waiting => Found::Waiting,
+            };
+            Body::Withdrawn(proto::Withdrawn { found: found.into() })
+        }
+        Reply::Evictions(claims) => {
+            Body::Evicted(proto::Evicted { claims: claims.into_iter().map(|id| id.bits().into()).collect() })
+        }
+        Reply::Queue(queue) => Body::Queue(proto::Queue {
+            revision: queue.revision.0,
+            entries: queue.entries.into_iter().map(from_entry).collect(),
+        }),
+        Reply::Names { names, more } => {
+            Body::Names(proto::Names { names: names.into_iter().map(Into::into).collect(), more })
+        }
+        Reply::Refused(refusal) => Body::Refused(from_refusal(refusal)),
+    };
+    proto::Response { id, body: Some(body) }
+}
+
+fn from_entry(entry: backend::Entry) -> proto::Entry {
+    let (mode, permits) = from_mode(entry.mode);
+    proto::Entry {
+        claim: Some(entry.claim.bits().into()),
+        token: entry.token.map_or(0, Token::get),
+        mode: mode.into(),
+        permits,
+        client: entry.client,
+        value: entry.value,
+    }
+}
+
+fn from_refusal(refusal: Refusal) -> proto::Refused {
+    use refused::Code;
+
+    let (mut limit, mut floor, mut bound) = (0, 0, refused::Bound::Unknown);
+    let code = match refusal {
+        Refusal::SessionUnknown => Code::SessionUnknown,
+        Refusal::ClaimTaken => Code::ClaimTaken,
+        Refusal::PermitsDiffer { of } => {
+            limit = u64::from(of);
+            Code::PermitsDiffer
+        }
+        Refusal::TtlOutOfRange { min, max } => {
+            (floor, limit) = (millis(min), millis(max));
+            Code::TtlOutOfRange
+        }
+        Refusal::NameInvalid => Code::NameInvalid,
+        Refusal::NoPermits => Code::NoPermits,
+        Refusal::TooLong { max } => {
+            limit = size(max);
+            Code::TooLong
+        }
+        Refusal::TooMany { what, max } => {
+            limit = size(max);
+            bound = match what {
+                Bound::Names => refused::Bound::Names,
+                Bound::Sessions => refused::Bound::Sessions,
+                Bound::ClaimsPerSession => refused::Bound::ClaimsPerSession,
+                Bound::ClaimsPerName => refused::Bound::ClaimsPerName,
+                Bound::WatchesPerConnection => refused::Bound::WatchesPerConnection,
+                Bound::SessionsPerConnection => refused::Bound::SessionsPerConnection,
+            };
+            Code::TooMany
+        }
+    };
+    proto::Refused { code: code.into(), message: refusal.to_string(), limit, floor, bound: bound.into() }
+}
+
+/// The reply that a response carries; `None` if it carries none that this version knows.
+#[must_use]
+pub fn to_reply(body: Body) -> Option<Reply> {
+    Some(match body {
+        Body::Welcome(_) | Body::Pong(_) => return None,
+        Body::Opened(opened) => Reply::Opened { ttl: Duration::from_millis(opened.ttl_ms) },
+        Body::Attached(_) => Reply::Attached,
+        Body::Renewed(renewed) => Reply::Renewed { ttl: Duration::from_millis(renewed.ttl_ms) },
+        Body::Closed(_) => Reply::Closed,
+        Body::Granted(granted) => Reply::Granted { token: Token::new(granted.token)? },
+        Body::Waiting(waiting) => {
+            Reply::Waiting { position: waiting.position, holder: to_holder(waiting.holder) }
+        }
+        Body::Busy(busy) => Reply::Busy { holder: to_holder(busy.holder) },
+        Body::Gone(gone) => Reply::Gone {
+            why: match Why::try_from(gone.why).ok()? {
+                Why::SessionLost => backend::Gone::SessionLost,
+                Why::Evicted => backend::Gone::Evicted,
+                Why::Withdrawn => backend::Gone::Withdrawn,
+            },
+        },
+        Body::Updated(updated) => Reply::Updated { held: updated.held },
+        Body::Withdrawn(withdrawn) => Reply::Withdrawn(match Found::try_from(withdrawn.found).ok()? {
+            Found::Absent => backend::Withdrawn::Absent,
+            Found::Held => backend::Withdrawn::Held,
+            Found::Waiting => backend::Withdrawn::Waiting,
+        }),
+        Body::Evicted(evicted) => {
+            Reply::Evictions(evicted.claims.into_iter().map(|id| ClaimId::from_bits(id.into())).collect())
+        }
+        Body::Queue(queue) => Reply::Queue(Box::new(backend::Queue {
+            revision: Revision(queue.revision),
+            entries: queue.entries.into_iter().map(to_entry).collect::<Option<_>>()?,
+        })),
+        Body::Names(names) => Reply::Names {
+            names: names
+                .names
+                .into_iter()
+                .map(|name| String::from_utf8(name.into()))
+                .collect::<Result<_, _>>()
+                .ok()?,
+            more: names.more,
+        },
+        Body::Refused(refused) => Reply::Refused(to_refusal(&refused)?),
+    })
+}
+
+fn to_holder(entry: Option<proto::Entry>) -> Option<Box<backend::Entry>> {
+    entry.and_then(to_entry).map(Box::new)
+}
+
+fn to_entry(entry: proto::Entry) -> Option<backend::Entry> {
+    Some(backend::Entry {
+        claim: ClaimId::from_bits(entry.claim?.into()),
+        token: if entry.token == 0 { None } else { Token::new(entry.token) },
+        mode: to_mode(entry.mode, entry.permits)?,
+        client: entry.client,
+        value: entry.value,
+    })
+}
+
+fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
+    use refused::Code;
+
+    let max = usize::try_from(refused.limit).unwrap_or(usize::MAX);
+    Some(match Code::try_from(refused.code).ok()? {
+        Code::SessionUnknown => Refusal::SessionUnknown,
+        Code::ClaimTaken => Refusal::ClaimTaken,
+        Code::PermitsDiffer => Refusal::PermitsDiffer { of: u16::try_from(refused.limit).ok()? },
+        Code::TtlOutOfRange => Refusal::TtlOutOfRange {
+            min: Duration::from_millis(refused.floor),
+            max: Duration::from_millis(refused.limit),
+        },
+        Code::NameInvalid => Refusal::NameInvalid,
+        Code::NoPermits => Refusal::NoPermits,
+        Code::TooLong => Refusal::TooLong { max },
+        Code::TooMany => Refusal::TooMany {
+            what: match refused::Bound::try_from(refused.bound).ok()? {
+                refused::Bound::Unknown => return None,
+                refused::Bound::Names => Bound::Names,
+                refused::Bound::Sessions => Bound::Sessions,
+                refused::Bound::ClaimsPerSession => Bound::ClaimsPerSession,
+                refused::Bound::ClaimsPerName => Bound::ClaimsPerName,
+                refused::Bound::WatchesPerConnection => Bound::WatchesPerConnection,
+                refused::Bound::SessionsPerConnection => Bound::SessionsPerConnection,
+            },
+            max,
+        },
+        // The rest end the connection, and are its business.
+        _ => return None,
+    })
+}
