@@ -61,9 +61,18 @@ impl Server {
             let problem = "cannot listen here: is the port in use?";
             explain(Error::new(ErrorKind::Unavailable, problem).because(error))
         })?;
-        let address = listener.local_addr().map_err(|error| {
-            explain(Error::new(ErrorKind::Unavailable, "the socket is gone").because(error))
-        })?;
+        Self::on(listener, options).map_err(explain)
+    }
+
+    /// A server on a socket that is bound already: one inherited from a supervisor, say. Who can reach it is the
+    /// caller's care.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the socket is none any more.
+    pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::new(ErrorKind::Unavailable, "the socket is gone").because(error))?;
         Ok(Self { listener, address, hub: Arc::new(Hub::new(options)) })
     }
 

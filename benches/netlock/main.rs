@@ -1,0 +1,77 @@
+//! `cargo bench --bench netlock`: the netlock server and client against a bare echo on the same machine, in one run.
+//!
+//! The yardstick is a tokio TCP echo of 64-byte frames with the same connections and frames in flight. A pair is
+//! acquire + release of a free name: two frames each way. All sides run on threads of this process with runtimes of their
+//! own. The sides of a comparison take turns, and the table shows the median of their rounds.
+
+mod api;
+mod echo;
+mod hand_over;
+mod memory;
+mod raw;
+mod side;
+
+use std::time::Duration;
+
+/// Rounds of each side of a comparison.
+const ROUNDS: usize = 5;
+/// How long one round measures.
+const ROUND: Duration = Duration::from_millis(700);
+
+fn main() {
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    println!("netlock, {} cores, median of {ROUNDS} rounds of {ROUND:?}\n", side::cores());
+    if section("server") {
+        server();
+    }
+    if section("api") {
+        through_the_api();
+    }
+    if section("handover") {
+        hand_over::table();
+    }
+    if section("memory") {
+        memory::table();
+    }
+}
+
+fn server() {
+    println!("server, raw protocol        echo frames/s   pairs/s   2 x pairs / frames   wanted");
+    for (connections, window, wanted) in [(1, 1, 0.9), (1, 256, 0.6), (16, 16, 0.75)] {
+        let (echo, pairs) = side::interleaved(
+            || side::serving(echo::serve, |address| echo::load(address, connections, window, ROUND)),
+            || side::serving(raw::serve, |address| raw::load(address, connections, window, ROUND)),
+        );
+        println!(
+            "{connections:>4} x {window:<4}               {echo:>13.0} {pairs:>9.0} {:>20.2} {wanted:>8}",
+            2.0 * pairs / echo
+        );
+    }
+    println!();
+}
+
+fn through_the_api() {
+    println!(
+        "public API, one handle      echo frames/s   pairs/s   2 x pairs / frames   wanted   2 workers: of that   wanted"
+    );
+    for (tasks, wanted) in [(1, 0.9), (64, 0.6), (256, 0.35)] {
+        let mut workers = Vec::new();
+        let (echo, pairs) = side::interleaved(
+            || side::serving(echo::serve, |address| echo::load(address, 1, tasks, ROUND)),
+            || {
+                workers.push(side::serving(raw::serve, |address| api::load(address, tasks, ROUND, 2)));
+                side::serving(raw::serve, |address| api::load(address, tasks, ROUND, 1))
+            },
+        );
+        let workers = side::median(workers);
+        println!(
+            "{tasks:>4} tasks                 {echo:>13.0} {pairs:>9.0} {:>20.2} {wanted:>8} {:>20.2} {:>8}",
+            2.0 * pairs / echo,
+            workers / pairs,
+            if tasks == 1 { "-" } else { "0.6" }
+        );
+    }
+    println!();
+}

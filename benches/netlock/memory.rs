@@ -1,0 +1,54 @@
+//! What a held lock and a waiter cost in the engine: the growth of this process's resident memory, allocator included.
+
+use std::time::Duration;
+
+use sync_core::backend::{ClaimId, SessionId};
+use sync_core::clock::Moment;
+use sync_core::{Mode, Secret, Token};
+use sync_netlock::engine::{Command, Limits, LockTable, Requester};
+
+pub(crate) fn table() {
+    println!("memory in the engine             bytes each   wanted at most");
+    let held = grown(1_000_000, |claim| format!("distsync/l/job-{claim:07}"));
+    println!("1 million held locks           {held:>12.0} {:>16}", 300);
+    let waiters = grown(100_000, |_| "distsync/l/hot".to_owned());
+    println!("100,000 waiters of one name    {waiters:>12.0} {:>16}\n", 512);
+}
+
+/// Resident bytes for each of `count` claims.
+fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
+    let before = resident();
+    let mut limits = Limits::default();
+    limits.claims_per_name = usize::MAX;
+    let mut table = LockTable::new(limits, Token::new(1).expect("a token"));
+    let (now, mut effects) = (Moment::from_nanos(1), Vec::new());
+    let session = SessionId::from_bits(1);
+    let from = Requester { connection: 1, request: 1 };
+    let ttl = Duration::from_secs(60);
+    table.apply(
+        now,
+        from,
+        Command::Open { session, secret: Secret::default(), ttl, client: "bench" },
+        &mut effects,
+    );
+    for claim in 0..count {
+        effects.clear();
+        let enqueue = Command::Enqueue {
+            session,
+            claim: ClaimId::from_bits(claim),
+            name: &name(claim),
+            mode: Mode::Exclusive,
+            waits: true,
+            value: b"",
+        };
+        table.apply(now, from, enqueue, &mut effects);
+    }
+    assert_eq!(table.stats().claims as u128, count, "all of them are in the table");
+    (resident() - before) as f64 / count as f64
+}
+
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024
+}

@@ -1,0 +1,164 @@
+//! The netlock server under a load that speaks the bare protocol, with frames that are made once and patched.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use sync_core::backend::{ClaimId, SessionId};
+use sync_core::{Mode, Secret};
+use sync_netlock::engine::Command;
+use sync_netlock::wire::{encode, encode_command, proto};
+use sync_netlock::{Server, ServerOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::side;
+
+pub(crate) async fn serve(listener: TcpListener) {
+    Server::on(listener, ServerOptions::default()).expect("a server").run(CancellationToken::new()).await;
+}
+
+/// One name, acquired and released in turn.
+struct Slot {
+    acquire: BytesMut,
+    release: BytesMut,
+    holds: bool,
+}
+
+/// Where the low half of the claim's id stands in a frame: the only bytes that change.
+fn claim_offset(frame: &[u8], marker: u64) -> usize {
+    let marker = marker.to_le_bytes();
+    frame.windows(8).position(|window| window == marker).expect("the claim's id is in the frame")
+}
+
+const MARKER: u64 = 0x1122_3344_5566_7788;
+
+struct Load {
+    slots: Vec<Slot>,
+    offsets: (usize, usize),
+    connection: u64,
+    claims: u64,
+    pairs: usize,
+}
+
+impl Load {
+    fn new(connection: usize, window: usize) -> Self {
+        let session = SessionId::from_bits(1);
+        let claim = ClaimId::from_bits(u128::from(MARKER));
+        let slots: Vec<Slot> = (0..window)
+            .map(|slot| {
+                let name = format!("bench/l/c{connection}-n{slot}");
+                // Ids of two bytes: all frames of a kind are of one length.
+                let id = 128 + slot as u64;
+                let (mut acquire, mut release) = (BytesMut::new(), BytesMut::new());
+                let enqueue = Command::Enqueue {
+                    session,
+                    claim,
+                    name: &name,
+                    mode: Mode::Exclusive,
+                    waits: true,
+                    value: b"",
+                };
+                encode_command(id, 1, enqueue, &mut acquire);
+                encode_command(id, 1, Command::Withdraw { session, claim }, &mut release);
+                Slot { acquire, release, holds: false }
+            })
+            .collect();
+        let offsets = (claim_offset(&slots[0].acquire, MARKER), claim_offset(&slots[0].release, MARKER));
+        Self { slots, offsets, connection: connection as u64, claims: 0, pairs: 0 }
+    }
+
+    /// Appends the next acquire of a slot.
+    fn acquire(&mut self, slot: usize, out: &mut BytesMut) {
+        self.claims += 1;
+        let id = ((self.connection << 40) | self.claims).to_le_bytes();
+        let slot = &mut self.slots[slot];
+        slot.acquire[self.offsets.0..][..8].copy_from_slice(&id);
+        slot.release[self.offsets.1..][..8].copy_from_slice(&id);
+        slot.holds = true;
+        out.extend_from_slice(&slot.acquire);
+    }
+
+    /// Takes one response and appends the request that follows.
+    fn answered(&mut self, response: &[u8], out: &mut BytesMut) {
+        // Tag and varint of the id (two bytes), then the tag of the answer.
+        let id = usize::from(response[1] & 0x7f) | usize::from(response[2]) << 7;
+        let slot = id - 128;
+        match (response[3] >> 3, self.slots[slot].holds) {
+            (7, true) => {
+                self.slots[slot].holds = false;
+                out.extend_from_slice(&self.slots[slot].release);
+            }
+            (12, false) => {
+                self.pairs += 1;
+                self.acquire(slot, out);
+            }
+            _ => panic!("an unexpected answer: {response:?}"),
+        }
+    }
+}
+
+/// Pairs per second, with `window` requests in flight on each of `connections`.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
+    side::runtime().block_on(async {
+        let mut tasks = JoinSet::new();
+        let start = Instant::now();
+        for connection in 0..connections {
+            let stream = TcpStream::connect(address).await.expect("connect");
+            stream.set_nodelay(true).expect("nodelay");
+            tasks.spawn(pairs(stream, connection, window, start, time));
+        }
+        let pairs: usize = tasks.join_all().await.into_iter().sum();
+        pairs as f64 / start.elapsed().as_secs_f64()
+    })
+}
+
+async fn pairs(
+    mut stream: TcpStream,
+    connection: usize,
+    window: usize,
+    start: Instant,
+    time: Duration,
+) -> usize {
+    let (mut out, mut inbox) = (BytesMut::new(), BytesMut::with_capacity(64 << 10));
+    let hello = proto::request::Body::Hello(proto::Hello { version: 1 });
+    encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+    let session = SessionId::from_bits(connection as u128 + 1);
+    let open = Command::Open {
+        session,
+        secret: Secret::from_bits(7),
+        ttl: Duration::from_secs(60),
+        client: "bench",
+    };
+    encode_command(2, 1, open, &mut out);
+    stream.write_all(&out).await.expect("write");
+    let mut greetings = 2;
+    let mut load = Load::new(connection, window);
+    loop {
+        out.clear();
+        inbox.reserve(64 << 10);
+        stream.read_buf(&mut inbox).await.expect("read");
+        while let Some(header) = inbox.get(..4) {
+            let length = u32::from_be_bytes(header.try_into().expect("4 bytes")) as usize;
+            if inbox.len() < 4 + length {
+                break;
+            }
+            if greetings > 0 {
+                greetings -= 1;
+                if greetings == 0 {
+                    (0..window).for_each(|slot| load.acquire(slot, &mut out));
+                }
+            } else {
+                load.answered(&inbox[4..4 + length], &mut out);
+            }
+            inbox.advance(4 + length);
+        }
+        if start.elapsed() > time {
+            return load.pairs;
+        }
+        stream.write_all(&out).await.expect("write");
+    }
+}

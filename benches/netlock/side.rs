@@ -1,0 +1,56 @@
+//! One side of a comparison: a server on a thread of its own, and a load on this one.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::ROUNDS;
+
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// A runtime with one thread.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Runs `load` against `serve` on a free port; the server ends afterwards.
+pub(crate) fn serving<S, F, T>(serve: S, load: impl FnOnce(SocketAddr) -> T) -> T
+where
+    S: FnOnce(TcpListener) -> F + Send + 'static,
+    F: Future<Output = ()>,
+{
+    let (tell, told) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let _ = tell.send(listener.local_addr().expect("an address"));
+            tokio::select! {
+                () = serve(listener) => {}
+                _ = stopped => {}
+            }
+        });
+    });
+    let result = load(told.blocking_recv().expect("the server starts"));
+    drop(stop);
+    server.join().expect("the server ends");
+    result
+}
+
+/// The medians of two sides that take turns.
+pub(crate) fn interleaved(mut one: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> (f64, f64) {
+    let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (one(), other())).collect();
+    (
+        median(rounds.iter().map(|round| round.0).collect()),
+        median(rounds.iter().map(|round| round.1).collect()),
+    )
+}
+
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
