@@ -50,13 +50,14 @@ impl Call<'_> {
         }
     }
 
-    /// A request that may be repeated: again after a failure that can pass, for as long as one request may take.
+    /// A request that may be repeated: again after a failure that can pass, for a
+    /// third of the TTL.
     pub(crate) async fn persist<T, R: Future<Output = Result<T>>>(
         &self,
         session: &LiveSession,
         request: impl FnMut() -> R,
     ) -> Ended<T> {
-        match session.while_live(self.retried(session.session().ttl.min(PATIENCE), request)).await {
+        match session.while_live(self.retried((session.session().ttl / 3).min(PATIENCE), request)).await {
             Ok(answer) => Ended::Answered(answer.map_err(|error| self.explain(error))),
             Err(loss) => Ended::Lost(loss),
         }
@@ -75,10 +76,10 @@ impl Call<'_> {
         let mut pause = FIRST_PAUSE;
         loop {
             let left = deadline.since(clock::now());
-            if left <= pause {
+            if left.is_zero() {
                 return Err(error);
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + jitter() / 2.0)).await;
+            tokio::time::sleep(pause.mul_f64(0.5 + jitter() / 2.0).min(left)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             match self.bounded(left, request()).await {
                 Err(again) if again.is_retryable() => error = again,
@@ -91,6 +92,11 @@ impl Call<'_> {
 /// A pause before something that was interrupted is taken up again, spread so that not all do at once.
 pub(crate) async fn breathe() {
     tokio::time::sleep(FIRST_PAUSE.mul_f64(0.5 + 4.0 * jitter())).await;
+}
+
+/// A longer one, while the store is out of reach.
+pub(crate) async fn wait_for_better_times() {
+    tokio::time::sleep(LONGEST_PAUSE.mul_f64(0.1 + 0.4 * jitter())).await;
 }
 
 /// The error of a request that was not answered.

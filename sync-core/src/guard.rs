@@ -15,6 +15,7 @@ use crate::handle::Shared;
 use crate::hold::Hold;
 use crate::options::check_value;
 use crate::revocation::{Loss, Revoked};
+use crate::session::Health;
 use crate::token::Token;
 
 /// What a release found.
@@ -72,6 +73,15 @@ impl Guard {
     /// [`Timeout`](ErrorKind::Timeout) if less time is left.
     pub fn check(&self, min_remaining: Duration) -> Result<Token> {
         self.hold.check(min_remaining).map_err(|error| error.on(self.shared.backend_name()))
+    }
+
+    /// Held, at risk because a renewal failed, or lost.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match self.hold.loss() {
+            Some(loss) => Health::Lost(loss),
+            None => self.hold.session().health(),
+        }
     }
 
     /// Until when the claim is held if no renewal succeeds any more; `None` once it is lost.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::backend::{Claim, ClaimId, Entry, Gone, Renewal, Standing};
-use crate::call::{Ended, breathe};
+use crate::call::{Ended, breathe, wait_for_better_times};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
@@ -68,11 +68,25 @@ impl Wish {
         outcome.map_err(|error| shared.call(self.operation, &self.name).explain(error))
     }
 
+    async fn session(&self, shared: &Shared) -> Result<Arc<LiveSession>> {
+        match self.ttl {
+            None => shared.session().await,
+            Some(ttl) => shared.open(ttl).await,
+        }
+    }
+
     async fn turn(&self, shared: &Arc<Shared>, waits: bool, holder: &mut Option<Box<Entry>>) -> Result<Turn> {
+        let mut again = false;
         loop {
-            let session = match self.ttl {
-                None => shared.session().await?,
-                Some(ttl) => shared.open(ttl).await?,
+            let session = match self.session(shared).await {
+                Ok(session) => session,
+                // Who has stood in line once goes on: an outage that outlasts the session ends the place, not the wait.
+                Err(error) if again && error.is_retryable() => {
+                    warn!(name = %self.name, %error, "no session: still waiting for one");
+                    wait_for_better_times().await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             let claim = Claim {
                 id: ClaimId::random(),
@@ -99,7 +113,8 @@ impl Wish {
                     if !waits || loss == Loss::Closed {
                         return Err(lost(loss));
                     }
-                    debug!(name = %self.name, %loss, "session lost in line: starting again at the end of it");
+                    warn!(name = %self.name, %loss, "session lost in line: starting again at the end of it");
+                    again = true;
                 }
             }
         }

@@ -1,1 +1,145 @@
-//! The conformance suite.
+//! The conformance suite: every law as named cases, to run on any backend.
+//!
+//! A backend's tests are a page: a [`Harness`] that makes backends of one store, and one line that expands into a named
+//! `#[test]` for each case.
+//!
+//! ```ignore
+//! struct Mine(TheStore);
+//!
+//! #[async_trait::async_trait]
+//! impl Harness for Mine {
+//!     async fn backend(&self) -> Arc<dyn Backend> { self.0.connect().await }
+//!     fn ttl(&self) -> Duration { Duration::from_secs(2) }
+//!     async fn restart(&self) { self.0.stop().await; self.0.start().await; }
+//! }
+//!
+//! sync_core::conformance!(mine, async { Arc::new(Mine(TheStore::start().await)) });
+//! ```
+//!
+//! Cases make their own names, so that they can run side by side on one store. Faults are made by [`Faulty`], a backend
+//! around the backend: no proxy is needed. A capability that is `false` is tested for being refused.
+
+pub mod broken;
+pub mod cases;
+mod faulty;
+mod stage;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backend::Backend;
+
+pub use faulty::{Faulty, Network};
+pub use stage::Stage;
+
+/// What a store's tests give to the suite.
+#[async_trait]
+pub trait Harness: Send + std::marker::Sync + 'static {
+    /// A backend as a process that has just started would have it, on connections of its own.
+    async fn backend(&self) -> Arc<dyn Backend>;
+
+    /// The session TTL of the cases: the shortest at which a busy test machine does not miss renewals.
+    fn ttl(&self) -> Duration;
+
+    /// Stops the store and starts it again, with its data if it keeps any, in less than the TTL.
+    async fn restart(&self);
+}
+
+/// The longest that one case may take, beside the TTLs that it waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs one case on a runtime of its own with two workers.
+///
+/// # Panics
+/// If the case fails, or does not end.
+pub fn run<H, F, C>(harness: H, case: impl FnOnce(Stage) -> C)
+where
+    H: Future<Output = Arc<F>>,
+    F: Harness,
+    C: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime for the case");
+    runtime.block_on(async {
+        let stage = Stage::new(harness.await).await;
+        let limit = PATIENCE + stage.ttl() * 12;
+        if tokio::time::timeout(limit, case(stage)).await.is_err() {
+            panic!("the case did not end within {limit:?}");
+        }
+    });
+    runtime.shutdown_background();
+}
+
+/// Expands into a module of named tests, one for each case.
+#[macro_export]
+macro_rules! conformance {
+    ($store:ident, $harness:expr) => {
+        mod $store {
+            #[allow(unused_imports)]
+            use super::*;
+            $crate::conformance_cases!($harness);
+        }
+    };
+}
+
+/// The list of cases: the one place that names them all.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($harness:expr) => {
+        $crate::conformance_cases!($harness;
+            law_01_a_fenced_resource_loses_no_update,
+            law_01_an_old_token_is_refused,
+            law_02_tokens_rise_across_sessions_and_modes,
+            law_03_first_come_first_served,
+            law_03_a_waiting_writer_is_not_overtaken,
+            law_04_revocation_precedes_the_next_grant,
+            law_04_a_check_reads_the_clock_itself,
+            law_05_a_crash_frees_within_its_bound_and_wakes_one,
+            law_06_a_waiter_whose_session_died_is_not_granted,
+            law_06_a_waiter_that_lost_its_session_starts_again,
+            law_07_release_is_idempotent,
+            law_07_a_late_release_spares_the_next_holder,
+            law_08_a_dropped_acquire_leaves_the_line,
+            law_08_a_dropped_guard_releases,
+            law_08_a_lost_reply_makes_no_second_claim,
+            law_09_a_limited_wait_ends_in_time,
+            law_09_a_try_answers_at_once_and_leaves_nothing,
+            law_10_every_waiter_is_served_after_faults,
+            law_11_readers_share_and_writers_exclude,
+            law_11_never_more_than_n_permits,
+            law_11_permits_have_to_agree,
+            law_12_one_leader_a_term_and_terms_rise,
+            law_12_observers_see_leaders_in_order_and_vacancy,
+            law_12_a_leader_proclaims,
+            law_13_a_restart_shorter_than_the_ttl,
+            law_14_keep_alive_does_not_grow_with_locks,
+            law_15_blocked_workers_do_not_lose_the_lock,
+            law_16_failures_are_a_risk_and_the_deadline_a_loss,
+            law_16_a_failed_extend_changes_nothing,
+            law_17_a_release_outlives_its_caller,
+            law_17_a_failed_release_stays_armed,
+            law_18_names_never_collide,
+            spi_enqueue_and_withdraw_are_idempotent,
+            spi_a_closed_session_frees_all,
+            api_a_hold_limit_runs_out_unless_extended,
+            api_inspect_watch_and_list_show_who_is_there,
+            api_an_operator_can_evict,
+            api_close_releases_everything,
+        );
+    };
+    ($harness:expr; $($case:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::conformance::run($harness, $crate::conformance::cases::$case);
+            }
+        )*
+    };
+}

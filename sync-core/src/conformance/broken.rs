@@ -1,0 +1,250 @@
+//! Backends that are broken on purpose, to prove that the suite notices. Each is a good backend with one fault, and
+//! there is a case that is about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::Harness;
+use crate::backend::{
+    Backend, Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
+};
+use crate::capabilities::Capabilities;
+use crate::error::Result;
+use crate::mode::Mode;
+use crate::names::{Kind, LockName, Namespace};
+use crate::token::Token;
+
+/// What is wrong with a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Sessions of the dead live on for a day.
+    NeverExpires,
+    /// Sessions end in half the time that was granted.
+    ExpiresEarly,
+    /// A claim that has to wait is granted.
+    GrantsTwice,
+    /// A reader that has to wait is granted.
+    ReadersBarge,
+    /// Later grants have smaller tokens.
+    TokensFall,
+    /// All grants have one token.
+    TokensStand,
+    /// A claim is released only in words.
+    ReleaseLies,
+    /// A release ends the name's holder, whoever that is.
+    ReleasesAnybody,
+    /// A claim in line cannot leave it.
+    KeepsTheCancelled,
+    /// A try stays in line.
+    TryStays,
+    /// A waiter whose session died is granted.
+    GrantsTheDead,
+    /// A repeated request makes another claim.
+    RepeatsClaims,
+    /// What follows a `/` in a name is ignored.
+    SharesNames,
+    /// A lock and an election of one name are one.
+    MixesKinds,
+    /// Observers do not see that a name is free.
+    HidesVacancy,
+    /// A holder's new value is dropped.
+    DropsValues,
+    /// Semaphores have one permit more than they say.
+    OnePermitTooMany,
+    /// An evicted holder is not told.
+    EvictsInSilence,
+}
+
+/// A backend with a fault.
+#[derive(Debug)]
+pub struct Broken {
+    inner: Arc<dyn Backend>,
+    fault: Fault,
+}
+
+impl Broken {
+    /// `inner` with `fault`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
+        Self { inner, fault }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn name(&self, name: &LockName) -> LockName {
+        let renamed = |kind, plain: &str| {
+            let namespace = name.path().split('/').next().unwrap_or_default();
+            Namespace::new(namespace).and_then(|namespace| LockName::new(&namespace, kind, plain))
+        };
+        match self.fault {
+            Fault::SharesNames => {
+                let plain = name.plain();
+                let start = plain.split('/').find(|part| !part.is_empty()).unwrap_or("/").to_owned();
+                renamed(name.kind(), &start).unwrap_or_else(|_| name.clone())
+            }
+            Fault::MixesKinds => renamed(Kind::Lock, &name.plain()).unwrap_or_else(|_| name.clone()),
+            _ => name.clone(),
+        }
+    }
+
+    fn claim(&self, claim: &Claim) -> Claim {
+        let mut claim = Claim { name: self.name(&claim.name), ..claim.clone() };
+        match (self.fault, claim.mode) {
+            (Fault::TryStays, _) => claim.waits = true,
+            (Fault::RepeatsClaims, _) => claim.id = ClaimId::random(),
+            (Fault::OnePermitTooMany, Mode::Permit { of }) => claim.mode = Mode::Permit { of: of + 1 },
+            _ => {}
+        }
+        claim
+    }
+
+    fn standing(&self, claim: &Claim, standing: Standing) -> Standing {
+        let forged = Standing::Granted { token: Token::MAX };
+        match (self.fault, standing) {
+            (Fault::GrantsTwice, Standing::Waiting { .. } | Standing::Busy { .. }) => forged,
+            (Fault::ReadersBarge, Standing::Waiting { .. } | Standing::Busy { .. })
+                if claim.mode == Mode::Shared =>
+            {
+                forged
+            }
+            (Fault::GrantsTheDead, Standing::Gone { why: Gone::SessionLost }) => forged,
+            (Fault::TryStays, Standing::Waiting { holder, .. }) if !claim.waits => Standing::Busy { holder },
+            (Fault::TokensStand, Standing::Granted { .. }) => forged,
+            (Fault::TokensFall, Standing::Granted { token }) => {
+                let token = Token::new(Token::MAX.get() - token.get()).unwrap_or(Token::MAX);
+                Standing::Granted { token }
+            }
+            (_, standing) => standing,
+        }
+    }
+
+    /// The TTL that the store is really asked for.
+    fn ttl(&self, ttl: Duration) -> Duration {
+        match self.fault {
+            Fault::NeverExpires => Duration::from_secs(86_400),
+            Fault::ExpiresEarly => ttl / 2,
+            _ => ttl,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Broken {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn twin(&self) -> Arc<dyn Backend> {
+        Arc::new(Self::new(self.inner.twin(), self.fault))
+    }
+
+    async fn open(&self, spec: &SessionSpec) -> Result<Session> {
+        let spec_to_use = SessionSpec { ttl: self.ttl(spec.ttl), ..spec.clone() };
+        Ok(Session { ttl: spec.ttl, ..self.inner.open(&spec_to_use).await? })
+    }
+
+    async fn renew(&self, session: &Session) -> Result<Renewal> {
+        Ok(match self.inner.renew(session).await? {
+            Renewal::Renewed { .. } => Renewal::Renewed { ttl: session.ttl },
+            Renewal::Expired => Renewal::Expired,
+        })
+    }
+
+    async fn close(&self, session: &Session) -> Result<()> {
+        self.inner.close(session).await
+    }
+
+    async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
+        let standing = self.inner.enqueue(&self.claim(claim)).await?;
+        Ok(self.standing(claim, standing))
+    }
+
+    async fn granted(&self, claim: &Claim) -> Result<Standing> {
+        let standing = self.inner.granted(claim).await?;
+        Ok(self.standing(claim, standing))
+    }
+
+    async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
+        if self.has(Fault::DropsValues) {
+            return Ok(true);
+        }
+        self.inner.update(claim, value).await
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
+        if self.has(Fault::ReleaseLies) {
+            return Ok(Withdrawn::Held);
+        }
+        let name = self.name(&claim.name);
+        let queue = self.inner.queue(&name).await?;
+        if self.has(Fault::KeepsTheCancelled) && queue.waiters().any(|entry| entry.claim == claim.id) {
+            return Ok(Withdrawn::Waiting);
+        }
+        if self.has(Fault::ReleasesAnybody)
+            && let Some(holder) = queue.holders().next()
+        {
+            return self.inner.evict(&name, holder.claim).await;
+        }
+        self.inner.withdraw(claim).await
+    }
+
+    async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
+        self.inner.evict(&self.name(name), claim).await
+    }
+
+    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
+        if self.has(Fault::EvictsInSilence) {
+            return std::future::pending().await;
+        }
+        self.inner.evictions(session).await
+    }
+
+    async fn queue(&self, name: &LockName) -> Result<Queue> {
+        self.inner.queue(&self.name(name)).await
+    }
+
+    async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
+        let mut after = after;
+        loop {
+            let queue = self.inner.changed(&self.name(name), after).await?;
+            if self.has(Fault::HidesVacancy) && queue.entries.is_empty() {
+                after = queue.revision;
+                continue;
+            }
+            return Ok(queue);
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
+        self.inner.list(prefix).await
+    }
+}
+
+/// A harness whose backends have a fault.
+#[derive(Debug)]
+pub struct BrokenHarness<H> {
+    /// The good one.
+    pub inner: H,
+    /// The fault.
+    pub fault: Fault,
+}
+
+#[async_trait]
+impl<H: Harness> Harness for BrokenHarness<H> {
+    async fn backend(&self) -> Arc<dyn Backend> {
+        Arc::new(Broken::new(self.inner.backend().await, self.fault))
+    }
+
+    fn ttl(&self) -> Duration {
+        self.inner.ttl()
+    }
+
+    async fn restart(&self) {
+        self.inner.restart().await;
+    }
+}

@@ -1,0 +1,208 @@
+//! Who may hold together, and what the resource sees: laws 1, 2 and 11.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::conformance::Stage;
+use crate::conformance::stage::{Client, SOON};
+use crate::error::ErrorKind;
+use crate::mode::Mode;
+use crate::options::{LockOptions, Wait};
+use crate::session::live::locked;
+use crate::token::{Fence, Token};
+
+/// A counter that only takes writes with a token that is not old, and that anybody may read.
+#[derive(Debug, Default)]
+struct Counter {
+    fence: Fence,
+    value: u64,
+}
+
+/// Adds 1 under the lock, the way that loses updates if two do it at once.
+async fn add(client: &Client, counter: &Mutex<Counter>, pause: Duration) -> bool {
+    let Ok(guard) = client.lock("counter").acquire().await else { return false };
+    let read = locked(counter).value;
+    tokio::time::sleep(pause).await;
+    let accepted = {
+        let mut counter = locked(counter);
+        let accepted = counter.fence.pass(guard.token()).is_ok();
+        if accepted {
+            counter.value = read + 1;
+        }
+        accepted
+    };
+    drop(guard);
+    accepted
+}
+
+/// Clients that add to a fenced counter lose no update, though some lose their network and go on writing.
+pub async fn law_01_a_fenced_resource_loses_no_update(stage: Stage) {
+    let counter = Arc::new(Mutex::new(Counter::default()));
+    let mut adders = JoinSet::new();
+    for number in 0..4u32 {
+        let client = stage.client(&format!("adder {number}")).await;
+        let (counter, ttl) = (counter.clone(), stage.ttl());
+        adders.spawn(async move {
+            let mut accepted = 0;
+            for round in 0..6 {
+                // In the middle of its work one client after the other is cut off for longer than its TTL.
+                let struck = round == number;
+                let pause = if struck { ttl * 2 } else { Duration::from_millis(2) };
+                let network = client.network.clone();
+                let cut = async {
+                    if struck {
+                        tokio::time::sleep(ttl / 2).await;
+                        network.cut();
+                        tokio::time::sleep(ttl * 2).await;
+                        network.heal();
+                    }
+                };
+                let (added, ()) = tokio::join!(add(&client, &counter, pause), cut);
+                accepted += u64::from(added);
+            }
+            accepted
+        });
+    }
+    let accepted: u64 = adders.join_all().await.into_iter().sum();
+    let counter = locked(&counter);
+    assert_eq!(counter.value, accepted, "an accepted update was lost");
+    assert!(accepted >= 12, "hardly anything was accepted: {accepted}");
+}
+
+/// What was written by a former holder after the next one has written is refused.
+pub async fn law_01_an_old_token_is_refused(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let mut fence = Fence::new();
+    let old = first.lock("a").acquire().await.expect("acquire");
+    fence.pass(old.token()).expect("the holder passes");
+    first.network.cut();
+    let (new, _) =
+        second.queue_up("a", LockOptions::new(), 0).await.granted(stage.freed_by() * 2 + SOON).await;
+    fence.pass(new.token()).expect("the next holder passes");
+    assert!(fence.pass(old.token()).is_err(), "a former holder passes the fence");
+}
+
+/// Per name every grant has a greater token than the one before: whatever session, mode and way to acquire.
+pub async fn law_02_tokens_rise_across_sessions_and_modes(stage: Stage) {
+    let mut newest: Option<Token> = None;
+    for round in 0..3 {
+        let client = stage.client(&format!("client {round}")).await;
+        for options in [LockOptions::new(), LockOptions::shared(), LockOptions::permit(2)] {
+            let guard = client.lock_with("a", options).acquire().await.expect("acquire");
+            assert!(Some(guard.token()) > newest, "{:?} after {newest:?}", guard.token());
+            newest = Some(guard.token());
+            guard.release().await.expect("release");
+            let guard = client.lock("a").try_acquire().await.expect("try").expect("it is free");
+            assert!(Some(guard.token()) > newest, "{:?} after {newest:?}", guard.token());
+            newest = Some(guard.token());
+            // One by one, and by the end of a session.
+            if round % 2 == 0 {
+                guard.release().await.expect("release");
+            } else {
+                drop(guard);
+            }
+        }
+        client.close().await;
+    }
+}
+
+/// How many hold, and the most that ever did.
+#[derive(Debug, Default)]
+struct Census {
+    now: AtomicU32,
+    most: AtomicU32,
+}
+
+impl Census {
+    async fn stay(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Readers hold together, a writer holds alone.
+pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
+    let clients = [stage.client("one").await, stage.client("two").await];
+    let first = clients[0].lock_with("a", LockOptions::shared()).acquire().await.expect("a reader");
+    let second = clients[1].lock_with("a", LockOptions::shared()).try_acquire().await.expect("try");
+    assert!(second.is_some(), "readers share");
+    assert!(clients[1].lock("a").try_acquire().await.expect("try").is_none(), "a writer beside readers");
+    first.release().await.expect("release");
+    drop(second);
+
+    let (readers, writers) = (Arc::new(Census::default()), Arc::new(Census::default()));
+    let mut tasks = JoinSet::new();
+    for number in 0..8usize {
+        let client = clients[number % 2].clone();
+        let (readers, writers) = (readers.clone(), writers.clone());
+        tasks.spawn(async move {
+            for round in 0..6usize {
+                if (number + round).is_multiple_of(3) {
+                    let guard = client.lock("a").acquire().await.expect("a writer");
+                    assert_eq!(readers.now.load(Ordering::SeqCst), 0, "a writer beside readers");
+                    writers.stay().await;
+                    guard.release().await.expect("release");
+                } else {
+                    let lock = client.lock_with("a", LockOptions::shared());
+                    let guard = lock.acquire().await.expect("a reader");
+                    assert_eq!(writers.now.load(Ordering::SeqCst), 0, "a reader beside a writer");
+                    readers.stay().await;
+                    guard.release().await.expect("release");
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(writers.most.load(Ordering::SeqCst), 1, "writers together");
+}
+
+/// At most N permits are held, and N can be.
+pub async fn law_11_never_more_than_n_permits(stage: Stage) {
+    let clients = [stage.client("one").await, stage.client("two").await];
+    let held = [
+        clients[0].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try"),
+        clients[1].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try"),
+        clients[0].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try"),
+    ];
+    assert!(held.iter().all(Option::is_some), "all permits can be held");
+    let more = clients[1].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try");
+    assert!(more.is_none(), "one permit too many");
+    drop(held);
+
+    let census = Arc::new(Census::default());
+    let mut tasks = JoinSet::new();
+    for number in 0..9usize {
+        let (client, census) = (clients[number % 2].clone(), census.clone());
+        tasks.spawn(async move {
+            for _ in 0..5 {
+                let lock = client.lock_with("a", LockOptions::permit(3));
+                let guard = lock.acquire().await.expect("a permit");
+                census.stay().await;
+                guard.release().await.expect("release");
+            }
+        });
+    }
+    tasks.join_all().await;
+    let most = census.most.load(Ordering::SeqCst);
+    assert!(most <= 3, "{most} permits of 3");
+}
+
+/// Two clients that disagree on the number of permits are told so.
+pub async fn law_11_permits_have_to_agree(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guard = first.lock_with("a", LockOptions::permit(2)).acquire().await.expect("a permit");
+    for wait in [Wait::Never, Wait::For(SOON)] {
+        let lock = second.lock_with("a", LockOptions::permit(3).with_wait(wait));
+        let error = lock.acquire().await.expect_err("another number of permits");
+        assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+        assert!(error.to_string().contains('2'), "the number in force is named: {error}");
+    }
+    guard.release().await.expect("release");
+    let options = LockOptions::new().with_mode(Mode::Permit { of: 3 }).with_wait(Wait::For(SOON));
+    drop(second.lock_with("a", options).acquire().await.expect("the number is free again"));
+}

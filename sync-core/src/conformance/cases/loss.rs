@@ -1,0 +1,204 @@
+//! How a claim is lost, and who learns it when: laws 4, 5, 6, 15 and 16.
+
+use std::time::Duration;
+
+use crate::backend::{Claim, ClaimId, Gone, Standing};
+use crate::clock;
+use crate::conformance::Stage;
+use crate::conformance::stage::{SOON, eventually, queue_of, spawn};
+use crate::error::ErrorKind;
+use crate::mode::Mode;
+use crate::names::{Kind, LockName};
+use crate::options::LockOptions;
+use crate::revocation::Loss;
+use crate::session::Health;
+
+/// A holder whose network is dead is revoked before the next is granted.
+pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
+    for _ in 0..3 {
+        let (first, second) = (stage.client("first").await, stage.client("second").await);
+        let guard = first.lock("a").acquire().await.expect("acquire");
+        let revoked = guard.revoked();
+        let mut watching = spawn(async move { (revoked.await, clock::now()) });
+        let waiter = second.queue_up("a", LockOptions::new(), 1).await;
+        first.network.cut();
+        let (next, granted_at) = waiter.granted(stage.freed_by() * 2 + SOON).await;
+        let (loss, revoked_at) = watching.join_next().await.expect("one task").expect("no panic");
+        assert_eq!(loss, Loss::Expired);
+        assert!(
+            revoked_at < granted_at,
+            "revoked {:?} after the next was granted",
+            revoked_at.since(granted_at)
+        );
+        next.release().await.expect("release");
+    }
+}
+
+/// A check needs neither the network nor a running task: it compares the clock with the deadline.
+pub async fn law_04_a_check_reads_the_clock_itself(stage: Stage) {
+    let client = stage.client("client").await;
+    let guard = client.lock("a").acquire().await.expect("acquire");
+    assert_eq!(guard.check(Duration::ZERO).expect("held"), guard.token());
+    let error = guard.check(stage.ttl()).expect_err("never a whole TTL is left");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    client.network.cut();
+    let until = guard.valid_until().expect("held");
+    assert!(until < clock::now().after(stage.ttl()));
+    clock::sleep_until(until).await;
+    assert_eq!(guard.check(Duration::ZERO).expect_err("lost").kind(), ErrorKind::SessionLost);
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    client.network.heal();
+    tokio::time::sleep(stage.ttl() / 2).await;
+    assert!(guard.check(Duration::ZERO).is_err(), "what is lost stays lost");
+}
+
+/// The claims of a crashed client are free within the bound that the store claims, and one waiter gets them.
+pub async fn law_05_a_crash_frees_within_its_bound_and_wakes_one(stage: Stage) {
+    let crashing = stage.client("crashing").await;
+    let guard = crashing.lock("a").acquire().await.expect("acquire");
+    let survivors = [stage.client("one").await, stage.client("two").await];
+    let first = survivors[0].queue_up("a", LockOptions::new(), 1).await;
+    let mut second = survivors[1].queue_up("a", LockOptions::new(), 2).await;
+    let enqueues = survivors[1].network.enqueues();
+    crashing.network.cut();
+    let crashed = clock::now();
+    let (next, at) = first.granted(stage.freed_by() + SOON).await;
+    let took = at.since(crashed);
+    // The last renewal was before the crash, so the bound holds from there; a busy machine gets a little more.
+    assert!(took <= stage.freed_by() + Duration::from_millis(500), "free after {took:?}");
+    assert!(next.token() > guard.token());
+    assert!(second.is_done().is_none(), "two hold");
+    assert_eq!(survivors[1].network.enqueues(), enqueues, "the next but one was woken too");
+    next.release().await.expect("release");
+    drop(second.granted(SOON).await);
+}
+
+/// At the store: a claim in line whose session ends is gone, and is not granted.
+pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
+    let holder = stage.client("holder").await;
+    let guard = holder.lock("a").acquire().await.expect("acquire");
+    let (backend, closer) = (stage.backend().await, stage.backend().await);
+    let session = stage.session(&backend).await;
+    let claim = Claim {
+        id: ClaimId::random(),
+        session,
+        name: LockName::new(stage.namespace(), Kind::Lock, "a").expect("a name"),
+        mode: Mode::Exclusive,
+        waits: true,
+        client: "bare".into(),
+        value: bytes::Bytes::new(),
+    };
+    assert!(matches!(backend.enqueue(&claim).await.expect("enqueue"), Standing::Waiting { .. }));
+    let mut waiting = {
+        let (backend, claim) = (backend.clone(), claim.clone());
+        spawn(async move { backend.granted(&claim).await })
+    };
+    closer.close(&session).await.expect("close");
+    guard.release().await.expect("release");
+    let standing = tokio::time::timeout(SOON + stage.freed_by(), waiting.join_next()).await;
+    let standing = standing.expect("the waiter is told").expect("one task").expect("no panic");
+    assert_eq!(standing.expect("an answer"), Standing::Gone { why: Gone::SessionLost });
+    let queue = queue_of(&holder, "a").await;
+    assert!(queue.entries.iter().all(|entry| entry.claim != claim.id), "the dead hold: {queue:?}");
+    let again = backend.enqueue(&claim).await.expect("an answer");
+    assert_eq!(again, Standing::Gone { why: Gone::SessionLost }, "a dead session has no claims");
+}
+
+/// In the API: a waiter that lost its session does not come back with its old place; it stands in line again.
+pub async fn law_06_a_waiter_that_lost_its_session_starts_again(stage: Stage) {
+    let (holder, waiting) = (stage.client("holder").await, stage.client("waiting").await);
+    let guard = holder.lock("a").acquire().await.expect("acquire");
+    let waiter = waiting.queue_up("a", LockOptions::new(), 1).await;
+    let before = queue_of(&holder, "a").await.entries[1].claim;
+    waiting.network.cut();
+    eventually(stage.freed_by() * 2 + SOON, "the dead waiter leaves the line", || async {
+        queue_of(&holder, "a").await.entries.len() == 1
+    })
+    .await;
+    waiting.network.heal();
+    eventually(stage.ttl() + SOON, "it stands in line again", || async {
+        queue_of(&holder, "a").await.entries.len() == 2
+    })
+    .await;
+    let after = queue_of(&holder, "a").await.entries[1].claim;
+    assert_ne!(before, after, "the old place came back");
+    guard.release().await.expect("release");
+    let (guard, _) = waiter.granted(SOON).await;
+    assert_eq!(guard.claim(), after);
+}
+
+/// User code that blocks its thread for twice the TTL still holds.
+pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
+    let observer = stage.client("observer").await;
+    let (backend, ttl) = (stage.backend().await, stage.ttl());
+    let namespace = stage.namespace().clone();
+    // A runtime with one thread, and all of it blocked.
+    let blocked = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            use crate::traits::Sync as _;
+
+            let options = crate::options::SyncOptions::new().with_namespace(namespace).with_session_ttl(ttl);
+            let handle = crate::handle::Handle::open(backend, options).await.expect("connect");
+            let lock = handle.lock("a", LockOptions::new()).expect("a lock");
+            let guard = lock.acquire().await.expect("acquire");
+            std::thread::sleep(ttl * 2);
+            let held = guard.check(Duration::ZERO).map(drop);
+            guard.release().await.expect("release");
+            held
+        })
+    });
+    eventually(SOON, "the lock is held", || async { queue_of(&observer, "a").await.holders().count() == 1 })
+        .await;
+    let until = clock::now().after(stage.ttl() * 3 / 2);
+    while clock::now() < until {
+        let tried = observer.lock("a").try_acquire().await.expect("try");
+        assert!(tried.is_none(), "lost while its holder's thread was blocked");
+        tokio::time::sleep(stage.ttl() / 10).await;
+    }
+    let held = tokio::task::spawn_blocking(move || blocked.join().expect("no panic")).await.expect("joined");
+    held.expect("still held after twice the TTL");
+}
+
+/// A failed renewal is a risk that passes; the deadline is a loss that does not.
+pub async fn law_16_failures_are_a_risk_and_the_deadline_a_loss(stage: Stage) {
+    let client = stage.client("client").await;
+    let guard = client.lock("a").acquire().await.expect("acquire");
+    assert_eq!(guard.health(), Health::Held);
+    client.network.fail();
+    eventually(stage.ttl(), "a failed renewal is a risk", || async { guard.health() == Health::AtRisk })
+        .await;
+    assert!(guard.check(Duration::ZERO).is_ok(), "a risk is no loss");
+    client.network.heal();
+    eventually(stage.ttl(), "a renewal that succeeds ends the risk", || async {
+        guard.health() == Health::Held
+    })
+    .await;
+    client.network.fail();
+    let loss = tokio::time::timeout(stage.ttl() * 2, guard.revoked()).await.expect("the deadline comes");
+    assert_eq!(loss, Loss::Expired);
+    client.network.heal();
+    tokio::time::sleep(stage.ttl() / 2).await;
+    assert_eq!(guard.health(), Health::Lost(Loss::Expired), "a late success revives nothing");
+    client.lock("a").acquire().await.expect("a new session can acquire").release().await.expect("release");
+}
+
+/// An extension that fails releases nothing; one that comes too late creates nothing.
+pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guard = first.lock("a").acquire().await.expect("acquire");
+    first.network.fail();
+    let error = tokio::time::timeout(SOON * 2 + stage.ttl(), guard.extend()).await.expect("it ends");
+    error.expect_err("the network fails");
+    if guard.check(Duration::ZERO).is_ok() {
+        assert!(second.lock("a").try_acquire().await.expect("try").is_none(), "a failed extension releases");
+    }
+    guard.revoked().await;
+    let (next, _) =
+        second.queue_up("a", LockOptions::new(), 0).await.granted(stage.freed_by() * 2 + SOON).await;
+    first.network.heal();
+    let error = guard.extend().await.expect_err("too late");
+    assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
+    assert_eq!(queue_of(&second, "a").await.entries.len(), 1, "a late extension creates something");
+    assert!(next.check(Duration::ZERO).is_ok());
+}

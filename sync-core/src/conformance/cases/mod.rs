@@ -1,0 +1,15 @@
+//! The cases, by what they are about. Each takes a [`Stage`](super::Stage) and panics if the law is broken.
+
+mod election;
+mod exclusion;
+mod loss;
+mod order;
+mod release;
+mod store;
+
+pub use election::*;
+pub use exclusion::*;
+pub use loss::*;
+pub use order::*;
+pub use release::*;
+pub use store::*;

@@ -1,0 +1,129 @@
+//! Who comes when, and that everybody comes: laws 3, 9 and 10.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::clock;
+use crate::conformance::Stage;
+use crate::conformance::stage::{SOON, queue_of};
+use crate::error::ErrorKind;
+use crate::options::{LockOptions, Wait};
+
+/// Waiters are served in the order of their arrival.
+pub async fn law_03_first_come_first_served(stage: Stage) {
+    let clients = [stage.client("one").await, stage.client("two").await];
+    let guard = clients[0].lock("a").acquire().await.expect("acquire");
+    let mut waiters = Vec::new();
+    for number in 0..6 {
+        waiters.push(clients[number % 2].queue_up("a", LockOptions::new(), number + 1).await);
+    }
+    guard.release().await.expect("release");
+    let mut last = None;
+    for waiter in waiters {
+        let (guard, at) = waiter.granted(SOON).await;
+        assert!(Some((guard.token(), at)) > last, "served out of turn");
+        last = Some((guard.token(), at));
+        guard.release().await.expect("release");
+    }
+}
+
+/// A reader that comes after a waiting writer waits behind it, also if it only tries.
+pub async fn law_03_a_waiting_writer_is_not_overtaken(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let reader = first.lock_with("a", LockOptions::shared()).acquire().await.expect("a reader");
+    let writer = second.queue_up("a", LockOptions::new(), 1).await;
+    let mut late = first.queue_up("a", LockOptions::shared(), 2).await;
+    let tried = first.lock_with("a", LockOptions::shared()).try_acquire().await.expect("try");
+    assert!(tried.is_none(), "a try overtakes a waiting writer");
+    assert!(late.is_done().is_none(), "a reader overtakes a waiting writer");
+    reader.release().await.expect("release");
+    let (writer, _) = writer.granted(SOON).await;
+    assert!(late.is_done().is_none(), "a reader beside a writer");
+    let token = writer.token();
+    writer.release().await.expect("release");
+    let (late, _) = late.granted(SOON).await;
+    assert!(late.token() > token);
+}
+
+/// A limited wait ends with `Timeout` within its time and a round trip, and leaves the line.
+pub async fn law_09_a_limited_wait_ends_in_time(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guard = first.lock("a").acquire().await.expect("acquire");
+    let patience = Duration::from_millis(200);
+    let lock = second.lock_with("a", LockOptions::new().with_wait(Wait::For(patience)));
+    let start = clock::now();
+    let error = lock.acquire().await.expect_err("it is held");
+    let waited = clock::now().since(start);
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(waited >= patience, "it gave up after {waited:?}");
+    assert!(waited < patience + SOON, "it took {waited:?}");
+    crate::conformance::stage::eventually(SOON, "the line is empty", || async {
+        queue_of(&first, "a").await.waiters().count() == 0
+    })
+    .await;
+    assert!(guard.check(Duration::ZERO).is_ok());
+}
+
+/// A try answers at once, busy or not, names the holder, and leaves nothing behind.
+pub async fn law_09_a_try_answers_at_once_and_leaves_nothing(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let lock = second.lock_with("a", LockOptions::new().with_wait(Wait::Never));
+    let guard = first.lock("a").acquire().await.expect("acquire");
+    for _ in 0..3 {
+        assert!(lock.try_acquire().await.expect("try").is_none());
+        let error = lock.acquire().await.expect_err("it is held");
+        assert_eq!(error.kind(), ErrorKind::Contended);
+        assert!(error.to_string().contains("first"), "the holder is named: {error}");
+        assert_eq!(error.name(), Some("a"));
+    }
+    assert_eq!(queue_of(&first, "a").await.entries.len(), 1, "a try leaves something behind");
+    guard.release().await.expect("release");
+    drop(lock.acquire().await.expect("it is free"));
+}
+
+/// While networks come and go every waiter ends, and after the faults all are served.
+pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
+    let mut tasks = JoinSet::new();
+    for number in 0..5u32 {
+        let client = stage.client(&format!("client {number}")).await;
+        let ttl = stage.ttl();
+        tasks.spawn(async move {
+            let lock = client.lock("a");
+            let faults = async {
+                tokio::time::sleep(ttl / 4 * number).await;
+                match number {
+                    0 => client.network.cut(),
+                    1 => client.network.fail(),
+                    2 => client.network.lose_replies(),
+                    _ => {}
+                }
+                // Shorter than the TTL, and longer.
+                tokio::time::sleep(if number == 0 { ttl * 2 } else { ttl / 3 }).await;
+                client.network.heal();
+            };
+            let work = async {
+                let mut served = 0;
+                let until = clock::now().after(ttl * 4);
+                while clock::now() < until {
+                    // A failed attempt is an answer; silence is what the law forbids.
+                    if let Ok(guard) = lock.acquire().await {
+                        served += 1;
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        drop(guard);
+                    } else {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                // All is well now: this has to succeed.
+                lock.acquire().await.expect("served after the faults").release().await.expect("release");
+                served
+            };
+            let (served, ()) = tokio::join!(work, faults);
+            served
+        });
+    }
+    for served in tasks.join_all().await {
+        assert!(served > 0, "a client was never served");
+    }
+}

@@ -1,0 +1,227 @@
+//! The store as a whole, and what else the API promises: laws 13, 14 and 18.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use crate::backend::{ClaimId, Withdrawn};
+use crate::clock;
+use crate::conformance::Stage;
+use crate::conformance::stage::{SOON, eventually, queue_of};
+use crate::error::ErrorKind;
+use crate::names::Kind;
+use crate::options::{LeaderOptions, LockOptions, Node};
+use crate::revocation::Loss;
+use crate::token::Token;
+use crate::traits::Sync;
+
+/// Where the store keeps its data, a restart shorter than the TTL loses nothing. Everywhere tokens keep rising, and a
+/// client finds its way back.
+pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
+    let client = stage.client("client").await;
+    let guard = client.lock("a").acquire().await.expect("acquire");
+    let token = guard.token();
+    stage.restart().await;
+    if stage.capabilities().survives_restart {
+        tokio::time::sleep(stage.ttl()).await;
+        assert_eq!(guard.check(Duration::ZERO).expect("still held"), token);
+        let other = stage.client("other").await;
+        assert!(other.lock("a").try_acquire().await.expect("try").is_none(), "granted twice");
+        guard.release().await.expect("release");
+    }
+    drop(guard);
+    let after = stage.client("after").await;
+    let lock = after.lock("a");
+    let next = tokio::time::timeout(stage.freed_by() * 2 + SOON, lock.acquire()).await;
+    let next = next.expect("in time").expect("acquire");
+    assert!(next.token() > token, "tokens fall over a restart: {} after {token}", next.token());
+    next.release().await.expect("release");
+    let again = client.lock("b");
+    eventually(stage.freed_by() + SOON, "the old client is back", || async { again.acquire().await.is_ok() })
+        .await;
+}
+
+/// A hundred locks of a session cause no more renewals than one.
+pub async fn law_14_keep_alive_does_not_grow_with_locks(stage: Stage) {
+    let client = stage.client("client").await;
+    let guard = client.lock("first").acquire().await.expect("acquire");
+    let count = async || {
+        let before = client.network.renewals();
+        tokio::time::sleep(stage.ttl() * 2).await;
+        client.network.renewals() - before
+    };
+    let with_one = count().await;
+    let mut guards = Vec::new();
+    for number in 0..100 {
+        guards.push(client.lock(&format!("lock {number}")).acquire().await.expect("acquire"));
+    }
+    let with_many = count().await;
+    assert!(with_one > 0, "no renewals at all");
+    assert!(with_many <= with_one + 2, "{with_one} renewals for one lock, {with_many} for 101");
+    assert!(guards.iter().all(|guard| guard.check(Duration::ZERO).is_ok()));
+    drop(guard);
+}
+
+/// Names that look alike are strangers, and so are a lock and an election of one name.
+pub async fn law_18_names_never_collide(stage: Stage) {
+    let client = stage.client("client").await;
+    let names = [
+        "foo",
+        "foo/bar",
+        "foo/",
+        "/foo",
+        "foo%2Fbar",
+        "Foo",
+        "foo ",
+        "foo\u{308}",
+        "fo\u{f6}",
+        "l/foo",
+        "*",
+    ];
+    let mut guards = Vec::new();
+    for name in names {
+        let guard = client.lock(name).try_acquire().await.expect("try");
+        guards.push(guard.unwrap_or_else(|| panic!("`{name}` is taken by another name")));
+    }
+    let election = client.sync.leader("foo", LeaderOptions::new(Node::new("node"))).expect("an election");
+    let office =
+        tokio::time::timeout(SOON, election.elect()).await.expect("a lock is no leader").expect("elected");
+    let mut listed = client.sync.list(Kind::Lock, "").await.expect("list");
+    listed.sort();
+    let mut expected = names.map(str::to_owned).to_vec();
+    expected.sort();
+    assert_eq!(listed, expected);
+    assert_eq!(client.sync.list(Kind::Leader, "").await.expect("list"), ["foo"]);
+    for guard in guards {
+        guard.release().await.expect("release");
+    }
+    office.resign().await.expect("resign");
+    for name in ["", "a\nb", &"x".repeat(513)] {
+        let error = client.sync.lock(name, LockOptions::new()).expect_err("not a name");
+        assert_eq!(error.kind(), ErrorKind::InvalidName, "{error}");
+    }
+    let longest = "ü".repeat(256);
+    client.lock(&longest).acquire().await.expect("the longest name").release().await.expect("release");
+}
+
+/// Closing a session frees all that it held, and empties its places in line.
+pub async fn spi_a_closed_session_frees_all(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let held = [
+        first.lock("a").acquire().await.expect("acquire"),
+        first.lock("b").acquire().await.expect("acquire"),
+    ];
+    let waiter = second.queue_up("a", LockOptions::new(), 1).await;
+    first.close().await;
+    drop(waiter.granted(SOON).await);
+    assert!(second.lock("b").try_acquire().await.expect("try").is_some());
+    assert!(held.iter().all(|guard| guard.check(Duration::ZERO).is_err()));
+    let error = first.lock("a").acquire().await.expect_err("closed");
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+}
+
+/// `close` revokes every guard, and says why.
+pub async fn api_close_releases_everything(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guard = first.lock("a").acquire().await.expect("acquire");
+    let revoked = guard.revoked();
+    first.sync.close().await.expect("close");
+    first.sync.close().await.expect("again");
+    assert_eq!(revoked.await, Loss::Closed);
+    drop(second.lock("a").try_acquire().await.expect("try").expect("free"));
+}
+
+/// A claim with a hold limit is lost when that runs out, though its session's keeper is well; an extension moves it.
+pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let limited = LockOptions::new().with_ttl(stage.ttl());
+    let guard = first.lock_with("a", limited.clone()).acquire().await.expect("acquire");
+    let before = guard.valid_until().expect("held");
+    tokio::time::sleep(stage.ttl() / 2).await;
+    let after = guard.extend().await.expect("extend");
+    assert!(after > before, "an extension does not extend");
+    assert_eq!(guard.revoked().await, Loss::Expired);
+    assert!(clock::now() >= before);
+    let waiter = second.queue_up("a", limited, 0).await;
+    let (next, _) = waiter.granted(stage.freed_by() * 2 + SOON).await;
+    // It counts from the grant, not from the beginning of the wait.
+    assert!(next.remaining() > stage.ttl() / 3, "{:?}", next.remaining());
+    next.release().await.expect("release");
+    assert!(queue_of(&second, "a").await.entries.is_empty());
+    let error =
+        first.sync.lock("a", LockOptions::new().with_ttl(Duration::ZERO)).expect_err("no time at all");
+    assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+}
+
+/// Observers see holders and waiters with their clients, modes and values, and their changes.
+pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let mut watch = second.lock("shop/a").watch();
+    let mut next = async || {
+        tokio::time::timeout(SOON, watch.next()).await.expect("in time").expect("a stream").expect("no error")
+    };
+    assert!(next().await.entries.is_empty());
+    let options = LockOptions::new().with_value("batch 7");
+    let guard = first.lock_with("shop/a", options).acquire().await.expect("acquire");
+    let queue = next().await;
+    let holder = queue.holders().next().expect("a holder");
+    assert_eq!((holder.client.as_str(), &holder.value[..]), ("first", &b"batch 7"[..]));
+    assert_eq!((holder.claim, holder.token), (guard.claim(), Some(guard.token())));
+
+    guard.update("batch 8").await.expect("update");
+    assert_eq!(&next().await.entries[0].value[..], b"batch 8");
+
+    let waiter = second.queue_up("shop/a", LockOptions::shared(), 1).await;
+    let queue = next().await;
+    let waiting = queue.waiters().next().expect("a waiter");
+    assert_eq!((waiting.client.as_str(), waiting.mode), ("second", crate::mode::Mode::Shared));
+    assert_eq!(second.lock("shop/a").inspect().await.expect("inspect").entries, queue.entries);
+
+    let other = first.lock("shop/b").acquire().await.expect("acquire");
+    assert_eq!(second.sync.list(Kind::Lock, "shop/").await.expect("list"), ["shop/a", "shop/b"]);
+    assert_eq!(second.sync.list(Kind::Lock, "shop/b").await.expect("list"), ["shop/b"]);
+    other.release().await.expect("release");
+    guard.release().await.expect("release");
+    drop(waiter.granted(SOON).await);
+    eventually(SOON, "nobody is left", || async {
+        second.sync.list(Kind::Lock, "").await.expect("list").is_empty()
+    })
+    .await;
+}
+
+/// An operator ends a claim: its holder is told where the store can, and the next is served.
+pub async fn api_an_operator_can_evict(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guard = first.lock("a").acquire().await.expect("acquire");
+    let operator = second.lock("a");
+    if !stage.capabilities().evict {
+        let error = operator.evict(guard.claim()).await.expect_err("the capability says no");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        return;
+    }
+    let waiter = second.queue_up("a", LockOptions::new(), 1).await;
+    let late = first.queue_up("a", LockOptions::new(), 2).await;
+    let line = operator.inspect().await.expect("inspect");
+    assert_eq!(operator.evict(ClaimId::random()).await.expect("evict"), Withdrawn::Absent);
+    assert_eq!(operator.evict(line.entries[2].claim).await.expect("evict"), Withdrawn::Waiting);
+    let mut late = late;
+    let mut told = None;
+    eventually(SOON, "the evicted waiter is told", || {
+        told = told.take().or_else(|| late.is_done());
+        std::future::ready(told.is_some())
+    })
+    .await;
+    let error = told.expect("told").expect_err("evicted");
+    assert_eq!(error.kind(), ErrorKind::NotHeld, "{error}");
+    let token = guard.token();
+    assert_eq!(operator.evict(guard.claim()).await.expect("evict"), Withdrawn::Held);
+    let (next, _) = waiter.granted(SOON).await;
+    assert!(next.token() > token);
+    if stage.capabilities().reports_evictions {
+        let loss = tokio::time::timeout(SOON, guard.revoked()).await.expect("the holder is told");
+        assert_eq!(loss, Loss::Evicted);
+    }
+    drop(guard);
+    assert!(Token::MAX > next.token());
+    assert!(next.check(Duration::ZERO).is_ok(), "a former holder's guard released the next");
+}

@@ -1,0 +1,195 @@
+//! A backend around a backend, with a network that can be cut, made to fail, or made to lose replies; and with counters.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::backend::{
+    Backend, Claim, ClaimId, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
+};
+use crate::capabilities::Capabilities;
+use crate::error::{Error, ErrorKind, Result};
+use crate::names::LockName;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Up,
+    /// Requests vanish, those under way too. When the network is back they fail, as on a connection that broke.
+    Cut,
+    /// Requests fail at once.
+    Failing,
+    /// Requests arrive, and their replies are lost.
+    LosingReplies,
+}
+
+/// The network of one client, as its case controls it.
+#[derive(Clone, Debug)]
+pub struct Network {
+    state: Arc<watch::Sender<State>>,
+    renewals: Arc<AtomicU64>,
+    enqueues: Arc<AtomicU64>,
+    withdrawal_delay: Arc<AtomicU64>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            state: Arc::new(watch::Sender::new(State::Up)),
+            renewals: Arc::default(),
+            enqueues: Arc::default(),
+            withdrawal_delay: Arc::default(),
+        }
+    }
+}
+
+impl Network {
+    /// Requests and replies vanish from now on.
+    pub fn cut(&self) {
+        self.state.send_replace(State::Cut);
+    }
+
+    /// Requests fail at once from now on.
+    pub fn fail(&self) {
+        self.state.send_replace(State::Failing);
+    }
+
+    /// Requests arrive from now on, and their replies do not.
+    pub fn lose_replies(&self) {
+        self.state.send_replace(State::LosingReplies);
+    }
+
+    /// All is well again.
+    pub fn heal(&self) {
+        self.state.send_replace(State::Up);
+    }
+
+    /// Withdrawals take this much longer.
+    pub fn delay_withdrawals(&self, delay: Duration) {
+        self.withdrawal_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many renewals were sent.
+    #[must_use]
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::Relaxed)
+    }
+
+    /// How many times a claim was put in line or asked about.
+    #[must_use]
+    pub fn enqueues(&self) -> u64 {
+        self.enqueues.load(Ordering::Relaxed)
+    }
+
+    async fn carry<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let mut state = self.state.subscribe();
+        let now = *state.borrow_and_update();
+        match now {
+            State::Failing => return Err(down()),
+            State::Cut => {}
+            State::Up | State::LosingReplies => {
+                let answer = tokio::select! {
+                    biased;
+                    _ = state.wait_for(|state| *state == State::Cut) => None,
+                    answer = request => Some(answer),
+                };
+                if let Some(answer) = answer {
+                    return if now == State::LosingReplies { Err(down()) } else { answer };
+                }
+            }
+        }
+        // Vanished: what the caller sees is silence, and in the end a broken connection.
+        let _ = state.wait_for(|state| *state != State::Cut).await;
+        Err(down())
+    }
+}
+
+fn down() -> Error {
+    Error::new(ErrorKind::Unavailable, "the test's network is down").or_applied().retryable()
+}
+
+/// The backend around the backend.
+#[derive(Debug)]
+pub struct Faulty {
+    inner: Arc<dyn Backend>,
+    network: Network,
+}
+
+impl Faulty {
+    /// `inner` behind `network`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Backend>, network: Network) -> Self {
+        Self { inner, network }
+    }
+}
+
+#[async_trait]
+impl Backend for Faulty {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn twin(&self) -> Arc<dyn Backend> {
+        Arc::new(Self { inner: self.inner.twin(), network: self.network.clone() })
+    }
+
+    async fn open(&self, spec: &SessionSpec) -> Result<Session> {
+        self.network.carry(self.inner.open(spec)).await
+    }
+
+    async fn renew(&self, session: &Session) -> Result<Renewal> {
+        self.network.renewals.fetch_add(1, Ordering::Relaxed);
+        self.network.carry(self.inner.renew(session)).await
+    }
+
+    async fn close(&self, session: &Session) -> Result<()> {
+        self.network.carry(self.inner.close(session)).await
+    }
+
+    async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
+        self.network.enqueues.fetch_add(1, Ordering::Relaxed);
+        self.network.carry(self.inner.enqueue(claim)).await
+    }
+
+    async fn granted(&self, claim: &Claim) -> Result<Standing> {
+        self.network.carry(self.inner.granted(claim)).await
+    }
+
+    async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
+        self.network.carry(self.inner.update(claim, value)).await
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
+        let delay = Duration::from_millis(self.network.withdrawal_delay.load(Ordering::Relaxed));
+        self.network
+            .carry(async {
+                tokio::time::sleep(delay).await;
+                self.inner.withdraw(claim).await
+            })
+            .await
+    }
+
+    async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
+        self.network.carry(self.inner.evict(name, claim)).await
+    }
+
+    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
+        self.network.carry(self.inner.evictions(session)).await
+    }
+
+    async fn queue(&self, name: &LockName) -> Result<Queue> {
+        self.network.carry(self.inner.queue(name)).await
+    }
+
+    async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
+        self.network.carry(self.inner.changed(name, after)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
+        self.network.carry(self.inner.list(prefix)).await
+    }
+}

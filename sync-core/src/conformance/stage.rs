@@ -1,0 +1,186 @@
+//! What a case plays on: clients of one store, names that nobody else uses, and conditions with deadlines.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::{Faulty, Harness, Network};
+use crate::backend::{Backend, ClaimId, Queue, SessionId};
+use crate::capabilities::Capabilities;
+use crate::clock::{self, Moment};
+use crate::error::Result;
+use crate::guard::Guard;
+use crate::handle::Handle;
+use crate::names::Namespace;
+use crate::options::{LockOptions, SyncOptions};
+use crate::traits::{Lock, Sync};
+
+/// The stage of one case.
+#[derive(Clone)]
+pub struct Stage {
+    harness: Arc<dyn Harness>,
+    namespace: Namespace,
+    capabilities: Capabilities,
+    ttl: Duration,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// How long a thing may take that needs a few round trips and no TTL, on a machine that is busy with other tests.
+pub(super) const SOON: Duration = Duration::from_secs(5);
+
+impl Stage {
+    pub(super) async fn new<H: Harness>(harness: Arc<H>) -> Self {
+        let capabilities = harness.backend().await.capabilities();
+        let ttl = harness.ttl();
+        let namespace = Namespace::new(&format!("case-{}", ClaimId::random())).expect("a valid namespace");
+        Self { harness, namespace, capabilities, ttl }
+    }
+
+    /// The session TTL.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// When the claims of a client that dies now are free at the latest.
+    pub(super) fn freed_by(&self) -> Duration {
+        self.capabilities.freed_within(self.ttl)
+    }
+
+    pub(super) async fn backend(&self) -> Arc<dyn Backend> {
+        self.harness.backend().await
+    }
+
+    pub(super) async fn restart(&self) {
+        self.harness.restart().await;
+    }
+
+    /// A client of its own, as another process would be.
+    pub(super) async fn client(&self, name: &str) -> Client {
+        self.client_on(name, self.backend().await).await
+    }
+
+    async fn client_on(&self, name: &str, backend: Arc<dyn Backend>) -> Client {
+        let network = Network::default();
+        let options = SyncOptions::new()
+            .with_namespace(self.namespace.clone())
+            .with_session_ttl(self.ttl)
+            .with_client(name);
+        let handle = Handle::open(Arc::new(Faulty::new(backend, network.clone())), options).await;
+        Client { sync: Arc::new(handle.expect("connect")), network }
+    }
+
+    /// A bare session at the store, without the core.
+    pub(super) async fn session(&self, backend: &Arc<dyn Backend>) -> crate::backend::Session {
+        let spec = crate::backend::SessionSpec {
+            nonce: SessionId::random(),
+            secret: crate::nonce::Secret::random(),
+            ttl: self.ttl,
+            client: "bare".to_owned(),
+        };
+        backend.open(&spec).await.expect("a session")
+    }
+}
+
+/// One client, and its network.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) sync: Arc<Handle>,
+    pub(super) network: Network,
+}
+
+impl Client {
+    pub(super) fn lock(&self, name: &str) -> Box<dyn Lock> {
+        self.lock_with(name, LockOptions::new())
+    }
+
+    pub(super) fn lock_with(&self, name: &str, options: LockOptions) -> Box<dyn Lock> {
+        self.sync.lock(name, options).expect("a valid lock")
+    }
+
+    pub(super) async fn close(&self) {
+        self.sync.close().await.expect("close");
+    }
+
+    /// Begins to acquire in a task of its own, and returns once it stands in line behind `ahead` others.
+    pub(super) async fn queue_up(&self, name: &str, options: LockOptions, ahead: usize) -> Waiter {
+        let lock = self.lock_with(name, options);
+        let observer = self.lock(name);
+        let task = spawn(async move {
+            let guard = lock.acquire().await;
+            (guard, clock::now())
+        });
+        eventually(SOON, "the waiter is in line", || async {
+            observer.inspect().await.expect("inspect").entries.len() > ahead
+        })
+        .await;
+        Waiter { task }
+    }
+}
+
+/// An acquire under way.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    task: JoinSet<(Result<Guard>, Moment)>,
+}
+
+impl Waiter {
+    /// The guard, and when it was granted.
+    pub(super) async fn granted(mut self, within: Duration) -> (Guard, Moment) {
+        let ended = tokio::time::timeout(within, self.task.join_next()).await;
+        let (guard, at) = ended
+            .unwrap_or_else(|_| panic!("not granted within {within:?}"))
+            .expect("one task")
+            .expect("no panic");
+        (guard.expect("granted"), at)
+    }
+
+    /// Whether it has ended by now.
+    pub(super) fn is_done(&mut self) -> Option<Result<Guard>> {
+        self.task.try_join_next().map(|ended| ended.expect("no panic").0)
+    }
+
+    pub(super) fn cancel(mut self) {
+        self.task.abort_all();
+    }
+}
+
+/// A task that ends with its owner.
+pub(super) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
+    let mut set = JoinSet::new();
+    set.spawn(future);
+    set
+}
+
+/// Waits until `condition` holds; panics if it does not within `limit`.
+pub(super) async fn eventually<F: Future<Output = bool>>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
+    let deadline = clock::now().after(limit);
+    while !condition().await {
+        assert!(clock::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Who is in the queue of a lock.
+pub(super) async fn queue_of(client: &Client, name: &str) -> Queue {
+    client.lock(name).inspect().await.expect("inspect")
+}

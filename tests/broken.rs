@@ -1,0 +1,74 @@
+//! The conformance suite notices: backends that are broken on purpose fail the cases that are about their faults.
+
+mod stores;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::Backend;
+use sync_core::conformance::broken::{BrokenHarness, Fault};
+use sync_core::conformance::{Harness, cases, run};
+
+use stores::Memory;
+
+/// The memory store, shared.
+struct Shared(Arc<Memory>);
+
+#[async_trait]
+impl Harness for Shared {
+    async fn backend(&self) -> Arc<dyn Backend> {
+        self.0.backend().await
+    }
+
+    fn ttl(&self) -> Duration {
+        self.0.ttl()
+    }
+
+    async fn restart(&self) {
+        self.0.restart().await;
+    }
+}
+
+/// The case has to fail on a store with this fault.
+macro_rules! caught {
+    ($($test:ident: $fault:ident by $case:ident;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let harness = async {
+                    Arc::new(BrokenHarness { inner: Shared(Memory::start()), fault: Fault::$fault })
+                };
+                let outcome = catch_unwind(AssertUnwindSafe(|| run(harness, cases::$case)));
+                assert!(outcome.is_err(), "{} did not notice {:?}", stringify!($case), Fault::$fault);
+            }
+        )*
+    };
+}
+
+caught! {
+    sessions_that_never_expire: NeverExpires by law_05_a_crash_frees_within_its_bound_and_wakes_one;
+    sessions_that_expire_early: ExpiresEarly by law_04_revocation_precedes_the_next_grant;
+    two_holders: GrantsTwice by law_11_readers_share_and_writers_exclude;
+    two_holders_seen_by_a_try: GrantsTwice by law_09_a_try_answers_at_once_and_leaves_nothing;
+    two_leaders: GrantsTwice by law_12_one_leader_a_term_and_terms_rise;
+    barging_readers: ReadersBarge by law_03_a_waiting_writer_is_not_overtaken;
+    falling_tokens: TokensFall by law_02_tokens_rise_across_sessions_and_modes;
+    falling_tokens_at_the_resource: TokensFall by law_01_an_old_token_is_refused;
+    standing_tokens: TokensStand by law_02_tokens_rise_across_sessions_and_modes;
+    releases_in_words: ReleaseLies by law_07_release_is_idempotent;
+    drops_in_words: ReleaseLies by law_08_a_dropped_guard_releases;
+    releases_of_others: ReleasesAnybody by law_07_a_late_release_spares_the_next_holder;
+    waiters_that_cannot_leave: KeepsTheCancelled by law_08_a_dropped_acquire_leaves_the_line;
+    tries_that_stay: TryStays by law_09_a_try_answers_at_once_and_leaves_nothing;
+    grants_to_the_dead: GrantsTheDead by law_06_a_waiter_whose_session_died_is_not_granted;
+    repeated_claims: RepeatsClaims by spi_enqueue_and_withdraw_are_idempotent;
+    names_that_collide: SharesNames by law_18_names_never_collide;
+    kinds_that_collide: MixesKinds by law_18_names_never_collide;
+    hidden_vacancy: HidesVacancy by law_12_observers_see_leaders_in_order_and_vacancy;
+    dropped_values: DropsValues by law_12_a_leader_proclaims;
+    one_permit_too_many: OnePermitTooMany by law_11_never_more_than_n_permits;
+    silent_evictions: EvictsInSilence by api_an_operator_can_evict;
+}

@@ -1,0 +1,8 @@
+//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the cases.
+
+mod stores;
+
+use stores::{Memory, Netlock};
+
+sync_core::conformance!(memory, async { Memory::start() });
+sync_core::conformance!(netlock, async { Netlock::start().await });

@@ -1,0 +1,35 @@
+//! A lock table in this process.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::Backend;
+use sync_core::conformance::Harness;
+use sync_netlock::Embedded;
+
+/// One private table; a restart is a new one.
+#[derive(Debug)]
+pub struct Memory(Mutex<Embedded>);
+
+impl Memory {
+    /// An empty table.
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Embedded::private())))
+    }
+}
+
+#[async_trait]
+impl Harness for Memory {
+    async fn backend(&self) -> Arc<dyn Backend> {
+        self.0.lock().unwrap().backend()
+    }
+
+    fn ttl(&self) -> Duration {
+        Duration::from_millis(1_500)
+    }
+
+    async fn restart(&self) {
+        *self.0.lock().unwrap() = Embedded::private();
+    }
+}

@@ -1,0 +1,99 @@
+//! A netlock server on a free port, on a thread of its own.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::conformance::Harness;
+use sync_core::{Backend, ErrorKind};
+use sync_netlock::{Client, Config, Server, ServerOptions};
+use tokio_util::sync::CancellationToken;
+
+/// One server; a restart is another one at the same address.
+#[derive(Debug)]
+pub struct Netlock {
+    address: String,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a server, and returns once it is bound.
+    fn start(address: String) -> (String, Self) {
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                // The port of a server that has just stopped may be taken for a moment.
+                let server = loop {
+                    match Server::bind(&address, ServerOptions::default()).await {
+                        Ok(server) => break server,
+                        Err(error) if error.kind() == ErrorKind::Unavailable => {
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                };
+                tell.send(server.address().to_string()).unwrap();
+                server.run(stopping).await;
+            });
+        });
+        (told.recv().unwrap(), Self { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.cancel();
+        self.thread.join().unwrap();
+    }
+}
+
+impl Netlock {
+    /// A server on a free port.
+    pub async fn start() -> Arc<Self> {
+        let (address, running) = Running::start("127.0.0.1:0".to_owned());
+        Arc::new(Self { address, running: Mutex::new(Some(running)) })
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its URL for `connect`.
+    pub fn url(&self) -> String {
+        format!("netlock://{}", self.address)
+    }
+}
+
+#[async_trait]
+impl Harness for Netlock {
+    async fn backend(&self) -> Arc<dyn Backend> {
+        Client::new(Config::new([&self.address]).unwrap()).backend()
+    }
+
+    fn ttl(&self) -> Duration {
+        Duration::from_millis(1_500)
+    }
+
+    async fn restart(&self) {
+        let mut running = self.running.lock().unwrap();
+        running.take().unwrap().stop();
+        *running = Some(Running::start(self.address.clone()).1);
+    }
+}
+
+impl Drop for Netlock {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.lock().unwrap().take() {
+            running.stop();
+        }
+    }
+}
