@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync};
+use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncOptions};
 
 /// Connects to the store that `url` names, and opens a session there.
 ///
@@ -22,14 +22,22 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync};
 /// # Cancel safety
 /// Safe: dropped, it leaves no session behind for longer than its TTL.
 pub async fn connect(url: &str) -> Result<Arc<dyn Sync>> {
-    let mut url: StoreUrl = url.parse()?;
-    let options = url.take_sync_options().map_err(|error| error.during("connect"))?;
-    let backend = backend(url)?;
+    let (backend, options) = backend(url)?;
     Ok(Arc::new(Handle::open(backend, options).await?))
 }
 
+/// The backend and the options that a URL names, for those who put something between them and a [`Handle`]. Does no I/O.
+///
+/// # Errors
+/// As [`connect`], but for those of the store.
+pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
+    let mut url: StoreUrl = url.parse()?;
+    let options = url.take_sync_options().map_err(|error| error.during("connect"))?;
+    Ok((store(url)?, options))
+}
+
 /// The backend of a URL whose common options have been taken out. What is left are the store's own.
-fn backend(url: StoreUrl) -> Result<Arc<dyn Backend>> {
+fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     match url.scheme() {
         #[cfg(feature = "netlock")]
         "memory" => memory(url),

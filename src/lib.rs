@@ -2,7 +2,7 @@
 
 mod connect;
 
-pub use connect::connect;
+pub use connect::{backend, connect};
 pub use sync_core::*;
 #[cfg(feature = "netlock")]
 pub use sync_netlock as netlock;

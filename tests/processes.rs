@@ -1,0 +1,141 @@
+//! Whole processes: the examples do what they say, and netlockd behaves as a program.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use distsync::{ErrorKind, LockOptions, connect};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// An example that `cargo test` has built.
+fn example(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(name);
+    assert!(path.exists(), "{} is not built: run `cargo test` or `cargo build --examples`", path.display());
+    path
+}
+
+fn run(name: &str, arguments: &[&str]) -> Output {
+    Command::new(example(name)).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// netlockd, by the entry that the program has too.
+struct Netlockd {
+    child: Child,
+    address: String,
+}
+
+impl Netlockd {
+    fn start() -> Self {
+        let mut child = Command::new(example("contenders"))
+            .args(["netlockd", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn url(&self) -> String {
+        format!("netlock://{}", self.address)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Netlockd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_quickstart_tells_its_story_on_memory_and_on_netlock() {
+    let server = Netlockd::start();
+    let stories = [run("quickstart", &[]), run("quickstart", &["--on", &server.url()])].map(|output| {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        // The story without its numbers and the order in which the two tasks come.
+        let mut lines: Vec<String> = text(&output.stdout)
+            .lines()
+            .skip(1)
+            .map(|line| {
+                line.split_whitespace().filter(|word| !word.contains("0000")).collect::<Vec<_>>().join(" ")
+            })
+            .map(|line| line.chars().filter(|c| !c.is_ascii_digit()).collect())
+            .collect();
+        lines.sort();
+        lines
+    });
+    assert_eq!(stories[0], stories[1]);
+    assert!(stories[0].iter().any(|line| line.contains("a late write is refused")));
+}
+
+#[test]
+fn contenders_lose_no_update_though_one_is_killed_and_one_stopped() {
+    let output = run("contenders", &[]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("no update lost"));
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_a_loss_in_time_and_a_continued_one_is_found_again() {
+    let server = Netlockd::start();
+    let sync = connect(&format!("{}?ttl=1s", server.url())).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    server.signal(Signal::STOP);
+    tokio::time::timeout(Duration::from_secs(1), guard.revoked()).await.expect("revoked within the TTL");
+    server.signal(Signal::CONT);
+    let again = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match lock.acquire().await {
+                Ok(guard) => break guard,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    });
+    assert!(again.await.expect("in time").token() > guard.token());
+}
+
+#[tokio::test]
+async fn a_server_that_ends_by_sigterm_says_so_and_a_missing_one_is_unavailable() {
+    let mut server = Netlockd::start();
+    let url = server.url();
+    let sync = connect(&format!("{url}?ttl=1s")).await.unwrap();
+    server.signal(Signal::TERM);
+    assert!(server.child.wait().unwrap().success(), "SIGTERM is a graceful end");
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let error = lock.acquire().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let error = connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("is netlockd running there"), "{error}");
+}
+
+#[test]
+fn netlockd_names_what_is_wrong_with_its_flags() {
+    let server = Netlockd::start();
+    for (flags, reason) in [
+        (["--listen", server.address.as_str()], "is the port in use?"),
+        (["--listen", "nonsense"], "give host:port"),
+        (["--listen", "0.0.0.0:0"], "other machines can reach this address"),
+        (["--log", "a=b=c"], "log filter"),
+        (["--connections", "many"], "invalid value"),
+    ] {
+        let output = run("contenders", &[&["netlockd"][..], &flags].concat());
+        assert!(!output.status.success(), "{flags:?}");
+        assert!(text(&output.stderr).contains(reason), "{flags:?}: {}", text(&output.stderr));
+    }
+}
