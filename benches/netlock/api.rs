@@ -1,10 +1,11 @@
 //! Acquire and release through the public API.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use distsync::{LockOptions, Sync, connect};
-use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::side;
@@ -39,12 +40,14 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 async fn run(sync: Arc<dyn Sync>, tasks: usize, time: Duration) -> f64 {
     let mut set = JoinSet::new();
+    let over = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
     for task in 0..tasks {
         let lock = sync.lock(&format!("n{task}"), LockOptions::new()).expect("a lock");
+        let over = over.clone();
         set.spawn(async move {
             let mut pairs = 0;
-            while start.elapsed() < time {
+            while !over.load(Ordering::Relaxed) {
                 let guard = lock.acquire().await.expect("acquire");
                 guard.release().await.expect("release");
                 pairs += 1;
@@ -52,6 +55,8 @@ async fn run(sync: Arc<dyn Sync>, tasks: usize, time: Duration) -> f64 {
             pairs
         });
     }
+    tokio::time::sleep(time).await;
+    over.store(true, Ordering::Relaxed);
     let pairs: usize = set.join_all().await.into_iter().sum();
     pairs as f64 / start.elapsed().as_secs_f64()
 }

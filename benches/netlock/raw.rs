@@ -22,8 +22,8 @@ pub(crate) async fn serve(listener: TcpListener) {
 
 /// One name, acquired and released in turn.
 struct Slot {
-    acquire: BytesMut,
-    release: BytesMut,
+    acquire: Vec<u8>,
+    release: Vec<u8>,
     holds: bool,
 }
 
@@ -52,7 +52,7 @@ impl Load {
                 let name = format!("bench/l/c{connection}-n{slot}");
                 // Ids of two bytes: all frames of a kind are of one length.
                 let id = 128 + slot as u64;
-                let (mut acquire, mut release) = (BytesMut::new(), BytesMut::new());
+                let (mut acquire, mut release) = (Vec::new(), Vec::new());
                 let enqueue = Command::Enqueue {
                     session,
                     claim,
@@ -71,7 +71,7 @@ impl Load {
     }
 
     /// Appends the next acquire of a slot.
-    fn acquire(&mut self, slot: usize, out: &mut BytesMut) {
+    fn acquire(&mut self, slot: usize, out: &mut Vec<u8>) {
         self.claims += 1;
         let id = ((self.connection << 40) | self.claims).to_le_bytes();
         let slot = &mut self.slots[slot];
@@ -82,7 +82,7 @@ impl Load {
     }
 
     /// Takes one response and appends the request that follows.
-    fn answered(&mut self, response: &[u8], out: &mut BytesMut) {
+    fn answered(&mut self, response: &[u8], out: &mut Vec<u8>) {
         // Tag and varint of the id (two bytes), then the tag of the answer.
         let id = usize::from(response[1] & 0x7f) | usize::from(response[2]) << 7;
         let slot = id - 128;
@@ -123,7 +123,7 @@ async fn pairs(
     start: Instant,
     time: Duration,
 ) -> usize {
-    let (mut out, mut inbox) = (BytesMut::new(), BytesMut::with_capacity(64 << 10));
+    let (mut out, mut inbox) = (Vec::new(), BytesMut::with_capacity(64 << 10));
     let hello = proto::request::Body::Hello(proto::Hello { version: 1 });
     encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
     let session = SessionId::from_bits(connection as u128 + 1);

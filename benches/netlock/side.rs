@@ -25,7 +25,8 @@ where
 {
     let (tell, told) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = std::thread::spawn(move || {
+    let named = std::thread::Builder::new().name("server".to_owned());
+    let server = named.spawn(move || {
         runtime().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let _ = tell.send(listener.local_addr().expect("an address"));
@@ -35,6 +36,7 @@ where
             }
         });
     });
+    let server = server.expect("a thread");
     let result = load(told.blocking_recv().expect("the server starts"));
     drop(stop);
     server.join().expect("the server ends");

@@ -40,50 +40,49 @@ impl Call<'_> {
 
     /// One request, without a session.
     pub(crate) async fn once<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        self.bounded(PATIENCE, request).await.map_err(|error| self.explain(error))
+        let answer = tokio::time::timeout(PATIENCE, request).await.unwrap_or_else(|_| Err(silent(PATIENCE)));
+        answer.map_err(|error| self.explain(error))
     }
 
-    async fn bounded<T>(&self, patience: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(patience, request).await {
-            Ok(answer) => answer,
-            Err(_) => Err(silent(patience)),
-        }
-    }
-
-    /// A request that may be repeated: again after a failure that can pass, for a
-    /// third of the TTL.
+    /// A request that may be repeated: again after a failure that can pass, for as long as one request may take, and no
+    /// longer than the session lives.
     pub(crate) async fn persist<T, R: Future<Output = Result<T>>>(
         &self,
         session: &LiveSession,
-        request: impl FnMut() -> R,
+        mut request: impl FnMut() -> R,
     ) -> Ended<T> {
-        match session.while_live(self.retried((session.session().ttl / 3).min(PATIENCE), request)).await {
+        let answer = match session.request(request()).await {
+            Ok(Some(Err(error))) if error.is_retryable() => self.again(session, request, error).await,
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Ok(Err(silent(session.request_patience()))),
+            Err(loss) => Err(loss),
+        };
+        match answer {
             Ok(answer) => Ended::Answered(answer.map_err(|error| self.explain(error))),
             Err(loss) => Ended::Lost(loss),
         }
     }
 
-    async fn retried<T, R: Future<Output = Result<T>>>(
+    async fn again<T, R: Future<Output = Result<T>>>(
         &self,
-        patience: Duration,
+        session: &LiveSession,
         mut request: impl FnMut() -> R,
-    ) -> Result<T> {
-        let mut error = match self.bounded(patience, request()).await {
-            Err(error) if error.is_retryable() => error,
-            answer => return answer,
-        };
-        let deadline = clock::now().after(patience);
+        mut error: Error,
+    ) -> Result<Result<T>, Loss> {
+        let deadline = clock::now().after(session.request_patience());
         let mut pause = FIRST_PAUSE;
         loop {
             let left = deadline.since(clock::now());
             if left.is_zero() {
-                return Err(error);
+                return Ok(Err(error));
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + jitter() / 2.0).min(left)).await;
+            let spread = pause.mul_f64(0.5 + jitter() / 2.0).min(left);
+            session.while_live(tokio::time::sleep(spread)).await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            match self.bounded(left, request()).await {
-                Err(again) if again.is_retryable() => error = again,
-                answer => return answer,
+            match session.request(request()).await? {
+                Some(Err(again)) if again.is_retryable() => error = again,
+                Some(answer) => return Ok(answer),
+                None => error = silent(session.request_patience()),
             }
         }
     }

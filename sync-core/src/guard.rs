@@ -175,7 +175,7 @@ impl Guard {
         if let Some(outcome) = self.outcome.get() {
             return Ok(*outcome);
         }
-        if self.hold.loss().is_some() {
+        if !self.hold.seems_held() {
             return Ok(*self.outcome.get_or_init(|| Release::AlreadyGone));
         }
         let unfinished = Unfinished(self);
@@ -205,7 +205,7 @@ impl Guard {
         if self.outcome.get().is_some() {
             return;
         }
-        let held = self.hold.loss().is_none();
+        let held = self.hold.seems_held();
         if held && !self.alone {
             self.shared.keeper.withdraw(self.hold.claim().clone(), self.hold.session().clone());
         }

@@ -57,7 +57,7 @@ impl Shared {
     }
 
     fn current(&self) -> Option<Arc<LiveSession>> {
-        locked(&self.current).as_ref().filter(|session| session.is_live()).cloned()
+        locked(&self.current).as_ref().filter(|session| session.seems_live()).cloned()
     }
 
     /// A session of one's own.

@@ -66,6 +66,11 @@ impl Hold {
         if self.loss.get().is_some() { None } else { self.session.valid_until() }
     }
 
+    /// Whether anybody has seen it lost so far. Does not read the clock.
+    pub(crate) fn seems_held(&self) -> bool {
+        self.loss.get().is_none() && self.session.seems_live()
+    }
+
     pub(crate) fn loss(&self) -> Option<Loss> {
         self.loss.get().copied().or_else(|| if self.session.is_live() { None } else { self.session.loss() })
     }

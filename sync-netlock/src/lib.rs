@@ -19,4 +19,4 @@ pub mod wire;
 
 pub use client::{Client, Config, DEFAULT_PORT};
 pub use embedded::Embedded;
-pub use server::{Server, ServerOptions};
+pub use server::{Observer, Server, ServerOptions};

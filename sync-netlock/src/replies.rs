@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
+use foldhash::fast::RandomState;
 use slab::Slab;
 use sync_core::backend::{ClaimId, Gone};
 
@@ -26,7 +27,7 @@ struct Slot {
 pub(crate) struct Replies {
     slots: Slab<Slot>,
     generation: u32,
-    in_line: HashMap<ClaimId, u64>,
+    in_line: HashMap<ClaimId, u64, RandomState>,
 }
 
 impl Replies {

@@ -164,6 +164,7 @@ async fn live(
         biased;
         () = ending.cancelled() => close(&*backend, &session).await,
         () = renew(&*backend, &session) => {}
+        () = beat(&session) => {}
         () = heed_evictions(&*backend, &session) => {}
     }
 }
@@ -212,6 +213,14 @@ async fn renew(backend: &dyn Backend, session: &LiveSession) {
     }
 }
 
+/// Lets requests under way notice how long they take.
+async fn beat(session: &LiveSession) {
+    loop {
+        tokio::time::sleep(session.beat()).await;
+        session.pulse();
+    }
+}
+
 /// Tells holds of their eviction until the session is lost.
 async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
     if !backend.capabilities().reports_evictions {
@@ -257,19 +266,17 @@ async fn close(backend: &dyn Backend, session: &LiveSession) {
 async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>) {
     let mut pause = Duration::from_millis(20);
     loop {
-        let patience = session.ttl() / 3;
-        let attempt = tokio::time::timeout(patience, backend.withdraw(&claim));
-        match session.while_live(attempt).await {
-            Err(_) | Ok(Ok(Ok(_))) => return,
-            Ok(Ok(Err(error))) if !error.is_retryable() => {
+        match session.request(backend.withdraw(&claim)).await {
+            Err(_) | Ok(Some(Ok(_))) => return,
+            Ok(Some(Err(error))) if !error.is_retryable() => {
                 warn!(name = %claim.name, %error, "cannot withdraw a claim: it ends with the session");
                 return;
             }
-            Ok(Ok(Err(_)) | Err(_)) => {
+            Ok(Some(Err(_)) | None) => {
                 if session.while_live(tokio::time::sleep(pause.mul_f64(0.5 + jitter()))).await.is_err() {
                     return;
                 }
-                pause = (pause * 2).min(patience);
+                pause = (pause * 2).min(session.request_patience());
             }
         }
     }

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::validity::{Health, Validity};
 use crate::backend::{ClaimId, Session};
+use crate::call::PATIENCE;
 use crate::clock::{self, Moment};
 use crate::hold::Hold;
 use crate::revocation::Loss;
@@ -22,6 +24,9 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many beats a request may take.
+const BEATS: u64 = 4;
+
 #[derive(Debug)]
 pub(crate) struct LiveSession {
     session: Session,
@@ -29,8 +34,12 @@ pub(crate) struct LiveSession {
     /// Mirrors the validity's deadline in nanoseconds, 0 once lost, so that a check costs no lock.
     revoke_at: AtomicU64,
     /// What is held under this session, to be told of its loss.
-    holds: Mutex<HashMap<ClaimId, Arc<Hold>>>,
+    holds: Mutex<HashMap<ClaimId, Arc<Hold>, RandomState>>,
     lost: Notify,
+    /// Wakes requests under way: at each beat, and when the session is lost.
+    pulse: Notify,
+    /// Beats so far: a clock that is too coarse for a deadline, and costs nothing to read.
+    beats: AtomicU64,
     /// Wakes the keeper when the deadline moved or the renewals stop.
     pub(super) moved: Notify,
     /// Whether the keeper renews; a hold limit runs out without it.
@@ -48,6 +57,8 @@ impl LiveSession {
             validity: Mutex::new(validity),
             holds: Mutex::default(),
             lost: Notify::new(),
+            pulse: Notify::new(),
+            beats: AtomicU64::new(0),
             moved: Notify::new(),
             renewing: AtomicBool::new(true),
             ending,
@@ -72,6 +83,11 @@ impl LiveSession {
 
     pub(crate) fn is_live(&self) -> bool {
         self.valid_until().is_some()
+    }
+
+    /// Whether anybody has seen it lost so far. Does not read the clock: for decisions that the grant's check makes good.
+    pub(crate) fn seems_live(&self) -> bool {
+        self.revoke_at.load(Ordering::Acquire) != 0
     }
 
     /// Why it was lost, if it was.
@@ -131,17 +147,27 @@ impl LiveSession {
             hold.lose(loss);
         }
         self.lost.notify_waiters();
+        self.pulse.notify_waiters();
         self.moved.notify_one();
     }
 
     /// Resolves when the session is lost.
     pub(crate) async fn lost(&self) -> Loss {
+        self.woken(&self.lost, || None).await.unwrap_or(Loss::Expired)
+    }
+
+    /// Waits on `notify` until the session is lost, or until `enough` says so; `None` then. Does not read the clock: the
+    /// keeper does, and tells.
+    async fn woken(&self, notify: &Notify, mut enough: impl FnMut() -> Option<()>) -> Option<Loss> {
         loop {
-            let notified = self.lost.notified();
+            let notified = notify.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if let Some(loss) = self.loss() {
-                return loss;
+            if !self.seems_live() {
+                return self.loss();
+            }
+            if enough().is_some() {
+                return None;
             }
             notified.await;
         }
@@ -154,6 +180,34 @@ impl LiveSession {
             output = future => Ok(output),
             loss = self.lost() => Err(loss),
         }
+    }
+
+    /// How long a request under this session may take, give or take a quarter: a third of its TTL, at most 5 s.
+    pub(crate) fn request_patience(&self) -> Duration {
+        (self.session.ttl / 3).min(PATIENCE)
+    }
+
+    /// Runs one request as long as the session lives, and no longer than [`request_patience`](Self::request_patience);
+    /// `Ok(None)` then. Costs no timer: there are too many requests for one each.
+    pub(crate) async fn request<F: Future>(&self, future: F) -> Result<Option<F::Output>, Loss> {
+        let last = self.beats.load(Ordering::Relaxed) + BEATS;
+        let over = || (self.beats.load(Ordering::Relaxed) > last).then_some(());
+        tokio::select! {
+            biased;
+            output = future => Ok(Some(output)),
+            loss = self.woken(&self.pulse, over) => loss.map_or(Ok(None), Err),
+        }
+    }
+
+    /// The time between two beats.
+    pub(super) fn beat(&self) -> Duration {
+        self.request_patience() / u32::try_from(BEATS).unwrap_or(1)
+    }
+
+    /// One more beat.
+    pub(super) fn pulse(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.pulse.notify_waiters();
     }
 
     /// Stops the keeper's renewals: from now on only an explicit extension moves the deadline.
@@ -187,7 +241,7 @@ impl LiveSession {
     pub(crate) fn adopt(&self, hold: &Arc<Hold>) {
         locked(&self.holds).insert(hold.claim().id, hold.clone());
         // `announce` sets the deadline to 0 before it drains, so either it sees the hold or this sees the 0.
-        if self.revoke_at.load(Ordering::Acquire) == 0
+        if !self.seems_live()
             && let Some(hold) = self.forget(hold.claim().id)
         {
             hold.lose(self.loss().unwrap_or(Loss::Expired));

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use foldhash::fast::RandomState;
 use prost::Message;
 use sync_core::backend::{ClaimId, Session, SessionId};
 use sync_core::clock::{self, Moment};
@@ -33,14 +34,16 @@ const OUT_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Connection {
     state: Mutex<State>,
+    /// Mirrors `state.closed`, to look at without the mutex.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    out: BytesMut,
+    out: Vec<u8>,
     replies: Replies,
     /// This connection's numbers for sessions.
-    sessions: HashMap<SessionId, u32>,
+    sessions: HashMap<SessionId, u32, RandomState>,
     last_session: u32,
     greeting: Greeting,
     /// Wakes the task; taken while it is awake.
@@ -106,7 +109,7 @@ impl Connection {
         let mut state = State::default();
         let hello = proto::request::Body::Hello(proto::Hello { version: VERSION });
         encode(&proto::Request { id: HELLO, body: Some(hello) }, &mut state.out);
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), closed: AtomicBool::new(false) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,7 +117,7 @@ impl Connection {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.state().closed.is_some()
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Ends the connection; the requests under way fail.
@@ -125,6 +128,7 @@ impl Connection {
                 return;
             }
             state.closed = Some(why.to_owned());
+            self.closed.store(true, Ordering::Release);
             let mut wakers = state.replies.close();
             if let Greeting::Awaiting(waker) = std::mem::take(&mut state.greeting) {
                 wakers.push(waker);
@@ -255,7 +259,8 @@ impl Drop for Carrying {
 pub(super) async fn drive(connection: Arc<Connection>, mut stream: TcpStream) {
     let carrying = Carrying(connection);
     let mut carrier = Carrier {
-        writing: BytesMut::new(),
+        writing: Vec::new(),
+        written: 0,
         frames: Frames::new(),
         answers: Vec::new(),
         wakers: Vec::new(),
@@ -288,7 +293,9 @@ enum Progress {
 }
 
 struct Carrier {
-    writing: BytesMut,
+    writing: Vec<u8>,
+    /// How much of it is written.
+    written: usize,
     frames: Frames,
     answers: Vec<(u64, Reply)>,
     wakers: Vec<Waker>,
@@ -345,15 +352,16 @@ impl Carrier {
 
     /// Writes what there is; `false` if the socket is full.
     fn write(&mut self, mut stream: Pin<&mut TcpStream>, cx: &mut Context<'_>) -> Result<bool, String> {
-        while !self.writing.is_empty() {
-            match stream.as_mut().poll_write(cx, &self.writing) {
+        while self.written < self.writing.len() {
+            match stream.as_mut().poll_write(cx, &self.writing[self.written..]) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => return Err("the server closed the connection".to_owned()),
-                Poll::Ready(Ok(written)) => self.writing.advance(written),
+                Poll::Ready(Ok(written)) => self.written += written,
                 Poll::Ready(Err(error)) => return Err(format!("the connection broke ({error})")),
             }
         }
         self.writing.clear();
+        self.written = 0;
         Ok(true)
     }
 

@@ -6,7 +6,6 @@ use sync_core::VALUE_MAX;
 
 /// The bounds of a table. Each has a refusal that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Names with a claim or a watcher. Default: 4 million.
     pub names: usize,

@@ -57,8 +57,10 @@ pub struct LockTable {
     by_session: HashTable<Slot>,
     by_name: HashTable<Slot>,
     by_claim: HashTable<Slot>,
-    /// Keyed with random numbers against names made to collide; no behaviour depends on its order.
+    /// For names: keyed with random numbers against names made to collide. No behaviour depends on the order of a table.
     hasher: RandomState,
+    /// For ids, which are random already.
+    id_hasher: foldhash::fast::RandomState,
     deadlines: Deadlines,
     watchers: Watchers,
 }
@@ -80,6 +82,7 @@ impl LockTable {
             by_name: HashTable::new(),
             by_claim: HashTable::new(),
             hasher: RandomState::new(),
+            id_hasher: foldhash::fast::RandomState::default(),
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
         }
@@ -181,14 +184,14 @@ impl LockTable {
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
-        let hash = self.hasher.hash_one(id);
-        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        let hash = self.id_hasher.hash_one(id);
+        let (sessions, hasher) = (&self.sessions, &self.id_hasher);
         self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
         Reply::Opened { ttl }
     }
 
     fn find_session(&self, id: SessionId) -> Option<Slot> {
-        self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
+        self.by_session.find(self.id_hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
     }
 
     fn attach(&self, id: SessionId, secret: Secret) -> Reply {
@@ -249,7 +252,8 @@ impl LockTable {
 
     fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         let session = self.sessions.remove(key(index));
-        if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
+        if let Ok(found) =
+            self.by_session.find_entry(self.id_hasher.hash_one(session.id), |slot| *slot == index)
         {
             found.remove();
         }
@@ -277,7 +281,7 @@ impl LockTable {
     // Claims.
 
     fn find_claim(&self, id: ClaimId) -> Option<Slot> {
-        self.by_claim.find(self.hasher.hash_one(id), |slot| self.claims[key(*slot)].id == id).copied()
+        self.by_claim.find(self.id_hasher.hash_one(id), |slot| self.claims[key(*slot)].id == id).copied()
     }
 
     /// The claim of this id, if it belongs to this session.
@@ -398,7 +402,7 @@ impl LockTable {
     fn put_in(&mut self, claim: Claim) -> Slot {
         let (id, session, lock, mode) = (claim.id, claim.session, claim.lock, claim.mode);
         let index = slot(self.claims.insert(claim));
-        let (claims, hasher) = (&self.claims, &self.hasher);
+        let (claims, hasher) = (&self.claims, &self.id_hasher);
         self.by_claim
             .insert_unique(hasher.hash_one(id), index, |slot| hasher.hash_one(claims[key(*slot)].id));
         let session = &mut self.sessions[key(session)];
@@ -472,7 +476,7 @@ impl LockTable {
     fn take_out(&mut self, index: Slot) -> Claim {
         let claim = &self.claims[key(index)];
         let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());
-        let hash = self.hasher.hash_one(claim.id);
+        let hash = self.id_hasher.hash_one(claim.id);
         if let Ok(found) = self.by_claim.find_entry(hash, |slot| *slot == index) {
             found.remove();
         }

@@ -1,21 +1,21 @@
 //! One connection of the server: read, apply, write, in one task.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use foldhash::fast::RandomState;
 use prost::Message;
 use sync_core::backend::SessionId;
 use sync_core::clock::{self, Moment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::hub::{Hub, Place};
+use super::hub::{Desk, Hub, Place};
 use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
@@ -43,13 +43,7 @@ fn cut(code: Code, reason: impl Into<String>) -> End {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(
-    hub: Arc<Hub>,
-    place: Place,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: CancellationToken,
-) {
+pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: SocketAddr) {
     let number = place.connection;
     debug!(connection = number, %peer, "connected");
     let now = clock::now();
@@ -58,16 +52,17 @@ pub(super) async fn serve(
         place,
         stream,
         frames: Frames::new(),
-        requests: Vec::new(),
+        requests: VecDeque::new(),
         effects: Vec::new(),
-        out: BytesMut::new(),
-        sessions: HashMap::new(),
+        others: Vec::new(),
+        out: Vec::new(),
+        sessions: HashMap::default(),
         greeted: false,
         since: now,
         heard: now,
         partial_since: None,
     };
-    let end = connection.run(&stop).await;
+    let end = connection.run().await;
     match end {
         Err(End::Cut { code, reason, request }) => {
             info!(connection = number, %peer, ?code, reason, "connection cut");
@@ -83,6 +78,9 @@ pub(super) async fn serve(
     }
 }
 
+/// At this many bytes answers are written before more are made, and no more than this is kept of the buffer.
+const OUT_KEPT: usize = 64 << 10;
+/// How long the last words to a connection may take.
 const COURTESY: Duration = Duration::from_millis(200);
 
 /// Tells a connection that there is no place for it.
@@ -92,7 +90,7 @@ pub(super) async fn turn_away(mut stream: TcpStream) {
         message: "the server has too many connections: try later, or raise its limit".to_owned(),
         ..proto::Refused::default()
     };
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     encode(&proto::Response { id: 0, body: Some(proto::response::Body::Refused(refused)) }, &mut out);
     let _ = tokio::time::timeout(COURTESY, stream.write_all(&out)).await;
 }
@@ -103,11 +101,12 @@ struct Connection {
     stream: TcpStream,
     frames: Frames,
     /// Reused from batch to batch.
-    requests: Vec<proto::Request>,
+    requests: VecDeque<proto::Request>,
     effects: Vec<Effect>,
-    out: BytesMut,
+    others: Vec<Effect>,
+    out: Vec<u8>,
     /// The client's numbers for sessions that it has proved to be its own.
-    sessions: HashMap<u32, SessionId>,
+    sessions: HashMap<u32, SessionId, RandomState>,
     greeted: bool,
     since: Moment,
     heard: Moment,
@@ -116,24 +115,38 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(&mut self, stop: &CancellationToken) -> Result<(), End> {
+    async fn run(&mut self) -> Result<(), End> {
         let outbox = self.place.outbox.clone();
+        // Armed anew when it fires, and when a request is begun and not completed: not for every read.
+        let mut watchdog = pin!(tokio::time::sleep(self.patience()));
         loop {
-            let patience = self.patience();
             let read = tokio::select! {
                 biased;
-                read = self.stream.read_buf(self.frames.room()) => read?,
-                () = outbox.filled.notified() => usize::MAX,
-                () = stop.cancelled() => return Err(cut(Code::Stopping, "the server stops")),
-                () = tokio::time::sleep(patience) => {
+                read = self.stream.read_buf(self.frames.room()) => Some(read?),
+                () = outbox.filled.notified() => None,
+                () = &mut watchdog => {
                     self.check_patience()?;
+                    watchdog.set(tokio::time::sleep(self.patience()));
                     continue;
                 }
             };
-            match read {
-                0 => return Err(End::Closed),
-                usize::MAX => {}
-                _ => self.take_in()?,
+            if let Some(read) = read {
+                if read == 0 {
+                    return Err(End::Closed);
+                }
+                let was_partial = self.partial_since.is_some();
+                self.take_in()?;
+                self.answer()?;
+                while !self.requests.is_empty() {
+                    self.write().await?;
+                    self.answer()?;
+                }
+                if self.partial_since.is_some() && !was_partial {
+                    watchdog.set(tokio::time::sleep(self.patience()));
+                }
+            }
+            if self.hub.is_stopped() {
+                return Err(cut(Code::Stopping, "the server stops"));
             }
             if outbox.overflowed.load(Ordering::Relaxed) {
                 return Err(cut(Code::TooSlow, "the client does not read what it is told"));
@@ -175,23 +188,24 @@ impl Connection {
 
     async fn write(&mut self) -> Result<(), End> {
         // Most often the socket takes it at once, and no timer is needed.
-        match self.stream.try_write(&self.out) {
-            Ok(written) if written == self.out.len() => {
-                self.out.clear();
-                return Ok(());
-            }
-            Ok(written) => bytes::Buf::advance(&mut self.out, written),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+        let written = match self.stream.try_write(&self.out) {
+            Ok(written) => written,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error.into()),
+        };
+        if written < self.out.len() {
+            let rest = self.stream.write_all(&self.out[written..]);
+            match tokio::time::timeout(self.hub.options.write_timeout, rest).await {
+                Ok(written) => written?,
+                Err(_) => return Err(cut(Code::TooSlow, "the client does not read its answers")),
+            }
         }
-        let timeout = self.hub.options.write_timeout;
-        match tokio::time::timeout(timeout, self.stream.write_all_buf(&mut self.out)).await {
-            Ok(written) => Ok(written?),
-            Err(_) => Err(cut(Code::TooSlow, "the client does not read its answers")),
-        }
+        self.out.clear();
+        self.out.shrink_to(OUT_KEPT);
+        Ok(())
     }
 
-    /// Takes in what was read: all complete requests in one visit to the table.
+    /// Takes in what was read: all complete requests.
     fn take_in(&mut self) -> Result<(), End> {
         let options = &self.hub.options;
         let max = if self.greeted { options.request_max } else { options.greeting_max };
@@ -200,71 +214,76 @@ impl Connection {
                 format!("a request of {} bytes, longer than the {max} that are allowed", long.length);
             cut(Code::FrameTooLong, reason)
         })?;
-        let mut requests = std::mem::take(&mut self.requests);
         for frame in batch {
             match proto::Request::decode(frame) {
-                Ok(request) if request.id != 0 => requests.push(request),
+                Ok(request) if request.id != 0 => self.requests.push_back(request),
                 Ok(_) => return Err(cut(Code::Malformed, "a request has no id")),
                 Err(error) => return Err(cut(Code::Malformed, format!("a frame is no request: {error}"))),
             }
         }
         let now = clock::now();
-        if !requests.is_empty() {
+        if !self.requests.is_empty() {
             self.heard = now;
         }
         self.partial_since = match self.frames.is_partial() {
-            true if requests.is_empty() => self.partial_since.or(Some(now)),
+            true if self.requests.is_empty() => self.partial_since.or(Some(now)),
             true => Some(now),
             false => None,
         };
-        let answered = self.answer(now, &requests);
-        requests.clear();
-        self.requests = requests;
-        answered
+        Ok(())
     }
 
-    fn answer(&mut self, now: Moment, requests: &[proto::Request]) -> Result<(), End> {
-        let hub = self.hub.clone();
+    /// Answers what was taken in, in one visit to the table; stops early when the answers are many bytes.
+    fn answer(&mut self) -> Result<(), End> {
+        let (hub, now) = (self.hub.clone(), self.heard);
         let result = hub.visit(|desk| {
-            for request in requests {
+            while self.out.len() < OUT_KEPT
+                && let Some(request) = self.requests.pop_front()
+            {
                 let Some(body) = &request.body else {
                     return Err(unknown(request.id));
                 };
                 match body {
                     Body::Hello(hello) => self.greet(request.id, hello)?,
                     _ if !self.greeted => {
-                        let reason = "the first request is not a greeting";
-                        return Err(End::Cut {
-                            code: Code::NotGreeted,
-                            reason: reason.to_owned(),
-                            request: request.id,
-                        });
+                        let reason = "the first request is not a greeting".to_owned();
+                        return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id });
                     }
                     Body::Ping(_) => {
                         let body = Some(proto::response::Body::Pong(proto::Pong {}));
                         encode(&proto::Response { id: request.id, body }, &mut self.out);
                     }
-                    body => {
-                        let from = Requester { connection: self.place.connection, request: request.id };
-                        let command = match to_command(body, |number| self.sessions.get(&number).copied()) {
-                            Ok(command) => command,
-                            Err(NoCommand::Malformed) => return Err(unknown(request.id)),
-                            Err(NoCommand::Refused(refusal)) => {
-                                self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
-                                continue;
-                            }
-                        };
-                        if self.may_attach(from, body) {
-                            desk.apply(now, from, command, &mut self.effects);
-                            self.note_session(body, command);
-                        }
-                    }
+                    body => self.ask(desk, now, request.id, body)?,
                 }
             }
             Ok(())
         });
-        self.deliver();
+        hub.post(&mut self.others);
         result
+    }
+
+    /// Puts one request to the table, and sends each answer its way: one's own into the buffer, others' to their outboxes.
+    fn ask(&mut self, desk: &mut Desk, now: Moment, request: u64, body: &Body) -> Result<(), End> {
+        let from = Requester { connection: self.place.connection, request };
+        match to_command(body, |number| self.sessions.get(&number).copied()) {
+            Ok(command) if self.may_attach(from, body) => {
+                desk.apply(now, from, command, &mut self.effects);
+                self.note_session(body, command);
+            }
+            Ok(_) => {}
+            Err(NoCommand::Malformed) => return Err(unknown(request)),
+            Err(NoCommand::Refused(refusal)) => {
+                self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
+            }
+        }
+        for effect in self.effects.drain(..) {
+            if effect.to.connection == from.connection {
+                encode(&from_reply(effect.to.request, effect.reply), &mut self.out);
+            } else {
+                self.others.push(effect);
+            }
+        }
+        Ok(())
     }
 
     fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
@@ -311,20 +330,6 @@ impl Connection {
             }
             _ => {}
         }
-    }
-
-    /// Sends each answer its way: one's own into the buffer, others' into their outboxes.
-    fn deliver(&mut self) {
-        let mine = self.place.connection;
-        let mut others = Vec::new();
-        for effect in self.effects.drain(..) {
-            if effect.to.connection == mine {
-                encode(&from_reply(effect.to.request, effect.reply), &mut self.out);
-            } else {
-                others.push(effect);
-            }
-        }
-        self.hub.post(&mut others);
     }
 }
 

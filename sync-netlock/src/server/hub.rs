@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::BytesMut;
 use sync_core::clock::{self, Moment};
 use tokio::sync::Notify;
 
@@ -44,14 +43,14 @@ struct Roster {
 /// What others have to tell a connection.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: Mutex<BytesMut>,
+    waiting: Mutex<Vec<u8>>,
     pub(super) filled: Notify,
     pub(super) overflowed: AtomicBool,
 }
 
 impl Outbox {
     /// Moves what waits to the end of `out`.
-    pub(super) fn empty_into(&self, out: &mut BytesMut) {
+    pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
         let mut waiting = locked(&self.waiting);
         if !waiting.is_empty() {
             out.extend_from_slice(&waiting);
@@ -152,9 +151,17 @@ impl Hub {
         outbox.filled.notify_one();
     }
 
+    /// Ends the clock's task and all connections.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.sooner.notify_one();
+        for outbox in locked(&self.roster).outboxes.values() {
+            outbox.filled.notify_one();
+        }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 }
 
@@ -162,7 +169,7 @@ impl Hub {
 pub(super) async fn expire(hub: Arc<Hub>) {
     let from = Requester { connection: 0, request: 0 };
     let mut effects = Vec::new();
-    while !hub.stopped.load(Ordering::Acquire) {
+    while !hub.is_stopped() {
         let due = hub.visit(|desk| {
             desk.apply(clock::now(), from, Command::Tick, &mut effects);
             desk.armed = desk.table.next_deadline().unwrap_or(Moment::from_nanos(u64::MAX));

@@ -101,7 +101,7 @@ impl Server {
                 biased;
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer, &mut connections, &stop),
+                    Ok((stream, peer)) => self.welcome(stream, peer, &mut connections),
                     Err(error) => {
                         // Out of file descriptors, most likely: those in use will free some.
                         warn!(%error, "cannot accept a connection");
@@ -120,13 +120,7 @@ impl Server {
         info!("stopped");
     }
 
-    fn welcome(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        connections: &mut JoinSet<()>,
-        stop: &CancellationToken,
-    ) {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "connection lost at once");
             return;
@@ -135,10 +129,10 @@ impl Server {
         if place.is_none() {
             warn!(%peer, "refused: too many connections");
         }
-        let (hub, stop) = (self.hub.clone(), stop.clone());
+        let hub = self.hub.clone();
         connections.spawn(async move {
             match place {
-                Some(place) => connection::serve(hub, place, stream, peer, stop).await,
+                Some(place) => connection::serve(hub, place, stream, peer).await,
                 None => connection::turn_away(stream).await,
             }
         });

@@ -6,7 +6,6 @@ use crate::engine::Limits;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct ServerOptions {
     /// Whether it may listen where other machines can reach it. Default: no, for there is no authentication.
     pub allow_remote: bool,

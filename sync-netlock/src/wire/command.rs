@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use sync_core::backend::{ClaimId, Revision, SessionId};
 use sync_core::{Mode, Secret};
 
@@ -12,7 +12,7 @@ use crate::engine::{Command, Refusal};
 
 /// Appends a command as a request. `session` is the connection's number for the session it speaks for. Commands that a
 /// host gives to its own table have no request, and append nothing.
-pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut BytesMut) {
+pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut Vec<u8>) {
     let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let claimed = |claim: ClaimId| Some(claim.bits().into());
     let body = match command {

@@ -1,6 +1,6 @@
 //! Frames: a length of four bytes, big-endian, and a message.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 
 /// The longest response, in bytes: a queue of 10,000 claims with their values fits.
@@ -9,12 +9,13 @@ pub const RESPONSE_MAX: usize = 64 << 20;
 const HEADER: usize = 4;
 
 /// Appends a message as a frame.
-pub fn encode(message: &impl Message, out: &mut BytesMut) {
-    let length = message.encoded_len();
-    out.reserve(HEADER + length);
-    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    // The space is reserved: this cannot fail.
+pub fn encode(message: &impl Message, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    // A vector grows: this cannot fail.
     let _ = message.encode(out);
+    let length = u32::try_from(out.len() - start - HEADER).unwrap_or(u32::MAX);
+    out[start..start + HEADER].copy_from_slice(&length.to_be_bytes());
 }
 
 /// A frame announced more than is allowed.
@@ -40,7 +41,7 @@ impl Frames {
     /// Reads begin with this much room, so that an idle connection costs little ...
     const SMALL: usize = 4 << 10;
     /// ... and go up to this much for a busy one.
-    const LARGE: usize = 64 << 10;
+    const LARGE: usize = 8 << 10;
 
     /// Nothing yet.
     #[must_use]

@@ -53,7 +53,7 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
 
     two.network.cut();
     let revoked = next.revoked();
-    let lost = spawn(async move { revoked.await });
+    let lost = spawn(revoked);
     let third = first.elect();
     let third =
         tokio::time::timeout(stage.freed_by() * 2 + SOON, third).await.expect("in time").expect("elected");

@@ -1,0 +1,331 @@
+//! What a server does with peers that do not behave: a typed refusal or a closed connection, and nobody else notices.
+
+use std::io::{ErrorKind as Io, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use sync_core::{Handle, LockOptions, Sync, SyncOptions};
+use sync_netlock::wire::proto::refused::Code;
+use sync_netlock::wire::proto::{self, request::Body as Request, response::Body as Response};
+use sync_netlock::wire::{VERSION, encode};
+use sync_netlock::{Client, Config, Server, ServerOptions};
+use tokio_util::sync::CancellationToken;
+
+struct Running {
+    address: SocketAddr,
+    observer: sync_netlock::Observer,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(options: ServerOptions) -> Self {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+                tell.send((server.address(), server.observer())).unwrap();
+                server.run(stopping).await;
+            });
+        });
+        let (address, observer) = told.recv().unwrap();
+        Self { address, observer, stop, thread: Some(thread) }
+    }
+
+    fn raw(&self) -> Raw {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Raw { stream }
+    }
+
+    fn greeted(&self) -> Raw {
+        let mut raw = self.raw();
+        raw.send(1, Request::Hello(proto::Hello { version: VERSION }));
+        assert!(matches!(raw.receive().unwrap().body, Some(Response::Welcome(_))));
+        raw
+    }
+
+    async fn good(&self) -> Handle {
+        let backend = Client::new(Config::new([self.address.to_string()]).unwrap()).backend();
+        Handle::open(backend, SyncOptions::new()).await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// A peer that speaks bytes.
+struct Raw {
+    stream: TcpStream,
+}
+
+impl Raw {
+    fn send(&mut self, id: u64, body: Request) {
+        let mut out = Vec::new();
+        encode(&proto::Request { id, body: Some(body) }, &mut out);
+        self.stream.write_all(&out).unwrap();
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        // The server may have closed by now.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next response; `None` once the server has closed.
+    fn receive(&mut self) -> Option<proto::Response> {
+        let mut header = [0; 4];
+        match self.stream.read_exact(&mut header) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), Io::UnexpectedEof | Io::ConnectionReset) => return None,
+            Err(error) => panic!("{error}"),
+        }
+        let mut body = vec![0; u32::from_be_bytes(header) as usize];
+        self.stream.read_exact(&mut body).unwrap();
+        Some(proto::Response::decode(&*body).unwrap())
+    }
+
+    /// The server refuses with `code`, and closes if `closes`.
+    fn refused(&mut self, code: Code) -> proto::Refused {
+        match self.receive().expect("an answer").body {
+            Some(Response::Refused(refused)) => {
+                assert_eq!(refused.code(), code, "{}", refused.message);
+                assert!(!refused.message.is_empty());
+                refused
+            }
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    fn closed(&mut self) {
+        assert!(self.receive().is_none(), "the server goes on");
+    }
+}
+
+fn open(ttl_ms: u64) -> Request {
+    let id = Some(proto::Id { high: 1, low: ttl_ms });
+    Request::Open(proto::Open { session: 1, id, secret: id, ttl_ms, client: "raw".to_owned() })
+}
+
+fn enqueue(name: &[u8], mode: i32, permits: u32) -> Request {
+    Request::Enqueue(proto::Enqueue {
+        session: 1,
+        claim: Some(proto::Id { high: 2, low: u64::from(permits) }),
+        name: name.to_vec().into(),
+        mode,
+        permits,
+        r#try: true,
+        value: Vec::new().into(),
+    })
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
+    let server = Running::start(ServerOptions::default());
+
+    let mut raw = server.raw();
+    raw.send(7, Request::Ping(proto::Ping {}));
+    raw.refused(Code::NotGreeted);
+    raw.closed();
+
+    let mut raw = server.raw();
+    raw.send(7, Request::Hello(proto::Hello { version: 9 }));
+    assert!(raw.refused(Code::VersionUnknown).message.contains("version 9"));
+    raw.closed();
+
+    let mut raw = server.raw();
+    raw.bytes(&5_000u32.to_be_bytes());
+    assert!(
+        raw.refused(Code::FrameTooLong).message.contains("5000 bytes"),
+        "before the greeting 4 KiB are the limit"
+    );
+    raw.closed();
+
+    let mut raw = server.greeted();
+    raw.bytes(&u32::MAX.to_be_bytes());
+    raw.refused(Code::FrameTooLong);
+    raw.closed();
+
+    for bad in
+        [&b"\xff\xff\xff\xff"[..], b"\x08\x01\xa2\x01\x00", b"\x08\x01", b"", b"GET / HTTP/1.1\r\n\r\n"]
+    {
+        let mut raw = server.greeted();
+        raw.bytes(&u32::try_from(bad.len()).unwrap().to_be_bytes());
+        raw.bytes(bad);
+        raw.refused(Code::Malformed);
+        raw.closed();
+    }
+
+    // A claim without an id means nothing.
+    let mut raw = server.greeted();
+    raw.send(2, open(1_000));
+    raw.receive().unwrap();
+    raw.send(3, Request::Withdraw(proto::Withdraw { session: 1, claim: None }));
+    raw.refused(Code::Malformed);
+    raw.closed();
+}
+
+#[test]
+fn a_bad_request_is_refused_and_the_connection_goes_on() {
+    let server = Running::start(ServerOptions::default());
+    let mut raw = server.greeted();
+    raw.send(2, open(0));
+    let refused = raw.refused(Code::TtlOutOfRange);
+    assert_eq!((refused.floor, refused.limit), (100, 86_400_000));
+    raw.send(2, open(u64::MAX));
+    raw.refused(Code::TtlOutOfRange);
+    raw.send(3, enqueue(b"a", 0, 0));
+    raw.refused(Code::SessionUnknown);
+    raw.send(2, open(10_000));
+    assert!(matches!(raw.receive().unwrap().body, Some(Response::Opened(_))));
+    for name in [&b""[..], b"a\nb", b"\xff\xfe", &[b'x'; 3_000]] {
+        raw.send(3, enqueue(name, 0, 0));
+        raw.refused(Code::NameInvalid);
+    }
+    raw.send(3, enqueue(b"a", 2, 0));
+    raw.refused(Code::NoPermits);
+    raw.send(4, enqueue(b"a", 2, 2));
+    assert!(matches!(raw.receive().unwrap().body, Some(Response::Granted(_))));
+    raw.send(5, enqueue(b"a", 2, 3));
+    assert_eq!(raw.refused(Code::PermitsDiffer).limit, 2);
+
+    // Another's session, without its secret.
+    let mut thief = server.greeted();
+    let (id, wrong) = (Some(proto::Id { high: 1, low: 10_000 }), Some(proto::Id { high: 9, low: 9 }));
+    thief.send(2, Request::Attach(proto::Attach { session: 1, id, secret: wrong }));
+    thief.refused(Code::SessionUnknown);
+    thief.send(3, Request::Close(proto::Close { session: 1 }));
+    thief.refused(Code::SessionUnknown);
+    assert_eq!(server.observer.stats().sessions, 1);
+}
+
+#[test]
+fn a_truncated_frame_a_silent_peer_and_a_half_greeting_are_cut_in_time() {
+    let options = ServerOptions {
+        greeting_timeout: Duration::from_millis(300),
+        request_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(900),
+        ..ServerOptions::default()
+    };
+    let server = Running::start(options);
+    let start = Instant::now();
+    let mut silent = server.raw();
+    let mut half = server.raw();
+    half.bytes(&[0, 0]);
+    let mut truncated = server.greeted();
+    truncated.bytes(&[0, 0, 0, 9, 8]);
+    let mut idle = server.greeted();
+    for (raw, reason) in [
+        (&mut silent, "no greeting"),
+        (&mut half, "no greeting"),
+        (&mut truncated, "not completed"),
+        (&mut idle, "silent"),
+    ] {
+        assert!(raw.refused(Code::TooSlow).message.contains(reason));
+        raw.closed();
+    }
+    assert!(start.elapsed() >= Duration::from_millis(900));
+}
+
+#[test]
+fn one_connection_too_many_is_told_so() {
+    let server = Running::start(ServerOptions { connections: 2, ..ServerOptions::default() });
+    let (first, _second) = (server.greeted(), server.greeted());
+    let mut third = server.raw();
+    third.refused(Code::Overloaded);
+    third.closed();
+    drop(first);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let mut again = server.raw();
+        again.send(1, Request::Hello(proto::Hello { version: VERSION }));
+        if let Some(proto::Response { body: Some(Response::Welcome(_)), .. }) = again.receive() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "a place that was given up is not given again");
+    }
+}
+
+/// Resident memory of this process, the server's included, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
+    let options = ServerOptions { write_timeout: Duration::from_millis(500), ..ServerOptions::default() };
+    let server = Running::start(options);
+    let good = server.good().await;
+    // A queue whose answer is long: 40 readers with 1 KiB each.
+    let readers = good.lock("some name", LockOptions::shared().with_value(vec![7; 1_024])).unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(readers.acquire().await.unwrap());
+    }
+    let before = resident();
+    let address = server.address;
+    // 64 peers ask for it again and again and read nothing, until they are cut.
+    let floods: Vec<_> = (0..64)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut out = Vec::new();
+                let hello = Request::Hello(proto::Hello { version: VERSION });
+                encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+                for id in 2..2_000 {
+                    let inspect =
+                        Request::Inspect(proto::Inspect { name: b"distsync/l/some%20name".to_vec().into() });
+                    encode(&proto::Request { id, body: Some(inspect) }, &mut out);
+                }
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+                let start = Instant::now();
+                while stream.write_all(&out).is_ok() {
+                    assert!(
+                        start.elapsed() < Duration::from_secs(30),
+                        "a peer that reads nothing is not cut"
+                    );
+                }
+            })
+        })
+        .collect();
+    let lock = good.lock("a", LockOptions::new()).unwrap();
+    while floods.iter().any(|flood| !flood.is_finished()) {
+        let pair = async { lock.acquire().await.unwrap().release().await.unwrap() };
+        tokio::time::timeout(Duration::from_secs(5), pair).await.expect("a good client waits for bad ones");
+    }
+    for flood in floods {
+        flood.join().unwrap();
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 200 << 20, "memory grew by {} MiB", grown >> 20);
+    good.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_thousand_idle_and_dribbling_peers_cost_little() {
+    let server = Running::start(ServerOptions::default());
+    let good = Arc::new(server.good().await);
+    let before = resident();
+    let mut peers: Vec<Raw> = (0..2_000).map(|_| server.raw()).collect();
+    let lock = good.lock("a", LockOptions::new()).unwrap();
+    for byte in 0..3u8 {
+        for raw in &mut peers {
+            raw.bytes(&[byte]);
+        }
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
+    let each = resident().saturating_sub(before) / peers.len();
+    assert!(each < 32 << 10, "{each} bytes for each idle peer");
+    good.close().await.unwrap();
+}
