@@ -19,8 +19,7 @@ pub(crate) fn table() {
 /// Resident bytes for each of `count` claims.
 fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     let before = resident();
-    let mut limits = Limits::default();
-    limits.claims_per_name = usize::MAX;
+    let limits = Limits { claims_per_name: usize::MAX, ..Limits::default() };
     let mut table = LockTable::new(limits, Token::new(1).expect("a token"));
     let (now, mut effects) = (Moment::from_nanos(1), Vec::new());
     let session = SessionId::from_bits(1);

@@ -1,5 +1,7 @@
 //! Where a table's fencing tokens begin: above all that an earlier run of it can have granted.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use sync_core::{Token, clock};
 
 /// 2026-01-01, in milliseconds since 1970.
@@ -13,7 +15,13 @@ const MINUTE: u64 = 60_000;
 /// counter starts at the millisecond within that minute, times 2^20. So tokens keep rising over restarts as long as the
 /// clock is not set back, and less than a million locks are granted in each millisecond between.
 pub(crate) fn floor() -> Token {
-    floor_at(clock::wall_millis())
+    /// The newest floor given out in this process: two tables that start within a millisecond are apart all the same.
+    static NEWEST: AtomicU64 = AtomicU64::new(0);
+
+    let floor = floor_at(clock::wall_millis()).get();
+    let above = |newest: u64| floor.max(newest + (1 << 20));
+    let newest = NEWEST.fetch_update(Ordering::AcqRel, Ordering::Acquire, |newest| Some(above(newest)));
+    Token::new(above(newest.unwrap_or(0))).unwrap_or(Token::MAX)
 }
 
 fn floor_at(wall_millis: u64) -> Token {
@@ -25,6 +33,12 @@ fn floor_at(wall_millis: u64) -> Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn floors_of_one_process_rise() {
+        let floors: Vec<Token> = (0..1_000).map(|_| floor()).collect();
+        assert!(floors.is_sorted_by(|earlier, later| earlier < later));
+    }
 
     #[test]
     fn the_floor_rises_with_the_clock() {

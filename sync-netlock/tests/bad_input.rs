@@ -4,10 +4,10 @@ use std::io::{ErrorKind as Io, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message;
-use sync_core::{Handle, LockOptions, Sync, SyncOptions};
+use sync_core::{Handle, LockOptions, Sync, SyncOptions, clock};
 use sync_netlock::wire::proto::refused::Code;
 use sync_netlock::wire::proto::{self, request::Body as Request, response::Body as Response};
 use sync_netlock::wire::{VERSION, encode};
@@ -217,7 +217,7 @@ fn a_truncated_frame_a_silent_peer_and_a_half_greeting_are_cut_in_time() {
         ..ServerOptions::default()
     };
     let server = Running::start(options);
-    let start = Instant::now();
+    let start = clock::now();
     let mut silent = server.raw();
     let mut half = server.raw();
     half.bytes(&[0, 0]);
@@ -233,7 +233,7 @@ fn a_truncated_frame_a_silent_peer_and_a_half_greeting_are_cut_in_time() {
         assert!(raw.refused(Code::TooSlow).message.contains(reason));
         raw.closed();
     }
-    assert!(start.elapsed() >= Duration::from_millis(900));
+    assert!(clock::now().since(start) >= Duration::from_millis(900));
 }
 
 #[test]
@@ -244,14 +244,14 @@ fn one_connection_too_many_is_told_so() {
     third.refused(Code::Overloaded);
     third.closed();
     drop(first);
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = clock::now().after(Duration::from_secs(5));
     loop {
         let mut again = server.raw();
         again.send(1, Request::Hello(proto::Hello { version: VERSION }));
         if let Some(proto::Response { body: Some(Response::Welcome(_)), .. }) = again.receive() {
             break;
         }
-        assert!(Instant::now() < deadline, "a place that was given up is not given again");
+        assert!(clock::now() < deadline, "a place that was given up is not given again");
     }
 }
 
@@ -289,10 +289,10 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
                 }
                 let mut stream = TcpStream::connect(address).unwrap();
                 stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
-                let start = Instant::now();
+                let start = clock::now();
                 while stream.write_all(&out).is_ok() {
                     assert!(
-                        start.elapsed() < Duration::from_secs(30),
+                        clock::now().since(start) < Duration::from_secs(30),
                         "a peer that reads nothing is not cut"
                     );
                 }

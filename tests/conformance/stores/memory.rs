@@ -10,11 +10,11 @@ use sync_netlock::Embedded;
 
 /// One private table; a restart is a new one.
 #[derive(Debug)]
-pub struct Memory(Mutex<Embedded>);
+pub(crate) struct Memory(Mutex<Embedded>);
 
 impl Memory {
     /// An empty table.
-    pub fn start() -> Arc<Self> {
+    pub(crate) fn start() -> Arc<Self> {
         Arc::new(Self(Mutex::new(Embedded::private())))
     }
 }

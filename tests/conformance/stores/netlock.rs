@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// One server; a restart is another one at the same address.
 #[derive(Debug)]
-pub struct Netlock {
+pub(crate) struct Netlock {
     address: String,
     running: Mutex<Option<Running>>,
 }
@@ -57,19 +57,9 @@ impl Running {
 
 impl Netlock {
     /// A server on a free port.
-    pub async fn start() -> Arc<Self> {
+    pub(crate) async fn start() -> Arc<Self> {
         let (address, running) = Running::start("127.0.0.1:0".to_owned());
         Arc::new(Self { address, running: Mutex::new(Some(running)) })
-    }
-
-    /// `host:port`.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Its URL for `connect`.
-    pub fn url(&self) -> String {
-        format!("netlock://{}", self.address)
     }
 }
 

@@ -1,10 +1,7 @@
 //! The conformance suite notices: backends that are broken on purpose fail the cases that are about their faults.
 
-mod stores;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +9,7 @@ use sync_core::Backend;
 use sync_core::conformance::broken::{BrokenHarness, Fault};
 use sync_core::conformance::{Harness, cases, run};
 
-use stores::Memory;
+use super::stores::Memory;
 
 /// The memory store, shared.
 struct Shared(Arc<Memory>);
