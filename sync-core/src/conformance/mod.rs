@@ -3,17 +3,32 @@
 //! A backend's tests are a page: a [`Harness`] that makes backends of one store, and one line that expands into a named
 //! `#[test]` for each case.
 //!
-//! ```ignore
-//! struct Mine(TheStore);
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use sync_core::Backend;
+//! use sync_core::conformance::Harness;
+//!
+//! # async fn connect() -> Arc<dyn Backend> { panic!() }
+//! struct Mine; // the store: started for the test, stopped when dropped
 //!
 //! #[async_trait::async_trait]
 //! impl Harness for Mine {
-//!     async fn backend(&self) -> Arc<dyn Backend> { self.0.connect().await }
-//!     fn ttl(&self) -> Duration { Duration::from_secs(2) }
-//!     async fn restart(&self) { self.0.stop().await; self.0.start().await; }
+//!     async fn backend(&self) -> Arc<dyn Backend> {
+//!         connect().await
+//!     }
+//!
+//!     fn ttl(&self) -> Duration {
+//!         Duration::from_secs(2)
+//!     }
+//!
+//!     async fn restart(&self) {
+//!         // Stop the store, and start it again with its data.
+//!     }
 //! }
 //!
-//! sync_core::conformance!(mine, async { Arc::new(Mine(TheStore::start().await)) });
+//! sync_core::conformance!(mine, async { Arc::new(Mine) });
 //! ```
 //!
 //! Cases make their own names, so that they can run side by side on one store. Faults are made by [`Faulty`], a backend
