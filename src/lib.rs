@@ -6,3 +6,5 @@ pub use connect::{backend, connect};
 pub use sync_core::*;
 #[cfg(feature = "netlock")]
 pub use sync_netlock as netlock;
+#[cfg(feature = "redis")]
+pub use sync_redis as redis;

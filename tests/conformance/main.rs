@@ -3,7 +3,8 @@
 mod broken;
 mod stores;
 
-use stores::{Memory, Netlock};
+use stores::{Memory, Netlock, Redis};
 
 sync_core::conformance!(memory, async { Memory::start() });
 sync_core::conformance!(netlock, async { Netlock::start().await });
+sync_core::conformance!(redis, async { Redis::start() });

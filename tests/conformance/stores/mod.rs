@@ -2,6 +2,9 @@
 
 mod memory;
 mod netlock;
+mod program;
+mod redis;
 
 pub(crate) use memory::Memory;
 pub(crate) use netlock::Netlock;
+pub(crate) use redis::Redis;

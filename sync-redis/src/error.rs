@@ -1,0 +1,87 @@
+//! What the errors of Redis mean to a caller.
+
+use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
+use sync_core::{Error, ErrorKind};
+
+/// What can go wrong between this backend and Redis.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("redis: {0}")]
+    Redis(#[from] RedisError),
+    #[error("no answer that this backend knows: {0}")]
+    Answer(String),
+    #[error("the connection was lost")]
+    Lost,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Redis(error) => classify(error),
+            Failure::Answer(answer) => Error::new(
+                ErrorKind::Protocol,
+                format!("an answer that this version does not know: {answer}"),
+            ),
+            Failure::Lost => {
+                Error::new(ErrorKind::Unavailable, "the connection was lost: is Redis still running?")
+                    .retryable()
+            }
+        }
+        .on("redis")
+    }
+}
+
+fn classify(error: RedisError) -> Error {
+    let detail = error.detail().unwrap_or_default().to_owned();
+    let (kind, message, retryable) = match error.kind() {
+        Upstream::AuthenticationFailed => {
+            (ErrorKind::Denied, "wrong user or password: check the URL's credentials".to_owned(), false)
+        }
+        Upstream::Server(ServerErrorKind::NoPerm) => (
+            ErrorKind::Denied,
+            format!("the user lacks a permission ({detail}): docs/semantics.md names those needed"),
+            false,
+        ),
+        Upstream::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly,
+        ) => (ErrorKind::Unavailable, format!("the server cannot write for now ({detail})"), true),
+        Upstream::Io => (
+            ErrorKind::Unavailable,
+            "no connection: is Redis running there, and the port right?".to_owned(),
+            true,
+        ),
+        _ if detail.contains("NOAUTH") || error.code() == Some("NOAUTH") => {
+            (ErrorKind::Denied, "a password is required: put it into the URL".to_owned(), false)
+        }
+        _ => (ErrorKind::Store, format!("the server refuses ({detail})"), false),
+    };
+    let applied = error.is_io_error() && !error.is_connection_refusal();
+    let classified = Error::new(kind, message).because(error);
+    let classified = if applied { classified.or_applied() } else { classified };
+    if retryable { classified.retryable() } else { classified }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_class() {
+        for (upstream, kind, retryable) in [
+            (Upstream::AuthenticationFailed, ErrorKind::Denied, false),
+            (Upstream::Io, ErrorKind::Unavailable, true),
+            (Upstream::Server(ServerErrorKind::NoPerm), ErrorKind::Denied, false),
+            (Upstream::Server(ServerErrorKind::ReadOnly), ErrorKind::Unavailable, true),
+            (Upstream::Server(ServerErrorKind::BusyLoading), ErrorKind::Unavailable, true),
+            (Upstream::Server(ServerErrorKind::ResponseError), ErrorKind::Store, false),
+            (Upstream::UnexpectedReturnType, ErrorKind::Store, false),
+        ] {
+            let error: Error = Failure::from(RedisError::from((upstream, "text"))).into();
+            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{upstream:?}");
+        }
+    }
+}

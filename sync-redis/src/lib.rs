@@ -1,0 +1,13 @@
+//! Redis behind distsync: sessions, lines and grants by Lua scripts, waiters told by publish and subscribe.
+//!
+//! Redis has no sessions, so they are kept in a sorted set by their expiry, on the server's clock; a claim counts while its
+//! session does. Best effort where Redis replicates: see `docs/semantics.md`.
+
+mod backend;
+mod config;
+mod error;
+mod inbox;
+mod scripts;
+
+pub use backend::Redis;
+pub use config::Config;

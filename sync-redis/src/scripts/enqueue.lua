@@ -1,0 +1,40 @@
+-- Puts a claim in line, or finds it there.
+-- ARGV: 3 claim, 4 session, 5 mode, 6 permits, 7 '0' to try, '1' to wait, '2' to look only, 8 client, 9 value
+local id, session, mode, of = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+
+if not lives(session) then
+  return { 'gone' }
+end
+local claim = load(id)
+if claim and claim.session ~= session then
+  return { 'taken' }
+end
+local run, waiting = settle(id)
+claim = load(id)
+if not claim and ARGV[7] == '2' then
+  finish()
+  return { 'evicted' }
+end
+if not claim then
+  if mode == 'permit' and tonumber(redis.call('HGET', claims, '+') or '0') > 0 then
+    local force = tonumber(redis.call('HGET', claims, '%'))
+    if force ~= of then
+      finish()
+      return { 'permits', force }
+    end
+  end
+  claim = { id = id, session = session, mode = mode, of = of, client = ARGV[8], value = ARGV[9] }
+  local free = not waiting and run.admits(claim)
+  if not free and ARGV[7] == '0' then
+    finish()
+    return { 'busy', entry(run.first) }
+  end
+  arrive(claim)
+  count_held(1)
+  if free then grant(claim) end
+end
+finish()
+if claim.token then
+  return { 'granted', claim.token }
+end
+return { 'waiting', redis.call('ZRANK', queue, id), until_expiry(run), entry(run.first) }

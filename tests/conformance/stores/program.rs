@@ -1,0 +1,66 @@
+//! A store's own program, on a free port with a temporary folder, stopped by its pid.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use sync_core::clock;
+
+/// How long a store may take to serve, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A free port on loopback. Somebody else can take it before the store does; then the store says so and the test fails.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(crate) struct Program {
+    name: String,
+    child: Child,
+}
+
+impl Program {
+    /// Starts `name` in `folder`; its output goes into a file there.
+    pub(crate) fn start(name: &str, folder: &Path, arguments: &[String]) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        let child = Command::new(name)
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} is missing ({error}): run scripts/stores"));
+        Self { name: name.to_owned(), child }
+    }
+
+    /// Waits until something accepts connections at `port` and `serves` says that it does its work.
+    pub(crate) fn wait_until(&mut self, port: u16, serves: impl Fn(TcpStream) -> bool) {
+        let deadline = clock::now().after(PATIENCE);
+        while !TcpStream::connect(("127.0.0.1", port)).is_ok_and(&serves) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} has ended: {status}", self.name);
+            }
+            assert!(clock::now() < deadline, "{} does not serve within {PATIENCE:?}", self.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops it by SIGTERM, and waits until it has ended.
+    pub(crate) fn stop(mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
