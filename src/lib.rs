@@ -4,6 +4,8 @@ mod connect;
 
 pub use connect::{backend, connect};
 pub use sync_core::*;
+#[cfg(feature = "etcd")]
+pub use sync_etcd as etcd;
 #[cfg(feature = "netlock")]
 pub use sync_netlock as netlock;
 #[cfg(feature = "redis")]

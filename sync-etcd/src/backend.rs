@@ -1,0 +1,445 @@
+//! Claims on etcd: one transaction a step.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions,
+    PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, TxnResponse, WatchOptions,
+};
+use sync_core::backend::{
+    Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
+    Withdrawn,
+};
+use sync_core::order::{self, Run};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::error::Failure;
+use crate::keys::{Place, key, prefix, read_entry, read_place, value};
+use crate::watch::Watch;
+
+/// How long connecting may take.
+const DIAL: Duration = Duration::from_secs(3);
+
+/// A backend on an etcd cluster.
+#[derive(Debug)]
+pub struct Etcd {
+    config: Config,
+    client: tokio::sync::Mutex<Option<Connected>>,
+    /// One watch a namespace.
+    watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
+    /// Claims that this client withdraws itself: their end is no eviction. Shared with the twin.
+    leaving: Arc<Mutex<HashSet<ClaimId>>>,
+    /// Owns the tasks that drive the watches; each ends with its stream.
+    tasks: TaskTracker,
+}
+
+struct Connected(Client);
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connected")
+    }
+}
+
+/// A line as a transaction has shown it.
+struct Line {
+    places: Vec<Place>,
+    holder: Option<Box<Entry>>,
+    revision: i64,
+}
+
+impl Line {
+    fn order(&self) -> Vec<(ClaimId, Mode)> {
+        self.places.iter().map(|place| (place.claim, place.mode)).collect()
+    }
+
+    fn of(&self, claim: ClaimId) -> order::Place {
+        order::place(&self.order(), claim)
+    }
+
+    fn token(&self, claim: ClaimId) -> Result<Token, Failure> {
+        let place = self.places.iter().find(|place| place.claim == claim);
+        place.and_then(|place| token(place.created)).ok_or(Failure::Answer("a revision that is no token"))
+    }
+
+    /// The keys whose end can change a claim's place, and its own.
+    fn awaited(&self, awaits: &[ClaimId], own: &str) -> Vec<String> {
+        let keys =
+            self.places.iter().filter(|place| awaits.contains(&place.claim)).map(|place| place.key.clone());
+        keys.chain([own.to_owned()]).collect()
+    }
+}
+
+fn token(created: i64) -> Option<Token> {
+    Token::new(u64::try_from(created).ok()?)
+}
+
+fn lease(session: SessionId) -> i64 {
+    i64::try_from(session.bits()).unwrap_or(0)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads a line in the order of arrival, without values; and the first entry with its value.
+fn read_line(name: &LockName) -> [TxnOp; 2] {
+    let in_order = || GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend);
+    let prefix = prefix(name);
+    [
+        TxnOp::get(prefix.clone(), Some(in_order().with_keys_only())),
+        TxnOp::get(prefix, Some(in_order().with_limit(1))),
+    ]
+}
+
+fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
+    let reads = response.op_responses().into_iter().filter_map(|response| match response {
+        TxnOpResponse::Get(mut get) => Some(get.take_kvs()),
+        _ => None,
+    });
+    reads.collect()
+}
+
+fn line_of(response: &TxnResponse) -> Result<Line, Failure> {
+    let reads = gets(response);
+    let [all, first] = reads.as_slice() else {
+        return Err(Failure::Answer("a transaction without its reads"));
+    };
+    let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
+    let holder = match first.first() {
+        Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
+        None => None,
+    };
+    let revision = response.header().map_or(0, |header| header.revision());
+    Ok(Line { places, holder, revision })
+}
+
+impl Etcd {
+    /// A backend that connects when it is first used.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self::with(config, Arc::default())
+    }
+
+    fn with(config: Config, leaving: Arc<Mutex<HashSet<ClaimId>>>) -> Self {
+        Self {
+            config,
+            client: tokio::sync::Mutex::new(None),
+            watches: tokio::sync::Mutex::default(),
+            leaving,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    async fn client(&self) -> Result<Client, Failure> {
+        let mut client = self.client.lock().await;
+        if let Some(Connected(client)) = &*client {
+            return Ok(client.clone());
+        }
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(DIAL)
+            .with_keep_alive(Duration::from_secs(5), Duration::from_secs(5))
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true)
+            .with_auto_token_refresh(true);
+        if let Some((user, password)) = &self.config.user {
+            options = options.with_user(user, password);
+        }
+        let fresh = Client::connect(&self.config.endpoints, Some(options)).await?;
+        *client = Some(Connected(fresh.clone()));
+        Ok(fresh)
+    }
+
+    async fn transact(&self, txn: Txn) -> Result<TxnResponse, Failure> {
+        Ok(self.client().await?.kv_client().txn(txn).await?)
+    }
+
+    /// The watch of a name's namespace.
+    async fn watch(&self, name: &LockName) -> Result<Arc<Watch>, Failure> {
+        let namespace = name.path().split('/').next().unwrap_or_default();
+        self.watch_prefix(&format!("{namespace}/")).await
+    }
+
+    async fn watch_prefix(&self, prefix: &str) -> Result<Arc<Watch>, Failure> {
+        let mut watches = self.watches.lock().await;
+        if let Some(watch) = watches.get(prefix).filter(|watch| !watch.is_lost()) {
+            return Ok(watch.clone());
+        }
+        let (watch, stream) = Watch::open(self.client().await?.watch_client(), prefix).await?;
+        self.tasks.spawn(watch.clone().drive(stream));
+        watches.insert(prefix.to_owned(), watch.clone());
+        Ok(watch)
+    }
+
+    async fn read(&self, name: &LockName) -> Result<Line, Failure> {
+        line_of(&self.transact(Txn::new().and_then(read_line(name))).await?)
+    }
+
+    fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
+        Ok(match line.of(claim.id) {
+            order::Place::Granted => Standing::Granted { token: line.token(claim.id)? },
+            order::Place::Behind { position, .. } => Standing::Waiting { position, holder: line.holder },
+            order::Place::Absent => Standing::Busy { holder: line.holder },
+        })
+    }
+
+    /// All in line have to agree on the number of permits.
+    fn check_permits(&self, claim: &Claim, line: &Line) -> Result<()> {
+        match line.places.iter().find(|place| place.mode.contradicts(claim.mode)) {
+            Some(Place { mode, .. }) => Err(Error::new(
+                ErrorKind::InvalidOption,
+                format!("this name is used with {mode}: all have to agree on the number"),
+            )
+            .on("etcd")),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the claim's key if it is not there, and reads the line after it; `extra` has to hold too.
+    fn put(&self, claim: &Claim, extra: Vec<Compare>) -> Txn {
+        let own = key(claim);
+        let mut compares = vec![Compare::create_revision(own.clone(), CompareOp::Equal, 0)];
+        compares.extend(extra);
+        let options = PutOptions::new().with_lease(lease(claim.session.id));
+        let [all, first] = read_line(&claim.name);
+        let put = TxnOp::put(own, value(&claim.client, &claim.value), Some(options));
+        Txn::new().when(compares).and_then([put, all, first]).or_else(read_line(&claim.name))
+    }
+
+    async fn wait_in_line(&self, claim: &Claim) -> Result<Standing> {
+        let line = match self.transact(self.put(claim, Vec::new())).await {
+            Ok(response) => line_of(&response)?,
+            Err(failure) if failure.is_lease_gone() => return Ok(Standing::Gone { why: Gone::SessionLost }),
+            Err(failure) => return Err(failure.into()),
+        };
+        if let Err(error) = self.check_permits(claim, &line) {
+            self.withdraw(claim).await?;
+            return Err(error);
+        }
+        self.standing(claim, line)
+    }
+
+    /// Takes the name if nobody who would be in the way is there; leaves nothing behind otherwise.
+    async fn try_now(&self, claim: &Claim) -> Result<Standing> {
+        let prefix = prefix(&claim.name);
+        let none = |prefix: String| Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix();
+        let extra = match claim.mode {
+            Mode::Exclusive => vec![none(prefix)],
+            Mode::Shared => vec![none(format!("{prefix}x-")), none(format!("{prefix}p"))],
+            Mode::Permit { .. } => {
+                // etcd cannot count in a comparison: look first, then put if nobody has come since.
+                let line = self.read(&claim.name).await?;
+                self.check_permits(claim, &line)?;
+                let mut run = Run::default();
+                let fits = line.places.iter().all(|place| run.admit(place.mode)) && run.admits(claim.mode);
+                if !fits || line.places.iter().any(|place| place.claim == claim.id) {
+                    return self.standing(claim, line);
+                }
+                vec![Compare::create_revision(prefix, CompareOp::Less, line.revision + 1).with_prefix()]
+            }
+        };
+        match self.transact(self.put(claim, extra)).await {
+            Ok(response) => {
+                let line = line_of(&response)?;
+                self.standing(claim, line)
+            }
+            Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone { why: Gone::SessionLost }),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Why a claim's key is gone.
+    async fn why_gone(&self, claim: &Claim) -> Result<Gone> {
+        let mut leases = self.client().await?.lease_client();
+        match leases.time_to_live(lease(claim.session.id), None).await {
+            Ok(left) if left.ttl() > 0 => Ok(Gone::Evicted),
+            Ok(_) => Ok(Gone::SessionLost),
+            Err(error) => Err(Failure::from(error).into()),
+        }
+    }
+
+    /// Deletes one claim's key, and says what it was.
+    async fn delete(&self, name: &LockName, claim: ClaimId, key: String) -> Result<Withdrawn> {
+        let [all, first] = read_line(name);
+        let delete = TxnOp::delete(key, Some(DeleteOptions::new()));
+        let line = line_of(&self.transact(Txn::new().and_then([all, first, delete])).await?)?;
+        Ok(match line.of(claim) {
+            order::Place::Granted => Withdrawn::Held,
+            order::Place::Behind { .. } => Withdrawn::Waiting,
+            order::Place::Absent => Withdrawn::Absent,
+        })
+    }
+}
+
+#[async_trait]
+impl Backend for Etcd {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new("etcd");
+        // The least that etcd grants with its default election timeout; TTLs are whole seconds.
+        capabilities.ttl_min = Duration::from_secs(2);
+        // Leases end on a loop of half a second; a fraction of a second of the TTL is rounded up.
+        capabilities.expiry_slack = Duration::from_millis(1_500);
+        capabilities
+    }
+
+    fn twin(&self) -> Arc<dyn Backend> {
+        Arc::new(Self::with(self.config.clone(), self.leaving.clone()))
+    }
+
+    async fn open(&self, spec: &SessionSpec) -> Result<Session> {
+        let seconds = i64::try_from(spec.ttl.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
+        // The client chooses the id, so that a request that is repeated opens nothing twice.
+        let id = i64::try_from(spec.nonce.bits() >> 65).unwrap_or(0).max(1);
+        let mut leases = self.client().await?.lease_client();
+        let granted =
+            leases.grant(seconds, Some(LeaseGrantOptions::new().with_id(id))).await.map_err(Failure::from)?;
+        let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or(0));
+        let bits = u128::try_from(granted.id()).map_err(|_| Failure::Answer("a negative lease"))?;
+        Ok(Session { id: SessionId::from_bits(bits), secret: spec.secret, ttl })
+    }
+
+    async fn renew(&self, session: &Session) -> Result<Renewal> {
+        let mut leases = self.client().await?.lease_client();
+        match leases.keep_alive(lease(session.id)).await.map_err(Failure::from) {
+            Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
+            Err(failure) if failure.is_lease_gone() => Ok(Renewal::Expired),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn close(&self, session: &Session) -> Result<()> {
+        let mut leases = self.client().await?.lease_client();
+        match leases.revoke(lease(session.id)).await.map_err(Failure::from) {
+            Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
+        if claim.waits { self.wait_in_line(claim).await } else { self.try_now(claim).await }
+    }
+
+    async fn granted(&self, claim: &Claim) -> Result<Standing> {
+        let own = key(claim);
+        let watch = self.watch(&claim.name).await?;
+        loop {
+            // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
+            let line = self.read(&claim.name).await?;
+            let awaits = match line.of(claim.id) {
+                order::Place::Granted => return Ok(Standing::Granted { token: line.token(claim.id)? }),
+                order::Place::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
+                order::Place::Behind { awaits, .. } => awaits,
+            };
+            let registered = watch.register(line.awaited(&awaits, &own), line.revision);
+            registered.told.notified().await;
+            if watch.is_lost() {
+                return Err(Failure::WatchLost.into());
+            }
+        }
+    }
+
+    async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
+        let own = key(claim);
+        let options = PutOptions::new().with_ignore_lease();
+        let put = TxnOp::put(own.clone(), value(&claim.client, &bytes), Some(options));
+        let exists = Compare::create_revision(own, CompareOp::Greater, 0);
+        Ok(self.transact(Txn::new().when([exists]).and_then([put])).await?.succeeded())
+    }
+
+    async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
+        locked(&self.leaving).insert(claim.id);
+        let withdrawn = self.delete(&claim.name, claim.id, key(claim)).await;
+        if !matches!(withdrawn, Ok(Withdrawn::Held)) {
+            // Nobody hears of the end of such a claim.
+            locked(&self.leaving).remove(&claim.id);
+        }
+        withdrawn
+    }
+
+    async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
+        let line = self.read(name).await?;
+        match line.places.into_iter().find(|place| place.claim == claim) {
+            Some(place) => self.delete(name, claim, place.key).await,
+            None => Ok(Withdrawn::Absent),
+        }
+    }
+
+    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
+        // A session does not know its namespace, and one client may have several: all keys under a lease are its claims.
+        let watch = self.watch_prefix("").await?;
+        let mut seen = watch.seen();
+        loop {
+            let told = watch.any.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            let mut evicted = Vec::new();
+            for gone in watch.since(seen) {
+                seen = seen.max(gone.revision);
+                let claim = gone.key.rsplit('-').next().and_then(|claim| claim.parse::<ClaimId>().ok());
+                if let Some(claim) = claim.filter(|_| gone.lease == lease(session.id))
+                    && !locked(&self.leaving).remove(&claim)
+                {
+                    evicted.push(claim);
+                }
+            }
+            if !evicted.is_empty() {
+                return Ok(evicted);
+            }
+            if watch.is_lost() {
+                return Err(Failure::WatchLost.into());
+            }
+            told.await;
+        }
+    }
+
+    async fn queue(&self, name: &LockName) -> Result<Queue> {
+        let options = GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend);
+        let mut kv = self.client().await?.kv_client();
+        let response = kv.get(prefix(name), Some(options)).await.map_err(Failure::from)?;
+        let mut run = Run::default();
+        let mut holding = true;
+        let mut entries = Vec::new();
+        for kv in response.kvs() {
+            holding = holding && run.admit(read_place(kv)?.mode);
+            entries.push(read_entry(kv, if holding { token(kv.create_revision()) } else { None })?);
+        }
+        let revision = response.header().map_or(0, |header| header.revision());
+        Ok(Queue { entries, revision: Revision(u64::try_from(revision).unwrap_or(0)) })
+    }
+
+    async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
+        let start = i64::try_from(after.0).unwrap_or(i64::MAX).saturating_add(1);
+        let options = WatchOptions::new().with_prefix().with_start_revision(start);
+        let mut client = self.client().await?.watch_client();
+        let mut stream = client.watch(prefix(name), Some(options)).await.map_err(Failure::from)?;
+        loop {
+            let response = stream.message().await.map_err(Failure::from)?.ok_or(Failure::WatchLost)?;
+            // A compacted start is news too: whatever happened, the queue as it is now is the answer.
+            if response.canceled() || !response.events().is_empty() {
+                return self.queue(name).await;
+            }
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
+        let options =
+            GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Key, SortOrder::Ascend);
+        let mut kv = self.client().await?.kv_client();
+        let response = kv.get(prefix, Some(options)).await.map_err(Failure::from)?;
+        let mut names = Vec::new();
+        for kv in response.kvs() {
+            let place = read_place(kv)?;
+            let path = place.key.rsplit_once('/').map_or("", |(path, _)| path);
+            names.push(LockName::from_path(path)?);
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+}

@@ -1,0 +1,126 @@
+//! What the errors of etcd mean to a caller.
+
+use etcd_client::Error as Upstream;
+use sync_core::{Error, ErrorKind};
+use tonic::Code;
+
+/// What can go wrong between this backend and etcd.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("etcd: {0}")]
+    Etcd(#[from] Upstream),
+    #[error("no answer that this backend knows: {0}")]
+    Answer(&'static str),
+    #[error("a foreign key: {0}")]
+    Foreign(String),
+    #[error("the watch was lost")]
+    WatchLost,
+}
+
+impl Failure {
+    /// Whether the request named a lease that is gone.
+    pub(crate) fn is_lease_gone(&self) -> bool {
+        match self {
+            Self::Etcd(Upstream::GRpcStatus(status)) => {
+                status.code() == Code::NotFound && status.message().contains("lease not found")
+            }
+            Self::Etcd(Upstream::LeaseKeepAliveError(text)) => text == "lease not found",
+            _ => false,
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Etcd(Upstream::GRpcStatus(status)) => from_status(status),
+            Failure::Etcd(error @ (Upstream::TransportError(_) | Upstream::IoError(_))) => {
+                unreachable_store().because(error).or_applied()
+            }
+            Failure::Etcd(Upstream::WatchError(_) | Upstream::LeaseKeepAliveError(_)) => unreachable_store(),
+            Failure::Etcd(error) => Error::new(ErrorKind::Store, "the client refuses").because(error),
+            Failure::Answer(what) => {
+                Error::new(ErrorKind::Protocol, format!("an answer that this version does not know: {what}"))
+            }
+            Failure::Foreign(key) => Error::new(
+                ErrorKind::Protocol,
+                format!(
+                    "`{}` is not a key of distsync: remove it or use another namespace",
+                    key.escape_debug()
+                ),
+            ),
+            Failure::WatchLost => unreachable_store(),
+        }
+        .on("etcd")
+    }
+}
+
+fn unreachable_store() -> Error {
+    Error::new(ErrorKind::Unavailable, "no connection: is etcd running there, and the port right?")
+        .retryable()
+}
+
+fn from_status(status: tonic::Status) -> Error {
+    let text = status.message().to_owned();
+    match status.code() {
+        Code::Unauthenticated => {
+            Error::new(ErrorKind::Denied, format!("not logged in ({text}): check the URL's credentials"))
+        }
+        Code::PermissionDenied => Error::new(
+            ErrorKind::Denied,
+            format!("the role lacks a permission ({text}): docs/semantics.md names those needed"),
+        ),
+        Code::InvalidArgument if text.contains("authentication failed") => {
+            Error::new(ErrorKind::Denied, "wrong user or password: check the URL's credentials")
+        }
+        Code::InvalidArgument if text.contains("user name is empty") => {
+            Error::new(ErrorKind::Denied, "a user and a password are required: put them into the URL")
+        }
+        Code::FailedPrecondition if text.contains("authentication is not enabled") => {
+            Error::new(ErrorKind::Denied, "this etcd knows no users: leave the credentials out of the URL")
+        }
+        Code::ResourceExhausted => {
+            Error::new(ErrorKind::Store, format!("etcd is full or overloaded ({text})"))
+        }
+        Code::Unavailable => unreachable_store().or_applied(),
+        Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
+            Error::new(ErrorKind::Unavailable, format!("no proper answer ({text})")).or_applied().retryable()
+        }
+        _ => Error::new(ErrorKind::Store, format!("etcd refuses ({text})")),
+    }
+    .because(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_class() {
+        for (code, text, kind, retryable) in [
+            (Code::Unavailable, "", ErrorKind::Unavailable, true),
+            (Code::DeadlineExceeded, "", ErrorKind::Unavailable, true),
+            (Code::Unknown, "etcdserver: leader changed", ErrorKind::Unavailable, true),
+            (Code::Unauthenticated, "etcdserver: invalid auth token", ErrorKind::Denied, false),
+            (Code::PermissionDenied, "etcdserver: permission denied", ErrorKind::Denied, false),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                ErrorKind::Denied,
+                false,
+            ),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::Store, false),
+            (Code::Internal, "", ErrorKind::Store, false),
+        ] {
+            let error: Error = Failure::Etcd(Upstream::GRpcStatus(tonic::Status::new(code, text))).into();
+            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{code:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_gone_is_no_error_of_its_own() {
+        let status = tonic::Status::new(Code::NotFound, "etcdserver: requested lease not found");
+        assert!(Failure::Etcd(Upstream::GRpcStatus(status)).is_lease_gone());
+        assert!(!Failure::WatchLost.is_lease_gone());
+    }
+}

@@ -1,0 +1,13 @@
+//! etcd behind distsync: a session is a lease, a claim a key under it, the order of a line that of the keys' creation.
+//!
+//! Not the server-side Lock and Election services: their unlock is an unguarded delete, and a campaign returns without
+//! looking whether its own key is still there.
+
+mod backend;
+mod config;
+mod error;
+mod keys;
+mod watch;
+
+pub use backend::Etcd;
+pub use config::Config;

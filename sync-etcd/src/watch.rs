@@ -1,0 +1,176 @@
+//! One long-lived watch of a namespace, open before anybody waits, shared out to all waiters of a client.
+//!
+//! A watch that starts in the past waits for etcd's 100 ms catch-up loop; this one never does. A waiter registers the keys
+//! whose end matters to it, with the revision at which it saw them; what was deleted in between is remembered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use etcd_client::{EventType, WatchClient, WatchFilterType, WatchOptions, WatchStream};
+use tokio::sync::Notify;
+use tracing::debug;
+
+use crate::error::Failure;
+
+/// How many deletions are remembered. A waiter that missed more looks again.
+const REMEMBERED: usize = 4_096;
+
+/// A key that was deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Deleted {
+    pub(crate) revision: i64,
+    pub(crate) key: String,
+    pub(crate) lease: i64,
+}
+
+#[derive(Debug)]
+struct State {
+    waiters: HashMap<String, Vec<Arc<Notify>>>,
+    recent: VecDeque<Deleted>,
+    /// Every deletion after this revision is in `recent`.
+    complete_after: i64,
+    lost: bool,
+}
+
+/// The watch, as its waiters see it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    /// Any deletion.
+    pub(crate) any: Notify,
+}
+
+/// Keys that a waiter has registered; taken back when dropped.
+pub(crate) struct Registered {
+    watch: Arc<Watch>,
+    keys: Vec<String>,
+    pub(crate) told: Arc<Notify>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut state = self.watch.state();
+        for key in &self.keys {
+            if let Some(waiters) = state.waiters.get_mut(key) {
+                waiters.retain(|waiter| !Arc::ptr_eq(waiter, &self.told));
+                if waiters.is_empty() {
+                    state.waiters.remove(key);
+                }
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Opens the watch, and returns once etcd has confirmed it. The stream has to be [driven](Self::drive).
+    pub(crate) async fn open(
+        mut client: WatchClient,
+        prefix: &str,
+    ) -> Result<(Arc<Self>, WatchStream), Failure> {
+        let options =
+            WatchOptions::new().with_prefix().with_prev_key().with_filters([WatchFilterType::NoPut]);
+        let mut stream = client.watch(prefix, Some(options)).await?;
+        let created = stream.message().await?.ok_or(Failure::WatchLost)?;
+        let revision = created.header().map_or(0, |header| header.revision());
+        if created.canceled() {
+            return Err(Failure::WatchLost);
+        }
+        let state =
+            State { waiters: HashMap::new(), recent: VecDeque::new(), complete_after: revision, lost: false };
+        Ok((Arc::new(Self { state: Mutex::new(state), any: Notify::new() }), stream))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state().lost
+    }
+
+    /// Hands deletions on until the stream ends.
+    pub(crate) async fn drive(self: Arc<Self>, mut stream: WatchStream) {
+        let losing = Losing(self);
+        loop {
+            match stream.message().await {
+                Ok(Some(response)) if !response.canceled() => {
+                    for event in response.events() {
+                        if event.event_type() == EventType::Delete
+                            && let Some(kv) = event.kv()
+                        {
+                            losing.0.deleted(Deleted {
+                                revision: kv.mod_revision(),
+                                key: String::from_utf8_lossy(kv.key()).into_owned(),
+                                lease: event.prev_kv().map_or(0, etcd_client::KeyValue::lease),
+                            });
+                        }
+                    }
+                }
+                Ok(Some(response)) => return debug!(reason = response.cancel_reason(), "watch cancelled"),
+                Ok(None) => return debug!("watch ended"),
+                Err(error) => return debug!(%error, "watch lost"),
+            }
+        }
+    }
+
+    fn deleted(&self, deleted: Deleted) {
+        let mut state = self.state();
+        if let Some(waiters) = state.waiters.get(&deleted.key) {
+            waiters.iter().for_each(|waiter| waiter.notify_one());
+        }
+        state.recent.push_back(deleted);
+        if state.recent.len() > REMEMBERED
+            && let Some(oldest) = state.recent.pop_front()
+        {
+            state.complete_after = oldest.revision;
+        }
+        drop(state);
+        self.any.notify_waiters();
+    }
+
+    /// Waits for the end of any of `keys`, as they were seen at `revision`.
+    pub(crate) fn register(self: &Arc<Self>, keys: Vec<String>, revision: i64) -> Registered {
+        let told = Arc::new(Notify::new());
+        let mut state = self.state();
+        for key in &keys {
+            state.waiters.entry(key.clone()).or_default().push(told.clone());
+        }
+        let missed = state.lost
+            || revision < state.complete_after
+            || state
+                .recent
+                .iter()
+                .rev()
+                .take_while(|gone| gone.revision > revision)
+                .any(|gone| keys.contains(&gone.key));
+        drop(state);
+        if missed {
+            told.notify_one();
+        }
+        Registered { watch: self.clone(), keys, told }
+    }
+
+    /// What was deleted after `revision`, and the revision up to which that is known.
+    pub(crate) fn since(&self, revision: i64) -> Vec<Deleted> {
+        self.state().recent.iter().filter(|gone| gone.revision > revision).cloned().collect()
+    }
+
+    /// Up to where deletions have been seen.
+    pub(crate) fn seen(&self) -> i64 {
+        let state = self.state();
+        state.recent.back().map_or(state.complete_after, |gone| gone.revision)
+    }
+}
+
+/// Tells all waiters when the stream ends, or its runtime does.
+struct Losing(Arc<Watch>);
+
+impl Drop for Losing {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.lost = true;
+        state.waiters.values().flatten().for_each(|waiter| waiter.notify_one());
+        drop(state);
+        self.0.any.notify_waiters();
+    }
+}
