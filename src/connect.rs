@@ -12,6 +12,7 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// | `memory:NAME` | the lock table that all handles of this process share who name it | `netlock` |
 /// | `netlock://HOST[:PORT][,HOST[:PORT]]` | a netlock server, by one or several addresses tried in turn; port 7420 | `netlock` |
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
+/// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
 /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6 or later | `redis` |
 ///
 /// Options go into the query, the same for all: `namespace` (default `distsync`), `ttl` (of the session, default `15s`),
@@ -45,6 +46,8 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         "memory" => memory(url),
         #[cfg(feature = "netlock")]
         "netlock" => Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend()),
+        #[cfg(feature = "consul")]
+        "consul" => Ok(Arc::new(sync_consul::Consul::new(sync_consul::Config::from_url(url)?))),
         #[cfg(feature = "etcd")]
         "etcd" => Ok(Arc::new(sync_etcd::Etcd::new(sync_etcd::Config::from_url(url)?))),
         #[cfg(feature = "redis")]
@@ -63,6 +66,8 @@ const SCHEMES: &[&str] = &[
     "memory:",
     #[cfg(feature = "netlock")]
     "netlock:",
+    #[cfg(feature = "consul")]
+    "consul:",
     #[cfg(feature = "etcd")]
     "etcd:",
     #[cfg(feature = "redis")]

@@ -3,6 +3,8 @@
 mod connect;
 
 pub use connect::{backend, connect};
+#[cfg(feature = "consul")]
+pub use sync_consul as consul;
 pub use sync_core::*;
 #[cfg(feature = "etcd")]
 pub use sync_etcd as etcd;

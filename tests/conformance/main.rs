@@ -3,9 +3,10 @@
 mod broken;
 mod stores;
 
-use stores::{Etcd, Memory, Netlock, Redis};
+use stores::{Consul, Etcd, Memory, Netlock, Redis};
 
 sync_core::conformance!(memory, async { Memory::start() });
 sync_core::conformance!(netlock, async { Netlock::start().await });
 sync_core::conformance!(redis, async { Redis::start() });
 sync_core::conformance!(etcd, async { Etcd::start() });
+sync_core::conformance!(consul, async { Consul::start() });

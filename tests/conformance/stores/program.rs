@@ -1,8 +1,9 @@
 //! A store's own program, on a free port with a temporary folder, stopped by its pid.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,9 +12,28 @@ use sync_core::clock;
 /// How long a store may take to serve, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A free port on loopback. Somebody else can take it before the store does; then the store says so and the test fails.
+/// A port on loopback that nobody uses: below those that the system gives to outgoing connections, so that none of them
+/// takes it before the store does, and never the same one twice.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 22_000;
+
+    // Another run of the tests on this machine begins elsewhere.
+    let start = u16::try_from(std::process::id() % 1_000).unwrap() * 22;
+    loop {
+        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let address = ("127.0.0.1", port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Where `scripts/stores` puts what is not in PATH.
+fn path_of(name: &str) -> PathBuf {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/stores/bin").join(name);
+    if ours.exists() { ours } else { PathBuf::from(name) }
 }
 
 /// A program that runs.
@@ -27,7 +47,7 @@ impl Program {
     /// Starts `name` in `folder`; its output goes into a file there.
     pub(crate) fn start(name: &str, folder: &Path, arguments: &[String]) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-        let child = Command::new(name)
+        let child = Command::new(path_of(name))
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())

@@ -1,0 +1,81 @@
+//! Which Consul, and as whom.
+
+use std::fmt;
+use std::time::Duration;
+
+use sync_core::{Result, StoreUrl};
+
+/// The HTTP port of Consul unless told otherwise.
+const DEFAULT_PORT: u16 = 8500;
+
+/// Settings of a Consul client. Debug shows no token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) address: String,
+    pub(crate) token: Option<String>,
+    pub(crate) datacenter: Option<String>,
+    pub(crate) lock_delay: Duration,
+}
+
+impl Config {
+    /// The client that a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]` asks for, once the common options
+    /// are taken out.
+    ///
+    /// # Errors
+    /// [`InvalidOption`](sync_core::ErrorKind::InvalidOption) names what does not fit.
+    pub fn from_url(mut url: StoreUrl) -> Result<Self> {
+        if !url.path().is_empty() {
+            return Err(url.bad("a path has no meaning for Consul: leave it out"));
+        }
+        if url.user().is_some_and(|user| !user.is_empty()) {
+            return Err(url.bad("Consul knows tokens, not users: write consul://:TOKEN@host"));
+        }
+        let addresses = url.addresses(Some(DEFAULT_PORT))?;
+        let [address] = addresses.as_slice() else {
+            return Err(url.bad("`consul:` takes one host: the agent on this machine, or a load balancer"));
+        };
+        let address = address.clone();
+        let token = url.password().map(str::to_owned);
+        let datacenter = url.take("datacenter")?;
+        // Our revocation precedes the expiry, so Consul's own delay of 15 s would only add to it.
+        let lock_delay = url.take_duration("lock_delay")?.unwrap_or(Duration::ZERO);
+        if lock_delay > Duration::from_secs(60) {
+            return Err(url.bad("the option `lock_delay` is more than the 60s that Consul takes"));
+        }
+        url.finish(&["datacenter", "lock_delay"])?;
+        Ok(Self { address, token, datacenter, lock_delay })
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("address", &self.address)
+            .field("datacenter", &self.datacenter)
+            .field("lock_delay", &self.lock_delay)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let config = |url: &str| Config::from_url(url.parse().unwrap());
+        let full = config("consul://:hidden@a?datacenter=dc2&lock_delay=5s").unwrap();
+        assert_eq!((full.address.as_str(), full.lock_delay), ("a:8500", Duration::from_secs(5)));
+        assert_eq!(full.token.as_deref(), Some("hidden"));
+        assert!(!format!("{full:?}").contains("hidden"));
+        for (url, reason) in [
+            ("consul://me:x@a", "not users"),
+            ("consul://a,b", "takes one host"),
+            ("consul://a/x", "a path"),
+            ("consul://a?lock_delay=2m", "more than the 60s"),
+            ("consul://a?x=y", "no option `x`"),
+        ] {
+            assert!(config(url).unwrap_err().to_string().contains(reason));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the errors of Consul mean to a caller.
+
+use reqwest::StatusCode;
+use sync_core::{Error, ErrorKind};
+
+/// What can go wrong between this backend and Consul.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Http(#[from] reqwest::Error),
+    #[error("status {status}: {text}")]
+    Status { status: StatusCode, text: String },
+    /// A transaction was rolled back.
+    #[error("rolled back: {0:?}")]
+    RolledBack(Vec<String>),
+    #[error("no answer that this backend knows: {0}")]
+    Answer(String),
+    #[error("a foreign key: {0}")]
+    Foreign(String),
+}
+
+impl Failure {
+    /// Whether the request named a session that is gone.
+    pub(crate) fn is_session_gone(&self) -> bool {
+        match self {
+            Self::RolledBack(reasons) => reasons.iter().any(|reason| reason.contains("invalid session")),
+            Self::Status { status, text } => {
+                *status == StatusCode::NOT_FOUND || text.contains("invalid session")
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Http(error) => {
+                let applied = !error.is_connect();
+                let unreachable = Error::new(
+                    ErrorKind::Unavailable,
+                    "no connection: is Consul running there, and the port right?",
+                )
+                .because(error.without_url())
+                .retryable();
+                if applied { unreachable.or_applied() } else { unreachable }
+            }
+            Failure::Status { status, text } => from_status(status, &text),
+            Failure::RolledBack(reasons)
+                if reasons.iter().any(|reason| reason.contains("ermission denied")) =>
+            {
+                from_status(StatusCode::FORBIDDEN, &reasons.join("; "))
+            }
+            Failure::RolledBack(reasons) => Error::new(
+                ErrorKind::Store,
+                format!("Consul rolled the transaction back ({})", reasons.join("; ")),
+            ),
+            Failure::Answer(answer) => Error::new(
+                ErrorKind::Protocol,
+                format!("an answer that this version does not know: {answer}"),
+            ),
+            Failure::Foreign(key) => Error::new(
+                ErrorKind::Protocol,
+                format!(
+                    "`{}` is not a key of distsync: remove it or use another namespace",
+                    key.escape_debug()
+                ),
+            ),
+        }
+        .on("consul")
+    }
+}
+
+fn from_status(status: StatusCode, text: &str) -> Error {
+    match status {
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Error::new(
+            ErrorKind::Denied,
+            format!("the token lacks a permission ({text}): docs/semantics.md names those needed"),
+        ),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {
+            Error::new(ErrorKind::Unavailable, format!("Consul is overloaded ({text})")).retryable()
+        }
+        status if status.is_server_error() => {
+            // No leader, most likely: an election takes a moment.
+            Error::new(ErrorKind::Unavailable, format!("Consul cannot answer for now ({text})"))
+                .or_applied()
+                .retryable()
+        }
+        status => Error::new(ErrorKind::Store, format!("Consul refuses with status {status} ({text})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_class() {
+        for (status, kind, retryable) in [
+            (StatusCode::FORBIDDEN, ErrorKind::Denied, false),
+            (StatusCode::TOO_MANY_REQUESTS, ErrorKind::Unavailable, true),
+            (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Unavailable, true),
+            (StatusCode::BAD_REQUEST, ErrorKind::Store, false),
+        ] {
+            let error: Error = Failure::Status { status, text: String::new() }.into();
+            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{status}");
+        }
+        let denied: Error = Failure::RolledBack(vec!["Permission denied".to_owned()]).into();
+        assert_eq!(denied.kind(), ErrorKind::Denied);
+        assert!(Failure::RolledBack(vec!["failed to lock: invalid session".to_owned()]).is_session_gone());
+    }
+}

@@ -1,0 +1,253 @@
+//! The few calls of Consul's HTTP API that locks need, typed.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::Failure;
+
+/// How long connecting may take.
+const DIAL: Duration = Duration::from_secs(2);
+/// How long Consul may hold a blocking query ...
+const HOLD: Duration = Duration::from_secs(55);
+/// ... and how long it may take in all: Consul adds up to a sixteenth, and a dead network answers never.
+const HOLD_MAX: Duration = Duration::from_secs(65);
+
+/// A client of one agent.
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: Client,
+    config: Config,
+}
+
+/// One key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Pair {
+    pub(crate) key: String,
+    pub(crate) value: Option<String>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
+}
+
+impl Pair {
+    /// The value, decoded.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.value.as_ref().and_then(|value| BASE64_STANDARD.decode(value).ok()).unwrap_or_default()
+    }
+}
+
+/// One step of a transaction.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    #[serde(rename = "KV")]
+    kv: Operation,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Operation {
+    verb: &'static str,
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+}
+
+impl Step {
+    fn new(verb: &'static str, key: &str) -> Self {
+        Self { kv: Operation { verb, key: key.to_owned(), value: None, session: None } }
+    }
+
+    /// Locks a key, with a value; again with the same session changes the value only.
+    pub(crate) fn lock(key: &str, value: &[u8], session: &str) -> Self {
+        let mut step = Self::new("lock", key);
+        step.kv.value = Some(BASE64_STANDARD.encode(value));
+        step.kv.session = Some(session.to_owned());
+        step
+    }
+
+    /// Rolls back unless the key is locked by the session.
+    pub(crate) fn check_session(key: &str, session: &str) -> Self {
+        let mut step = Self::new("check-session", key);
+        step.kv.session = Some(session.to_owned());
+        step
+    }
+
+    /// All keys that begin alike; none is fine.
+    pub(crate) fn get_tree(prefix: &str) -> Self {
+        Self::new("get-tree", prefix)
+    }
+
+    pub(crate) fn delete(key: &str) -> Self {
+        Self::new("delete", key)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NewSession<'a> {
+    name: &'a str,
+    #[serde(rename = "TTL")]
+    ttl: String,
+    behavior: &'static str,
+    lock_delay: String,
+    /// None: the session lives by its TTL alone, not by the health of an agent's node.
+    node_checks: [&'static str; 0],
+}
+
+#[derive(Deserialize)]
+struct SessionMade {
+    #[serde(rename = "ID")]
+    id: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Transacted {
+    results: Option<Vec<Row>>,
+    errors: Option<Vec<Trouble>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(rename = "KV")]
+    kv: Option<Pair>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Trouble {
+    what: String,
+}
+
+/// What a read has shown, and as of when.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) index: u64,
+}
+
+/// What a blocking query waits on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope<'a> {
+    Key(&'a str),
+    Tree(&'a str),
+}
+
+impl Http {
+    pub(crate) fn new(config: Config) -> Result<Self, Failure> {
+        let client = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy().build()?;
+        Ok(Self { client, config })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = format!("http://{}{path}", self.config.address);
+        if let Some(datacenter) = &self.config.datacenter {
+            url.push_str(if path.contains('?') { "&dc=" } else { "?dc=" });
+            url.extend(utf8_percent_encode(datacenter, NON_ALPHANUMERIC));
+        }
+        let request = self.client.request(method, url);
+        match &self.config.token {
+            Some(token) => request.header("X-Consul-Token", token),
+            None => request,
+        }
+    }
+
+    async fn ok(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(Failure::Status { status, text: response.text().await?.trim().to_owned() })
+    }
+
+    pub(crate) async fn create_session(&self, name: &str, ttl: Duration) -> Result<String, Failure> {
+        let session = NewSession {
+            name,
+            ttl: format!("{}ms", ttl.as_millis()),
+            behavior: "delete",
+            lock_delay: format!("{}ms", self.config.lock_delay.as_millis()),
+            node_checks: [],
+        };
+        let request = self.request(Method::PUT, "/v1/session/create").json(&session);
+        Ok(self.ok(request).await?.json::<SessionMade>().await?.id)
+    }
+
+    pub(crate) async fn renew_session(&self, session: &str) -> Result<(), Failure> {
+        self.ok(self.request(Method::PUT, &format!("/v1/session/renew/{session}"))).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn destroy_session(&self, session: &str) -> Result<(), Failure> {
+        self.ok(self.request(Method::PUT, &format!("/v1/session/destroy/{session}"))).await?;
+        Ok(())
+    }
+
+    /// Whether a session lives.
+    pub(crate) async fn session_lives(&self, session: &str) -> Result<bool, Failure> {
+        let request = self.request(Method::GET, &format!("/v1/session/info/{session}?consistent"));
+        let found: Option<Vec<serde_json::Value>> = self.ok(request).await?.json().await?;
+        Ok(found.is_some_and(|found| !found.is_empty()))
+    }
+
+    /// All steps or none. The pairs that it read or wrote; there can be fewer rows than steps, so they go by their keys.
+    pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {
+        let response = self.request(Method::PUT, "/v1/txn").json(&steps).send().await?;
+        let status = response.status();
+        if !status.is_success() && status != StatusCode::CONFLICT {
+            return Err(Failure::Status { status, text: response.text().await?.trim().to_owned() });
+        }
+        let text = response.text().await?;
+        let transacted: Transacted = serde_json::from_str(&text)
+            .map_err(|_| Failure::Status { status, text: text.trim().to_owned() })?;
+        if status == StatusCode::CONFLICT {
+            let errors = transacted.errors.unwrap_or_default();
+            return Err(Failure::RolledBack(errors.into_iter().map(|error| error.what).collect()));
+        }
+        Ok(transacted.results.unwrap_or_default().into_iter().filter_map(|row| row.kv).collect())
+    }
+
+    /// Reads what the leader has, now; or, with an index, once it is newer than that or 55 s have passed.
+    pub(crate) async fn read(&self, scope: Scope<'_>, newer_than: Option<u64>) -> Result<Read, Failure> {
+        let (key, tree) = match scope {
+            Scope::Key(key) => (key, ""),
+            Scope::Tree(prefix) => (prefix, "&recurse"),
+        };
+        let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
+        let mut path = format!("/v1/kv/{key}?consistent{tree}");
+        if let Some(index) = newer_than {
+            path.push_str(&format!("&index={}&wait={}s", index.max(1), HOLD.as_secs()));
+        }
+        let request = self.request(Method::GET, &path).timeout(HOLD_MAX);
+        let response = request.send().await?;
+        let index = response
+            .headers()
+            .get("X-Consul-Index")
+            .and_then(|index| index.to_str().ok()?.parse().ok())
+            .unwrap_or(0);
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(Read { pairs: Vec::new(), index }),
+            status if status.is_success() => Ok(Read { pairs: response.json().await?, index }),
+            status => Err(Failure::Status { status, text: response.text().await?.trim().to_owned() }),
+        }
+    }
+
+    /// The keys that begin alike, in order.
+    pub(crate) async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let prefix = utf8_percent_encode(prefix, NON_ALPHANUMERIC);
+        let request = self.request(Method::GET, &format!("/v1/kv/{prefix}?consistent&keys"));
+        match self.ok(request).await {
+            Ok(response) => Ok(response.json().await?),
+            Err(Failure::Status { status: StatusCode::NOT_FOUND, .. }) => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
