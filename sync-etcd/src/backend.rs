@@ -16,6 +16,7 @@ use sync_core::backend::{
 };
 use sync_core::order::{self, Run};
 use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -33,10 +34,18 @@ pub struct Etcd {
     client: tokio::sync::Mutex<Option<Connected>>,
     /// One watch a namespace.
     watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
-    /// Claims that this client withdraws itself: their end is no eviction. Shared with the twin.
-    leaving: Arc<Mutex<HashSet<ClaimId>>>,
+    shared: Arc<Shared>,
     /// Owns the tasks that drive the watches; each ends with its stream.
     tasks: TaskTracker,
+}
+
+/// What a backend and its twin share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Claims that this client withdraws itself: their end is no eviction.
+    leaving: Mutex<HashSet<ClaimId>>,
+    /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
+    namespace: watch::Sender<Option<String>>,
 }
 
 struct Connected(Client);
@@ -78,6 +87,11 @@ impl Line {
 
 fn token(created: i64) -> Option<Token> {
     Token::new(u64::try_from(created).ok()?)
+}
+
+/// The prefix of all keys of a name's namespace.
+fn namespace(name: &LockName) -> String {
+    format!("{}/", name.path().split('/').next().unwrap_or_default())
 }
 
 fn lease(session: SessionId) -> i64 {
@@ -127,12 +141,12 @@ impl Etcd {
         Self::with(config, Arc::default())
     }
 
-    fn with(config: Config, leaving: Arc<Mutex<HashSet<ClaimId>>>) -> Self {
+    fn with(config: Config, shared: Arc<Shared>) -> Self {
         Self {
             config,
             client: tokio::sync::Mutex::new(None),
             watches: tokio::sync::Mutex::default(),
-            leaving,
+            shared,
             tasks: TaskTracker::new(),
         }
     }
@@ -162,8 +176,7 @@ impl Etcd {
 
     /// The watch of a name's namespace.
     async fn watch(&self, name: &LockName) -> Result<Arc<Watch>, Failure> {
-        let namespace = name.path().split('/').next().unwrap_or_default();
-        self.watch_prefix(&format!("{namespace}/")).await
+        self.watch_prefix(&namespace(name)).await
     }
 
     async fn watch_prefix(&self, prefix: &str) -> Result<Arc<Watch>, Failure> {
@@ -289,7 +302,7 @@ impl Backend for Etcd {
     }
 
     fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::with(self.config.clone(), self.leaving.clone()))
+        Arc::new(Self::with(self.config.clone(), self.shared.clone()))
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
@@ -322,6 +335,9 @@ impl Backend for Etcd {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
+        if self.shared.namespace.borrow().is_none() {
+            self.shared.namespace.send_replace(Some(namespace(&claim.name)));
+        }
         if claim.waits { self.wait_in_line(claim).await } else { self.try_now(claim).await }
     }
 
@@ -353,11 +369,11 @@ impl Backend for Etcd {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        locked(&self.leaving).insert(claim.id);
+        locked(&self.shared.leaving).insert(claim.id);
         let withdrawn = self.delete(&claim.name, claim.id, key(claim)).await;
         if !matches!(withdrawn, Ok(Withdrawn::Held)) {
             // Nobody hears of the end of such a claim.
-            locked(&self.leaving).remove(&claim.id);
+            locked(&self.shared.leaving).remove(&claim.id);
         }
         withdrawn
     }
@@ -371,8 +387,9 @@ impl Backend for Etcd {
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
-        // A session does not know its namespace, and one client may have several: all keys under a lease are its claims.
-        let watch = self.watch_prefix("").await?;
+        let mut known = self.shared.namespace.subscribe();
+        let known = known.wait_for(Option::is_some).await.map(|namespace| namespace.clone());
+        let watch = self.watch_prefix(&known.ok().flatten().unwrap_or_default()).await?;
         let mut seen = watch.seen();
         loop {
             let told = watch.any.notified();
@@ -383,7 +400,7 @@ impl Backend for Etcd {
                 seen = seen.max(gone.revision);
                 let claim = gone.key.rsplit('-').next().and_then(|claim| claim.parse::<ClaimId>().ok());
                 if let Some(claim) = claim.filter(|_| gone.lease == lease(session.id))
-                    && !locked(&self.leaving).remove(&claim)
+                    && !locked(&self.shared.leaving).remove(&claim)
                 {
                     evicted.push(claim);
                 }

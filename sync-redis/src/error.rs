@@ -33,11 +33,16 @@ impl From<Failure> for Error {
 
 fn classify(error: RedisError) -> Error {
     let detail = error.detail().unwrap_or_default().to_owned();
+    let lacks_rights =
+        matches!(error.kind(), Upstream::Server(ServerErrorKind::NoPerm)) || is_denied_in_script(&detail);
+    let wrong_password = error.kind() == Upstream::AuthenticationFailed
+        || error.code() == Some("WRONGPASS")
+        || detail.contains("invalid username-password pair");
     let (kind, message, retryable) = match error.kind() {
-        Upstream::AuthenticationFailed => {
+        _ if wrong_password => {
             (ErrorKind::Denied, "wrong user or password: check the URL's credentials".to_owned(), false)
         }
-        Upstream::Server(ServerErrorKind::NoPerm) => (
+        _ if lacks_rights => (
             ErrorKind::Denied,
             format!("the user lacks a permission ({detail}): docs/semantics.md names those needed"),
             false,
@@ -65,9 +70,22 @@ fn classify(error: RedisError) -> Error {
     if retryable { classified.retryable() } else { classified }
 }
 
+/// A command that a script may not run comes as a plain error, told by its words (Redis 7.0 and 7.2).
+fn is_denied_in_script(detail: &str) -> bool {
+    detail.contains("user executing the script can't") || detail.contains("ACL failure in script")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_script_may_not_do_is_denied() {
+        let words = "The user executing the script can't run this command or subcommand script: 1d1, on @user_script:5.";
+        let kind = Upstream::Server(ServerErrorKind::ResponseError);
+        let error: Error = Failure::from(RedisError::from((kind, "ERR", words.to_owned()))).into();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+    }
 
     #[test]
     fn every_kind_has_its_class() {

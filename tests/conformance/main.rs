@@ -1,5 +1,6 @@
 //! Every law of the design, on every store: `cargo test --test conformance -- --list` names the cases.
 
+mod bad_days;
 mod broken;
 mod stores;
 

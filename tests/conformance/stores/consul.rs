@@ -1,6 +1,7 @@
 //! A single Consul server, with its data on disk.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,15 +19,30 @@ pub(crate) struct Consul {
     others: [u16; 3],
     folder: TempDir,
     running: Mutex<Option<Program>>,
+    /// More settings, each after a comma.
+    more: &'static str,
 }
 
 impl Consul {
     pub(crate) fn start() -> Arc<Self> {
+        Self::start_as("")
+    }
+
+    /// A server that denies what no token allows.
+    pub(crate) fn start_with_acl() -> Arc<Self> {
+        Self::start_as(r#","acl":{"enabled":true,"default_policy":"deny"}"#)
+    }
+
+    fn start_as(more: &'static str) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let others = [free_port(), free_port(), free_port()];
-        let consul = Self { port: free_port(), others, folder, running: Mutex::new(None) };
+        let consul = Self { port: free_port(), others, folder, running: Mutex::new(None), more };
         *consul.running.lock().unwrap() = Some(consul.run());
         Arc::new(consul)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     fn run(&self) -> Program {
@@ -34,8 +50,8 @@ impl Consul {
         let ports = format!(
             r#"{{"ports":{{"http":{},"server":{server},"serf_lan":{serf_lan},"serf_wan":{serf_wan},"dns":-1,"grpc":-1}},
                "performance":{{"raft_multiplier":1}},"limits":{{"http_max_conns_per_client":500}},
-               "disable_update_check":true}}"#,
-            self.port
+               "disable_update_check":true{}}}"#,
+            self.port, self.more
         );
         let settings = self.folder.path().join("ports.json");
         std::fs::write(&settings, ports).unwrap();
@@ -54,25 +70,23 @@ impl Consul {
         ];
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let mut program = Program::start("consul", self.folder.path(), &flags);
-        program.wait_until(self.port, |mut stream| {
-            // Writes need a leader and a node to put sessions on.
-            let mut answer = String::new();
-            let asked = stream.write_all(b"GET /v1/health/node/nobody?consistent HTTP/1.0\r\n\r\n");
-            let led =
-                asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains(" 200 OK");
-            led && self.is_registered()
+        // Writes need a leader; sessions need the agent's node in the catalog, which strangers may not see under ACLs.
+        program.wait_until(self.port, |stream| {
+            answers(stream, "/v1/status/leader", "127.0.0.1")
+                && (!self.more.is_empty()
+                    || TcpStream::connect(("127.0.0.1", self.port))
+                        .is_ok_and(|stream| answers(stream, "/v1/catalog/nodes", "\"Node\"")))
         });
         program
     }
+}
 
-    /// Whether the agent's own node is in the catalog.
-    fn is_registered(&self) -> bool {
-        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else { return false };
-        let mut answer = String::new();
-        stream.write_all(b"GET /v1/catalog/nodes HTTP/1.0\r\n\r\n").is_ok()
-            && stream.read_to_string(&mut answer).is_ok()
-            && answer.contains("\"Node\"")
-    }
+/// Whether a GET of `path` answers something with `wanted` in it.
+fn answers(mut stream: TcpStream, path: &str, wanted: &str) -> bool {
+    let mut answer = String::new();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.contains(wanted)
 }
 
 #[async_trait]

@@ -28,6 +28,10 @@ impl Etcd {
         Arc::new(etcd)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn run(&self) -> Program {
         let (clients, peers) =
             (format!("http://127.0.0.1:{}", self.port), format!("http://127.0.0.1:{}", self.peers));

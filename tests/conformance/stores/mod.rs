@@ -11,4 +11,5 @@ pub(crate) use consul::Consul;
 pub(crate) use etcd::Etcd;
 pub(crate) use memory::Memory;
 pub(crate) use netlock::Netlock;
+pub(crate) use program::free_port;
 pub(crate) use redis::Redis;

@@ -1,6 +1,7 @@
 //! A Redis server that writes every change to disk before it answers.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,24 @@ impl Redis {
         let redis = Self { port: free_port(), folder, running: Mutex::new(None) };
         *redis.running.lock().unwrap() = Some(redis.run());
         Arc::new(redis)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Gives a command, and returns the first of the answer.
+    pub(crate) fn tell(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 256];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
+    /// Stops it, until a restart.
+    pub(crate) fn stop(&self) {
+        self.running.lock().unwrap().take().unwrap().stop();
     }
 
     fn run(&self) -> Program {
@@ -58,7 +77,9 @@ impl Harness for Redis {
 
     async fn restart(&self) {
         let mut running = self.running.lock().unwrap();
-        running.take().unwrap().stop();
+        if let Some(program) = running.take() {
+            program.stop();
+        }
         *running = Some(self.run());
     }
 }

@@ -1,0 +1,226 @@
+//! What goes wrong with a store: each a clear error or a recovery, on the real server.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use std::io::{Read, Write};
+
+use distsync::{Error, ErrorKind, LockOptions, Sync, Wait, connect};
+use etcd_client::{Client, Permission, PermissionType};
+use sync_core::conformance::Harness;
+
+use super::stores::{Consul, Etcd, Redis};
+
+/// Acquires and releases once, giving up soon.
+async fn pair(sync: &dyn Sync, name: &str) -> Result<(), Error> {
+    let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(5)));
+    sync.lock(name, options)?.acquire().await?.release().await.map(drop)
+}
+
+async fn refused(url: &str, kind: ErrorKind, reason: &str) {
+    let error = match connect(url).await {
+        Ok(sync) => pair(&*sync, "a").await.expect_err("it works"),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(reason), "{error}");
+    assert!(error.backend().is_some(), "{error}");
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("hidden"), "a secret shows: {shown}");
+}
+
+/// An answer to a bare HTTP request.
+fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n{headers}\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn nobody_listens_at_a_wrong_port() {
+    let port = super::stores::free_port();
+    for scheme in ["etcd", "consul", "redis", "netlock"] {
+        let start = sync_core::clock::now();
+        refused(&format!("{scheme}://127.0.0.1:{port}"), ErrorKind::Unavailable, "port right?").await;
+        assert!(sync_core::clock::now().since(start) < Duration::from_secs(8), "{scheme} takes long");
+    }
+}
+
+/// The rights that docs/semantics.md names.
+const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +eval +script|load +time +subscribe +publish +hget +hset \
+    +hdel +hincrby +hkeys +zadd +zrem +zscore +zrange +zrangebyscore +zcard +zrank +del +hello +select \
+    +ping";
+
+#[tokio::test]
+async fn redis_users_need_exactly_the_rights_that_are_documented() {
+    let documented = include_str!("../../docs/semantics.md").replace('\n', " ");
+    assert!(documented.contains(&REDIS_RIGHTS.split_whitespace().collect::<Vec<_>>().join(" ")));
+    let redis = Redis::start();
+    assert_eq!(redis.tell(&format!("ACL SETUSER app on >hidden {REDIS_RIGHTS}")), "+OK\r\n");
+    let sync = connect(&format!("redis://app:hidden@127.0.0.1:{}", redis.port())).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    let (other, lock) = (sync.lock("a", LockOptions::new()).unwrap(), lock);
+    let (next, released) = tokio::join!(other.acquire(), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        guard.release().await
+    });
+    released.unwrap();
+    next.unwrap().release().await.unwrap();
+    assert!(lock.inspect().await.unwrap().entries.is_empty());
+    assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
+
+    for less in ["-zadd", "-evalsha -eval", "resetkeys ~other:*"] {
+        redis.tell(&format!("ACL SETUSER less reset on >hidden {REDIS_RIGHTS} {less}"));
+        let url = format!("redis://less:hidden@127.0.0.1:{}", redis.port());
+        refused(&url, ErrorKind::Denied, "docs/semantics.md").await;
+    }
+    refused(&format!("redis://app:hidden-not@127.0.0.1:{}", redis.port()), ErrorKind::Denied, "wrong user")
+        .await;
+    redis.tell("ACL SETUSER default >hidden");
+    refused(&format!("redis://127.0.0.1:{}", redis.port()), ErrorKind::Denied, "password").await;
+}
+
+#[tokio::test]
+async fn redis_that_forgets_its_scripts_is_told_them_again() {
+    let redis = Redis::start();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    pair(&*sync, "a").await.unwrap();
+    assert!(redis.tell("SCRIPT FLUSH").starts_with("+OK"));
+    pair(&*sync, "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn etcd_roles_need_exactly_the_rights_that_are_documented() {
+    let etcd = Etcd::start();
+    let address = format!("127.0.0.1:{}", etcd.port());
+    let admin = Client::connect([&address], None).await.unwrap();
+    let mut auth = admin.auth_client();
+    for (user, role) in [("root", "root"), ("app", "app"), ("reader", "reader")] {
+        auth.user_add(user, "hidden", None).await.unwrap();
+        auth.role_add(role).await.unwrap();
+        auth.user_grant_role(user, role).await.unwrap();
+    }
+    for (role, kind) in [("app", PermissionType::Readwrite), ("reader", PermissionType::Read)] {
+        let permission = Permission::new(kind, "shop/").with_prefix();
+        auth.role_grant_permission(role, permission).await.unwrap();
+    }
+    auth.auth_enable().await.unwrap();
+    let url = |user: &str| format!("etcd://{user}@{address}?namespace=shop");
+
+    let sync = connect(&url("app:hidden")).await.unwrap();
+    pair(&*sync, "a").await.unwrap();
+    assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
+    refused(&url("app:hidden").replace("shop", "other"), ErrorKind::Denied, "docs/semantics.md").await;
+    refused(&url("reader:hidden"), ErrorKind::Denied, "docs/semantics.md").await;
+    refused(&url("app:hidden-not"), ErrorKind::Denied, "wrong user or password").await;
+    refused(&format!("etcd://{address}"), ErrorKind::Denied, "").await;
+}
+
+#[tokio::test]
+async fn etcd_compaction_does_not_lose_a_waiter() {
+    let etcd = Etcd::start();
+    let address = format!("127.0.0.1:{}", etcd.port());
+    let sync = connect(&format!("etcd://{address}?namespace=shop")).await.unwrap();
+    let admin = Client::connect([&address], None).await.unwrap();
+    let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let second = sync.lock("a", LockOptions::new()).unwrap();
+    let (next, released) = tokio::join!(second.acquire(), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let revision =
+            admin.kv_client().put("elsewhere", "x", None).await.unwrap().header().unwrap().revision();
+        admin.kv_client().compact(revision, None).await.unwrap();
+        guard.release().await
+    });
+    released.unwrap();
+    next.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_foreign_key_under_our_prefix_is_named() {
+    let etcd = Etcd::start();
+    let address = format!("127.0.0.1:{}", etcd.port());
+    let admin = Client::connect([&address], None).await.unwrap();
+    admin.kv_client().put("shop/l/a/stray", "x", None).await.unwrap();
+    refused(&format!("etcd://{address}?namespace=shop"), ErrorKind::Protocol, "shop/l/a/stray").await;
+
+    let consul = Consul::start();
+    http(consul.port(), "PUT", "/v1/kv/shop/l/a/stray", "", "x");
+    let url = format!("consul://127.0.0.1:{}?namespace=shop", consul.port());
+    refused(&url, ErrorKind::Protocol, "shop/l/a/stray").await;
+}
+
+#[tokio::test]
+async fn a_consul_session_that_is_destroyed_from_outside_is_lost() {
+    let consul = Consul::start();
+    let sync = connect(&format!("consul://127.0.0.1:{}?ttl=10s", consul.port())).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    let sessions = http(consul.port(), "GET", "/v1/session/list", "", "");
+    let id = sessions.split("\"ID\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    http(consul.port(), "PUT", &format!("/v1/session/destroy/{id}"), "", "");
+    let loss = tokio::time::timeout(Duration::from_secs(5), guard.revoked()).await.expect("told in time");
+    assert_eq!(loss, distsync::Loss::SessionLost);
+    assert!(lock.acquire().await.unwrap().token() > guard.token());
+}
+
+#[tokio::test]
+async fn consul_tokens_need_exactly_the_rights_that_are_documented() {
+    let consul = Consul::start_with_acl();
+    let port = consul.port();
+    let field = |answer: &str, name: &str| {
+        let start = answer.split(&format!("\"{name}\":\"")).nth(1).unwrap_or_else(|| panic!("{answer}"));
+        start.split('"').next().unwrap().to_owned()
+    };
+    // The first leader may take a moment to accept the bootstrap.
+    let mut boot = String::new();
+    for _ in 0..100 {
+        boot = http(port, "PUT", "/v1/acl/bootstrap", "", "");
+        if boot.contains("SecretID") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let management = format!("X-Consul-Token: {}\r\n", field(&boot, "SecretID"));
+    let token = |policy: &str, rules: &str| {
+        let body = format!(r#"{{"Name":"{policy}","Rules":"{}"}}"#, rules.replace('"', "\\\""));
+        http(port, "PUT", "/v1/acl/policy", &management, &body);
+        let body = format!(r#"{{"Policies":[{{"Name":"{policy}"}}]}}"#);
+        field(&http(port, "PUT", "/v1/acl/token", &management, &body), "SecretID")
+    };
+    let keys = r#"key_prefix "shop/" { policy = "write" }"#;
+    let sessions = r#"session_prefix "" { policy = "write" }"#;
+    let url = |token: &str| format!("consul://:{token}@127.0.0.1:{port}?namespace=shop");
+
+    let good = token("good", &format!("{keys} {sessions}"));
+    let sync = connect(&url(&good)).await.unwrap();
+    pair(&*sync, "a").await.unwrap();
+    assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
+    refused(&url(&token("keys", keys)), ErrorKind::Denied, "docs/semantics.md").await;
+    refused(&url(&token("sessions", sessions)), ErrorKind::Denied, "docs/semantics.md").await;
+    refused(&url("hidden"), ErrorKind::Denied, "").await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_beyond_the_ttl_is_found_again() {
+    let redis = Redis::start();
+    let sync = connect(&format!("redis://127.0.0.1:{}?ttl=1s", redis.port())).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    redis.stop();
+    tokio::time::timeout(Duration::from_secs(1), guard.revoked()).await.expect("revoked within the TTL");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    redis.restart().await;
+    let again = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match lock.acquire().await {
+                Ok(guard) => break guard,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    });
+    assert!(again.await.expect("in time").token() > guard.token());
+}
