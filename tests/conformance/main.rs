@@ -1,7 +1,9 @@
-//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the cases.
+//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the cases. Beside them: stores
+//! that are broken on purpose, stores that have a bad day, and whole processes.
 
 mod bad_days;
 mod broken;
+mod processes;
 mod stores;
 
 use stores::{Consul, Etcd, Memory, Netlock, Redis};
