@@ -4,6 +4,7 @@
 mod bad_days;
 mod broken;
 mod processes;
+mod round_trips;
 mod stores;
 
 use stores::{Consul, Etcd, Memory, Netlock, Redis};

@@ -30,13 +30,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// netlockd, by the entry that the program has too.
-struct Netlockd {
+pub(crate) struct Netlockd {
     child: Child,
     address: String,
 }
 
 impl Netlockd {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(example("contenders"))
             .args(["netlockd", "--listen", "127.0.0.1:0", "--log", "warn"])
             .stdout(Stdio::piped())
@@ -45,6 +45,10 @@ impl Netlockd {
         let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
         let address = line.strip_prefix("listening on ").unwrap().to_owned();
         Self { child, address }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     fn url(&self) -> String {

@@ -1,0 +1,230 @@
+//! What the stores' recipes cost on the wire, counted by a proxy and not assumed.
+//!
+//! A turn is data from the client after data from the server: the number of round trips of one who asks and waits. On etcd,
+//! whose server also pings after each request to measure the line, it is the beginning of a request (an HTTP/2 stream).
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use distsync::{LockOptions, Sync, connect};
+use tokio::task::JoinSet;
+
+use super::processes::Netlockd;
+use super::stores::{Consul, Etcd, Redis};
+
+/// Counts the HTTP/2 streams that a client begins.
+#[derive(Default)]
+struct Streams {
+    pending: Vec<u8>,
+    greeted: bool,
+}
+
+impl Streams {
+    /// The streams that begin in `bytes`, which follow those of the last call.
+    fn begun(&mut self, bytes: &[u8]) -> u64 {
+        const PREFACE: usize = 24;
+        const HEADER: usize = 9;
+        const HEADERS: u8 = 1;
+
+        self.pending.extend_from_slice(bytes);
+        let mut at = 0;
+        if !self.greeted && self.pending.len() >= PREFACE {
+            (at, self.greeted) = (PREFACE, true);
+        }
+        let mut begun = 0;
+        while let Some(header) = self.pending.get(at..at + HEADER).filter(|_| self.greeted) {
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+            if self.pending.len() < at + HEADER + length {
+                break;
+            }
+            begun += u64::from(header[3] == HEADERS);
+            at += HEADER + length;
+        }
+        self.pending.drain(..at);
+        begun
+    }
+}
+
+/// A proxy before a store, that counts turns.
+struct Recorder {
+    port: u16,
+    turns: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// Records what goes to the store of `scheme` at `target`. Its threads end with the connections.
+    fn before(scheme: &str, target: u16) -> Self {
+        let streams = scheme == "etcd";
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let turns = Arc::new(AtomicU64::new(0));
+        let counted = turns.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
+                let clients_turn = Arc::new(AtomicBool::new(false));
+                let (turns, said) = (counted.clone(), clients_turn.clone());
+                let mut parser = Streams::default();
+                pipe(client.try_clone().unwrap(), server.try_clone().unwrap(), move |bytes| {
+                    let turn = u64::from(!said.swap(true, Ordering::SeqCst));
+                    let begun = if streams { parser.begun(bytes) } else { turn };
+                    turns.fetch_add(begun, Ordering::SeqCst);
+                });
+                pipe(server, client, move |_| clients_turn.store(false, Ordering::SeqCst));
+            }
+        });
+        Self { port, turns }
+    }
+
+    /// How many turns `work` takes.
+    async fn turns<T>(&self, work: impl Future<Output = T>) -> (T, u64) {
+        let before = self.turns.load(Ordering::SeqCst);
+        let result = work.await;
+        (result, self.turns.load(Ordering::SeqCst) - before)
+    }
+}
+
+fn pipe(mut from: TcpStream, mut to: TcpStream, mut heard: impl FnMut(&[u8]) + Send + 'static) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            heard(&buffer[..read]);
+            if to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+/// Samples of each figure. A keep-alive may fall between two of them.
+const SAMPLES: u64 = 20;
+
+/// A store behind a recorder, and the turns that a try of a busy name may take.
+async fn costs(scheme: &str, port: u16, busy_try: u64) {
+    let recorder = Recorder::before(scheme, port);
+    let url = |port: u16, ttl: &str| format!("{scheme}://127.0.0.1:{port}?ttl={ttl}");
+    // No renewal falls into the time that is measured.
+    let sync = connect(&url(recorder.port, "600s")).await.unwrap();
+    let direct = connect(&url(port, "600s")).await.unwrap();
+    let lock = sync.lock("free", LockOptions::new()).unwrap();
+    lock.acquire().await.unwrap().release().await.unwrap();
+    // What the first use sets up (a watch, an attached session) is done when nothing is said any more.
+    quiet(&recorder).await;
+
+    let (mut acquires, mut releases) = (0, 0);
+    for _ in 0..SAMPLES {
+        let (guard, turns) = recorder.turns(lock.acquire()).await;
+        acquires += turns;
+        let (released, turns) = recorder.turns(guard.unwrap().release()).await;
+        releases += turns;
+        released.unwrap();
+    }
+    assert!(acquires <= SAMPLES + 1, "{scheme}: {acquires} round trips for {SAMPLES} acquires");
+    assert!(releases <= SAMPLES + 1, "{scheme}: {releases} round trips for {SAMPLES} releases");
+
+    let busy = direct.lock("busy", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let lock = sync.lock("busy", LockOptions::new()).unwrap();
+    let mut tries = 0;
+    for _ in 0..SAMPLES {
+        let (tried, turns) = recorder.turns(lock.try_acquire()).await;
+        assert!(tried.unwrap().is_none());
+        tries += turns;
+    }
+    assert!(tries <= SAMPLES * busy_try + 1, "{scheme}: {tries} round trips for {SAMPLES} tries");
+    busy.release().await.unwrap();
+
+    one_is_woken(scheme, &recorder, &*sync, &*direct).await;
+}
+
+/// Waits until nothing was said for a while.
+async fn quiet(recorder: &Recorder) {
+    loop {
+        let ((), turns) = recorder.turns(tokio::time::sleep(Duration::from_millis(200))).await;
+        if turns == 0 {
+            return;
+        }
+    }
+}
+
+/// A release before 50 waiters costs them one request at most, of the one who is next.
+async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct: &dyn Sync) {
+    let guard = direct.lock("hot", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let observer = direct.lock("hot", LockOptions::new()).unwrap();
+    let mut waiters = JoinSet::new();
+    for _ in 0..50 {
+        let lock = sync.lock("hot", LockOptions::new()).unwrap();
+        waiters.spawn(async move { lock.acquire().await.unwrap() });
+    }
+    while observer.inspect().await.unwrap().waiters().count() < 50 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    quiet(recorder).await;
+    let (first, turns) = recorder
+        .turns(async {
+            guard.release().await.unwrap();
+            let first = waiters.join_next().await.unwrap().unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            first
+        })
+        .await;
+    // Consul's next one may ask again on the connection that its blocking query has left.
+    assert!(turns <= 2, "{scheme}: a release wakes those who are not next: {turns} requests");
+    assert!(waiters.try_join_next().is_none(), "{scheme}: two hold");
+    drop(first);
+    waiters.abort_all();
+}
+
+#[tokio::test]
+async fn netlock_takes_one_round_trip_a_step() {
+    let server = Netlockd::start();
+    costs("netlock", server.port(), 1).await;
+}
+
+#[tokio::test]
+async fn redis_takes_one_round_trip_a_step() {
+    let redis = Redis::start();
+    costs("redis", redis.port(), 1).await;
+}
+
+#[tokio::test]
+async fn etcd_takes_one_round_trip_a_step() {
+    let etcd = Etcd::start();
+    costs("etcd", etcd.port(), 1).await;
+}
+
+#[tokio::test]
+async fn consul_takes_one_round_trip_a_step_and_two_for_a_busy_try() {
+    let consul = Consul::start();
+    costs("consul", consul.port(), 2).await;
+}
+
+/// A thousand locks of one session cause no more traffic than one.
+#[tokio::test]
+async fn keep_alive_traffic_does_not_grow_with_locks() {
+    let (server, redis, etcd) = (Netlockd::start(), Redis::start(), Etcd::start());
+    for (scheme, port) in [("netlock", server.port()), ("redis", redis.port()), ("etcd", etcd.port())] {
+        let recorder = Recorder::before(scheme, port);
+        let sync = connect(&format!("{scheme}://127.0.0.1:{}?ttl=2s", recorder.port)).await.unwrap();
+        let one = sync.lock("one", LockOptions::new()).unwrap().acquire().await.unwrap();
+        let ((), with_one) = recorder.turns(tokio::time::sleep(Duration::from_secs(4))).await;
+        let mut guards = Vec::new();
+        for number in 0..1_000 {
+            let lock = sync.lock(&format!("lock {number}"), LockOptions::new()).unwrap();
+            guards.push(lock.acquire().await.unwrap());
+        }
+        let ((), with_many) = recorder.turns(tokio::time::sleep(Duration::from_secs(4))).await;
+        assert!(with_one > 0, "{scheme}: no renewals at all");
+        assert!(
+            with_many <= with_one + 3,
+            "{scheme}: {with_one} turns with one lock, {with_many} with 1,001"
+        );
+        one.check(Duration::ZERO).unwrap();
+    }
+}
