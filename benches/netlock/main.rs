@@ -6,6 +6,7 @@
 
 mod api;
 mod echo;
+mod expiry;
 mod hand_over;
 mod memory;
 mod raw;
@@ -31,6 +32,9 @@ fn main() {
     }
     if section("handover") {
         hand_over::table();
+    }
+    if section("expiry") {
+        expiry::table();
     }
     if section("memory") {
         memory::table();

@@ -102,6 +102,42 @@ fn contenders_lose_no_update_though_one_is_killed_and_one_stopped() {
     assert!(text(&output.stdout).contains("no update lost"));
 }
 
+/// A worker of the contenders that holds the lock when this returns.
+fn holding_worker(server: &Netlockd, folder: &std::path::Path) -> Child {
+    let file = folder.join("counter");
+    std::fs::write(&file, format!("{:020} {:020}\n", 0, 0)).unwrap();
+    let mut child = Command::new(example("contenders"))
+        .args(["worker", "worker", &server.url(), file.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(said.starts_with("worker holds"), "{said}");
+    child
+}
+
+#[tokio::test]
+async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl() {
+    for signal in [Signal::KILL, Signal::STOP] {
+        let (server, folder) = (Netlockd::start(), tempfile::tempdir().unwrap());
+        let sync = connect(&server.url()).await.unwrap();
+        let lock = sync.lock("counter", LockOptions::new()).unwrap();
+        let mut worker = holding_worker(&server, folder.path());
+        let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        // The workers' TTL is 2 s, counted from a renewal before the signal; the rest is for a busy machine.
+        let clean = async {
+            while !lock.inspect().await.unwrap().entries.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_millis(2_500), clean).await;
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        in_time.unwrap_or_else(|_| panic!("after {signal:?} the queue is not clean within the TTL"));
+    }
+}
+
 #[tokio::test]
 async fn a_stopped_server_is_a_loss_in_time_and_a_continued_one_is_found_again() {
     let server = Netlockd::start();

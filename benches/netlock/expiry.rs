@@ -1,0 +1,65 @@
+//! How late a session ends that nobody renews, as the next in line sees it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sync_core::backend::{Claim, ClaimId, Session, SessionId, SessionSpec, Standing};
+use sync_core::clock::{self, Moment};
+use sync_core::{Kind, LockName, Mode, Namespace, Secret};
+use sync_netlock::{Client, Config};
+
+use super::{raw, side};
+
+const SAMPLES: u32 = 30;
+const TTL: Duration = Duration::from_millis(150);
+
+pub(crate) fn table() {
+    let late: Vec<f64> = side::serving(raw::serve, lateness);
+    let millis = |late: f64| late * 1e3;
+    println!("expiry, {SAMPLES} sessions of {TTL:?}      earliest      median      latest   wanted");
+    println!(
+        "                               {:>+9.1} ms {:>+8.1} ms {:>+8.1} ms   0 to 20 ms\n",
+        millis(late.iter().copied().fold(f64::MAX, f64::min)),
+        millis(side::median(late.clone())),
+        millis(late.iter().copied().fold(f64::MIN, f64::max)),
+    );
+}
+
+/// Seconds from the end of each session to the grant of the next, counted from when its opening was answered: the server's
+/// clock began a little before, so this shows early ends rather than hides them.
+fn lateness(address: SocketAddr) -> Vec<f64> {
+    side::runtime().block_on(async {
+        let backend = Client::new(Config::new([address.to_string()]).expect("an address")).backend();
+        let open = async |ttl: Duration| -> (Session, Moment) {
+            let spec = SessionSpec {
+                nonce: SessionId::random(),
+                secret: Secret::random(),
+                ttl,
+                client: "bench".to_owned(),
+            };
+            (backend.open(&spec).await.expect("a session"), clock::now())
+        };
+        let name = LockName::new(&Namespace::default(), Kind::Lock, "a").expect("a name");
+        let claim = |session: Session| Claim {
+            id: ClaimId::random(),
+            session,
+            name: name.clone(),
+            mode: Mode::Exclusive,
+            waits: true,
+            client: "bench".into(),
+            value: bytes::Bytes::new(),
+        };
+        let (waiting, _) = open(Duration::from_secs(60)).await;
+        let mut late = Vec::new();
+        for _ in 0..SAMPLES {
+            let (dying, opened) = open(TTL).await;
+            backend.enqueue(&claim(dying)).await.expect("the first holds");
+            let next = claim(waiting);
+            assert!(matches!(backend.enqueue(&next).await, Ok(Standing::Waiting { .. })));
+            assert!(matches!(backend.granted(&next).await, Ok(Standing::Granted { .. })));
+            late.push(clock::now().since(opened).as_secs_f64() - TTL.as_secs_f64());
+            backend.withdraw(&next).await.expect("released");
+        }
+        late
+    })
+}
