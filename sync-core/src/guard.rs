@@ -13,6 +13,8 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::handle::Shared;
 use crate::hold::Hold;
+use crate::mode::Mode;
+use crate::names::LockName;
 use crate::options::check_value;
 use crate::revocation::{Loss, Revoked};
 use crate::session::Health;
@@ -56,6 +58,18 @@ impl Guard {
     #[must_use]
     pub fn claim(&self) -> ClaimId {
         self.hold.claim().id
+    }
+
+    /// The name that is held.
+    #[must_use]
+    pub fn name(&self) -> &LockName {
+        &self.hold.claim().name
+    }
+
+    /// In which company it is held.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.hold.claim().mode
     }
 
     /// A future that resolves with the reason when the claim is no longer held, before the store can grant it to

@@ -15,7 +15,11 @@ pub(crate) fn prefix(name: &LockName) -> String {
 }
 
 pub(crate) fn key(claim: &Claim) -> String {
-    format!("{}/{}-{}", claim.name.path(), tag(claim.mode), claim.id)
+    key_of(&claim.name, claim.mode, claim.id)
+}
+
+pub(crate) fn key_of(name: &LockName, mode: Mode, claim: ClaimId) -> String {
+    format!("{}/{}-{claim}", name.path(), tag(mode))
 }
 
 fn tag(mode: Mode) -> String {

@@ -6,8 +6,12 @@
 mod backend;
 mod config;
 mod error;
+mod fence;
 mod keys;
 mod watch;
 
 pub use backend::Etcd;
 pub use config::Config;
+/// The client that this backend speaks through, for transactions with a [`fence`] of one's own.
+pub use etcd_client;
+pub use fence::fence;

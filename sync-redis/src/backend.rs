@@ -99,7 +99,24 @@ impl Redis {
             .await
             .map_err(Failure::from)
             .map_err(|failure| Error::from(failure).of(self.config.address()))?;
+        self.warn_of_eviction(connection.clone()).await;
         Ok(Line { connection, inbox, channels: Arc::default() })
+    }
+
+    /// A server that may drop any key when its memory is full may drop locks. Who may not ask is not told.
+    async fn warn_of_eviction(&self, mut connection: MultiplexedConnection) {
+        let Ok(memory) = redis::cmd("INFO").arg("memory").query_async::<String>(&mut connection).await else {
+            return;
+        };
+        let policy =
+            memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or_default();
+        if policy.trim().starts_with("allkeys") {
+            tracing::warn!(
+                address = self.config.address(),
+                policy = policy.trim(),
+                "this Redis may evict locks when its memory is full: set maxmemory-policy to noeviction or volatile-*"
+            );
+        }
     }
 
     /// Runs a script; a connection that breaks is given up.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use std::io::{Read, Write};
 
 use distsync::{Error, ErrorKind, LockOptions, Sync, Wait, connect};
-use etcd_client::{Client, Permission, PermissionType};
+use etcd_client::{Client, Permission, PermissionType, Txn, TxnOp};
 use sync_core::conformance::Harness;
 
+use super::processes::acquired_again;
 use super::stores::{Consul, Etcd, Redis};
 
 /// Acquires and releases once, giving up soon.
@@ -140,6 +141,20 @@ async fn etcd_compaction_does_not_lose_a_waiter() {
 }
 
 #[tokio::test]
+async fn an_etcd_transaction_can_be_fenced_by_a_guard() {
+    let etcd = Etcd::start();
+    let address = format!("127.0.0.1:{}", etcd.port());
+    let sync = connect(&format!("etcd://{address}")).await.unwrap();
+    let mut kv = Client::connect([&address], None).await.unwrap().kv_client();
+    let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let fence = distsync::etcd::fence(&guard);
+    let write = || Txn::new().when([fence.clone()]).and_then([TxnOp::put("data", "x", None)]);
+    assert!(kv.txn(write()).await.unwrap().succeeded(), "a holder writes");
+    guard.release().await.unwrap();
+    assert!(!kv.txn(write()).await.unwrap().succeeded(), "a former holder writes");
+}
+
+#[tokio::test]
 async fn a_foreign_key_under_our_prefix_is_named() {
     let etcd = Etcd::start();
     let address = format!("127.0.0.1:{}", etcd.port());
@@ -214,13 +229,5 @@ async fn a_store_that_is_down_beyond_the_ttl_is_found_again() {
     tokio::time::timeout(Duration::from_secs(1), guard.revoked()).await.expect("revoked within the TTL");
     tokio::time::sleep(Duration::from_secs(1)).await;
     redis.restart().await;
-    let again = tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            match lock.acquire().await {
-                Ok(guard) => break guard,
-                Err(error) => assert!(error.is_retryable(), "{error}"),
-            }
-        }
-    });
-    assert!(again.await.expect("in time").token() > guard.token());
+    assert!(acquired_again(&*lock).await.token() > guard.token());
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use distsync::{ErrorKind, LockOptions, connect};
+use distsync::{ErrorKind, Guard, Lock, LockOptions, connect};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::stores::{Consul, Etcd, Redis};
@@ -102,6 +102,19 @@ fn contenders_lose_no_update_though_one_is_killed_and_one_stopped() {
     assert!(text(&output.stdout).contains("no update lost"));
 }
 
+/// Acquires from a store that comes back, within its time; until then every error says that it can be tried again.
+pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
+    let again = async {
+        loop {
+            match lock.acquire().await {
+                Ok(guard) => break guard,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("the store is found again in time")
+}
+
 /// A worker of the contenders that holds the lock when this returns.
 fn holding_worker(server: &Netlockd, folder: &std::path::Path) -> Child {
     let file = folder.join("counter");
@@ -147,15 +160,7 @@ async fn a_stopped_server_is_a_loss_in_time_and_a_continued_one_is_found_again()
     server.signal(Signal::STOP);
     tokio::time::timeout(Duration::from_secs(1), guard.revoked()).await.expect("revoked within the TTL");
     server.signal(Signal::CONT);
-    let again = tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            match lock.acquire().await {
-                Ok(guard) => break guard,
-                Err(error) => assert!(error.is_retryable(), "{error}"),
-            }
-        }
-    });
-    assert!(again.await.expect("in time").token() > guard.token());
+    assert!(acquired_again(&*lock).await.token() > guard.token());
 }
 
 #[tokio::test]
