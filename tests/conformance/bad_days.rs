@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use std::io::{Read, Write};
 
+use distsync::etcd::etcd_client::{Client, Permission, PermissionType, Txn, TxnOp};
 use distsync::{Error, ErrorKind, LockOptions, Sync, Wait, connect};
-use etcd_client::{Client, Permission, PermissionType, Txn, TxnOp};
 use sync_core::conformance::Harness;
 
 use super::processes::acquired_again;

@@ -1,15 +1,23 @@
 //! The stores that tests run on, each started for the test and stopped after it.
 
+#[cfg(feature = "consul")]
 mod consul;
+#[cfg(feature = "etcd")]
 mod etcd;
 mod memory;
 mod netlock;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod program;
+#[cfg(feature = "redis")]
 mod redis;
 
+#[cfg(feature = "consul")]
 pub(crate) use consul::Consul;
+#[cfg(feature = "etcd")]
 pub(crate) use etcd::Etcd;
 pub(crate) use memory::Memory;
 pub(crate) use netlock::Netlock;
+#[cfg(feature = "full")]
 pub(crate) use program::free_port;
+#[cfg(feature = "redis")]
 pub(crate) use redis::Redis;
