@@ -1,6 +1,7 @@
 //! A single etcd.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,12 +50,67 @@ impl Etcd {
         let flags: Vec<String> =
             flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect();
         let mut program = Program::start("etcd", self.folder.path(), &flags);
-        program.wait_until(self.port, |mut stream| {
-            let mut answer = String::new();
-            let asked = stream.write_all(b"GET /health HTTP/1.0\r\n\r\n");
-            asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("\"true\"")
-        });
+        program.wait_until(self.port, is_healthy);
         program
+    }
+}
+
+/// Whether this member knows a leader.
+fn is_healthy(mut stream: TcpStream) -> bool {
+    let mut answer = String::new();
+    let asked = stream.write_all(b"GET /health HTTP/1.0\r\n\r\n");
+    asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("\"true\"")
+}
+
+/// Three members, with their data on disk.
+#[cfg(feature = "full")]
+#[derive(Debug)]
+pub(crate) struct EtcdCluster {
+    members: Vec<Option<Program>>,
+    ports: Vec<u16>,
+    _folder: TempDir,
+}
+
+#[cfg(feature = "full")]
+impl EtcdCluster {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let peers: Vec<String> = (0..3).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let cluster: Vec<String> = (0..3).map(|member| format!("m{member}={}", peers[member])).collect();
+        let mut members: Vec<Option<Program>> = (0..3)
+            .map(|member| {
+                let home = folder.path().join(format!("m{member}"));
+                std::fs::create_dir(&home).unwrap();
+                let clients = format!("http://127.0.0.1:{}", ports[member]);
+                let flags = [
+                    ["--name", &format!("m{member}")],
+                    ["--data-dir", "data"],
+                    ["--listen-client-urls", &clients],
+                    ["--advertise-client-urls", &clients],
+                    ["--listen-peer-urls", &peers[member]],
+                    ["--initial-advertise-peer-urls", &peers[member]],
+                    ["--initial-cluster", &cluster.join(",")],
+                    ["--logger", "zap"],
+                ];
+                let flags: Vec<String> = flags.concat().into_iter().map(str::to_owned).collect();
+                Some(Program::start("etcd", &home, &flags))
+            })
+            .collect();
+        for (member, port) in members.iter_mut().flatten().zip(&ports) {
+            member.wait_until(*port, is_healthy);
+        }
+        Self { members, ports, _folder: folder }
+    }
+
+    /// `host:port` of each member.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+
+    /// Kills a member, without a farewell.
+    pub(crate) fn kill(&mut self, member: usize) {
+        self.members[member] = None;
     }
 }
 

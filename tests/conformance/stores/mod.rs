@@ -15,6 +15,8 @@ mod redis;
 pub(crate) use consul::Consul;
 #[cfg(feature = "etcd")]
 pub(crate) use etcd::Etcd;
+#[cfg(feature = "full")]
+pub(crate) use etcd::EtcdCluster;
 pub(crate) use memory::Memory;
 pub(crate) use netlock::Netlock;
 #[cfg(feature = "full")]
