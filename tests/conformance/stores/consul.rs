@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +13,59 @@ use tempfile::TempDir;
 
 use super::program::{Program, free_port};
 
+/// One server's ports and folder.
+#[derive(Debug)]
+struct Agent {
+    http: u16,
+    server: u16,
+    serf: [u16; 2],
+    home: PathBuf,
+}
+
+impl Agent {
+    fn new(home: PathBuf) -> Self {
+        std::fs::create_dir_all(&home).unwrap();
+        Self { http: free_port(), server: free_port(), serf: [free_port(), free_port()], home }
+    }
+
+    /// Starts it, as one of `expect` servers that meet at the serf ports `join`; `more` are settings, each after a comma.
+    fn launch(&self, expect: usize, join: &[u16], more: &str) -> Program {
+        let [lan, wan] = self.serf;
+        let join: Vec<String> = join.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let settings = format!(
+            r#"{{"node_name":"n{}","bootstrap_expect":{expect},"retry_join":[{}],"retry_interval":"500ms",
+               "ports":{{"http":{},"server":{},"serf_lan":{lan},"serf_wan":{wan},"dns":-1,"grpc":-1}},
+               "performance":{{"raft_multiplier":1}},"limits":{{"http_max_conns_per_client":500}},
+               "disable_update_check":true{more}}}"#,
+            self.server,
+            join.join(","),
+            self.http,
+            self.server
+        );
+        std::fs::write(self.home.join("settings.json"), settings).unwrap();
+        let flags =
+            "agent -server -bind=127.0.0.1 -client=127.0.0.1 -data-dir data -config-file settings.json";
+        let flags: Vec<String> = flags.split(' ').map(str::to_owned).collect();
+        Program::start("consul", &self.home, &flags)
+    }
+
+    /// Writes need a leader; sessions need the agent's node in the catalog, which strangers may not see under ACLs.
+    fn wait(&self, program: &mut Program, nodes: usize) {
+        program.wait_until(self.http, |stream| {
+            answer(stream, "/v1/status/leader").contains("127.0.0.1")
+                && (nodes == 0
+                    || TcpStream::connect(("127.0.0.1", self.http)).is_ok_and(|stream| {
+                        answer(stream, "/v1/catalog/nodes").matches("\"Node\"").count() >= nodes
+                    }))
+        });
+    }
+}
+
 /// One server.
 #[derive(Debug)]
 pub(crate) struct Consul {
-    port: u16,
-    others: [u16; 3],
-    folder: TempDir,
+    agent: Agent,
+    _folder: TempDir,
     running: Mutex<Option<Program>>,
     /// More settings, each after a comma.
     more: &'static str,
@@ -29,70 +77,87 @@ impl Consul {
     }
 
     /// A server that denies what no token allows.
+    #[cfg(feature = "full")]
     pub(crate) fn start_with_acl() -> Arc<Self> {
         Self::start_as(r#","acl":{"enabled":true,"default_policy":"deny"}"#)
     }
 
     fn start_as(more: &'static str) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let others = [free_port(), free_port(), free_port()];
-        let consul = Self { port: free_port(), others, folder, running: Mutex::new(None), more };
+        let agent = Agent::new(folder.path().join("home"));
+        let consul = Self { agent, _folder: folder, running: Mutex::new(None), more };
         *consul.running.lock().unwrap() = Some(consul.run());
         Arc::new(consul)
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.agent.http
     }
 
     fn run(&self) -> Program {
-        let [server, serf_lan, serf_wan] = self.others;
-        let ports = format!(
-            r#"{{"ports":{{"http":{},"server":{server},"serf_lan":{serf_lan},"serf_wan":{serf_wan},"dns":-1,"grpc":-1}},
-               "performance":{{"raft_multiplier":1}},"limits":{{"http_max_conns_per_client":500}},
-               "disable_update_check":true{}}}"#,
-            self.port, self.more
-        );
-        let settings = self.folder.path().join("ports.json");
-        std::fs::write(&settings, ports).unwrap();
-        let data = self.folder.path().join("data").display().to_string();
-        let settings = settings.display().to_string();
-        let flags = [
-            "agent",
-            "-server",
-            "-bootstrap-expect=1",
-            "-bind=127.0.0.1",
-            "-client=127.0.0.1",
-            "-data-dir",
-            &data,
-            "-config-file",
-            &settings,
-        ];
-        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut program = Program::start("consul", self.folder.path(), &flags);
-        // Writes need a leader; sessions need the agent's node in the catalog, which strangers may not see under ACLs.
-        program.wait_until(self.port, |stream| {
-            answers(stream, "/v1/status/leader", "127.0.0.1")
-                && (!self.more.is_empty()
-                    || TcpStream::connect(("127.0.0.1", self.port))
-                        .is_ok_and(|stream| answers(stream, "/v1/catalog/nodes", "\"Node\"")))
-        });
+        let mut program = self.agent.launch(1, &[], self.more);
+        self.agent.wait(&mut program, usize::from(self.more.is_empty()));
         program
     }
 }
 
-/// Whether a GET of `path` answers something with `wanted` in it.
-fn answers(mut stream: TcpStream, path: &str, wanted: &str) -> bool {
+/// Three servers.
+#[cfg(feature = "full")]
+#[derive(Debug)]
+pub(crate) struct ConsulCluster {
+    agents: Vec<Agent>,
+    members: Vec<Option<Program>>,
+    _folder: TempDir,
+}
+
+#[cfg(feature = "full")]
+impl ConsulCluster {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let agents: Vec<Agent> =
+            (0..3).map(|member| Agent::new(folder.path().join(format!("n{member}")))).collect();
+        let join: Vec<u16> = agents.iter().map(|agent| agent.serf[0]).collect();
+        let mut members: Vec<Option<Program>> =
+            agents.iter().map(|agent| Some(agent.launch(3, &join, ""))).collect();
+        for (agent, member) in agents.iter().zip(members.iter_mut().flatten()) {
+            agent.wait(member, 3);
+        }
+        Self { agents, members, _folder: folder }
+    }
+
+    /// Kills the leader, without a farewell.
+    pub(crate) fn kill_leader(&mut self) {
+        let leader = self.leader().expect("a leader");
+        self.members[leader] = None;
+    }
+
+    /// The HTTP port of a server that does not lead.
+    pub(crate) fn follower_port(&self) -> u16 {
+        let leader = self.leader();
+        let follower = (0..3).find(|member| Some(*member) != leader).expect("a follower");
+        self.agents[follower].http
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let stream = TcpStream::connect(("127.0.0.1", self.agents[0].http)).unwrap();
+        let leader = answer(stream, "/v1/status/leader");
+        self.agents.iter().position(|agent| leader.contains(&format!(":{}\"", agent.server)))
+    }
+}
+
+/// The answer to a GET of `path`; empty if there is none.
+fn answer(mut stream: TcpStream, path: &str) -> String {
     let mut answer = String::new();
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.contains(wanted)
+    match write!(stream, "GET {path} HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer)) {
+        Ok(_) => answer,
+        Err(_) => String::new(),
+    }
 }
 
 #[async_trait]
 impl Harness for Consul {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::backend(&format!("consul://127.0.0.1:{}", self.port)).unwrap().0
+        distsync::backend(&format!("consul://127.0.0.1:{}", self.port())).unwrap().0
     }
 
     fn ttl(&self) -> Duration {

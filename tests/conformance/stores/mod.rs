@@ -13,6 +13,8 @@ mod redis;
 
 #[cfg(feature = "consul")]
 pub(crate) use consul::Consul;
+#[cfg(feature = "full")]
+pub(crate) use consul::ConsulCluster;
 #[cfg(feature = "etcd")]
 pub(crate) use etcd::Etcd;
 #[cfg(feature = "full")]
