@@ -1,0 +1,94 @@
+//! `cargo bench --features full --bench stores`: acquire + release of a free name on each store, beside the same steps sent bare
+//! with the store's own client: a key and its guarded delete. One server of each store, on loopback; the sides of a
+//! comparison take turns, and the table shows the median of their rounds.
+
+mod bare;
+#[path = "../../tests/conformance/stores/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests' own stores; the benchmark uses some of them")]
+mod stores;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use distsync::{LockOptions, connect};
+use tokio::task::JoinSet;
+
+use stores::{Consul, Etcd, Redis};
+
+/// Rounds of each side of a comparison.
+const ROUNDS: usize = 5;
+/// How long one round measures.
+const ROUND: Duration = Duration::from_millis(800);
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        println!("acquire + release of a free name, median of {ROUNDS} rounds of {ROUND:?}\n");
+        println!("store    in flight   bare pairs/s   distsync pairs/s   ratio   wanted");
+        let (redis, etcd, consul) = (Redis::start(), Etcd::start(), Consul::start());
+        table(&format!("redis://127.0.0.1:{}", redis.port()), &bare::Redis::connect(redis.port()).await, 0.8)
+            .await;
+        table(&format!("etcd://127.0.0.1:{}", etcd.port()), &bare::Etcd::connect(etcd.port()).await, 0.9)
+            .await;
+        table(
+            &format!("consul://127.0.0.1:{}", consul.port()),
+            &bare::Consul::connect(consul.port()).await,
+            0.9,
+        )
+        .await;
+    });
+}
+
+async fn table<B: bare::Bare>(url: &str, bare: &B, wanted: f64) {
+    let store = url.split(':').next().unwrap_or_default();
+    let sync = connect(&format!("{url}?ttl=60s")).await.expect("connect");
+    for tasks in [1, 16, 64] {
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            theirs.push(rate(tasks, |task| bare.worker(format!("bare-{tasks}-{round}-{task}"))).await);
+            ours.push(
+                rate(tasks, |task| {
+                    let name = format!("ours-{tasks}-{round}-{task}");
+                    let lock = sync.lock(&name, LockOptions::new()).expect("a lock");
+                    async move |over: Arc<AtomicBool>| {
+                        let mut pairs = 0;
+                        while !over.load(Ordering::Relaxed) {
+                            lock.acquire().await.expect("acquire").release().await.expect("release");
+                            pairs += 1;
+                        }
+                        pairs
+                    }
+                })
+                .await,
+            );
+        }
+        let (theirs, ours) = (median(theirs), median(ours));
+        println!("{store:<8} {tasks:>9} {theirs:>14.0} {ours:>18.0} {:>7.2} {wanted:>8}", ours / theirs);
+    }
+    sync.close().await.expect("close");
+}
+
+/// Pairs per second of `tasks` workers.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+async fn rate<W, F>(tasks: usize, worker: impl Fn(usize) -> W) -> f64
+where
+    W: FnOnce(Arc<AtomicBool>) -> F,
+    F: Future<Output = u64> + Send + 'static,
+{
+    let over = Arc::new(AtomicBool::new(false));
+    let start = Instant::now();
+    let mut set = JoinSet::new();
+    for task in 0..tasks {
+        set.spawn(worker(task)(over.clone()));
+    }
+    tokio::time::sleep(ROUND).await;
+    over.store(true, Ordering::Relaxed);
+    let pairs: u64 = set.join_all().await.into_iter().sum();
+    pairs as f64 / start.elapsed().as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
