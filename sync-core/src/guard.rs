@@ -221,7 +221,7 @@ impl Guard {
         }
         let held = self.hold.seems_held();
         if held && !self.alone {
-            self.shared.keeper.withdraw(self.hold.claim().clone(), self.hold.session().clone());
+            self.shared.keeper.withdraw(self.hold.claim().clone(), self.hold.session().clone(), true);
         }
         self.finish();
         self.outcome.get_or_init(|| if held { Release::Done } else { Release::AlreadyGone });

@@ -1,6 +1,7 @@
 //! Standing in line: from a wish to a guard.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -97,7 +98,13 @@ impl Wish {
                 client: shared.client.clone(),
                 value: self.value.clone(),
             };
-            let place = Place { shared, session, claim: Some(claim), alone: self.ttl.is_some() };
+            let place = Place {
+                shared,
+                session,
+                claim: Some(claim),
+                alone: self.ttl.is_some(),
+                arrived: AtomicBool::new(false),
+            };
             match place.wait(self.operation, holder).await? {
                 (place, Outcome::Granted(token)) => match place.into_guard(token).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
@@ -137,6 +144,8 @@ struct Place<'a> {
     /// Gone once the place needs no giving up.
     claim: Option<Claim>,
     alone: bool,
+    /// Whether the store has answered for the claim.
+    arrived: AtomicBool,
 }
 
 impl Place<'_> {
@@ -165,6 +174,7 @@ impl Place<'_> {
                 Ended::Answered(Err(error)) => return Err(error),
                 Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
             };
+            self.arrived.store(true, Ordering::Relaxed);
             if let Standing::Waiting { holder: ahead, .. } = standing {
                 in_line = true;
                 *holder = ahead;
@@ -232,7 +242,7 @@ impl Drop for Place<'_> {
         if self.alone {
             self.session.end();
         } else {
-            self.shared.keeper.withdraw(claim, self.session.clone());
+            self.shared.keeper.withdraw(claim, self.session.clone(), self.arrived.load(Ordering::Relaxed));
         }
     }
 }

@@ -102,14 +102,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads a line in the order of arrival, without values; and the first entry with its value.
+fn in_order() -> GetOptions {
+    GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend)
+}
+
+/// Reads a line in the order of arrival, without values.
+fn read_order(name: &LockName) -> TxnOp {
+    TxnOp::get(prefix(name), Some(in_order().with_keys_only()))
+}
+
+/// Reads a line, and the first entry with its value.
 fn read_line(name: &LockName) -> [TxnOp; 2] {
-    let in_order = || GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend);
-    let prefix = prefix(name);
-    [
-        TxnOp::get(prefix.clone(), Some(in_order().with_keys_only())),
-        TxnOp::get(prefix, Some(in_order().with_limit(1))),
-    ]
+    [read_order(name), TxnOp::get(prefix(name), Some(in_order().with_limit(1)))]
 }
 
 fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
@@ -122,11 +126,9 @@ fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
 
 fn line_of(response: &TxnResponse) -> Result<Line, Failure> {
     let reads = gets(response);
-    let [all, first] = reads.as_slice() else {
-        return Err(Failure::Answer("a transaction without its reads"));
-    };
+    let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
     let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
-    let holder = match first.first() {
+    let holder = match reads.get(1).and_then(|first| first.first()) {
         Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
         None => None,
     };
@@ -191,7 +193,7 @@ impl Etcd {
     }
 
     async fn read(&self, name: &LockName) -> Result<Line, Failure> {
-        line_of(&self.transact(Txn::new().and_then(read_line(name))).await?)
+        line_of(&self.transact(Txn::new().and_then([read_order(name)])).await?)
     }
 
     fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
@@ -220,9 +222,9 @@ impl Etcd {
         let mut compares = vec![Compare::create_revision(own.clone(), CompareOp::Equal, 0)];
         compares.extend(extra);
         let options = PutOptions::new().with_lease(lease(claim.session.id));
-        let [all, first] = read_line(&claim.name);
         let put = TxnOp::put(own, value(&claim.client, &claim.value), Some(options));
-        Txn::new().when(compares).and_then([put, all, first]).or_else(read_line(&claim.name))
+        // Who holds is only read where nothing was put: a claim that is granted does not want to know.
+        Txn::new().when(compares).and_then([put, read_order(&claim.name)]).or_else(read_line(&claim.name))
     }
 
     async fn wait_in_line(&self, claim: &Claim) -> Result<Standing> {
@@ -247,7 +249,8 @@ impl Etcd {
             Mode::Shared => vec![none(format!("{prefix}x-")), none(format!("{prefix}p"))],
             Mode::Permit { .. } => {
                 // etcd cannot count in a comparison: look first, then put if nobody has come since.
-                let line = self.read(&claim.name).await?;
+                let response = self.transact(Txn::new().and_then(read_line(&claim.name))).await?;
+                let line = line_of(&response)?;
                 self.check_permits(claim, &line)?;
                 let mut run = Run::default();
                 let fits = line.places.iter().all(|place| run.admit(place.mode)) && run.admits(claim.mode);
@@ -279,9 +282,8 @@ impl Etcd {
 
     /// Deletes one claim's key, and says what it was.
     async fn delete(&self, name: &LockName, claim: ClaimId, key: String) -> Result<Withdrawn> {
-        let [all, first] = read_line(name);
         let delete = TxnOp::delete(key, Some(DeleteOptions::new()));
-        let line = line_of(&self.transact(Txn::new().and_then([all, first, delete])).await?)?;
+        let line = line_of(&self.transact(Txn::new().and_then([read_order(name), delete])).await?)?;
         Ok(match line.of(claim) {
             order::Place::Granted => Withdrawn::Held,
             order::Place::Behind { .. } => Withdrawn::Waiting,

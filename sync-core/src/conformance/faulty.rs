@@ -1,13 +1,14 @@
 //! A backend around a backend, with a network that can be cut, made to fail, or made to lose replies; and with counters.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::backend::{
     Backend, Claim, ClaimId, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
@@ -15,6 +16,7 @@ use crate::backend::{
 use crate::capabilities::Capabilities;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::LockName;
+use crate::session::live::locked;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -34,6 +36,9 @@ pub struct Network {
     renewals: Arc<AtomicU64>,
     enqueues: Arc<AtomicU64>,
     withdrawal_delay: Arc<AtomicU64>,
+    enqueue_delay: Arc<AtomicU64>,
+    /// Requests that are on their way although nobody waits for them.
+    late: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Default for Network {
@@ -43,6 +48,8 @@ impl Default for Network {
             renewals: Arc::default(),
             enqueues: Arc::default(),
             withdrawal_delay: Arc::default(),
+            enqueue_delay: Arc::default(),
+            late: Arc::default(),
         }
     }
 }
@@ -71,6 +78,17 @@ impl Network {
     /// Withdrawals take this much longer.
     pub fn delay_withdrawals(&self, delay: Duration) {
         self.withdrawal_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Requests that put a claim in line arrive this much later, also if nobody waits for them any more.
+    pub fn delay_enqueues(&self, delay: Duration) {
+        self.enqueue_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Resolves when all requests that were late have arrived.
+    pub async fn arrivals(&self) {
+        let late = std::mem::take(&mut *locked(&self.late));
+        late.join_all().await;
     }
 
     /// How many renewals were sent.
@@ -152,6 +170,15 @@ impl Backend for Faulty {
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         self.network.enqueues.fetch_add(1, Ordering::Relaxed);
+        let delay = self.network.enqueue_delay.load(Ordering::Relaxed);
+        if delay > 0 {
+            let (inner, late) = (self.inner.clone(), claim.clone());
+            locked(&self.network.late).spawn(async move {
+                tokio::time::sleep(Duration::from_millis(delay)).await;
+                let _ = inner.enqueue(&late).await;
+            });
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
         self.network.carry(self.inner.enqueue(claim)).await
     }
 

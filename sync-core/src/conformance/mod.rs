@@ -122,6 +122,7 @@ macro_rules! conformance_cases {
             law_07_release_is_idempotent,
             law_07_a_late_release_spares_the_next_holder,
             law_08_a_dropped_acquire_leaves_the_line,
+            law_08_a_late_arrival_of_a_dropped_acquire_is_undone,
             law_08_a_dropped_guard_releases,
             law_08_a_lost_reply_makes_no_second_claim,
             law_09_a_limited_wait_ends_in_time,

@@ -15,17 +15,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
-use crate::backend::{Backend, Claim, Renewal, SessionSpec};
+use crate::backend::{Backend, Claim, Renewal, SessionSpec, Withdrawn};
 use crate::call::{PATIENCE, silent};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nonce::jitter;
 use crate::revocation::Loss;
 
+/// When to look again for a claim whose arrival is in doubt. A request that takes longer than all of these is found by
+/// nobody before its session ends.
+const LATE_ARRIVALS: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1_500),
+    Duration::from_millis(5_000),
+];
+
 #[derive(Debug)]
 enum Job {
     Open { spec: SessionSpec, reply: oneshot::Sender<Result<Arc<LiveSession>>> },
-    Withdraw { claim: Claim, session: Arc<LiveSession> },
+    Withdraw { claim: Claim, session: Arc<LiveSession>, arrived: bool },
 }
 
 /// The way to the keeper's thread. Sending never blocks and needs no runtime.
@@ -65,10 +75,12 @@ impl Keeper {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Withdraws a claim in the background, and does not give up before its session does.
-    pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>) {
+    /// Withdraws a claim in the background, and does not give up before its session does. `arrived`: the store has answered
+    /// for it. If not, the request that puts it in line may still be on its way, on another connection, and come after the
+    /// withdrawal.
+    pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
         // No thread, no session: then the claim has ended with it.
-        let _ = self.jobs.send(Job::Withdraw { claim, session });
+        let _ = self.jobs.send(Job::Withdraw { claim, session, arrived });
     }
 
     /// Ends all sessions and the thread. Does not wait.
@@ -130,8 +142,8 @@ impl Desk {
             Job::Open { spec, reply } => {
                 self.lives.spawn(live(backend, spec, self.stop.child_token(), reply));
             }
-            Job::Withdraw { claim, session } => {
-                self.withdrawals.spawn(withdraw(backend, claim, session));
+            Job::Withdraw { claim, session, arrived } => {
+                self.withdrawals.spawn(withdraw(backend, claim, session, arrived));
             }
         }
     }
@@ -263,11 +275,20 @@ async fn close(backend: &dyn Backend, session: &LiveSession) {
 }
 
 /// Withdraws a claim, again and again until the store says so or the session is lost: the claim goes with it.
-async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>) {
+///
+/// A claim that may not have arrived yet is looked for again for a while: found, it is gone for good.
+async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
+    let mut looks = if arrived { [].iter() } else { LATE_ARRIVALS.iter() };
     let mut pause = Duration::from_millis(20);
     loop {
         match session.request(backend.withdraw(&claim)).await {
-            Err(_) | Ok(Some(Ok(_))) => return,
+            Err(_) | Ok(Some(Ok(Withdrawn::Held | Withdrawn::Waiting))) => return,
+            Ok(Some(Ok(Withdrawn::Absent))) => {
+                let Some(next) = looks.next() else { return };
+                if session.while_live(tokio::time::sleep(*next)).await.is_err() {
+                    return;
+                }
+            }
             Ok(Some(Err(error))) if !error.is_retryable() => {
                 warn!(name = %claim.name, %error, "cannot withdraw a claim: it ends with the session");
                 return;

@@ -10,7 +10,7 @@ if claim and claim.session ~= session then
   return { 'taken' }
 end
 local run, waiting = settle(id)
-claim = load(id)
+claim = claim and load(id)
 if not claim and ARGV[7] == '2' then
   finish()
   return { 'evicted' }
@@ -32,6 +32,7 @@ if not claim then
   arrive(claim)
   count_held(1)
   if free then grant(claim) end
+  store(claim)
 end
 finish()
 if claim.token then

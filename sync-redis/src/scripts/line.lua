@@ -42,8 +42,8 @@ local function store(claim)
   }))
 end
 
+-- Puts a claim at the end of the line. Its record is stored by whoever calls, once it is known whether it holds.
 local function arrive(claim)
-  store(claim)
   redis.call('ZADD', queue, redis.call('HINCRBY', claims, '#', 1), claim.id)
   redis.call('ZADD', names, 0, path)
   if claim.mode == 'permit' then
@@ -73,7 +73,6 @@ local function grant(claim)
   local last = tonumber(redis.call('HGET', meta, 'token') or '0')
   claim.token = text(math.max(last + 1, now))
   redis.call('HSET', meta, 'token', claim.token)
-  store(claim)
   changed = true
 end
 
@@ -98,6 +97,7 @@ local function settle(quiet)
         if not claim.token then
           if not admits(claim) then return run, claim end
           grant(claim)
+          store(claim)
           if id ~= quiet then
             redis.call('PUBLISH', channels .. claim.session, 'granted ' .. id .. ' ' .. claim.token)
           end

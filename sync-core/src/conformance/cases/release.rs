@@ -99,6 +99,18 @@ pub async fn law_08_a_dropped_acquire_leaves_the_line(stage: Stage) {
     eventually(SOON, "nothing is left", || async { queue_of(&first, "b").await.entries.is_empty() }).await;
 }
 
+/// A request that is still on its way when its acquire is dropped puts a claim in line after the withdrawal: it is found and
+/// undone all the same.
+pub async fn law_08_a_late_arrival_of_a_dropped_acquire_is_undone(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    first.network.delay_enqueues(Duration::from_millis(150));
+    let lock = first.lock("a");
+    let cut_short = tokio::time::timeout(Duration::from_millis(20), lock.acquire()).await;
+    assert!(cut_short.is_err(), "the request was not slow enough to be cut short");
+    first.network.arrivals().await;
+    eventually(SOON, "it is undone", || async { queue_of(&second, "a").await.entries.is_empty() }).await;
+}
+
 /// A guard that is dropped releases in the background, and does not block.
 pub async fn law_08_a_dropped_guard_releases(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
