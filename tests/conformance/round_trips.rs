@@ -221,8 +221,9 @@ async fn keep_alive_traffic_does_not_grow_with_locks() {
         }
         let ((), with_many) = recorder.turns(tokio::time::sleep(Duration::from_secs(4))).await;
         assert!(with_one > 0, "{scheme}: no renewals at all");
+        // Renewals and pings fall into one window or the next; a message a lock would be a thousand.
         assert!(
-            with_many <= with_one + 3,
+            with_many <= 2 * with_one + 10,
             "{scheme}: {with_one} turns with one lock, {with_many} with 1,001"
         );
         one.check(Duration::ZERO).unwrap();
