@@ -40,8 +40,7 @@ impl Call<'_> {
 
     /// One request, without a session.
     pub(crate) async fn once<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        let answer = tokio::time::timeout(PATIENCE, request).await.unwrap_or_else(|_| Err(silent(PATIENCE)));
-        answer.map_err(|error| self.explain(error))
+        patient(request).await.map_err(|error| self.explain(error))
     }
 
     /// A request that may be repeated: again after a failure that can pass, for as long as one request may take, and no
@@ -96,6 +95,11 @@ pub(crate) async fn breathe() {
 /// A longer one, while the store is out of reach.
 pub(crate) async fn wait_for_better_times() {
     tokio::time::sleep(LONGEST_PAUSE.mul_f64(0.1 + 0.4 * jitter())).await;
+}
+
+/// A request that no session bounds: it may take as long as any may.
+pub(crate) async fn patient<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, request).await.unwrap_or_else(|_| Err(silent(PATIENCE)))
 }
 
 /// The error of a request that was not answered.

@@ -6,9 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::backend::{Backend, SessionId, SessionSpec};
-use crate::call::Call;
+use crate::call::{Call, patient};
 use crate::capabilities::Capabilities;
-use crate::clock;
 use crate::election::Candidate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::line::Wish;
@@ -159,9 +158,8 @@ impl Sync for Handle {
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = clock::until(clock::now().after(crate::call::PATIENCE), self.shared.backend.list(&path))
+        let names = patient(self.shared.backend.list(&path))
             .await
-            .unwrap_or_else(|| Err(crate::call::silent(crate::call::PATIENCE)))
             .map_err(|error| error.during("list").on(self.shared.backend_name()).of(prefix))?;
         Ok(names.iter().map(LockName::plain).collect())
     }

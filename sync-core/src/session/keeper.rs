@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
 use crate::backend::{Backend, Claim, Renewal, SessionSpec, Withdrawn};
-use crate::call::{PATIENCE, silent};
+use crate::call::{PATIENCE, patient};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nonce::jitter;
@@ -157,11 +157,7 @@ async fn live(
     reply: oneshot::Sender<Result<Arc<LiveSession>>>,
 ) {
     let sent = clock::now();
-    let opened = match tokio::time::timeout(PATIENCE, backend.open(&spec)).await {
-        Ok(opened) => opened,
-        Err(_) => Err(silent(PATIENCE)),
-    };
-    let session = match opened {
+    let session = match patient(backend.open(&spec)).await {
         Ok(session) => Arc::new(LiveSession::opened(session, sent, ending.clone())),
         Err(error) => {
             let _ = reply.send(Err(error.on(backend.capabilities().backend)));
