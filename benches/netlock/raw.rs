@@ -30,7 +30,7 @@ struct Slot {
 /// Where the low half of the claim's id stands in a frame: the only bytes that change.
 fn claim_offset(frame: &[u8], marker: u64) -> usize {
     let marker = marker.to_le_bytes();
-    frame.windows(8).position(|window| window == marker).expect("the claim's id is in the frame")
+    frame.windows(8).rposition(|window| window == marker).expect("the claim's id is in the frame")
 }
 
 const MARKER: u64 = 0x1122_3344_5566_7788;
@@ -46,7 +46,8 @@ struct Load {
 impl Load {
     fn new(connection: usize, window: usize) -> Self {
         let session = SessionId::from_bits(1);
-        let claim = ClaimId::from_bits(u128::from(MARKER));
+        // As random as a client's ids are: no half of one is 0.
+        let claim = ClaimId::from_bits(u128::from(MARKER) << 64 | u128::from(MARKER));
         let slots: Vec<Slot> = (0..window)
             .map(|slot| {
                 let name = format!("bench/l/c{connection}-n{slot}");

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;
-use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, encode_command, proto, to_reply};
+use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, encode_command, proto, read_reply, to_reply};
 
 /// How often the task looks at the connection's health, and says that it is alive.
 const PULSE: Duration = Duration::from_secs(5);
@@ -385,9 +385,12 @@ impl Carrier {
     /// Hands all complete answers to those who asked.
     fn deliver(&mut self, connection: &Connection) -> Result<(), String> {
         let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
-        let batch = self.frames.complete(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))?;
         let mut greeted = false;
-        for frame in batch {
+        while let Some(frame) = self.frames.take(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))? {
+            if let Some(answer) = read_reply(frame) {
+                self.answers.push(answer);
+                continue;
+            }
             let response = proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
             match (response.id, response.body) {
                 (HELLO, Some(proto::response::Body::Welcome(_))) => greeted = true,

@@ -24,6 +24,10 @@ pub(super) struct Lock {
     permit_claims: u32,
     pub(super) revision: Revision,
     pub(super) watchers: Vec<Requester>,
+    /// Nobody is at it; see [`Names`](super::names::Names), to which this and `rests` belong.
+    pub(super) idle: bool,
+    /// It is in the line of those that rest.
+    pub(super) rests: bool,
 }
 
 impl Lock {
@@ -39,11 +43,13 @@ impl Lock {
             permit_claims: 0,
             revision,
             watchers: Vec::new(),
+            idle: false,
+            rests: false,
         }
     }
 
-    /// Nobody is here: it can go.
-    pub(super) fn is_idle(&self) -> bool {
+    /// Nobody is here.
+    pub(super) fn is_deserted(&self) -> bool {
         self.line.is_empty() && self.watchers.is_empty()
     }
 

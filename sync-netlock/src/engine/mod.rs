@@ -9,6 +9,7 @@ mod deadlines;
 mod limits;
 mod line;
 mod lock;
+mod names;
 mod session;
 mod table;
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The lock table: sessions, names and claims, and what each command does to them.
 //!
 //! Invariants: the holders of a name are the head of its line ([`sync_core::order`]); a claim is in exactly one line and
-//! one session's list; a name is in the table while it has a claim or a watcher; tokens rise.
+//! one session's list; tokens rise.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 use sync_core::backend::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
@@ -16,7 +17,8 @@ use super::command::{Bound, Command, Effect, Refusal, Reply, Requester};
 use super::deadlines::Deadlines;
 use super::limits::Limits;
 use super::line::{Claim, InLine, NONE, Slot, Thread, key, slot};
-use super::lock::{Lock, Tokens};
+use super::lock::Tokens;
+use super::names::Names;
 use super::session::Session;
 use super::watchers::{Watched, Watchers};
 
@@ -51,16 +53,13 @@ pub struct LockTable {
     /// The newest revision at which a name left the table: a watcher of an absent name that knows less may have missed it.
     forgotten: Revision,
     sessions: Slab<Session>,
-    locks: Slab<Lock>,
+    locks: Names,
     claims: Slab<Claim>,
     /// Slots only: the keys stand in the slabs.
     by_session: HashTable<Slot>,
-    by_name: HashTable<Slot>,
     by_claim: HashTable<Slot>,
-    /// For names: keyed with random numbers against names made to collide. No behaviour depends on the order of a table.
+    /// For ids. No behaviour depends on the order of an index.
     hasher: RandomState,
-    /// For ids, which are random already.
-    id_hasher: foldhash::fast::RandomState,
     deadlines: Deadlines,
     watchers: Watchers,
 }
@@ -76,13 +75,11 @@ impl LockTable {
             revision: Revision(1),
             forgotten: Revision(1),
             sessions: Slab::new(),
-            locks: Slab::new(),
+            locks: Names::default(),
             claims: Slab::new(),
             by_session: HashTable::new(),
-            by_name: HashTable::new(),
             by_claim: HashTable::new(),
-            hasher: RandomState::new(),
-            id_hasher: foldhash::fast::RandomState::default(),
+            hasher: RandomState::default(),
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
         }
@@ -145,6 +142,9 @@ impl LockTable {
     }
 
     fn expire(&mut self, effects: &mut Vec<Effect>) {
+        if self.deadlines.first().is_none_or(|due| due > self.now) {
+            return;
+        }
         let mut ending = Vec::new();
         while let Some(due) = self.deadlines.pop(self.now) {
             let session = &mut self.sessions[key(due)];
@@ -184,14 +184,14 @@ impl LockTable {
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
-        let hash = self.id_hasher.hash_one(id);
-        let (sessions, hasher) = (&self.sessions, &self.id_hasher);
+        let hash = self.hasher.hash_one(id);
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
         Reply::Opened { ttl }
     }
 
     fn find_session(&self, id: SessionId) -> Option<Slot> {
-        self.by_session.find(self.id_hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
+        self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
     }
 
     fn attach(&self, id: SessionId, secret: Secret) -> Reply {
@@ -252,8 +252,7 @@ impl LockTable {
 
     fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         let session = self.sessions.remove(key(index));
-        if let Ok(found) =
-            self.by_session.find_entry(self.id_hasher.hash_one(session.id), |slot| *slot == index)
+        if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
         {
             found.remove();
         }
@@ -281,7 +280,7 @@ impl LockTable {
     // Claims.
 
     fn find_claim(&self, id: ClaimId) -> Option<Slot> {
-        self.by_claim.find(self.id_hasher.hash_one(id), |slot| self.claims[key(*slot)].id == id).copied()
+        self.by_claim.find(self.hasher.hash_one(id), |slot| self.claims[key(*slot)].id == id).copied()
     }
 
     /// The claim of this id, if it belongs to this session.
@@ -290,30 +289,19 @@ impl LockTable {
         (self.sessions[key(self.claims[key(found)].session)].id == session).then_some(found)
     }
 
-    fn find_lock(&self, name: &str) -> Option<Slot> {
-        let hash = self.hasher.hash_one(name);
-        self.by_name.find(hash, |slot| &*self.locks[key(*slot)].name == name).copied()
-    }
-
-    /// The name's slot, made if need be.
+    /// The name's slot for somebody who comes to it.
     fn lock_of(&mut self, name: &str, revision: Revision) -> Result<Slot, Refusal> {
-        let hash = self.hasher.hash_one(name);
-        if let Some(found) = self.by_name.find(hash, |slot| &*self.locks[key(*slot)].name == name) {
-            return Ok(*found);
-        }
-        if self.locks.len() >= self.limits.names {
-            return Err(Refusal::TooMany { what: Bound::Names, max: self.limits.names });
-        }
-        let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
-        let locks = &self.locks;
-        self.by_name.insert_unique(hash, index, |slot| locks[key(*slot)].hash);
-        Ok(index)
+        let max = self.limits.names;
+        self.locks.enter(name, revision, max).ok_or(Refusal::TooMany { what: Bound::Names, max })
     }
 
     fn check_name(&self, name: &str) -> Result<(), Refusal> {
-        let bad =
-            name.is_empty() || name.len() > self.limits.name_bytes || name.chars().any(char::is_control);
-        if bad { Err(Refusal::NameInvalid) } else { Ok(()) }
+        // Most names are ASCII, and that is quickly seen.
+        let is_plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let is_bad = name.is_empty()
+            || name.len() > self.limits.name_bytes
+            || (!is_plain && name.chars().any(char::is_control));
+        if is_bad { Err(Refusal::NameInvalid) } else { Ok(()) }
     }
 
     fn enqueue(
@@ -335,7 +323,7 @@ impl LockTable {
     /// The claim is here already: the reply to an earlier request was lost, or its connection.
     fn repeat(&mut self, from: Requester, found: Slot, session: Slot, name: &str) -> Reply {
         let claim = &mut self.claims[key(found)];
-        if claim.session != session || &*self.locks[key(claim.lock)].name != name {
+        if claim.session != session || &*self.locks[claim.lock].name != name {
             return Reply::Refused(Refusal::ClaimTaken);
         }
         if claim.holds() {
@@ -343,7 +331,7 @@ impl LockTable {
         }
         claim.requester = from;
         let (id, lock) = (claim.id, claim.lock);
-        let ahead = self.locks[key(lock)].line.iter(&self.claims).take_while(|other| other.id != id).count();
+        let ahead = self.locks[lock].line.iter(&self.claims).take_while(|other| other.id != id).count();
         Reply::Waiting { position: u32::try_from(ahead).unwrap_or(u32::MAX), holder: self.holder(lock) }
     }
 
@@ -365,7 +353,7 @@ impl LockTable {
             });
         }
         let index = self.lock_of(name, self.revision)?;
-        let lock = &self.locks[key(index)];
+        let lock = &self.locks[index];
         if let Some(of) = lock.other_permits(mode) {
             return Err(Refusal::PermitsDiffer { of });
         }
@@ -382,7 +370,7 @@ impl LockTable {
             }
         }
         let claim = self.put_in(Claim::new(id, session, index, mode, from, value));
-        let lock = &mut self.locks[key(index)];
+        let lock = &mut self.locks[index];
         let reply = if at_once {
             lock.run.admit(mode);
             let token = self.tokens.next();
@@ -402,13 +390,13 @@ impl LockTable {
     fn put_in(&mut self, claim: Claim) -> Slot {
         let (id, session, lock, mode) = (claim.id, claim.session, claim.lock, claim.mode);
         let index = slot(self.claims.insert(claim));
-        let (claims, hasher) = (&self.claims, &self.id_hasher);
+        let (claims, hasher) = (&self.claims, &self.hasher);
         self.by_claim
             .insert_unique(hasher.hash_one(id), index, |slot| hasher.hash_one(claims[key(*slot)].id));
         let session = &mut self.sessions[key(session)];
         session.claims.push(&mut self.claims, index);
         session.claim_count += 1;
-        let lock = &mut self.locks[key(lock)];
+        let lock = &mut self.locks[lock];
         lock.line.push(&mut self.claims, index);
         lock.arrived(mode);
         index
@@ -457,7 +445,7 @@ impl LockTable {
 
     fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
         let found =
-            self.find_claim(id).filter(|found| &*self.locks[key(self.claims[key(*found)].lock)].name == name);
+            self.find_claim(id).filter(|found| &*self.locks[self.claims[key(*found)].lock].name == name);
         let Some(found) = found else { return Reply::Withdrawn(Withdrawn::Absent) };
         let claim = &self.claims[key(found)];
         if claim.holds() {
@@ -476,11 +464,11 @@ impl LockTable {
     fn take_out(&mut self, index: Slot) -> Claim {
         let claim = &self.claims[key(index)];
         let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());
-        let hash = self.id_hasher.hash_one(claim.id);
+        let hash = self.hasher.hash_one(claim.id);
         if let Ok(found) = self.by_claim.find_entry(hash, |slot| *slot == index) {
             found.remove();
         }
-        let lock = &mut self.locks[key(lock)];
+        let lock = &mut self.locks[lock];
         if holds {
             lock.run.leave();
         } else if lock.next == index {
@@ -494,10 +482,9 @@ impl LockTable {
         self.claims.remove(key(index))
     }
 
-    /// After claims have left a line: grants to those who fit now, tells watchers, and lets go of a name that nobody is
-    /// at.
+    /// After claims have left a line: grants to those who fit now, and tells watchers.
     fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
-        let lock = &mut self.locks[key(index)];
+        let lock = &mut self.locks[index];
         while lock.next != NONE {
             let claim = &mut self.claims[key(lock.next)];
             if !lock.run.admit(claim.mode) {
@@ -512,15 +499,10 @@ impl LockTable {
         self.tidy(index);
     }
 
-    /// Lets go of a name that nobody is at.
+    /// Somebody has left a name.
     fn tidy(&mut self, index: Slot) {
-        if !self.locks[key(index)].is_idle() {
-            return;
-        }
-        let lock = self.locks.remove(key(index));
-        self.forgotten = self.forgotten.max(lock.revision);
-        if let Ok(found) = self.by_name.find_entry(lock.hash, |slot| *slot == index) {
-            found.remove();
+        if let Some(gone) = self.locks.leave(index) {
+            self.forgotten = self.forgotten.max(gone.revision);
         }
     }
 
@@ -529,7 +511,7 @@ impl LockTable {
     /// A line has changed: a new revision, and its watchers hear of it.
     fn changed_now(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         self.revision.0 += 1;
-        let lock = &mut self.locks[key(index)];
+        let lock = &mut self.locks[index];
         lock.revision = self.revision;
         let watchers = std::mem::take(&mut lock.watchers);
         if watchers.is_empty() {
@@ -553,25 +535,25 @@ impl LockTable {
     }
 
     fn holder(&self, index: Slot) -> Option<Box<Entry>> {
-        let first = self.locks[key(index)].line.iter(&self.claims).next()?;
+        let first = self.locks[index].line.iter(&self.claims).next()?;
         first.holds().then(|| Box::new(self.entry(first)))
     }
 
     fn queue_of(&self, index: Slot) -> Queue {
-        let lock = &self.locks[key(index)];
+        let lock = &self.locks[index];
         let entries = lock.line.iter(&self.claims).map(|claim| self.entry(claim)).collect();
         Queue { entries, revision: lock.revision }
     }
 
     fn queue(&self, name: &str) -> Queue {
-        match self.find_lock(name) {
+        match self.locks.find(name) {
             Some(found) => self.queue_of(found),
             None => Queue { entries: Vec::new(), revision: self.forgotten },
         }
     }
 
     fn changed(&mut self, from: Requester, name: &str, after: Revision) -> Option<Reply> {
-        let known = self.find_lock(name).map_or(self.forgotten, |found| self.locks[key(found)].revision);
+        let known = self.locks.find(name).map_or(self.forgotten, |found| self.locks[found].revision);
         if known > after {
             return Some(Reply::Queue(Box::new(self.queue(name))));
         }
@@ -588,7 +570,7 @@ impl LockTable {
             return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
         }
         let index = self.lock_of(name, after)?;
-        self.locks[key(index)].watchers.push(from);
+        self.locks[index].watchers.push(from);
         self.watchers.insert(from, Watched::Name(index));
         Ok(())
     }
@@ -597,7 +579,7 @@ impl LockTable {
     fn forget(&mut self, requester: Requester) {
         match self.watchers.remove(requester) {
             Some(Watched::Name(index)) => {
-                self.locks[key(index)].watchers.retain(|other| *other != requester);
+                self.locks[index].watchers.retain(|other| *other != requester);
                 self.tidy(index);
             }
             Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
@@ -609,8 +591,8 @@ impl LockTable {
         let mut names: Vec<&str> = self
             .locks
             .iter()
-            .filter(|(_, lock)| !lock.line.is_empty())
-            .map(|(_, lock)| &*lock.name)
+            .filter(|lock| !lock.line.is_empty())
+            .map(|lock| &*lock.name)
             .filter(|name| name.starts_with(prefix) && *name > after)
             .collect();
         names.sort_unstable();

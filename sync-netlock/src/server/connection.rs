@@ -1,6 +1,6 @@
 //! One connection of the server: read, apply, write, in one task.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::hub::{Desk, Hub, Place};
 use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
-use crate::wire::{Frames, NoCommand, VERSION, encode, from_reply, to_command};
+use crate::wire::{Frames, NoCommand, VERSION, encode, encode_reply, read_command, to_command};
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -52,7 +52,6 @@ pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: 
         place,
         stream,
         frames: Frames::new(),
-        requests: VecDeque::new(),
         effects: Vec::new(),
         others: Vec::new(),
         out: Vec::new(),
@@ -78,6 +77,9 @@ pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: 
     }
 }
 
+/// After this many requests their answers are written, so that a client that waits for many works on the first of them
+/// while the server works on the rest.
+const VISIT: usize = 64;
 /// At this many bytes answers are written before more are made, and no more than this is kept of the buffer.
 const OUT_KEPT: usize = 64 << 10;
 /// How long the last words to a connection may take.
@@ -100,8 +102,7 @@ struct Connection {
     place: Place,
     stream: TcpStream,
     frames: Frames,
-    /// Reused from batch to batch.
-    requests: VecDeque<proto::Request>,
+    /// Reused from request to request.
     effects: Vec<Effect>,
     others: Vec<Effect>,
     out: Vec<u8>,
@@ -117,13 +118,17 @@ struct Connection {
 impl Connection {
     async fn run(&mut self) -> Result<(), End> {
         let outbox = self.place.outbox.clone();
+        let mut filled = pin!(outbox.filled.notified());
         // Armed anew when it fires, and when a request is begun and not completed: not for every read.
         let mut watchdog = pin!(tokio::time::sleep(self.patience()));
         loop {
             let read = tokio::select! {
                 biased;
                 read = self.stream.read_buf(self.frames.room()) => Some(read?),
-                () = outbox.filled.notified() => None,
+                () = &mut filled => {
+                    filled.set(outbox.filled.notified());
+                    None
+                }
                 () = &mut watchdog => {
                     self.check_patience()?;
                     watchdog.set(tokio::time::sleep(self.patience()));
@@ -135,12 +140,11 @@ impl Connection {
                     return Err(End::Closed);
                 }
                 let was_partial = self.partial_since.is_some();
-                self.take_in()?;
-                self.answer()?;
-                while !self.requests.is_empty() {
+                let now = clock::now();
+                while self.answer(now)? {
                     self.write().await?;
-                    self.answer()?;
                 }
+                self.note_partial(now);
                 if self.partial_since.is_some() && !was_partial {
                     watchdog.set(tokio::time::sleep(self.patience()));
                 }
@@ -152,9 +156,7 @@ impl Connection {
                 return Err(cut(Code::TooSlow, "the client does not read what it is told"));
             }
             outbox.empty_into(&mut self.out);
-            if !self.out.is_empty() {
-                self.write().await?;
-            }
+            self.write().await?;
         }
     }
 
@@ -187,6 +189,9 @@ impl Connection {
     }
 
     async fn write(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
         // Most often the socket takes it at once, and no timer is needed.
         let written = match self.stream.try_write(&self.out) {
             Ok(written) => written,
@@ -205,82 +210,94 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes in what was read: all complete requests.
-    fn take_in(&mut self) -> Result<(), End> {
-        let options = &self.hub.options;
-        let max = if self.greeted { options.request_max } else { options.greeting_max };
-        let batch = self.frames.complete(max).map_err(|long| {
-            let reason =
-                format!("a request of {} bytes, longer than the {max} that are allowed", long.length);
-            cut(Code::FrameTooLong, reason)
-        })?;
-        for frame in batch {
-            match proto::Request::decode(frame) {
-                Ok(request) if request.id != 0 => self.requests.push_back(request),
-                Ok(_) => return Err(cut(Code::Malformed, "a request has no id")),
-                Err(error) => return Err(cut(Code::Malformed, format!("a frame is no request: {error}"))),
-            }
-        }
-        let now = clock::now();
-        if !self.requests.is_empty() {
-            self.heard = now;
-        }
-        self.partial_since = match self.frames.is_partial() {
-            true if self.requests.is_empty() => self.partial_since.or(Some(now)),
-            true => Some(now),
-            false => None,
-        };
-        Ok(())
-    }
-
-    /// Answers what was taken in, in one visit to the table; stops early when the answers are many bytes.
-    fn answer(&mut self) -> Result<(), End> {
-        let (hub, now) = (self.hub.clone(), self.heard);
-        let result = hub.visit(|desk| {
-            while self.out.len() < OUT_KEPT
-                && let Some(request) = self.requests.pop_front()
-            {
-                let Some(body) = &request.body else {
-                    return Err(unknown(request.id));
-                };
-                match body {
-                    Body::Hello(hello) => self.greet(request.id, hello)?,
-                    _ if !self.greeted => {
-                        let reason = "the first request is not a greeting".to_owned();
-                        return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id });
-                    }
-                    Body::Ping(_) => {
-                        let body = Some(proto::response::Body::Pong(proto::Pong {}));
-                        encode(&proto::Response { id: request.id, body }, &mut self.out);
-                    }
-                    body => self.ask(desk, now, request.id, body)?,
+    /// Answers some of what was read, in one visit to the table. Whether there may be more.
+    fn answer(&mut self, now: Moment) -> Result<bool, End> {
+        let hub = self.hub.clone();
+        let mut frames = std::mem::take(&mut self.frames);
+        let more = hub.visit(|desk| {
+            for _ in 0..VISIT {
+                let max = if self.greeted { hub.options.request_max } else { hub.options.greeting_max };
+                let request = frames.take(max).map_err(|long| {
+                    let reason =
+                        format!("a request of {} bytes, longer than the {max} that are allowed", long.length);
+                    cut(Code::FrameTooLong, reason)
+                })?;
+                let Some(request) = request else { return Ok(false) };
+                self.heard = now;
+                self.ask(desk, request)?;
+                if self.out.len() >= OUT_KEPT {
+                    break;
                 }
             }
-            Ok(())
+            Ok(true)
         });
+        self.frames = frames;
         hub.post(&mut self.others);
-        result
+        more
+    }
+
+    /// Remembers since when a request is incomplete.
+    fn note_partial(&mut self, now: Moment) {
+        self.partial_since = match self.partial_since {
+            _ if !self.frames.is_partial() => None,
+            // A request that was complete since then was another one.
+            Some(since) if self.heard < now => Some(since),
+            _ => Some(now),
+        };
     }
 
     /// Puts one request to the table, and sends each answer its way: one's own into the buffer, others' to their outboxes.
-    fn ask(&mut self, desk: &mut Desk, now: Moment, request: u64, body: &Body) -> Result<(), End> {
-        let from = Requester { connection: self.place.connection, request };
+    fn ask(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
+        // A connection that has not greeted has no session either, and so takes the long way.
+        match read_command(request, |number| self.sessions.get(&number).copied()) {
+            Some((id, command)) => desk.apply(self.heard, self.requester(id), command, &mut self.effects),
+            None => self.ask_at_length(desk, request)?,
+        }
+        for effect in self.effects.drain(..) {
+            if effect.to.connection == self.place.connection {
+                encode_reply(effect.to.request, effect.reply, &mut self.out);
+            } else {
+                self.others.push(effect);
+            }
+        }
+        Ok(())
+    }
+
+    fn requester(&self, request: u64) -> Requester {
+        Requester { connection: self.place.connection, request }
+    }
+
+    /// A request of any kind, or none at all.
+    fn ask_at_length(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
+        let request = proto::Request::decode(request)
+            .map_err(|error| cut(Code::Malformed, format!("a frame is no request: {error}")))?;
+        if request.id == 0 {
+            return Err(cut(Code::Malformed, "a request has no id"));
+        }
+        let Some(body) = &request.body else { return Err(unknown(request.id)) };
+        match body {
+            Body::Hello(hello) => return self.greet(request.id, hello),
+            _ if !self.greeted => {
+                let reason = "the first request is not a greeting".to_owned();
+                return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id });
+            }
+            Body::Ping(_) => {
+                let body = Some(proto::response::Body::Pong(proto::Pong {}));
+                encode(&proto::Response { id: request.id, body }, &mut self.out);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let from = self.requester(request.id);
         match to_command(body, |number| self.sessions.get(&number).copied()) {
             Ok(command) if self.may_attach(from, body) => {
-                desk.apply(now, from, command, &mut self.effects);
+                desk.apply(self.heard, from, command, &mut self.effects);
                 self.note_session(body, command);
             }
             Ok(_) => {}
-            Err(NoCommand::Malformed) => return Err(unknown(request)),
+            Err(NoCommand::Malformed) => return Err(unknown(request.id)),
             Err(NoCommand::Refused(refusal)) => {
                 self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
-            }
-        }
-        for effect in self.effects.drain(..) {
-            if effect.to.connection == from.connection {
-                encode(&from_reply(effect.to.request, effect.reply), &mut self.out);
-            } else {
-                self.others.push(effect);
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::options::ServerOptions;
 use crate::engine::{Command, Effect, LockTable, Reply, Requester, Stats};
 use crate::epoch;
-use crate::wire::{encode, from_reply};
+use crate::wire::encode_reply;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,7 +146,7 @@ impl Hub {
         if waiting.len() > self.options.outbox_max {
             outbox.overflowed.store(true, Ordering::Relaxed);
         } else {
-            encode(&from_reply(request, reply), &mut waiting);
+            encode_reply(request, reply, &mut waiting);
         }
         outbox.filled.notify_one();
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sync_core::backend::{ClaimId, Revision, SessionId};
 use sync_core::{Mode, Secret};
 
+use super::brief;
 use super::frame::encode;
 use super::proto::{self, request::Body};
 use crate::engine::{Command, Refusal};
@@ -13,6 +14,24 @@ use crate::engine::{Command, Refusal};
 /// Appends a command as a request. `session` is the connection's number for the session it speaks for. Commands that a
 /// host gives to its own table have no request, and append nothing.
 pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut Vec<u8>) {
+    if !brief::write_command(id, session, &command, out)
+        && let Some(request) = to_request(id, session, command)
+    {
+        encode(&request, out);
+    }
+}
+
+/// The command of a request that is written in the plainest form, as most are, with its request's id. `None`: see
+/// [`to_command`], which knows all requests. `session` resolves the connection's number of a session.
+pub fn read_command<'a>(
+    frame: &'a [u8],
+    session: impl Fn(u32) -> Option<SessionId>,
+) -> Option<(u64, Command<'a>)> {
+    brief::read_command(frame, session)
+}
+
+/// The request that a command is, unless its host gives it to its own table.
+pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<proto::Request> {
     let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let claimed = |claim: ClaimId| Some(claim.bits().into());
     let body = match command {
@@ -60,9 +79,9 @@ pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut Vec
             Body::List(proto::List { prefix: named(prefix), after: Bytes::copy_from_slice(after.as_bytes()) })
         }
         Command::Forget { request } => Body::Forget(proto::Forget { request }),
-        Command::Disconnected | Command::Tick => return,
+        Command::Disconnected | Command::Tick => return None,
     };
-    encode(&proto::Request { id, body: Some(body) }, out);
+    Some(proto::Request { id, body: Some(body) })
 }
 
 /// Whole milliseconds, rounded up: a TTL is never cut short.

@@ -1,12 +1,13 @@
 //! Frames: a length of four bytes, big-endian, and a message.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use prost::Message;
 
 /// The longest response, in bytes: a queue of 10,000 claims with their values fits.
 pub const RESPONSE_MAX: usize = 64 << 20;
 
-const HEADER: usize = 4;
+/// The bytes of a length.
+pub(super) const HEADER: usize = 4;
 
 /// Appends a message as a frame.
 pub fn encode(message: &impl Message, out: &mut Vec<u8>) {
@@ -26,15 +27,11 @@ pub struct TooLong {
 }
 
 /// Bytes from a peer, taken apart into frames. Memory grows with what has arrived, never with what was announced.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Frames {
     inbox: BytesMut,
-}
-
-impl Default for Frames {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// How much of it has been taken.
+    taken: usize,
 }
 
 impl Frames {
@@ -46,11 +43,12 @@ impl Frames {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { inbox: BytesMut::new() }
+        Self::default()
     }
 
     /// Where the next bytes go.
     pub fn room(&mut self) -> &mut BytesMut {
+        self.inbox.advance(std::mem::take(&mut self.taken));
         let wanted = if self.inbox.capacity() > Self::SMALL { Self::LARGE } else { Self::SMALL };
         if self.inbox.capacity() - self.inbox.len() < wanted / 2 {
             self.inbox.reserve(wanted);
@@ -63,49 +61,27 @@ impl Frames {
         self.inbox.reserve(Self::LARGE);
     }
 
-    /// Whether the beginning of a frame is here, and not its end.
+    /// Whether the beginning of a frame is here, and not its end, once no complete one is left.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        !self.inbox.is_empty()
+        self.taken < self.inbox.len()
     }
 
-    /// All complete frames, in one piece of memory that they share.
+    /// Takes the message of the next complete frame.
     ///
     /// # Errors
-    /// A frame announces more than `max` bytes. The frames before it are lost: the connection is to end.
-    pub fn complete(&mut self, max: usize) -> Result<Batch, TooLong> {
-        let mut end = 0;
-        while let Some(length) = announced(&self.inbox[end..]) {
-            if length > max {
-                return Err(TooLong { length });
-            }
-            if self.inbox.len() - end - HEADER < length {
-                break;
-            }
-            end += HEADER + length;
+    /// The next frame announces more than `max` bytes: the connection is to end.
+    pub fn take(&mut self, max: usize) -> Result<Option<&[u8]>, TooLong> {
+        let Some((header, rest)) = self.inbox[self.taken..].split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
+        if length > max {
+            return Err(TooLong { length });
         }
-        Ok(Batch { rest: if end == 0 { Bytes::new() } else { self.inbox.split_to(end).freeze() } })
-    }
-}
-
-fn announced(bytes: &[u8]) -> Option<usize> {
-    let header: [u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
-    usize::try_from(u32::from_be_bytes(header)).ok()
-}
-
-/// Complete frames, one after the other.
-#[derive(Debug)]
-pub struct Batch {
-    rest: Bytes,
-}
-
-impl Iterator for Batch {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let length = announced(&self.rest)?;
-        self.rest.advance(HEADER);
-        Some(self.rest.split_to(length))
+        let Some(message) = rest.get(..length) else { return Ok(None) };
+        self.taken += HEADER + length;
+        Ok(Some(message))
     }
 }
 
@@ -124,7 +100,7 @@ mod tests {
     fn a_length_is_refused_before_its_bytes_come() {
         let mut frames = Frames::new();
         frames.room().extend_from_slice(&[0, 1, 0, 1]);
-        assert_eq!(frames.complete(65_536).unwrap_err(), TooLong { length: 65_537 });
+        assert_eq!(frames.take(65_536).unwrap_err(), TooLong { length: 65_537 });
         assert!(frames.room().capacity() <= Frames::LARGE);
     }
 
@@ -140,7 +116,9 @@ mod tests {
             let mut seen = Vec::new();
             for piece in bytes.chunks(cut) {
                 frames.room().extend_from_slice(piece);
-                seen.extend(frames.complete(100).unwrap().map(|body| body.to_vec()));
+                while let Some(body) = frames.take(100).unwrap() {
+                    seen.push(body.to_vec());
+                }
             }
             prop_assert_eq!(seen, bodies);
             prop_assert!(!frames.is_partial());

@@ -1,12 +1,13 @@
 //! The wire: frames of protobuf messages, and what they mean to the engine. `proto/netlock.proto` is the documentation.
 
+mod brief;
 mod command;
 mod frame;
 mod reply;
 
-pub use command::{NoCommand, encode_command, to_command};
+pub use command::{NoCommand, encode_command, read_command, to_command};
 pub use frame::{Frames, RESPONSE_MAX, TooLong, encode};
-pub use reply::{from_reply, to_reply};
+pub use reply::{encode_reply, read_reply, to_reply};
 
 /// The version of the protocol.
 pub const VERSION: u32 = 1;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use sync_core::Token;
-use sync_core::backend::{self, ClaimId, Revision};
+use sync_core::backend::{self, ClaimId, Revision, Withdrawn};
 
+use super::brief;
 use super::command::{from_mode, to_mode};
+use super::frame::encode;
 use super::proto::{self, gone::Why, refused, response::Body, withdrawn::Found};
 use crate::engine::{Bound, Refusal, Reply};
 
@@ -17,9 +19,23 @@ fn size(bytes: usize) -> u64 {
     bytes as u64
 }
 
+/// Appends a reply as a response.
+pub fn encode_reply(id: u64, reply: Reply, out: &mut Vec<u8>) {
+    if !brief::write_reply(id, &reply, out) {
+        encode(&from_reply(id, reply), out);
+    }
+}
+
+/// The reply of a response that is written in the plainest form, as most are, with its request's id. `None`: see
+/// [`to_reply`], which knows all responses.
+#[must_use]
+pub fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
+    brief::read_reply(frame)
+}
+
 /// The response that carries a reply.
 #[must_use]
-pub fn from_reply(id: u64, reply: Reply) -> proto::Response {
+pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
     let body = match reply {
         Reply::Opened { ttl } => Body::Opened(proto::Opened { ttl_ms: millis(ttl) }),
         Reply::Attached => Body::Attached(proto::Attached {}),
@@ -42,12 +58,7 @@ pub fn from_reply(id: u64, reply: Reply) -> proto::Response {
         }
         Reply::Updated { held } => Body::Updated(proto::Updated { held }),
         Reply::Withdrawn(withdrawn) => {
-            let found = match withdrawn {
-                backend::Withdrawn::Absent => Found::Absent,
-                backend::Withdrawn::Held => Found::Held,
-                backend::Withdrawn::Waiting => Found::Waiting,
-            };
-            Body::Withdrawn(proto::Withdrawn { found: found.into() })
+            Body::Withdrawn(proto::Withdrawn { found: from_found(withdrawn).into() })
         }
         Reply::Evictions(claims) => {
             Body::Evicted(proto::Evicted { claims: claims.into_iter().map(|id| id.bits().into()).collect() })
@@ -62,6 +73,22 @@ pub fn from_reply(id: u64, reply: Reply) -> proto::Response {
         Reply::Refused(refusal) => Body::Refused(from_refusal(refusal)),
     };
     proto::Response { id, body: Some(body) }
+}
+
+pub(super) fn from_found(withdrawn: Withdrawn) -> Found {
+    match withdrawn {
+        Withdrawn::Absent => Found::Absent,
+        Withdrawn::Held => Found::Held,
+        Withdrawn::Waiting => Found::Waiting,
+    }
+}
+
+pub(super) fn to_found(found: i32) -> Option<Withdrawn> {
+    Some(match Found::try_from(found).ok()? {
+        Found::Absent => Withdrawn::Absent,
+        Found::Held => Withdrawn::Held,
+        Found::Waiting => Withdrawn::Waiting,
+    })
 }
 
 fn from_entry(entry: backend::Entry) -> proto::Entry {
@@ -135,11 +162,7 @@ pub fn to_reply(body: Body) -> Option<Reply> {
             },
         },
         Body::Updated(updated) => Reply::Updated { held: updated.held },
-        Body::Withdrawn(withdrawn) => Reply::Withdrawn(match Found::try_from(withdrawn.found).ok()? {
-            Found::Absent => backend::Withdrawn::Absent,
-            Found::Held => backend::Withdrawn::Held,
-            Found::Waiting => backend::Withdrawn::Waiting,
-        }),
+        Body::Withdrawn(withdrawn) => Reply::Withdrawn(to_found(withdrawn.found)?),
         Body::Evicted(evicted) => {
             Reply::Evictions(evicted.claims.into_iter().map(|id| ClaimId::from_bits(id.into())).collect())
         }

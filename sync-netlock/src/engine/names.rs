@@ -1,0 +1,155 @@
+//! The names in use, and how they are found.
+//!
+//! A name that nobody is at any more rests for a while before it is let go: most names that are released are acquired
+//! again soon, and then cost no allocation and no change of the index.
+//!
+//! Invariant: an idle name is in the line of those that rest; a name leaves the slab only when it leaves that line.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::ops::{Index, IndexMut};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+use sync_core::backend::Revision;
+
+use super::line::{Slot, key, slot};
+use super::lock::Lock;
+
+/// How many names may rest.
+const RESTING: usize = 1_024;
+
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    locks: Slab<Lock>,
+    /// Slots only: the names stand in the slab.
+    by_name: HashTable<Slot>,
+    /// Seeded anew for each table, so that names cannot be made to collide ahead of time.
+    hasher: RandomState,
+    /// Names that were idle when they came here, in order of that.
+    resting: VecDeque<Slot>,
+    /// How many names are idle.
+    idle: usize,
+}
+
+impl Index<Slot> for Names {
+    type Output = Lock;
+
+    fn index(&self, index: Slot) -> &Lock {
+        &self.locks[key(index)]
+    }
+}
+
+impl IndexMut<Slot> for Names {
+    fn index_mut(&mut self, index: Slot) -> &mut Lock {
+        &mut self.locks[key(index)]
+    }
+}
+
+impl Names {
+    /// How many somebody is at.
+    pub(super) fn len(&self) -> usize {
+        self.locks.len() - self.idle
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lock> {
+        self.locks.iter().map(|(_, lock)| lock)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Slot> {
+        self.find_hashed(name, self.hasher.hash_one(name))
+    }
+
+    fn find_hashed(&self, name: &str, hash: u64) -> Option<Slot> {
+        self.by_name.find(hash, |slot| &*self[*slot].name == name).copied()
+    }
+
+    /// The name's slot for somebody who comes to it, made with this revision if need be; `None` if `max` are in use.
+    pub(super) fn enter(&mut self, name: &str, revision: Revision, max: usize) -> Option<Slot> {
+        let hash = self.hasher.hash_one(name);
+        if let Some(found) = self.find_hashed(name, hash) {
+            if std::mem::take(&mut self[found].idle) {
+                self.idle -= 1;
+            }
+            return Some(found);
+        }
+        if self.len() >= max {
+            return None;
+        }
+        let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
+        let locks = &self.locks;
+        self.by_name.insert_unique(hash, index, |slot| locks[key(*slot)].hash);
+        Some(index)
+    }
+
+    /// Somebody has left the name. If nobody is at it now, it rests; the one let go for that is returned.
+    pub(super) fn leave(&mut self, index: Slot) -> Option<Lock> {
+        let lock = &mut self[index];
+        if lock.idle || !lock.is_deserted() {
+            return None;
+        }
+        lock.idle = true;
+        self.idle += 1;
+        let lock = &mut self[index];
+        if !std::mem::replace(&mut lock.rests, true) {
+            self.resting.push_back(index);
+        }
+        if self.resting.len() > RESTING { self.let_go() } else { None }
+    }
+
+    /// Takes the first out of the line of those that rest, and lets it go unless it is in use again.
+    fn let_go(&mut self) -> Option<Lock> {
+        let first = self.resting.pop_front()?;
+        let lock = &mut self[first];
+        lock.rests = false;
+        if !lock.idle {
+            return None;
+        }
+        self.idle -= 1;
+        let lock = self.locks.remove(key(first));
+        if let Ok(found) = self.by_name.find_entry(lock.hash, |slot| *slot == first) {
+            found.remove();
+        }
+        Some(lock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names::default()
+    }
+
+    #[test]
+    fn a_name_that_rests_is_taken_up_again() {
+        let mut names = names();
+        let a = names.enter("a", Revision(1), 1).unwrap();
+        assert!(names.enter("b", Revision(1), 1).is_none(), "one is in use");
+        assert!(names.leave(a).is_none());
+        assert_eq!((names.len(), names.find("a")), (0, Some(a)));
+        assert_eq!(names.enter("a", Revision(2), 1), Some(a));
+        assert_eq!((names.len(), names[a].revision), (1, Revision(1)));
+    }
+
+    #[test]
+    fn only_so_many_rest_and_none_that_is_in_use_is_let_go() {
+        let mut names = names();
+        let busy = names.enter("busy", Revision(1), usize::MAX).unwrap();
+        names.leave(busy);
+        names.enter("busy", Revision(1), usize::MAX).unwrap();
+        let mut let_go = Vec::new();
+        for number in 0..2 * RESTING {
+            let name = format!("n{number}");
+            let index = names.enter(&name, Revision(1), usize::MAX).unwrap();
+            let_go.extend(names.leave(index).map(|lock| lock.name));
+        }
+        assert_eq!(let_go.len(), RESTING);
+        assert!(let_go.iter().enumerate().all(|(number, name)| **name == *format!("n{number}")));
+        assert_eq!((names.len(), names.find("busy")), (1, Some(busy)));
+        assert_eq!(names.iter().count(), RESTING + 1);
+        assert!(names.find("n0").is_none());
+    }
+}

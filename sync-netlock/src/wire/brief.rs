@@ -1,0 +1,337 @@
+//! The two requests and the two answers that nearly all traffic consists of, written and read without the generic codec.
+//!
+//! The bytes are the generic codec's own, which remains the judge: what is not in the plainest form is left to it, and a
+//! property test compares the two.
+
+use sync_core::Token;
+use sync_core::backend::{ClaimId, SessionId};
+
+use super::command::{from_mode, to_mode};
+use super::frame::HEADER;
+use super::proto;
+use super::reply::{from_found, to_found};
+use crate::engine::{Command, Reply};
+
+/// Tags of protobuf: the field's number times 8, and the wire type: 0 varint, 1 eight bytes, 2 length and bytes.
+mod tag {
+    pub(super) const ID: u8 = 1 << 3;
+    pub(super) const ENQUEUE: u8 = 7 << 3 | 2;
+    pub(super) const WITHDRAW: u8 = 9 << 3 | 2;
+    pub(super) const GRANTED: u8 = 7 << 3 | 2;
+    pub(super) const WITHDRAWN: u8 = 12 << 3 | 2;
+
+    /// The first field of all four.
+    pub(super) const FIRST: u8 = 1 << 3;
+    pub(super) const CLAIM: u8 = 2 << 3 | 2;
+    pub(super) const NAME: u8 = 3 << 3 | 2;
+    pub(super) const MODE: u8 = 4 << 3;
+    pub(super) const PERMITS: u8 = 5 << 3;
+    pub(super) const TRY: u8 = 6 << 3;
+    pub(super) const VALUE: u8 = 7 << 3 | 2;
+
+    pub(super) const HIGH: u8 = 1 << 3 | 1;
+    pub(super) const LOW: u8 = 2 << 3 | 1;
+}
+
+/// The bytes of an `Id` of two halves that are not 0.
+const ID_BYTES: u8 = 18;
+
+/// Appends a command as a request; `false` if it has to take the long way.
+pub(super) fn write_command(id: u64, session: u32, command: &Command<'_>, out: &mut Vec<u8>) -> bool {
+    let (kind, claim) = match command {
+        Command::Enqueue { claim, .. } => (tag::ENQUEUE, *claim),
+        Command::Withdraw { claim, .. } => (tag::WITHDRAW, *claim),
+        _ => return false,
+    };
+    let claim = proto::Id::from(claim.bits());
+    if claim.high == 0 || claim.low == 0 {
+        return false;
+    }
+    framed(id, kind, out, |out| {
+        number(tag::FIRST, session.into(), out);
+        out.extend_from_slice(&[tag::CLAIM, ID_BYTES, tag::HIGH]);
+        out.extend_from_slice(&claim.high.to_le_bytes());
+        out.push(tag::LOW);
+        out.extend_from_slice(&claim.low.to_le_bytes());
+        if let Command::Enqueue { name, mode, waits, value, .. } = command {
+            let (mode, permits) = from_mode(*mode);
+            bytes(tag::NAME, name.as_bytes(), out);
+            number(tag::MODE, u64::from(mode as u32), out);
+            number(tag::PERMITS, permits.into(), out);
+            number(tag::TRY, u64::from(!waits), out);
+            bytes(tag::VALUE, value, out);
+        }
+    })
+}
+
+/// Appends a reply as a response; `false` if it has to take the long way.
+pub(super) fn write_reply(id: u64, reply: &Reply, out: &mut Vec<u8>) -> bool {
+    match reply {
+        Reply::Granted { token } => framed(id, tag::GRANTED, out, |out| number(tag::FIRST, token.get(), out)),
+        Reply::Withdrawn(withdrawn) => framed(id, tag::WITHDRAWN, out, |out| {
+            number(tag::FIRST, u64::from(from_found(*withdrawn) as u32), out);
+        }),
+        _ => false,
+    }
+}
+
+/// One frame with an id and one message. If the message is longer than a length of one byte tells, nothing is appended:
+/// `false`.
+fn framed(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    number(tag::ID, id, out);
+    out.extend_from_slice(&[kind, 0]);
+    let inner = out.len();
+    body(out);
+    match u8::try_from(out.len() - inner) {
+        Ok(length) if length < 0x80 => {
+            out[inner - 1] = length;
+            let length = u32::try_from(out.len() - start - HEADER).unwrap_or(u32::MAX);
+            out[start..start + HEADER].copy_from_slice(&length.to_be_bytes());
+            true
+        }
+        _ => {
+            out.truncate(start);
+            false
+        }
+    }
+}
+
+/// A field of a number; none for 0, as in all of proto3.
+fn number(tag: u8, value: u64, out: &mut Vec<u8>) {
+    if value != 0 {
+        out.push(tag);
+        varint(value, out);
+    }
+}
+
+fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_empty() {
+        out.push(tag);
+        varint(value.len() as u64, out);
+        out.extend_from_slice(value);
+    }
+}
+
+fn varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+/// The command of a request in the plainest form; `None` leaves it to the long way, which also knows what is wrong with it.
+pub(super) fn read_command<'a>(
+    frame: &'a [u8],
+    session: impl Fn(u32) -> Option<SessionId>,
+) -> Option<(u64, Command<'a>)> {
+    let mut rest = Rest(frame);
+    let id = rest.number(tag::ID)?;
+    let kind = rest.byte()?;
+    if !matches!(kind, tag::ENQUEUE | tag::WITHDRAW) || usize::from(rest.byte()?) != rest.0.len() {
+        return None;
+    }
+    let session = session(u32::try_from(rest.number(tag::FIRST)?).ok()?)?;
+    let claim = rest.claim()?;
+    let command = if kind == tag::WITHDRAW {
+        Command::Withdraw { session, claim }
+    } else {
+        let name = std::str::from_utf8(rest.bytes(tag::NAME)?).ok()?;
+        let mode = i32::try_from(rest.number_or_0(tag::MODE)?).ok()?;
+        let permits = u32::try_from(rest.number_or_0(tag::PERMITS)?).ok()?;
+        let waits = rest.number_or_0(tag::TRY)? == 0;
+        let value = if rest.is_empty() { &[] } else { rest.bytes(tag::VALUE)? };
+        Command::Enqueue { session, claim, name, mode: to_mode(mode, permits)?, waits, value }
+    };
+    (rest.is_empty() && id != 0).then_some((id, command))
+}
+
+/// The reply of a response in the plainest form; `None` leaves it to the long way.
+pub(super) fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
+    let mut rest = Rest(frame);
+    let id = rest.number(tag::ID)?;
+    let kind = rest.byte()?;
+    if usize::from(rest.byte()?) != rest.0.len() {
+        return None;
+    }
+    let reply = match kind {
+        tag::GRANTED => Reply::Granted { token: Token::new(rest.number(tag::FIRST)?)? },
+        tag::WITHDRAWN => {
+            let found = i32::try_from(rest.number_or_0(tag::FIRST)?).ok()?;
+            Reply::Withdrawn(to_found(found)?)
+        }
+        _ => return None,
+    };
+    rest.is_empty().then_some((id, reply))
+}
+
+/// What is left to read.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn tagged(&mut self, tag: u8) -> Option<()> {
+        (self.byte()? == tag).then_some(())
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        // Ten bytes: rare enough for the long way.
+        None
+    }
+
+    fn number(&mut self, tag: u8) -> Option<u64> {
+        self.tagged(tag)?;
+        self.varint()
+    }
+
+    fn number_or_0(&mut self, tag: u8) -> Option<u64> {
+        if self.0.first() == Some(&tag) { self.number(tag) } else { Some(0) }
+    }
+
+    fn taken(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn bytes(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let length = self.number(tag)?;
+        self.taken(usize::try_from(length).ok()?)
+    }
+
+    fn half(&mut self, tag: u8) -> Option<u64> {
+        self.tagged(tag)?;
+        Some(u64::from_le_bytes(self.taken(8)?.try_into().ok()?))
+    }
+
+    fn claim(&mut self) -> Option<ClaimId> {
+        self.tagged(tag::CLAIM)?;
+        self.tagged(ID_BYTES)?;
+        let id = proto::Id { high: self.half(tag::HIGH)?, low: self.half(tag::LOW)? };
+        Some(ClaimId::from_bits(id.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+    use sync_core::Mode;
+    use sync_core::backend::Withdrawn;
+
+    use super::super::command::{to_command, to_request};
+    use super::super::frame::encode;
+    use super::super::reply::{from_reply, to_reply};
+    use super::*;
+
+    const SESSION: SessionId = SessionId::from_bits(9);
+
+    fn session(number: u32) -> Option<SessionId> {
+        (number == 5).then_some(SESSION)
+    }
+
+    fn modes() -> impl Strategy<Value = Mode> {
+        prop_oneof![
+            Just(Mode::Exclusive),
+            Just(Mode::Shared),
+            (0u16..=u16::MAX).prop_map(|of| Mode::Permit { of })
+        ]
+    }
+
+    fn replies() -> impl Strategy<Value = Reply> {
+        let found = prop_oneof![Just(Withdrawn::Absent), Just(Withdrawn::Held), Just(Withdrawn::Waiting)];
+        let token = (1u64..1 << 63).prop_map(|token| Reply::Granted { token: Token::new(token).unwrap() });
+        prop_oneof![token, found.prop_map(Reply::Withdrawn)]
+    }
+
+    /// Whatever the short way makes of a request, the long way makes of it too.
+    fn same_command(frame: &[u8]) {
+        let Some((id, command)) = read_command(frame, session) else { return };
+        let request = proto::Request::decode(frame).expect("the long way reads it");
+        assert_eq!(request.id, id);
+        let body = request.body.expect("a body");
+        assert_eq!(format!("{command:?}"), format!("{:?}", to_command(&body, session).unwrap()));
+    }
+
+    fn same_reply(frame: &[u8]) {
+        let Some((id, reply)) = read_reply(frame) else { return };
+        let response = proto::Response::decode(frame).expect("the long way reads it");
+        assert_eq!((response.id, to_reply(response.body.unwrap())), (id, Some(reply)));
+    }
+
+    /// A frame with a few of its bytes changed.
+    fn damaged(frame: &[u8], damage: &[(usize, u8)]) -> Vec<u8> {
+        let mut frame = frame.to_vec();
+        for (place, byte) in damage {
+            let place = place % frame.len();
+            frame[place] = *byte;
+        }
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_the_generic_codecs(
+            id in 1u64..,
+            claim in any::<u128>(),
+            name in "\\PC{0,40}",
+            mode in modes(),
+            waits in any::<bool>(),
+            value in prop::collection::vec(any::<u8>(), 0..60),
+            leaves in any::<bool>(),
+            damage in prop::collection::vec((0usize..200, any::<u8>()), 0..3),
+        ) {
+            let claim = ClaimId::from_bits(claim);
+            let command = match leaves {
+                true => Command::Withdraw { session: SESSION, claim },
+                false => Command::Enqueue { session: SESSION, claim, name: &name, mode, waits, value: &value },
+            };
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            encode(&to_request(id, 5, command).unwrap(), &mut long);
+            if write_command(id, 5, &command, &mut short) {
+                prop_assert_eq!(&short, &long);
+                let plain = id < 1 << 63 && (leaves || !name.is_empty()) && mode != Mode::Permit { of: 0 };
+                prop_assert!(!plain || read_command(&short[HEADER..], session).is_some());
+            } else {
+                let halved = claim.bits() >> 64 == 0 || claim.bits() << 64 == 0;
+                prop_assert!(short.is_empty() && (long.len() > 120 || halved), "it is plain");
+            }
+            same_command(&long[HEADER..]);
+            same_command(&damaged(&long[HEADER..], &damage));
+        }
+
+        #[test]
+        fn answers_are_the_generic_codecs(
+            id in 1u64..,
+            reply in replies(),
+            damage in prop::collection::vec((0usize..40, any::<u8>()), 0..3),
+        ) {
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            encode(&from_reply(id, reply.clone()), &mut long);
+            prop_assert!(write_reply(id, &reply, &mut short));
+            prop_assert_eq!(&short, &long);
+            prop_assert!(id >= 1 << 63 || read_reply(&short[HEADER..]) == Some((id, reply)));
+            same_reply(&long[HEADER..]);
+            same_reply(&damaged(&long[HEADER..], &damage));
+        }
+    }
+}
