@@ -89,7 +89,8 @@ impl Desk {
     /// Applies a command and delivers what comes of it; returns whom to wake once the desk is free again.
     fn apply(&mut self, request: u64, command: Command<'_>) -> Vec<Waker> {
         let from = Requester { connection: 0, request };
-        self.table.apply(clock::now(), from, command, &mut self.effects);
+        let reply = self.table.apply(clock::now(), from, command, &mut self.effects);
+        self.effects.extend(reply.map(|reply| Effect { to: from, reply }));
         let replies = &mut self.replies;
         self.effects.drain(..).filter_map(|effect| replies.deliver(effect.to.request, effect.reply)).collect()
     }

@@ -10,19 +10,27 @@ use super::line::Slot;
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     due: BTreeSet<(Moment, Slot)>,
+    /// The first of them, which every command asks for.
+    first: Option<Moment>,
 }
 
 impl Deadlines {
     pub(super) fn arm(&mut self, at: Moment, session: Slot) {
         self.due.insert((at, session));
+        self.note_first();
     }
 
     pub(super) fn disarm(&mut self, at: Moment, session: Slot) {
         self.due.remove(&(at, session));
+        self.note_first();
+    }
+
+    fn note_first(&mut self) {
+        self.first = self.due.first().map(|(at, _)| *at);
     }
 
     pub(super) fn first(&self) -> Option<Moment> {
-        self.due.first().map(|(at, _)| *at)
+        self.first
     }
 
     /// Takes out the first session that is due at `now`.
@@ -30,6 +38,8 @@ impl Deadlines {
         if self.first()? > now {
             return None;
         }
-        self.due.pop_first().map(|(_, session)| session)
+        let popped = self.due.pop_first();
+        self.note_first();
+        popped.map(|(_, session)| session)
     }
 }

@@ -57,6 +57,8 @@ pub struct LockTable {
     claims: Slab<Claim>,
     /// Slots only: the keys stand in the slabs.
     by_session: HashTable<Slot>,
+    /// The session found last: commands come in batches of one session.
+    recent: Slot,
     by_claim: HashTable<Slot>,
     /// For ids. No behaviour depends on the order of an index.
     hasher: RandomState,
@@ -78,6 +80,7 @@ impl LockTable {
             locks: Names::default(),
             claims: Slab::new(),
             by_session: HashTable::new(),
+            recent: NONE,
             by_claim: HashTable::new(),
             hasher: RandomState::default(),
             deadlines: Deadlines::default(),
@@ -103,11 +106,18 @@ impl LockTable {
         self.deadlines.first()
     }
 
-    /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are effects.
-    pub fn apply(&mut self, now: Moment, from: Requester, command: Command<'_>, effects: &mut Vec<Effect>) {
+    /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are replies. Returns the reply to
+    /// the command itself, if it has one now; appends those to earlier commands, which are to be delivered first.
+    pub fn apply(
+        &mut self,
+        now: Moment,
+        from: Requester,
+        command: Command<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Reply> {
         self.now = self.now.max(now);
         self.expire(effects);
-        let reply = match command {
+        Some(match command {
             Command::Open { session, secret, ttl, client } => self.open(session, secret, ttl, client),
             Command::Attach { session, secret } => self.attach(session, secret),
             Command::Renew { session } => self.renew(session),
@@ -118,27 +128,22 @@ impl LockTable {
             Command::Update { session, claim, value } => self.update(session, claim, value, effects),
             Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
             Command::Evict { name, claim } => self.evict(name, claim, effects),
-            Command::Evictions { session } => match self.evictions(from, session) {
-                Some(reply) => reply,
-                None => return,
-            },
+            Command::Evictions { session } => return self.evictions(from, session),
             Command::Inspect { name } => Reply::Queue(Box::new(self.queue(name))),
-            Command::Changed { name, after } => match self.changed(from, name, after) {
-                Some(reply) => reply,
-                None => return,
-            },
+            Command::Changed { name, after } => return self.changed(from, name, after),
             Command::List { prefix, after } => self.list(prefix, after),
-            Command::Forget { request } => return self.forget(Requester { request, ..from }),
+            Command::Forget { request } => {
+                self.forget(Requester { request, ..from });
+                return None;
+            }
             Command::Disconnected => {
                 for watcher in self.watchers.of_connection(from.connection) {
                     self.forget(watcher);
                 }
-                return;
+                return None;
             }
-            Command::Tick => return,
-        };
-        // A line that this command changed tells its watchers before the requester hears of it.
-        effects.push(Effect { to: from, reply });
+            Command::Tick => return None,
+        })
     }
 
     fn expire(&mut self, effects: &mut Vec<Effect>) {
@@ -190,11 +195,18 @@ impl LockTable {
         Reply::Opened { ttl }
     }
 
-    fn find_session(&self, id: SessionId) -> Option<Slot> {
+    fn find_session(&mut self, id: SessionId) -> Option<Slot> {
+        if self.sessions.get(key(self.recent)).is_none_or(|session| session.id != id) {
+            self.recent = self.look_up_session(id)?;
+        }
+        Some(self.recent)
+    }
+
+    fn look_up_session(&self, id: SessionId) -> Option<Slot> {
         self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
     }
 
-    fn attach(&self, id: SessionId, secret: Secret) -> Reply {
+    fn attach(&mut self, id: SessionId, secret: Secret) -> Reply {
         match self.find_session(id) {
             Some(found) if self.sessions[key(found)].secret == secret => Reply::Attached,
             _ => Reply::Refused(Refusal::SessionUnknown),

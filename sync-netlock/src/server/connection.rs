@@ -249,16 +249,21 @@ impl Connection {
     /// Puts one request to the table, and sends each answer its way: one's own into the buffer, others' to their outboxes.
     fn ask(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
         // A connection that has not greeted has no session either, and so takes the long way.
-        match read_command(request, |number| self.sessions.get(&number).copied()) {
-            Some((id, command)) => desk.apply(self.heard, self.requester(id), command, &mut self.effects),
+        let (id, reply) = match read_command(request, |number| self.sessions.get(&number).copied()) {
+            Some((id, command)) => {
+                (id, desk.apply(self.heard, self.requester(id), command, &mut self.effects))
+            }
             None => self.ask_at_length(desk, request)?,
-        }
+        };
         for effect in self.effects.drain(..) {
             if effect.to.connection == self.place.connection {
                 encode_reply(effect.to.request, effect.reply, &mut self.out);
             } else {
                 self.others.push(effect);
             }
+        }
+        if let Some(reply) = reply {
+            encode_reply(id, reply, &mut self.out);
         }
         Ok(())
     }
@@ -267,8 +272,8 @@ impl Connection {
         Requester { connection: self.place.connection, request }
     }
 
-    /// A request of any kind, or none at all.
-    fn ask_at_length(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
+    /// A request of any kind, or none at all: its id, and the table's reply to it.
+    fn ask_at_length(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(u64, Option<Reply>), End> {
         let request = proto::Request::decode(request)
             .map_err(|error| cut(Code::Malformed, format!("a frame is no request: {error}")))?;
         if request.id == 0 {
@@ -276,7 +281,10 @@ impl Connection {
         }
         let Some(body) = &request.body else { return Err(unknown(request.id)) };
         match body {
-            Body::Hello(hello) => return self.greet(request.id, hello),
+            Body::Hello(hello) => {
+                self.greet(request.id, hello)?;
+                return Ok((request.id, None));
+            }
             _ if !self.greeted => {
                 let reason = "the first request is not a greeting".to_owned();
                 return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id });
@@ -284,23 +292,24 @@ impl Connection {
             Body::Ping(_) => {
                 let body = Some(proto::response::Body::Pong(proto::Pong {}));
                 encode(&proto::Response { id: request.id, body }, &mut self.out);
-                return Ok(());
+                return Ok((request.id, None));
             }
             _ => {}
         }
-        let from = self.requester(request.id);
-        match to_command(body, |number| self.sessions.get(&number).copied()) {
-            Ok(command) if self.may_attach(from, body) => {
-                desk.apply(self.heard, from, command, &mut self.effects);
-                self.note_session(body, command);
-            }
-            Ok(_) => {}
+        let reply = match to_command(body, |number| self.sessions.get(&number).copied()) {
+            Ok(command) => match self.no_room_for(body) {
+                Some(refusal) => Some(Reply::Refused(refusal)),
+                None => {
+                    let from = self.requester(request.id);
+                    let reply = desk.apply(self.heard, from, command, &mut self.effects);
+                    self.note_session(body, command, reply.as_ref());
+                    reply
+                }
+            },
             Err(NoCommand::Malformed) => return Err(unknown(request.id)),
-            Err(NoCommand::Refused(refusal)) => {
-                self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
-            }
-        }
-        Ok(())
+            Err(NoCommand::Refused(refusal)) => Some(Reply::Refused(refusal)),
+        };
+        Ok((request.id, reply))
     }
 
     fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
@@ -318,21 +327,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether there is room for one more session, if this asks for one.
-    fn may_attach(&mut self, from: Requester, body: &Body) -> bool {
+    /// Why there is no room for one more session, if this asks for one.
+    fn no_room_for(&self, body: &Body) -> Option<Refusal> {
         let max = self.hub.options.sessions_per_connection;
-        let fits = !matches!(body, Body::Open(_) | Body::Attach(_)) || self.sessions.len() < max;
-        if !fits {
-            let refusal = Refusal::TooMany { what: Bound::SessionsPerConnection, max };
-            self.effects.push(Effect { to: from, reply: Reply::Refused(refusal) });
-        }
-        fits
+        let is_full = matches!(body, Body::Open(_) | Body::Attach(_)) && self.sessions.len() >= max;
+        is_full.then_some(Refusal::TooMany { what: Bound::SessionsPerConnection, max })
     }
 
     /// Remembers a session that the client has just proved to be its own, and forgets one that it closed.
-    fn note_session(&mut self, body: &Body, command: Command<'_>) {
-        let proved =
-            matches!(self.effects.last(), Some(Effect { reply: Reply::Opened { .. } | Reply::Attached, .. }));
+    fn note_session(&mut self, body: &Body, command: Command<'_>, reply: Option<&Reply>) {
+        let proved = matches!(reply, Some(Reply::Opened { .. } | Reply::Attached));
         match (body, command) {
             (Body::Open(proto::Open { session: number, .. }), Command::Open { session, .. })
             | (Body::Attach(proto::Attach { session: number, .. }), Command::Attach { session, .. }) => {

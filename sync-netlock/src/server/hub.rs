@@ -84,8 +84,8 @@ impl Desk {
         from: Requester,
         command: Command<'_>,
         effects: &mut Vec<Effect>,
-    ) {
-        self.table.apply(now, from, command, effects);
+    ) -> Option<Reply> {
+        self.table.apply(now, from, command, effects)
     }
 }
 

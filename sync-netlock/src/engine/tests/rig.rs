@@ -50,7 +50,8 @@ impl Rig {
         self.request += 1;
         let mut effects = Vec::new();
         let from = Requester { connection: 7, request: self.request };
-        self.table.apply(self.now, from, command, &mut effects);
+        let reply = self.table.apply(self.now, from, command, &mut effects);
+        effects.extend(reply.map(|reply| Effect { to: from, reply }));
         for Effect { to, reply } in effects {
             assert_eq!(to.connection, 7);
             self.told.entry(to.request).or_default().push(reply);
