@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::backend::{Backend, Renewal};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::LockName;
@@ -51,7 +52,9 @@ impl Call<'_> {
         mut request: impl FnMut() -> R,
     ) -> Ended<T> {
         let answer = match session.request(request()).await {
-            Ok(Some(Err(error))) if error.is_retryable() => self.again(session, request, error).await,
+            Ok(Some(Err(error))) if error.is_retryable() => {
+                Box::pin(self.again(session, request, error)).await
+            }
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Ok(Err(silent(session.request_patience()))),
             Err(loss) => Err(loss),
@@ -60,6 +63,24 @@ impl Call<'_> {
             Ok(answer) => Ended::Answered(answer.map_err(|error| self.explain(error))),
             Err(loss) => Ended::Lost(loss),
         }
+    }
+
+    /// Renews a session, and takes note of what the store says of it.
+    pub(crate) async fn renew(&self, backend: &dyn Backend, session: &LiveSession) -> Result<()> {
+        let mut sent = clock::now();
+        let renewal = self.persist(session, || {
+            sent = clock::now();
+            backend.renew(session.session())
+        });
+        match renewal.await {
+            Ended::Answered(Ok(Renewal::Renewed { ttl })) => {
+                session.renewed(ttl, sent);
+            }
+            Ended::Answered(Ok(Renewal::Expired)) => session.lose(Loss::SessionLost),
+            Ended::Answered(Err(error)) => return Err(error),
+            Ended::Lost(_) => {}
+        }
+        Ok(())
     }
 
     async fn again<T, R: Future<Output = Result<T>>>(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::backend::{ClaimId, Renewal, Withdrawn};
+use crate::backend::{ClaimId, Withdrawn};
 use crate::call::{Call, Ended};
 use crate::clock::{self, Moment};
 #[cfg(doc)]
@@ -130,23 +130,7 @@ impl Guard {
         if let Some(loss) = self.hold.loss() {
             return Err(self.lost("extend", loss));
         }
-        let session = self.hold.session();
-        let mut sent = clock::now();
-        let renewal = self
-            .call("extend")
-            .persist(session, || {
-                sent = clock::now();
-                self.shared.backend.renew(session.session())
-            })
-            .await;
-        match renewal {
-            Ended::Answered(Ok(Renewal::Renewed { ttl })) => {
-                session.renewed(ttl, sent);
-            }
-            Ended::Answered(Ok(Renewal::Expired)) => session.lose(Loss::SessionLost),
-            Ended::Answered(Err(error)) => return Err(error),
-            Ended::Lost(_) => {}
-        }
+        self.call("extend").renew(&*self.shared.backend, self.hold.session()).await?;
         self.valid_until().ok_or_else(|| self.lost("extend", self.hold.loss().unwrap_or(Loss::Expired)))
     }
 

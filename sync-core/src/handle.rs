@@ -55,7 +55,7 @@ impl Shared {
         Ok(session)
     }
 
-    fn current(&self) -> Option<Arc<LiveSession>> {
+    pub(crate) fn current(&self) -> Option<Arc<LiveSession>> {
         locked(&self.current).as_ref().filter(|session| session.seems_live()).cloned()
     }
 

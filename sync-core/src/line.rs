@@ -1,4 +1,7 @@
 //! Standing in line: from a wish to a guard.
+//!
+//! The usual way, a free name under an open session, is kept small: what is rare stands in futures of its own, boxed, so
+//! that each acquire does not carry room for all of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use crate::backend::{Claim, ClaimId, Entry, Gone, Renewal, Standing};
+use crate::backend::{Claim, ClaimId, Entry, Gone, Standing};
 use crate::call::{Ended, breathe, wait_for_better_times};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,30 +52,30 @@ enum Outcome {
 impl Wish {
     /// Stands in line until granted, or as long as `wait` says.
     pub(crate) async fn stand(&self, shared: &Arc<Shared>, wait: Wait) -> Result<Turn> {
-        let mut holder = None;
         let outcome = match wait {
-            Wait::Forever => self.turn(shared, true, &mut holder).await,
-            Wait::Never => self.turn(shared, false, &mut holder).await,
-            Wait::For(patience) => {
-                let deadline = clock::now().after(patience);
-                clock::until(deadline, self.turn(shared, true, &mut holder)).await.unwrap_or_else(|| {
-                    Err(Error::new(
-                        ErrorKind::Timeout,
-                        format!(
-                            "not granted within {patience:?}{}: wait longer, or try later",
-                            HeldBy(&holder)
-                        ),
-                    ))
-                })
-            }
+            Wait::Forever => self.turn(shared, true, &mut None).await,
+            Wait::Never => self.turn(shared, false, &mut None).await,
+            Wait::For(patience) => Box::pin(self.turn_within(shared, patience)).await,
         };
         outcome.map_err(|error| shared.call(self.operation, &self.name).explain(error))
     }
 
+    async fn turn_within(&self, shared: &Arc<Shared>, patience: Duration) -> Result<Turn> {
+        let mut holder = None;
+        let deadline = clock::now().after(patience);
+        clock::until(deadline, self.turn(shared, true, &mut holder)).await.unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("not granted within {patience:?}{}: wait longer, or try later", HeldBy(&holder)),
+            ))
+        })
+    }
+
     async fn session(&self, shared: &Shared) -> Result<Arc<LiveSession>> {
-        match self.ttl {
-            None => shared.session().await,
-            Some(ttl) => shared.open(ttl).await,
+        match (self.ttl, shared.current()) {
+            (None, Some(session)) => Ok(session),
+            (None, None) => Box::pin(shared.session()).await,
+            (Some(ttl), _) => Box::pin(shared.open(ttl)).await,
         }
     }
 
@@ -84,7 +87,7 @@ impl Wish {
                 // Who has stood in line once goes on: an outage that outlasts the session ends the place, not the wait.
                 Err(error) if again && error.is_retryable() => {
                     warn!(name = %self.name, %error, "no session: still waiting for one");
-                    wait_for_better_times().await;
+                    Box::pin(wait_for_better_times()).await;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -106,16 +109,16 @@ impl Wish {
                 arrived: AtomicBool::new(false),
             };
             match place.wait(self.operation, holder).await? {
-                (place, Outcome::Granted(token)) => match place.into_guard(token).await? {
+                Outcome::Granted(token) => match place.into_guard(token).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
                     None if waits => {}
                     None => return Err(lost(Loss::Expired)),
                 },
-                (place, Outcome::Busy(holder)) => {
+                Outcome::Busy(holder) => {
                     place.leave_nothing();
                     return Ok(Turn::Busy(holder));
                 }
-                (place, Outcome::Lost(loss)) => {
+                Outcome::Lost(loss) => {
                     place.leave_nothing();
                     if !waits || loss == Loss::Closed {
                         return Err(lost(loss));
@@ -149,20 +152,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    async fn wait(self, operation: &'static str, holder: &mut Option<Box<Entry>>) -> Result<(Self, Outcome)> {
-        let outcome = match &self.claim {
-            Some(claim) => self.outcome(claim, operation, holder).await?,
-            None => Outcome::Lost(Loss::Closed),
-        };
-        Ok((self, outcome))
-    }
-
-    async fn outcome(
-        &self,
-        claim: &Claim,
-        operation: &'static str,
-        holder: &mut Option<Box<Entry>>,
-    ) -> Result<Outcome> {
+    async fn wait(&self, operation: &'static str, holder: &mut Option<Box<Entry>>) -> Result<Outcome> {
+        let Some(claim) = &self.claim else { return Ok(Outcome::Lost(Loss::Closed)) };
         let backend = &self.shared.backend;
         let call = self.shared.call(operation, &claim.name);
         let mut in_line = false;
@@ -183,7 +174,7 @@ impl Place<'_> {
                     // The connection broke, not the claim: ask again by its id.
                     Ok(Err(error)) if error.is_retryable() => {
                         debug!(name = %claim.name, %error, "waiting in line was interrupted");
-                        breathe().await;
+                        Box::pin(breathe()).await;
                         continue;
                     }
                     Ok(Err(error)) => return Err(call.explain(error)),
@@ -193,7 +184,7 @@ impl Place<'_> {
             match standing {
                 Standing::Granted { token } => return Ok(Outcome::Granted(token)),
                 Standing::Busy { holder } => return Ok(Outcome::Busy(holder)),
-                Standing::Waiting { .. } => breathe().await,
+                Standing::Waiting { .. } => Box::pin(breathe()).await,
                 Standing::Gone { why: Gone::Evicted | Gone::Withdrawn } => {
                     return Err(Error::new(
                         ErrorKind::NotHeld,
@@ -212,14 +203,9 @@ impl Place<'_> {
     async fn into_guard(mut self, token: Token) -> Result<Option<Guard>> {
         if self.alone {
             self.session.stop_renewing();
-            let sent = clock::now();
-            match self.session.while_live(self.shared.backend.renew(self.session.session())).await {
-                Ok(Ok(Renewal::Renewed { ttl })) => {
-                    self.session.renewed(ttl, sent);
-                }
-                Ok(Ok(Renewal::Expired)) => self.session.lose(Loss::SessionLost),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {}
+            if let Some(claim) = &self.claim {
+                let call = self.shared.call("acquire", &claim.name);
+                Box::pin(call.renew(&*self.shared.backend, &self.session)).await?;
             }
         }
         let Some(claim) = self.claim.take() else { return Ok(None) };

@@ -114,8 +114,7 @@ impl Replies {
     }
 
     /// How many requests are under way.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 }

@@ -59,6 +59,9 @@ enum Greeting {
     Done,
 }
 
+/// The least number of answers that are worth a write of their own.
+const SHARE_MIN: usize = 16;
+
 /// The id of the greeting: never one of [`Replies`], whose generations begin at 1.
 const HELLO: u64 = 1;
 /// The id of pings.
@@ -264,6 +267,7 @@ pub(super) async fn drive(connection: Arc<Connection>, mut stream: TcpStream) {
         frames: Frames::new(),
         answers: Vec::new(),
         wakers: Vec::new(),
+        share: SHARE_MIN,
         heard: clock::now(),
         yielded: false,
     };
@@ -299,6 +303,9 @@ struct Carrier {
     frames: Frames,
     answers: Vec<(u64, Reply)>,
     wakers: Vec<Waker>,
+    /// How many answers are handed out before the next requests are sent: half of those awaited, so that the server works
+    /// on the one half while the callers work on the other.
+    share: usize,
     /// When something last came from the server.
     heard: Moment,
     /// Whether the task has let others go first since it was woken to write.
@@ -319,35 +326,44 @@ impl Carrier {
         cx: &mut Context<'_>,
     ) -> Result<Progress, String> {
         loop {
-            let read = self.read(stream.as_mut(), cx)?;
-            if read {
-                self.deliver(connection)?;
-            }
             if self.writing.is_empty() {
                 let mut state = connection.state();
                 if state.closed.is_some() {
                     return Ok(Progress::Closed);
                 }
-                if state.out.is_empty() {
-                    if !read {
-                        state.driver = Some(cx.waker().clone());
-                        self.yielded = false;
-                        return Ok(Progress::Sleep);
+                self.share = (state.replies.len() / 2).max(SHARE_MIN);
+                if !state.out.is_empty() {
+                    if !self.yielded {
+                        return Ok(self.let_others_ask(cx));
                     }
-                } else if self.yielded {
                     std::mem::swap(&mut state.out, &mut self.writing);
                     self.yielded = false;
-                } else {
-                    // Tasks that were woken together with the one that has just asked get to ask too: one write for all.
-                    self.yielded = true;
-                    cx.waker().wake_by_ref();
+                }
+            }
+            let written = self.write(stream.as_mut(), cx)?;
+            let delivered = self.deliver(connection)?;
+            if delivered == self.share {
+                return Ok(self.let_others_ask(cx));
+            }
+            if delivered == 0 && !self.read(stream.as_mut(), cx)? {
+                if !written {
+                    return Ok(Progress::Sleep);
+                }
+                let mut state = connection.state();
+                if state.out.is_empty() && state.closed.is_none() {
+                    state.driver = Some(cx.waker().clone());
+                    self.yielded = false;
                     return Ok(Progress::Sleep);
                 }
             }
-            if !self.write(stream.as_mut(), cx)? && !read {
-                return Ok(Progress::Sleep);
-            }
         }
+    }
+
+    /// Tasks that were woken together get to ask before the task goes on: one write for all of them.
+    fn let_others_ask(&mut self, cx: &Context<'_>) -> Progress {
+        self.yielded = true;
+        cx.waker().wake_by_ref();
+        Progress::Sleep
     }
 
     /// Writes what there is; `false` if the socket is full.
@@ -382,11 +398,14 @@ impl Carrier {
         }
     }
 
-    /// Hands all complete answers to those who asked.
-    fn deliver(&mut self, connection: &Connection) -> Result<(), String> {
+    /// Hands complete answers to those who asked, up to `share` of them. How many there were.
+    fn deliver(&mut self, connection: &Connection) -> Result<usize, String> {
         let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
-        let mut greeted = false;
-        while let Some(frame) = self.frames.take(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))? {
+        let (mut count, mut greeted) = (0, false);
+        while count < self.share
+            && let Some(frame) = self.frames.take(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))?
+        {
+            count += 1;
             if let Some(answer) = read_reply(frame) {
                 self.answers.push(answer);
                 continue;
@@ -405,7 +424,7 @@ impl Carrier {
                 (_, None) => return Err(strange("an answer is empty")),
             }
         }
-        {
+        if count > 0 {
             let mut state = connection.state();
             for (id, reply) in self.answers.drain(..) {
                 self.wakers.extend(state.replies.deliver(id, reply));
@@ -417,6 +436,6 @@ impl Carrier {
             }
         }
         self.wakers.drain(..).for_each(Waker::wake);
-        Ok(())
+        Ok(count)
     }
 }
