@@ -7,6 +7,7 @@
 mod api;
 mod echo;
 mod expiry;
+mod flood;
 mod hand_over;
 mod memory;
 mod raw;
@@ -38,6 +39,9 @@ fn main() {
     }
     if section("memory") {
         memory::table();
+    }
+    if section("flood") {
+        flood::table();
     }
 }
 

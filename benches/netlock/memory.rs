@@ -47,7 +47,7 @@ fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     (resident() - before) as f64 / count as f64
 }
 
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
     line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024

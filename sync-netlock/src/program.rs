@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sync_core::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::server::{Server, ServerOptions};
@@ -75,12 +77,29 @@ fn run(flags: Flags) -> ExitCode {
     }
 }
 
+/// Takes as many file descriptors as the system lets it: each connection is one.
+fn take_descriptors(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let allowed = setrlimit(Resource::Nofile, raised).map_or(limit.current, |()| limit.maximum);
+    // A few for the listener, the runtime and the logs.
+    let wanted = connections as u64 + 32;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        warn!(
+            allowed,
+            wanted,
+            "fewer open files are allowed than there may be connections: raise the hard limit (ulimit -Hn)"
+        );
+    }
+}
+
 async fn serve(flags: Flags) -> Result<()> {
     let options = ServerOptions {
         allow_remote: flags.insecure_allow_remote,
         connections: flags.connections,
         ..ServerOptions::default()
     };
+    take_descriptors(options.connections);
     let server = Server::bind(&flags.listen, options).await?;
     println!("listening on {}", server.address());
     let stop = CancellationToken::new();

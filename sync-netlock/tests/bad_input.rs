@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind as Io, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -275,8 +274,8 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
     }
     let before = resident();
     let address = server.address;
-    // 64 peers ask for it again and again and read nothing, until they are cut.
-    let floods: Vec<_> = (0..64)
+    // 256 peers ask for it again and again and read nothing, until they are cut.
+    let floods: Vec<_> = (0..256)
         .map(|_| {
             std::thread::spawn(move || {
                 let mut out = Vec::new();
@@ -309,23 +308,5 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
     }
     let grown = resident().saturating_sub(before);
     assert!(grown < 200 << 20, "memory grew by {} MiB", grown >> 20);
-    good.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn two_thousand_idle_and_dribbling_peers_cost_little() {
-    let server = Running::start(ServerOptions::default());
-    let good = Arc::new(server.good().await);
-    let before = resident();
-    let mut peers: Vec<Raw> = (0..2_000).map(|_| server.raw()).collect();
-    let lock = good.lock("a", LockOptions::new()).unwrap();
-    for byte in 0..3u8 {
-        for raw in &mut peers {
-            raw.bytes(&[byte]);
-        }
-        lock.acquire().await.unwrap().release().await.unwrap();
-    }
-    let each = resident().saturating_sub(before) / peers.len();
-    assert!(each < 32 << 10, "{each} bytes for each idle peer");
     good.close().await.unwrap();
 }

@@ -142,7 +142,12 @@ impl Connection {
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
                 while self.answer(now)? {
+                    let is_heavy = self.out.len() >= OUT_KEPT / 4;
                     self.write().await?;
+                    if is_heavy {
+                        // A socket takes megabytes before it is full: others have their turn in between.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 self.note_partial(now);
                 if self.partial_since.is_some() && !was_partial {

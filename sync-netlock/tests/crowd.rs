@@ -1,0 +1,109 @@
+//! The program under more peers than one process can be both ends of.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use prost::Message;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sync_core::{Handle, LockOptions, Sync, SyncOptions};
+use sync_netlock::wire::proto::refused::Code;
+use sync_netlock::wire::proto::{self, response::Body};
+use sync_netlock::{Client, Config};
+
+const PEERS: usize = 10_000;
+
+/// netlockd, ended with the test.
+struct Netlockd {
+    child: Child,
+    address: String,
+}
+
+impl Netlockd {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_netlockd"))
+            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    /// Its resident memory, in bytes.
+    fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+    }
+}
+
+impl Drop for Netlockd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets this process have a descriptor for each peer.
+fn make_room() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Some(PEERS as u64 + 500);
+    if limit.current.is_some_and(|current| Some(current) < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: limit.maximum })
+            .expect("10,500 open files: raise the hard limit (ulimit -Hn)");
+    }
+}
+
+/// The server's last words: why it ends the connection.
+fn refused(peer: &mut TcpStream) -> Code {
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    let response = proto::Response::decode(&bytes[4..]).unwrap();
+    match response.body {
+        Some(Body::Refused(refused)) => refused.code(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they_end() {
+    make_room();
+    let server = Netlockd::start();
+    let backend = Client::new(Config::new([server.address.clone()]).unwrap()).backend();
+    let good = Handle::open(backend, SyncOptions::new()).await.unwrap();
+    let lock = good.lock("a", LockOptions::new()).unwrap();
+    let pair = async || {
+        let pair = async { lock.acquire().await.unwrap().release().await.unwrap() };
+        tokio::time::timeout(Duration::from_secs(5), pair).await.expect("a good client waits for bad ones")
+    };
+    pair().await;
+
+    let before = server.resident();
+    let mut peers = Vec::new();
+    for number in 0..PEERS {
+        let peer = TcpStream::connect(&server.address).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        peers.push(peer);
+        if number % 1_000 == 0 {
+            pair().await;
+        }
+    }
+    for _ in 0..3 {
+        // Every other one begins a frame, a byte at a time; the server may have lost its patience by now.
+        for peer in peers.iter_mut().step_by(2) {
+            let _ = peer.write_all(&[0]);
+        }
+        pair().await;
+    }
+    let each = server.resident().saturating_sub(before) / PEERS;
+    assert!(each < 16 << 10, "{each} bytes for each peer");
+
+    for peer in &mut peers {
+        assert_eq!(refused(peer), Code::TooSlow);
+    }
+    pair().await;
+    good.close().await.unwrap();
+}
