@@ -260,6 +260,16 @@ impl Connection {
             }
             None => self.ask_at_length(desk, request)?,
         };
+        if !self.effects.is_empty() {
+            self.sort_effects();
+        }
+        if let Some(reply) = reply {
+            encode_reply(id, reply, &mut self.out);
+        }
+        Ok(())
+    }
+
+    fn sort_effects(&mut self) {
         for effect in self.effects.drain(..) {
             if effect.to.connection == self.place.connection {
                 encode_reply(effect.to.request, effect.reply, &mut self.out);
@@ -267,10 +277,6 @@ impl Connection {
                 self.others.push(effect);
             }
         }
-        if let Some(reply) = reply {
-            encode_reply(id, reply, &mut self.out);
-        }
-        Ok(())
     }
 
     fn requester(&self, request: u64) -> Requester {
