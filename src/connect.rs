@@ -14,6 +14,8 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
 /// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
 /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6 or later | `redis` |
+/// | `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]/SERVICE[/DB]` | the primary that Sentinels name; port 26379 | `redis` |
+/// | `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
 ///
 /// Options go into the query, the same for all: `namespace` (default `distsync`), `ttl` (of the session, default `15s`),
 /// `client` (who this is for those who inspect a lock, default `host:pid`).
@@ -51,7 +53,9 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "etcd")]
         "etcd" => Ok(Arc::new(sync_etcd::Etcd::new(sync_etcd::Config::from_url(url)?))),
         #[cfg(feature = "redis")]
-        "redis" => Ok(Arc::new(sync_redis::Redis::new(sync_redis::Config::from_url(url)?))),
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
+            Ok(Arc::new(sync_redis::Redis::new(sync_redis::Config::from_url(url)?)))
+        }
         scheme => Err(Error::new(
             ErrorKind::InvalidOption,
             format!("there is no store `{scheme}:` here: this build knows {}", SCHEMES.join(", ")),
@@ -72,6 +76,16 @@ const SCHEMES: &[&str] = &[
     "etcd:",
     #[cfg(feature = "redis")]
     "redis:",
+    #[cfg(feature = "redis")]
+    "rediss:",
+    #[cfg(feature = "redis")]
+    "redis+sentinel:",
+    #[cfg(feature = "redis")]
+    "rediss+sentinel:",
+    #[cfg(feature = "redis")]
+    "redis+cluster:",
+    #[cfg(feature = "redis")]
+    "rediss+cluster:",
 ];
 
 #[cfg(feature = "netlock")]

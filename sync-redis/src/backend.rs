@@ -8,25 +8,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, ScriptInvocation, Value};
+use redis::{AsyncConnectionConfig, FromRedisValue, ScriptInvocation, Value};
 use sync_core::backend::{
     Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
     Withdrawn,
 };
 use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
 
-use crate::config::Config;
+use crate::config::{Config, Replicas};
 use crate::error::Failure;
 use crate::inbox::{Inbox, News};
 use crate::scripts::Scripts;
+use crate::topology;
 
 /// All keys of the one bucket lie in one hash slot.
 const KEYS: &str = "distsync:{0}:";
 /// Channels are no keys; they begin alike, so that an ACL can name both.
 const CHANNELS: &str = "distsync:{0}:on:";
 
-/// How long connecting may take.
-const DIAL: Duration = Duration::from_secs(2);
 /// A waiter asks again a little after the holder's session would end.
 const GRACE: Duration = Duration::from_millis(3);
 
@@ -83,28 +82,23 @@ impl Redis {
     }
 
     async fn dial(&self) -> Result<Line> {
-        let client = Client::open(self.config.connection.clone()).map_err(Failure::from)?;
         let inbox = Arc::new(Inbox::default());
         let heard = inbox.clone();
         let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(DIAL))
+            .set_connection_timeout(Some(topology::STEP))
             // The core bounds every request itself.
             .set_response_timeout(None)
             .set_push_sender(move |push: redis::PushInfo| {
                 heard.take(CHANNELS, &push);
                 Ok::<(), redis::aio::SendError>(())
             });
-        let connection = client
-            .get_multiplexed_async_connection_with_config(&settings)
-            .await
-            .map_err(Failure::from)
-            .map_err(|failure| Error::from(failure).of(self.config.address()))?;
-        self.warn_of_eviction(connection.clone()).await;
+        let (connection, address) = topology::connect(&self.config, &key("sessions"), &settings).await?;
+        self.warn_of_eviction(connection.clone(), &address).await;
         Ok(Line { connection, inbox, channels: Arc::default() })
     }
 
     /// A server that may drop any key when its memory is full may drop locks. Who may not ask is not told.
-    async fn warn_of_eviction(&self, mut connection: MultiplexedConnection) {
+    async fn warn_of_eviction(&self, mut connection: MultiplexedConnection, address: &str) {
         let Ok(memory) = redis::cmd("INFO").arg("memory").query_async::<String>(&mut connection).await else {
             return;
         };
@@ -112,7 +106,7 @@ impl Redis {
             memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or_default();
         if policy.trim().starts_with("allkeys") {
             tracing::warn!(
-                address = self.config.address(),
+                address,
                 policy = policy.trim(),
                 "this Redis may evict locks when its memory is full: set maxmemory-policy to noeviction or volatile-*"
             );
@@ -123,7 +117,7 @@ impl Redis {
     async fn run<T: FromRedisValue>(&self, line: &Line, script: &ScriptInvocation<'_>) -> Result<T> {
         let mut connection = line.connection.clone();
         script.invoke_async(&mut connection).await.map_err(|error| {
-            if error.is_io_error() || error.is_unrecoverable_error() {
+            if error.is_io_error() || error.is_unrecoverable_error() || topology::is_elsewhere(&error) {
                 line.inbox.lose();
             }
             Failure::from(error).into()
@@ -173,6 +167,30 @@ impl Redis {
             Some(error) => Err(error),
             None => Ok(read_standing(&answer)?),
         }
+    }
+
+    /// A grant that this connection has written, once enough replicas have it; too few, and it is given back.
+    async fn replicated(&self, line: &Line, claim: &Claim, token: Token) -> Result<Standing> {
+        let Some(Replicas { count, timeout }) = self.config.replicas else {
+            return Ok(Standing::Granted { token });
+        };
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(count).arg(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        let have: u32 = wait.query_async(&mut line.connection.clone()).await.map_err(Failure::from)?;
+        if have >= count {
+            return Ok(Standing::Granted { token });
+        }
+        self.withdraw_as(&claim.name, claim.id, &claim.session.id.to_string()).await?;
+        Err(Failure::FewReplicas { have, wanted: count }.into())
+    }
+
+    /// A grant that another's release has written. Replicas are waited for after a write of our own, which comes later:
+    /// a renewal.
+    async fn replicated_by_another(&self, line: &Line, claim: &Claim, token: Token) -> Result<Standing> {
+        if self.config.replicas.is_some() && self.renew(&claim.session).await? == Renewal::Expired {
+            return Ok(Standing::Gone { why: Gone::SessionLost });
+        }
+        self.replicated(line, claim, token).await
     }
 
     async fn withdraw_as(&self, name: &LockName, claim: ClaimId, session: &str) -> Result<Withdrawn> {
@@ -351,6 +369,7 @@ impl Backend for Redis {
         let line = self.line().await?;
         let intent = if claim.waits { Intent::Wait } else { Intent::Try };
         match self.ask(&line, claim, intent).await? {
+            Answer::Is(Standing::Granted { token }) => self.replicated(&line, claim, token).await,
             Answer::Is(standing) | Answer::Waits { standing, .. } => Ok(standing),
         }
     }
@@ -362,13 +381,16 @@ impl Backend for Redis {
         loop {
             // After subscribing, and after every doubt: the store's word, which also takes the dead out of the way.
             let expiry = match self.ask(&line, claim, Intent::Look).await? {
+                Answer::Is(Standing::Granted { token }) => {
+                    return self.replicated_by_another(&line, claim, token).await;
+                }
                 Answer::Is(standing) => return Ok(standing),
                 Answer::Waits { expiry, .. } => expiry,
             };
             // Redis tells nobody that a session has ended, so a waiter asks when the holder's would.
             tokio::select! {
                 news = expecting.slot.next() => match news {
-                    News::Granted(token) => return Ok(Standing::Granted { token }),
+                    News::Granted(token) => return self.replicated_by_another(&line, claim, token).await,
                     News::Evicted => return Ok(Standing::Gone { why: Gone::Evicted }),
                     News::Lost => return Err(Failure::Lost.into()),
                 },

@@ -1,67 +1,206 @@
 //! Which Redis, and as whom.
 
 use std::fmt;
+use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
-use sync_core::{Error, ErrorKind, Result, StoreUrl};
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
+    TlsCertificates,
+};
+use sync_core::{Result, StoreUrl, Tls};
+
+use crate::error::Failure;
 
 /// The port of Redis unless told otherwise.
-const DEFAULT_PORT: u16 = 6379;
+const REDIS_PORT: u16 = 6379;
+/// The port of Sentinels unless told otherwise.
+const SENTINEL_PORT: u16 = 26379;
+/// How long to wait for replicas unless told otherwise.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Settings of a Redis client. Debug shows no credentials.
 #[derive(Clone)]
 pub struct Config {
-    pub(crate) connection: ConnectionInfo,
-    address: String,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) topology: Topology,
+    pub(crate) replicas: Option<Replicas>,
+    server: RedisConnectionInfo,
+    sentinel: RedisConnectionInfo,
+    tls: Option<Tls>,
+}
+
+/// How the addresses lead to the server that takes our writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Topology {
+    /// It is the one.
+    Single,
+    /// They are Sentinels, which know the primary of this service.
+    Sentinel { service: String },
+    /// They are nodes of a Cluster, which know whose our slot is.
+    Cluster,
+}
+
+/// How many replicas have to have a grant before it counts, and how long they may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    pub(crate) count: u32,
+    pub(crate) timeout: Duration,
+}
+
+/// Whom a connection goes to: their credentials differ.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Peer {
+    Server,
+    Sentinel,
 }
 
 impl Config {
-    /// The client that a URL `redis://[user[:password]@]host[:port][/db]` asks for, once the common options are taken
-    /// out.
+    /// The client that a URL asks for, once the common options are taken out:
+    /// `redis://[user[:password]@]host[:port][/db]`, `redis+sentinel://host[:port][,host[:port]]/service[/db]`,
+    /// `redis+cluster://host[:port][,host[:port]]`, each with `rediss` for TLS. Options: `wait_replicas`, `wait_timeout`; for
+    /// Sentinels `sentinel_user` and `sentinel_password`; for TLS `ca`, `cert` and `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] names what does not fit.
-    pub fn from_url(url: StoreUrl) -> Result<Self> {
-        let addresses = url.addresses(Some(DEFAULT_PORT))?;
-        let [address] = addresses.as_slice() else {
-            return Err(url.bad("`redis:` takes one host"));
-        };
-        let (host, port) = address.rsplit_once(':').unwrap_or((address, "6379"));
-        let db = match url.path() {
-            "" => 0,
-            number => number.parse().map_err(|_| {
-                url.bad("the path is not the number of a database: write /0, or leave it out")
-            })?,
-        };
-        let mut redis = redis::RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(db);
-        if let Some(user) = url.user().filter(|user| !user.is_empty()) {
-            redis = redis.set_username(user);
+    /// [`ErrorKind::InvalidOption`](sync_core::ErrorKind) names what does not fit.
+    pub fn from_url(mut url: StoreUrl) -> Result<Self> {
+        let is_secure = url.scheme().starts_with("rediss");
+        let tls = Tls::from_url(&mut url, is_secure)?;
+        let (topology, db) = topology(&url)?;
+        let port = if let Topology::Sentinel { .. } = topology { SENTINEL_PORT } else { REDIS_PORT };
+        let addresses = url.addresses(Some(port))?;
+        if topology == Topology::Single && addresses.len() > 1 {
+            return Err(url.bad(
+                "`redis:` takes one host: write redis+sentinel: or redis+cluster: for servers that stand in for another",
+            ));
         }
-        if let Some(password) = url.password() {
-            redis = redis.set_password(password);
-        }
-        let tcp = ConnectionAddr::Tcp(host.to_owned(), port.parse().unwrap_or(DEFAULT_PORT));
-        let connection = tcp
-            .into_connection_info()
-            .map_err(|error| {
-                Error::new(ErrorKind::InvalidOption, "the address is none").on("redis").because(error)
-            })?
-            .set_redis_settings(redis);
-        let address = address.clone();
-        url.finish(&[])?;
-        Ok(Self { connection, address })
+        let user = url.user().filter(|user| !user.is_empty());
+        let server = settings(user, url.password()).set_db(db);
+        let sentinel = match topology {
+            Topology::Sentinel { .. } => {
+                let (user, password) = (url.take("sentinel_user")?, url.take("sentinel_password")?);
+                settings(user.as_deref(), password.as_deref())
+            }
+            _ => settings(None, None),
+        };
+        let replicas = replicas(&mut url)?;
+        url.finish(match topology {
+            Topology::Sentinel { .. } => {
+                &["wait_replicas", "wait_timeout", "ca", "cert", "key", "sentinel_user", "sentinel_password"]
+            }
+            _ => &["wait_replicas", "wait_timeout", "ca", "cert", "key"],
+        })?;
+        Ok(Self { addresses, topology, replicas, server, sentinel, tls })
     }
 
-    /// `host:port`.
+    /// The hosts of the URL, as `host:port`, with commas between them.
     #[must_use]
-    pub fn address(&self) -> &str {
-        &self.address
+    pub fn address(&self) -> String {
+        self.addresses.join(",")
+    }
+
+    /// A client of one server. Does no I/O.
+    pub(crate) fn client(&self, address: &str, peer: Peer) -> Result<Client, Failure> {
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        // An IPv6 address stands in brackets in a URL, and without them in a connection.
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = port.parse().unwrap_or(REDIS_PORT);
+        let settings = match peer {
+            Peer::Server => self.server.clone(),
+            Peer::Sentinel => self.sentinel.clone(),
+        };
+        let place = match self.tls {
+            None => ConnectionAddr::Tcp(host, port),
+            Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        };
+        let connection = place.into_connection_info()?.set_redis_settings(settings);
+        Ok(match &self.tls {
+            None => Client::open(connection)?,
+            Some(tls) => {
+                choose_cryptography();
+                Client::build_with_tls(connection, certificates(tls))?
+            }
+        })
+    }
+}
+
+fn settings(user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
+    let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+    if let Some(user) = user {
+        settings = settings.set_username(user);
+    }
+    if let Some(password) = password {
+        settings = settings.set_password(password);
+    }
+    settings
+}
+
+/// The topology that the scheme names, and the number of the database.
+fn topology(url: &StoreUrl) -> Result<(Topology, i64)> {
+    let kind = url.scheme().split_once('+').map_or("", |(_, kind)| kind);
+    let number = |db: &str| match db {
+        "" => Ok(0),
+        number => number
+            .parse()
+            .map_err(|_| url.bad("the path is not the number of a database: write /0, or leave it out")),
+    };
+    match kind {
+        "sentinel" => {
+            let (service, db) = url.path().split_once('/').unwrap_or((url.path(), ""));
+            if service.is_empty() {
+                return Err(url.bad(
+                    "the service that the Sentinels watch is not named: write redis+sentinel://host:port/SERVICE",
+                ));
+            }
+            Ok((Topology::Sentinel { service: service.to_owned() }, number(db)?))
+        }
+        "cluster" if url.path().is_empty() => Ok((Topology::Cluster, 0)),
+        "cluster" => Err(url.bad("a Redis Cluster has one database only: leave the path out")),
+        _ => Ok((Topology::Single, number(url.path())?)),
+    }
+}
+
+fn replicas(url: &mut StoreUrl) -> Result<Option<Replicas>> {
+    let count = url.take_parsed("wait_replicas", "a number of replicas, such as 1")?;
+    let timeout = url.take_duration("wait_timeout")?;
+    match (count, timeout) {
+        (None | Some(0), None) => Ok(None),
+        (None | Some(0), Some(_)) => {
+            Err(url.bad("the option `wait_timeout` needs `wait_replicas` beside it"))
+        }
+        // To Redis, no time is for ever.
+        (_, Some(Duration::ZERO)) => {
+            Err(url.bad("the option `wait_timeout` is 0: give the replicas some time"))
+        }
+        (Some(count), timeout) => Ok(Some(Replicas { count, timeout: timeout.unwrap_or(WAIT_TIMEOUT) })),
+    }
+}
+
+fn certificates(tls: &Tls) -> TlsCertificates {
+    TlsCertificates {
+        root_cert: tls.ca.clone(),
+        client_tls: tls.identity.as_ref().map(|identity| ClientTlsConfig {
+            client_cert: identity.certificate.clone(),
+            client_key: identity.key.clone(),
+        }),
+    }
+}
+
+/// The client takes the process's choice of cryptography. Where the application has made none, it is ours.
+fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have been faster, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("addresses", &self.addresses)
+            .field("topology", &self.topology)
+            .field("replicas", &self.replicas)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,9 +208,12 @@ impl fmt::Debug for Config {
 mod tests {
     use super::*;
 
+    fn config(url: &str) -> Result<Config> {
+        Config::from_url(url.parse().unwrap())
+    }
+
     #[test]
     fn urls() {
-        let config = |url: &str| Config::from_url(url.parse().unwrap());
         assert_eq!(config("redis://a").unwrap().address(), "a:6379");
         let secret = config("redis://me:hidden@a:1/3").unwrap();
         assert!(!format!("{secret:?}").contains("hidden"));
@@ -79,8 +221,28 @@ mod tests {
             ("redis://a,b", "takes one host"),
             ("redis://a/x", "number of a database"),
             ("redis://a?x=y", "no option `x`"),
+            ("redis://a?ca=x", "cannot be read"),
+            ("redis://a?sentinel_user=x", "no option `sentinel_user`"),
+            ("redis://a?wait_replicas=some", "not a number of replicas"),
+            ("redis://a?wait_timeout=1s", "needs `wait_replicas`"),
+            ("redis://a?wait_replicas=1&wait_timeout=0s", "is 0"),
+            ("redis+sentinel://a", "not named"),
+            ("redis+sentinel://a/main/x", "number of a database"),
+            ("redis+cluster://a/1", "one database only"),
         ] {
-            assert!(config(url).unwrap_err().to_string().contains(reason));
+            assert!(config(url).unwrap_err().to_string().contains(reason), "{url}");
         }
+    }
+
+    #[test]
+    fn servers_that_stand_in_for_another() {
+        let sentinels =
+            config("redis+sentinel://:hidden@a,b:1/main/2?sentinel_password=hidden&wait_replicas=1").unwrap();
+        assert_eq!(sentinels.addresses, ["a:26379", "b:1"]);
+        assert_eq!(sentinels.topology, Topology::Sentinel { service: "main".to_owned() });
+        assert_eq!(sentinels.replicas, Some(Replicas { count: 1, timeout: Duration::from_secs(1) }));
+        assert!(!format!("{sentinels:?}").contains("hidden"));
+        let cluster = config("rediss+cluster://a,[::1]:7000").unwrap();
+        assert_eq!((cluster.topology, cluster.tls), (Topology::Cluster, Some(Tls::new())));
     }
 }

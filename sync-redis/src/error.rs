@@ -12,6 +12,12 @@ pub(crate) enum Failure {
     Answer(String),
     #[error("the connection was lost")]
     Lost,
+    #[error("the Sentinels do not know this service: {0}")]
+    NoService(String),
+    #[error("this server does not take writes")]
+    Demoted,
+    #[error("{have} of {wanted} replicas have the grant")]
+    FewReplicas { have: u32, wanted: u32 },
 }
 
 impl From<Failure> for Error {
@@ -26,6 +32,23 @@ impl From<Failure> for Error {
                 Error::new(ErrorKind::Unavailable, "the connection was lost: is Redis still running?")
                     .retryable()
             }
+            Failure::NoService(service) => Error::new(
+                ErrorKind::InvalidOption,
+                format!("the Sentinel watches no service `{}`: check the URL's path", service.escape_debug()),
+            ),
+            Failure::Demoted => Error::new(
+                ErrorKind::Unavailable,
+                "this server does not take writes: a fail-over is under way, or the slot moves",
+            )
+            .retryable(),
+            Failure::FewReplicas { have, wanted } => Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "only {have} of the {wanted} replicas of `wait_replicas` have the grant, which was given back: \
+                     are they up and connected?"
+                ),
+            )
+            .retryable(),
         }
         .on("redis")
     }
@@ -52,6 +75,8 @@ fn classify(error: RedisError) -> Error {
             | ServerErrorKind::TryAgain
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask
             | ServerErrorKind::ReadOnly,
         ) => (ErrorKind::Unavailable, format!("the server cannot write for now ({detail})"), true),
         Upstream::Io => (

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod inbox;
 mod scripts;
+mod topology;
 
 pub use backend::Redis;
 pub use config::Config;

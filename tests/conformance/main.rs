@@ -6,6 +6,8 @@
 #[cfg(feature = "full")]
 mod bad_days;
 mod broken;
+#[cfg(feature = "full")]
+mod fail_over;
 mod processes;
 #[cfg(feature = "full")]
 mod round_trips;

@@ -25,3 +25,5 @@ pub(crate) use netlock::Netlock;
 pub(crate) use program::free_port;
 #[cfg(feature = "redis")]
 pub(crate) use redis::Redis;
+#[cfg(feature = "full")]
+pub(crate) use redis::{RedisCluster, RedisSentinels};

@@ -2,11 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::Backend;
+use sync_core::clock;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
@@ -35,11 +38,7 @@ impl Redis {
 
     /// Gives a command, and returns the first of the answer.
     pub(crate) fn tell(&self, command: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 256];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..length]).into_owned()
+        tell(self.port, command)
     }
 
     /// Stops it, until a restart.
@@ -48,20 +47,183 @@ impl Redis {
     }
 
     fn run(&self) -> Program {
-        let flags = format!(
-            "--port {} --bind 127.0.0.1 --dir {} --save '' --appendonly yes --appendfsync always --daemonize no",
-            self.port,
-            self.folder.path().display()
-        );
-        let flags: Vec<String> = flags.split(' ').map(|flag| flag.trim_matches('\'').to_owned()).collect();
-        let mut program = Program::start("redis-server", self.folder.path(), &flags);
-        program.wait_until(self.port, |mut stream| {
-            let mut pong = [0; 7];
-            stream.write_all(b"PING\r\n").is_ok()
-                && stream.read_exact(&mut pong).is_ok()
-                && &pong == b"+PONG\r\n"
-        });
+        let mut program = server(self.port, self.folder.path(), "--appendonly yes --appendfsync always");
+        program.wait_until(self.port, answers);
         program
+    }
+}
+
+/// Starts a server; `flags` stand beside those that all have.
+fn server(port: u16, folder: &Path, flags: &str) -> Program {
+    let flags = format!("--port {port} --bind 127.0.0.1 --dir . --save '' --daemonize no {flags}");
+    let flags: Vec<String> =
+        flags.split_whitespace().map(|flag| flag.trim_matches('\'').to_owned()).collect();
+    Program::start("redis-server", folder, &flags)
+}
+
+fn answers(mut stream: TcpStream) -> bool {
+    let mut pong = [0; 7];
+    stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut pong).is_ok() && &pong == b"+PONG\r\n"
+}
+
+fn tell(port: u16, command: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    let mut answer = [0; 4_096];
+    let length = stream.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+#[cfg(feature = "full")]
+/// Waits until a server's answer to a command has `word` in it.
+fn wait_for(port: u16, command: &str, word: &str) {
+    let deadline = clock::now().after(Duration::from_secs(20));
+    while !tell(port, command).contains(word) {
+        assert!(clock::now() < deadline, "{command} says {}, without {word}", tell(port, command));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A primary, a replica, and three Sentinels that watch them.
+#[cfg(feature = "full")]
+#[derive(Debug)]
+pub(crate) struct RedisSentinels {
+    /// The primary first, until a fail-over.
+    servers: Vec<Option<Program>>,
+    ports: Vec<u16>,
+    sentinels: Vec<(u16, Program)>,
+    _folder: TempDir,
+}
+
+#[cfg(feature = "full")]
+impl RedisSentinels {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = |name: &str| {
+            let home = folder.path().join(name);
+            std::fs::create_dir(&home).unwrap();
+            home
+        };
+        let ports = vec![free_port(), free_port()];
+        let follow = format!("--replicaof 127.0.0.1 {} --repl-diskless-sync-delay 0", ports[0]);
+        let mut servers = Vec::new();
+        for (name, port, flags) in
+            [("primary", ports[0], "--repl-diskless-sync-delay 0"), ("replica", ports[1], &follow)]
+        {
+            let mut program = server(port, &home(name), flags);
+            program.wait_until(port, answers);
+            servers.push(Some(program));
+        }
+        wait_for(ports[1], "INFO replication", "master_link_status:up");
+        let sentinels = (0..3)
+            .map(|number| {
+                let (home, port) = (home(&format!("sentinel-{number}")), free_port());
+                let settings = format!(
+                    "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 2\n\
+                     sentinel down-after-milliseconds main 700\nsentinel failover-timeout main 5000\n",
+                    ports[0]
+                );
+                std::fs::write(home.join("conf"), settings).unwrap();
+                let flags = ["conf".to_owned(), "--sentinel".to_owned()];
+                let mut program = Program::start("redis-server", &home, &flags);
+                program.wait_until(port, answers);
+                (port, program)
+            })
+            .collect::<Vec<_>>();
+        for (port, _) in &sentinels {
+            wait_for(*port, "SENTINEL MASTER main", "num-other-sentinels\r\n$1\r\n2");
+            wait_for(*port, "SENTINEL MASTER main", "num-slaves\r\n$1\r\n1");
+        }
+        Self { servers, ports, sentinels, _folder: folder }
+    }
+
+    /// The URL of its service, by its Sentinels.
+    pub(crate) fn url(&self) -> String {
+        let sentinels: Vec<String> =
+            self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/main", sentinels.join(","))
+    }
+
+    /// Gives a server a command.
+    pub(crate) fn tell(&self, server: usize, command: &str) -> String {
+        tell(self.ports[server], command)
+    }
+
+    /// Kills a server, without a farewell.
+    pub(crate) fn kill(&mut self, server: usize) {
+        self.servers[server] = None;
+    }
+}
+
+/// Three primaries with a replica each, in one Cluster.
+#[cfg(feature = "full")]
+#[derive(Debug)]
+pub(crate) struct RedisCluster {
+    nodes: Vec<Option<Program>>,
+    ports: Vec<u16>,
+    _folder: TempDir,
+}
+
+#[cfg(feature = "full")]
+impl RedisCluster {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
+        let mut nodes = Vec::new();
+        for port in &ports {
+            let home = folder.path().join(port.to_string());
+            std::fs::create_dir(&home).unwrap();
+            let flags = format!(
+                "--cluster-enabled yes --cluster-port {} --cluster-node-timeout 1000 --repl-diskless-sync-delay 0",
+                free_port()
+            );
+            let mut program = server(*port, &home, &flags);
+            program.wait_until(*port, answers);
+            nodes.push(Some(program));
+        }
+        let cluster = Self { nodes, ports, _folder: folder };
+        let addresses: Vec<String> = cluster.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(&addresses)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .output()
+            .expect("redis-cli is missing: run scripts/stores");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        for port in &cluster.ports {
+            wait_for(*port, "CLUSTER INFO", "cluster_state:ok");
+            wait_for(*port, "CLUSTER INFO", "cluster_known_nodes:6");
+        }
+        cluster
+    }
+
+    /// Its URL, by these of its nodes.
+    pub(crate) fn url(&self, nodes: &[usize]) -> String {
+        let nodes: Vec<String> =
+            nodes.iter().map(|node| format!("127.0.0.1:{}", self.ports[*node])).collect();
+        format!("redis+cluster://{}", nodes.join(","))
+    }
+
+    /// The node that serves a key.
+    pub(crate) fn owner(&self, key: &str) -> usize {
+        (0..self.ports.len())
+            .filter(|node| self.nodes[*node].is_some())
+            .find(|node| tell(self.ports[*node], &format!("ZCARD {key}")).starts_with(':'))
+            .expect("somebody serves it")
+    }
+
+    /// Waits until every replica has caught up.
+    pub(crate) fn wait_for_replicas(&self) {
+        for port in &self.ports {
+            if tell(*port, "INFO replication").contains("role:slave") {
+                wait_for(*port, "INFO replication", "master_link_status:up");
+            }
+        }
+    }
+
+    /// Kills a node, without a farewell.
+    pub(crate) fn kill(&mut self, node: usize) {
+        self.nodes[node] = None;
     }
 }
 

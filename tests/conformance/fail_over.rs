@@ -1,0 +1,131 @@
+//! Stores of several servers that lose one of them: locks, waiters and tokens go on.
+
+use std::time::Duration;
+
+use distsync::etcd::etcd_client::Client;
+use distsync::{ErrorKind, LockOptions, Sync, Wait, connect};
+
+use super::processes::acquired_again;
+use super::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
+
+/// Holds a lock, with a waiter behind it, while `fault` happens and for longer than the TTL. Without renewals by another
+/// server the lock would be lost.
+async fn held_through(url: &str, ttl: Duration, fault: impl FnOnce()) {
+    let sync = connect(&format!("{url}?ttl={}s", ttl.as_secs())).await.unwrap();
+    let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let token = guard.token();
+    let waiting = sync.lock("a", LockOptions::new()).unwrap();
+    let waiter = async { waiting.acquire().await.unwrap() };
+    let fail_over = async {
+        // Until the waiter stands in line.
+        while waiting.inspect().await.unwrap().entries.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        fault();
+        tokio::time::sleep(ttl + Duration::from_secs(3)).await;
+        assert_eq!(guard.check(Duration::ZERO).expect("held through the fail-over"), token);
+        guard.release().await.expect("release")
+    };
+    let both = async { tokio::join!(waiter, fail_over) };
+    let (next, _) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("the waiter is served");
+    assert!(next.token() > token);
+    next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_etcd_cluster_that_loses_its_leader_keeps_locks_and_waiters() {
+    let mut cluster = EtcdCluster::start();
+    let addresses = cluster.addresses();
+    let mut leader = None;
+    for (member, address) in addresses.iter().enumerate() {
+        let mut client = Client::connect([address], None).await.unwrap();
+        let status = client.status().await.unwrap();
+        if status.header().unwrap().member_id() == status.leader() {
+            leader = Some(member);
+        }
+    }
+    let url = format!("etcd://{}", addresses.join(","));
+    held_through(&url, Duration::from_secs(6), || cluster.kill(leader.expect("a leader"))).await;
+}
+
+#[tokio::test]
+async fn a_consul_cluster_that_loses_its_leader_keeps_locks_and_waiters() {
+    let mut cluster = ConsulCluster::start();
+    let url = format!("consul://127.0.0.1:{}", cluster.follower_port());
+    held_through(&url, Duration::from_secs(10), || cluster.kill_leader()).await;
+}
+
+#[tokio::test]
+async fn redis_sentinels_that_lose_the_primary_keep_locks_and_waiters() {
+    let mut sentinels = RedisSentinels::start();
+    let url = sentinels.url();
+    held_through(&url, Duration::from_secs(10), || {
+        // What is written by now is at the replica: what is lost otherwise is documented, and no promise.
+        assert_eq!(sentinels.tell(0, "WAIT 1 5000"), ":1\r\n");
+        sentinels.kill(0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sentinel_knows_its_services_only() {
+    let sentinels = RedisSentinels::start();
+    let url = sentinels.url().replace("/main", "/other");
+    let error = connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+    assert!(error.to_string().contains("no service `other`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_grant_that_too_few_replicas_have_is_given_back() {
+    let mut sentinels = RedisSentinels::start();
+    let url = |replicas| format!("{}?ttl=2s&wait_replicas={replicas}&wait_timeout=300ms", sentinels.url());
+    let (one, two) = (connect(&url(1)).await.unwrap(), connect(&url(2)).await.unwrap());
+    let lock = |sync: &dyn Sync| sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock(&*one).acquire().await.expect("one replica has it");
+    // A grant by another's release is waited for too.
+    let (waiting, first) = (lock(&*one), guard.token());
+    let (next, released) = tokio::join!(waiting.acquire(), async {
+        while waiting.inspect().await.unwrap().entries.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        guard.release().await
+    });
+    released.unwrap();
+    let next = next.expect("one replica has this one too");
+    assert!(next.token() > first);
+    next.release().await.unwrap();
+
+    let error = lock(&*two).acquire().await.expect_err("there is one replica only");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("only 1 of the 2 replicas"), "{error}");
+    let free = lock(&*one).inspect().await.unwrap();
+    assert!(free.entries.is_empty(), "{free:?}");
+    sentinels.kill(1);
+    lock(&*one).acquire().await.expect_err("the replica is gone");
+}
+
+#[tokio::test]
+async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
+    const KEY: &str = "distsync:{0}:sessions";
+
+    let mut cluster = RedisCluster::start();
+    let owner = cluster.owner(KEY);
+    let other = (owner + 1) % 3;
+    // The one node that the URL names sends us on.
+    let sync = connect(&cluster.url(&[other])).await.unwrap();
+    let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    assert_eq!(sync.list(distsync::Kind::Lock, "").await.unwrap(), ["a"]);
+    guard.release().await.unwrap();
+    sync.close().await.unwrap();
+
+    cluster.wait_for_replicas();
+    held_through(&cluster.url(&[0, 1, 2, 3, 4, 5]), Duration::from_secs(10), || cluster.kill(owner)).await;
+    assert_ne!(cluster.owner(KEY), owner);
+
+    // The cluster goes on for those who come later, and the tokens rise.
+    let sync = connect(&cluster.url(&[other])).await.unwrap();
+    let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(5)));
+    let later = acquired_again(&*sync.lock("a", options).unwrap()).await;
+    assert!(later.token() > guard.token());
+}
