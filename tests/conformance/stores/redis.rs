@@ -84,6 +84,18 @@ fn wait_for(port: u16, command: &str, word: &str) {
     }
 }
 
+/// Waits until a replica of this server has all that was written so far: the rest may be lost with it, which is documented
+/// and no promise.
+#[cfg(feature = "full")]
+fn replicate(port: u16) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // Replicas are waited for up to the last write of the same connection.
+    stream.write_all(b"SET test:{0} 1\r\nWAIT 1 5000\r\n").unwrap();
+    let mut answers = [0; 9];
+    stream.read_exact(&mut answers).unwrap();
+    assert_eq!(&answers, b"+OK\r\n:1\r\n");
+}
+
 /// A primary, a replica, and three Sentinels that watch them.
 #[cfg(feature = "full")]
 #[derive(Debug)]
@@ -144,14 +156,15 @@ impl RedisSentinels {
         format!("redis+sentinel://{}/main", sentinels.join(","))
     }
 
-    /// Gives a server a command.
-    pub(crate) fn tell(&self, server: usize, command: &str) -> String {
-        tell(self.ports[server], command)
-    }
-
     /// Kills a server, without a farewell.
     pub(crate) fn kill(&mut self, server: usize) {
         self.servers[server] = None;
+    }
+
+    /// Kills the primary once the replica has all.
+    pub(crate) fn kill_primary(&mut self) {
+        replicate(self.ports[0]);
+        self.kill(0);
     }
 }
 
@@ -212,17 +225,9 @@ impl RedisCluster {
             .expect("somebody serves it")
     }
 
-    /// Waits until every replica has caught up.
-    pub(crate) fn wait_for_replicas(&self) {
-        for port in &self.ports {
-            if tell(*port, "INFO replication").contains("role:slave") {
-                wait_for(*port, "INFO replication", "master_link_status:up");
-            }
-        }
-    }
-
-    /// Kills a node, without a farewell.
+    /// Kills the node that serves our slot, without a farewell, once a replica has all.
     pub(crate) fn kill(&mut self, node: usize) {
+        replicate(self.ports[node]);
         self.nodes[node] = None;
     }
 }
