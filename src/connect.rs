@@ -49,9 +49,9 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "netlock")]
         "netlock" => Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend()),
         #[cfg(feature = "consul")]
-        "consul" => Ok(Arc::new(sync_consul::Consul::new(sync_consul::Config::from_url(url)?))),
+        "consul" | "consuls" => Ok(Arc::new(sync_consul::Consul::new(sync_consul::Config::from_url(url)?))),
         #[cfg(feature = "etcd")]
-        "etcd" => Ok(Arc::new(sync_etcd::Etcd::new(sync_etcd::Config::from_url(url)?))),
+        "etcd" | "etcds" => Ok(Arc::new(sync_etcd::Etcd::new(sync_etcd::Config::from_url(url)?))),
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
             Ok(Arc::new(sync_redis::Redis::new(sync_redis::Config::from_url(url)?)))
@@ -72,8 +72,12 @@ const SCHEMES: &[&str] = &[
     "netlock:",
     #[cfg(feature = "consul")]
     "consul:",
+    #[cfg(feature = "consul")]
+    "consuls:",
     #[cfg(feature = "etcd")]
     "etcd:",
+    #[cfg(feature = "etcd")]
+    "etcds:",
     #[cfg(feature = "redis")]
     "redis:",
     #[cfg(feature = "redis")]

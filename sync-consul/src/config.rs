@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::{Result, StoreUrl};
+use sync_core::{Result, StoreUrl, Tls};
 
 /// The HTTP port of Consul unless told otherwise.
 const DEFAULT_PORT: u16 = 8500;
@@ -15,15 +15,20 @@ pub struct Config {
     pub(crate) token: Option<String>,
     pub(crate) datacenter: Option<String>,
     pub(crate) lock_delay: Duration,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) unix_socket: Option<String>,
 }
 
 impl Config {
-    /// The client that a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]` asks for, once the common options
-    /// are taken out.
+    /// The client that a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]` asks for, or `consuls:` for TLS with
+    /// the options `ca`, `cert` and `key`, once the common options are taken out. With `unix_socket=PATH` the agent is reached
+    /// by that socket, and the host is only a name.
     ///
     /// # Errors
     /// [`InvalidOption`](sync_core::ErrorKind::InvalidOption) names what does not fit.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
+        let is_secure = url.scheme() == "consuls";
+        let tls = Tls::from_url(&mut url, is_secure)?;
         if !url.path().is_empty() {
             return Err(url.bad("a path has no meaning for Consul: leave it out"));
         }
@@ -42,8 +47,9 @@ impl Config {
         if lock_delay > Duration::from_secs(60) {
             return Err(url.bad("the option `lock_delay` is more than the 60s that Consul takes"));
         }
-        url.finish(&["datacenter", "lock_delay"])?;
-        Ok(Self { address, token, datacenter, lock_delay })
+        let unix_socket = url.take("unix_socket")?;
+        url.finish(&["datacenter", "lock_delay", "unix_socket", "ca", "cert", "key"])?;
+        Ok(Self { address, token, datacenter, lock_delay, tls, unix_socket })
     }
 }
 
@@ -53,6 +59,8 @@ impl fmt::Debug for Config {
             .field("address", &self.address)
             .field("datacenter", &self.datacenter)
             .field("lock_delay", &self.lock_delay)
+            .field("tls", &self.tls)
+            .field("unix_socket", &self.unix_socket)
             .finish_non_exhaustive()
     }
 }
@@ -74,6 +82,7 @@ mod tests {
             ("consul://a/x", "a path"),
             ("consul://a?lock_delay=2m", "more than the 60s"),
             ("consul://a?x=y", "no option `x`"),
+            ("consul://a?ca=x", "cannot be read"),
         ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));
         }

@@ -36,10 +36,13 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Http(error) => {
+                if let Some(disagreement) = sync_core::tls::disagreement(&error) {
+                    return disagreement.because(error.without_url()).on("consul");
+                }
                 let applied = !error.is_connect();
                 let unreachable = Error::new(
                     ErrorKind::Unavailable,
-                    "no connection: is Consul running there, and the port right?",
+                    "no connection: is Consul running there, is the port right, and does it want TLS or not?",
                 )
                 .because(error.without_url())
                 .retryable();

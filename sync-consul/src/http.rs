@@ -5,8 +5,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use sync_core::Tls;
+use sync_core::tls::choose_cryptography;
 
 use crate::config::Config;
 use crate::error::Failure;
@@ -141,14 +143,34 @@ pub(crate) enum Scope<'a> {
     Tree(&'a str),
 }
 
+fn with_tls(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Failure> {
+    let builder = match &tls.ca {
+        Some(ca) => builder.tls_certs_only(Certificate::from_pem_bundle(ca)?),
+        None => builder,
+    };
+    Ok(match &tls.identity {
+        Some(own) => builder.identity(Identity::from_pem(&[&own.key[..], &own.certificate[..]].concat())?),
+        None => builder,
+    })
+}
+
 impl Http {
     pub(crate) fn new(config: Config) -> Result<Self, Failure> {
-        let client = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy().build()?;
-        Ok(Self { client, config })
+        let mut builder = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy();
+        if let Some(tls) = &config.tls {
+            builder = with_tls(builder.https_only(true), tls)?;
+        }
+        if let Some(path) = &config.unix_socket {
+            builder = builder.unix_socket(path.as_str());
+        }
+        // Whoever speaks no TLS needs no authorities either, and yet the client would look for some.
+        choose_cryptography();
+        Ok(Self { client: builder.build()?, config })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut url = format!("http://{}{path}", self.config.address);
+        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
+        let mut url = format!("{scheme}://{}{path}", self.config.address);
         if let Some(datacenter) = &self.config.datacenter {
             url.push_str(if path.contains('?') { "&dc=" } else { "?dc=" });
             url.extend(utf8_percent_encode(datacenter, NON_ALPHANUMERIC));

@@ -28,7 +28,7 @@ pub mod order;
 mod revocation;
 mod session;
 mod store_url;
-mod tls;
+pub mod tls;
 mod token;
 mod traits;
 
@@ -45,6 +45,6 @@ pub use options::{LeaderOptions, LockOptions, Node, SyncOptions, Wait};
 pub use revocation::{Loss, Revoked};
 pub use session::Health;
 pub use store_url::StoreUrl;
-pub use tls::{Identity, Tls};
+pub use tls::Tls;
 pub use token::{Fence, Token};
 pub use traits::{Elected, Leader, Lock, Sync};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store_url::StoreUrl;
 
 /// Certificates and a key, as PEM. Debug shows none of them.
@@ -60,6 +60,35 @@ impl Tls {
     }
 }
 
+/// Where the application has not chosen its cryptography, chooses *ring* for the process: the clients of some stores take the
+/// process's choice, and panic if there is none.
+#[cfg(feature = "tls")]
+pub fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have been faster, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+/// The error of a connection that failed because both sides do not agree on TLS; `None` if that is not what `error` and its
+/// causes tell.
+#[must_use]
+pub fn disagreement(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    let trouble = std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .find(|text| WORDS.iter().any(|word| text.contains(word)))?;
+    Some(Error::new(
+        ErrorKind::Denied,
+        format!(
+            "no connection by TLS ({trouble}): check the options `ca`, `cert` and `key`, and that the store speaks TLS at \
+             this port"
+        ),
+    ))
+}
+
+/// How rustls names what can go wrong between two sides.
+const WORDS: [&str; 4] = ["invalid peer certificate", "received fatal alert", "corrupt message", "PEM"];
+
 fn read(url: &mut StoreUrl, option: &str) -> Result<Option<Vec<u8>>> {
     let Some(path) = url.take(option)? else { return Ok(None) };
     let bad = |problem: String| {
@@ -91,6 +120,15 @@ impl fmt::Debug for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disagreement_is_found_among_the_causes() {
+        let inner = std::io::Error::other("invalid peer certificate: UnknownIssuer");
+        let outer = Error::new(ErrorKind::Unavailable, "no connection").because(inner);
+        let told = disagreement(&outer).unwrap();
+        assert!(told.kind() == ErrorKind::Denied && told.to_string().contains("UnknownIssuer"));
+        assert!(disagreement(&std::io::Error::other("connection refused")).is_none());
+    }
 
     #[test]
     fn options_that_do_not_fit_are_named() {

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::keys::{Place, key, prefix, read_entry, read_place, value};
+use crate::tls;
 use crate::watch::Watch;
 
 /// How long connecting may take.
@@ -166,6 +167,10 @@ impl Etcd {
             .with_auto_token_refresh(true);
         if let Some((user, password)) = &self.config.user {
             options = options.with_user(user, password);
+        }
+        if let Some(tls) = &self.config.tls {
+            tls::agree(&self.config.endpoints, tls, DIAL).await?;
+            options = options.with_tls(tls::settings(tls));
         }
         let fresh = Client::connect(&self.config.endpoints, Some(options)).await?;
         *client = Some(Connected(fresh.clone()));

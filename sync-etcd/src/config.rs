@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sync_core::{Result, StoreUrl};
+use sync_core::{Result, StoreUrl, Tls};
 
 /// The port of etcd unless told otherwise.
 const DEFAULT_PORT: u16 = 2379;
@@ -12,15 +12,18 @@ const DEFAULT_PORT: u16 = 2379;
 pub struct Config {
     pub(crate) endpoints: Vec<String>,
     pub(crate) user: Option<(String, String)>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Config {
-    /// The client that a URL `etcd://[user:password@]host[:port][,host[:port]]` asks for, once the common options are taken
-    /// out.
+    /// The client that a URL `etcd://[user:password@]host[:port][,host[:port]]` asks for, or `etcds:` for TLS with the
+    /// options `ca`, `cert` and `key`, once the common options are taken out.
     ///
     /// # Errors
     /// [`InvalidOption`](sync_core::ErrorKind::InvalidOption) names what does not fit.
-    pub fn from_url(url: StoreUrl) -> Result<Self> {
+    pub fn from_url(mut url: StoreUrl) -> Result<Self> {
+        let is_secure = url.scheme() == "etcds";
+        let tls = Tls::from_url(&mut url, is_secure)?;
         if !url.path().is_empty() {
             return Err(url.bad("a path has no meaning for etcd: leave it out"));
         }
@@ -33,9 +36,11 @@ impl Config {
                 );
             }
         };
+        let scheme = if is_secure { "https" } else { "http" };
         let endpoints = url.addresses(Some(DEFAULT_PORT))?;
-        url.finish(&[])?;
-        Ok(Self { endpoints, user })
+        let endpoints = endpoints.iter().map(|address| format!("{scheme}://{address}")).collect();
+        url.finish(&Tls::OPTIONS)?;
+        Ok(Self { endpoints, user, tls })
     }
 }
 
@@ -52,12 +57,16 @@ mod tests {
     #[test]
     fn urls() {
         let config = |url: &str| Config::from_url(url.parse().unwrap());
-        assert_eq!(config("etcd://a,b:1").unwrap().endpoints, ["a:2379", "b:1"]);
+        assert_eq!(config("etcd://a,b:1").unwrap().endpoints, ["http://a:2379", "http://b:1"]);
+        assert_eq!(config("etcds://a").unwrap().endpoints, ["https://a:2379"]);
         let secret = config("etcd://me:hidden@a").unwrap();
         assert!(!format!("{secret:?}").contains("hidden"));
-        for (url, reason) in
-            [("etcd://me@a", "needs a password"), ("etcd://a/x", "a path"), ("etcd://a?x=y", "no option `x`")]
-        {
+        for (url, reason) in [
+            ("etcd://me@a", "needs a password"),
+            ("etcd://a/x", "a path"),
+            ("etcd://a?x=y", "no option `x`"),
+            ("etcd://a?ca=x", "cannot be read"),
+        ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));
         }
     }

@@ -34,9 +34,11 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Etcd(Upstream::GRpcStatus(status)) => from_status(status),
-            Failure::Etcd(error @ (Upstream::TransportError(_) | Upstream::IoError(_))) => {
-                unreachable_store().because(error).or_applied()
-            }
+            Failure::Etcd(Upstream::TransportError(error)) => match sync_core::tls::disagreement(&error) {
+                Some(disagreement) => disagreement.because(error),
+                None => unreachable_store().because(error).or_applied(),
+            },
+            Failure::Etcd(error @ Upstream::IoError(_)) => unreachable_store().because(error).or_applied(),
             Failure::Etcd(Upstream::WatchError(_) | Upstream::LeaseKeepAliveError(_)) => unreachable_store(),
             Failure::Etcd(error) => Error::new(ErrorKind::Store, "the client refuses").because(error),
             Failure::Answer(what) => {
@@ -56,11 +58,17 @@ impl From<Failure> for Error {
 }
 
 fn unreachable_store() -> Error {
-    Error::new(ErrorKind::Unavailable, "no connection: is etcd running there, and the port right?")
-        .retryable()
+    Error::new(
+        ErrorKind::Unavailable,
+        "no connection: is etcd running there, is the port right, and does it want TLS or not?",
+    )
+    .retryable()
 }
 
 fn from_status(status: tonic::Status) -> Error {
+    if let Some(disagreement) = sync_core::tls::disagreement(&status) {
+        return disagreement.because(status);
+    }
     let text = status.message().to_owned();
     match status.code() {
         Code::Unauthenticated => {
@@ -84,7 +92,11 @@ fn from_status(status: tonic::Status) -> Error {
         }
         Code::Unavailable => unreachable_store().or_applied(),
         Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
-            Error::new(ErrorKind::Unavailable, format!("no proper answer ({text})")).or_applied().retryable()
+            let problem = format!(
+                "no proper answer ({text}): is it etcd that listens there, and does it want TLS, or a certificate (`cert` \
+                 and `key`)?"
+            );
+            Error::new(ErrorKind::Unavailable, problem).or_applied().retryable()
         }
         _ => Error::new(ErrorKind::Store, format!("etcd refuses ({text})")),
     }

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod fence;
 mod keys;
+mod tls;
 mod watch;
 
 pub use backend::Etcd;

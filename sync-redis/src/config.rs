@@ -7,6 +7,7 @@ use redis::{
     Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
     TlsCertificates,
 };
+use sync_core::tls::choose_cryptography;
 use sync_core::{Result, StoreUrl, Tls};
 
 use crate::error::Failure;
@@ -98,6 +99,10 @@ impl Config {
         self.addresses.join(",")
     }
 
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// A client of one server. Does no I/O.
     pub(crate) fn client(&self, address: &str, peer: Peer) -> Result<Client, Failure> {
         let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
@@ -182,14 +187,6 @@ fn certificates(tls: &Tls) -> TlsCertificates {
             client_cert: identity.certificate.clone(),
             client_key: identity.key.clone(),
         }),
-    }
-}
-
-/// The client takes the process's choice of cryptography. Where the application has made none, it is ours.
-fn choose_cryptography() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else may have been faster, which is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

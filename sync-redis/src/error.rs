@@ -8,6 +8,9 @@ use sync_core::{Error, ErrorKind};
 pub(crate) enum Failure {
     #[error("redis: {0}")]
     Redis(#[from] RedisError),
+    /// The connection broke while both sides were agreeing on TLS.
+    #[error("redis: {0}")]
+    Tls(RedisError),
     #[error("no answer that this backend knows: {0}")]
     Answer(String),
     #[error("the connection was lost")]
@@ -24,6 +27,17 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Redis(error) => classify(error),
+            Failure::Tls(error) => match sync_core::tls::disagreement(&error) {
+                Some(disagreement) => disagreement.because(error),
+                // Who asks for a certificate and gets none often hangs up without a word.
+                None => Error::new(
+                    ErrorKind::Unavailable,
+                    "the connection broke while TLS began: does the server ask for a certificate (options `cert` and \
+                     `key`), and speak TLS at this port?",
+                )
+                .because(error)
+                .retryable(),
+            },
             Failure::Answer(answer) => Error::new(
                 ErrorKind::Protocol,
                 format!("an answer that this version does not know: {answer}"),
@@ -55,6 +69,9 @@ impl From<Failure> for Error {
 }
 
 fn classify(error: RedisError) -> Error {
+    if let Some(disagreement) = sync_core::tls::disagreement(&error) {
+        return disagreement.because(error);
+    }
     let detail = error.detail().unwrap_or_default().to_owned();
     let lacks_rights =
         matches!(error.kind(), Upstream::Server(ServerErrorKind::NoPerm)) || is_denied_in_script(&detail);
@@ -81,7 +98,8 @@ fn classify(error: RedisError) -> Error {
         ) => (ErrorKind::Unavailable, format!("the server cannot write for now ({detail})"), true),
         Upstream::Io => (
             ErrorKind::Unavailable,
-            "no connection: is Redis running there, and the port right?".to_owned(),
+            "no connection: is Redis running there, is the port right, and does it want TLS or not?"
+                .to_owned(),
             true,
         ),
         _ if detail.contains("NOAUTH") || error.code() == Some("NOAUTH") => {

@@ -51,7 +51,12 @@ async fn dial(
     let explain = |failure: Failure| Error::from(failure).of(address);
     let client = config.client(address, Peer::Server).map_err(explain)?;
     let connection = client.get_multiplexed_async_connection_with_config(settings).await;
-    connection.map_err(Failure::from).map_err(explain)
+    connection
+        .map_err(|error| match error.is_io_error() && config.is_secure() && !error.is_connection_refusal() {
+            true => Failure::Tls(error),
+            false => Failure::Redis(error),
+        })
+        .map_err(explain)
 }
 
 async fn by_sentinel(

@@ -13,17 +13,17 @@ use super::processes::acquired_again;
 use super::stores::{Consul, Etcd, Redis};
 
 /// Acquires and releases once, giving up soon.
-async fn pair(sync: &dyn Sync, name: &str) -> Result<(), Error> {
+pub(crate) async fn pair(sync: &dyn Sync, name: &str) -> Result<(), Error> {
     let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(5)));
     sync.lock(name, options)?.acquire().await?.release().await.map(drop)
 }
 
-async fn refused(url: &str, kind: ErrorKind, reason: &str) {
+pub(crate) async fn refused(url: &str, kind: ErrorKind, reason: &str) {
     let error = match connect(url).await {
         Ok(sync) => pair(&*sync, "a").await.expect_err("it works"),
         Err(error) => error,
     };
-    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.kind(), kind, "{error:?} for {url}");
     assert!(error.to_string().contains(reason), "{error}");
     assert!(error.backend().is_some(), "{error}");
     let shown = format!("{error} {error:?}");
@@ -45,7 +45,7 @@ async fn nobody_listens_at_a_wrong_port() {
     let port = super::stores::free_port();
     for scheme in ["etcd", "consul", "redis", "netlock"] {
         let start = sync_core::clock::now();
-        refused(&format!("{scheme}://127.0.0.1:{port}"), ErrorKind::Unavailable, "port right?").await;
+        refused(&format!("{scheme}://127.0.0.1:{port}"), ErrorKind::Unavailable, "port right").await;
         assert!(sync_core::clock::now().since(start) < Duration::from_secs(8), "{scheme} takes long");
     }
 }

@@ -12,6 +12,8 @@ mod processes;
 #[cfg(feature = "full")]
 mod round_trips;
 mod stores;
+#[cfg(feature = "full")]
+mod tls;
 
 use stores::{Memory, Netlock};
 

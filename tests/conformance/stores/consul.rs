@@ -11,6 +11,8 @@ use sync_core::Backend;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
+#[cfg(feature = "full")]
+use super::certificates::Certificates;
 use super::program::{Program, free_port};
 
 /// One server's ports and folder.
@@ -19,13 +21,20 @@ struct Agent {
     http: u16,
     server: u16,
     serf: [u16; 2],
+    /// For TLS.
+    https: Option<u16>,
     home: PathBuf,
 }
 
 impl Agent {
     fn new(home: PathBuf) -> Self {
         std::fs::create_dir_all(&home).unwrap();
-        Self { http: free_port(), server: free_port(), serf: [free_port(), free_port()], home }
+        Self { http: free_port(), server: free_port(), serf: [free_port(), free_port()], https: None, home }
+    }
+
+    #[cfg(feature = "full")]
+    fn socket(&self) -> PathBuf {
+        self.home.join("http.sock")
     }
 
     /// Starts it, as one of `expect` servers that meet at the serf ports `join`; `more` are settings, each after a comma.
@@ -34,12 +43,13 @@ impl Agent {
         let join: Vec<String> = join.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
         let settings = format!(
             r#"{{"node_name":"n{}","bootstrap_expect":{expect},"retry_join":[{}],"retry_interval":"500ms",
-               "ports":{{"http":{},"server":{},"serf_lan":{lan},"serf_wan":{wan},"dns":-1,"grpc":-1}},
+               "ports":{{"http":{},"https":{},"server":{},"serf_lan":{lan},"serf_wan":{wan},"dns":-1,"grpc":-1}},
                "performance":{{"raft_multiplier":1}},"limits":{{"http_max_conns_per_client":500}},
                "disable_update_check":true{more}}}"#,
             self.server,
             join.join(","),
             self.http,
+            self.https.map_or("-1".to_owned(), |port| port.to_string()),
             self.server
         );
         std::fs::write(self.home.join("settings.json"), settings).unwrap();
@@ -68,23 +78,58 @@ pub(crate) struct Consul {
     _folder: TempDir,
     running: Mutex<Option<Program>>,
     /// More settings, each after a comma.
-    more: &'static str,
+    more: String,
 }
 
 impl Consul {
     pub(crate) fn start() -> Arc<Self> {
-        Self::start_as("")
+        Self::start_as(|_| String::new())
     }
 
     /// A server that denies what no token allows.
     #[cfg(feature = "full")]
     pub(crate) fn start_with_acl() -> Arc<Self> {
-        Self::start_as(r#","acl":{"enabled":true,"default_policy":"deny"}"#)
+        Self::start_as(|_| r#","acl":{"enabled":true,"default_policy":"deny"}"#.to_owned())
     }
 
-    fn start_as(more: &'static str) -> Arc<Self> {
+    /// A server that also speaks TLS, with those who show a certificate.
+    #[cfg(feature = "full")]
+    pub(crate) fn start_with_tls(certificates: &Certificates) -> Arc<Self> {
+        let path = |name: &str| certificates.path(name).display().to_string();
+        Self::start_as(|agent| {
+            agent.https = Some(free_port());
+            format!(
+                r#","verify_incoming_https":true,"cert_file":"{}","key_file":"{}","ca_file":"{}""#,
+                path("server.pem"),
+                path("server.key"),
+                path("ca.pem")
+            )
+        })
+    }
+
+    /// A server that is also reached by a socket of the file system.
+    #[cfg(feature = "full")]
+    pub(crate) fn start_with_socket() -> Arc<Self> {
+        Self::start_as(|agent| {
+            format!(r#","addresses":{{"http":"127.0.0.1 unix://{}"}}"#, agent.socket().display())
+        })
+    }
+
+    /// Where [`start_with_socket`](Self::start_with_socket) puts the socket.
+    #[cfg(feature = "full")]
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.agent.socket()
+    }
+
+    #[cfg(feature = "full")]
+    pub(crate) fn https(&self) -> u16 {
+        self.agent.https.expect("started with TLS")
+    }
+
+    fn start_as(more: impl FnOnce(&mut Agent) -> String) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let agent = Agent::new(folder.path().join("home"));
+        let mut agent = Agent::new(folder.path().join("home"));
+        let more = more(&mut agent);
         let consul = Self { agent, _folder: folder, running: Mutex::new(None), more };
         *consul.running.lock().unwrap() = Some(consul.run());
         Arc::new(consul)
@@ -95,8 +140,8 @@ impl Consul {
     }
 
     fn run(&self) -> Program {
-        let mut program = self.agent.launch(1, &[], self.more);
-        self.agent.wait(&mut program, usize::from(self.more.is_empty()));
+        let mut program = self.agent.launch(1, &[], &self.more);
+        self.agent.wait(&mut program, usize::from(!self.more.contains("acl")));
         program
     }
 }

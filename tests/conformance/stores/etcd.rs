@@ -10,6 +10,8 @@ use sync_core::Backend;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
+#[cfg(feature = "full")]
+use super::certificates::Certificates;
 use super::program::{Program, free_port};
 
 /// One server, with its data on disk.
@@ -60,6 +62,38 @@ fn is_healthy(mut stream: TcpStream) -> bool {
     let mut answer = String::new();
     let asked = stream.write_all(b"GET /health HTTP/1.0\r\n\r\n");
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("\"true\"")
+}
+
+/// A server that speaks only with those who show a certificate.
+#[cfg(feature = "full")]
+#[derive(Debug)]
+pub(crate) struct EtcdTls {
+    pub(crate) port: u16,
+    _program: Program,
+    _folder: TempDir,
+}
+
+#[cfg(feature = "full")]
+impl EtcdTls {
+    pub(crate) fn start(certificates: &Certificates) -> Self {
+        let (folder, port, health) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+        let path = |name: &str| certificates.path(name).display().to_string();
+        let peers = format!("http://127.0.0.1:{}", free_port());
+        let flags = format!(
+            "--name one --data-dir data --listen-client-urls https://127.0.0.1:{port} \
+             --advertise-client-urls https://127.0.0.1:{port} --listen-peer-urls {peers} \
+             --initial-advertise-peer-urls {peers} --initial-cluster one={peers} --logger zap \
+             --listen-metrics-urls http://127.0.0.1:{health} --client-cert-auth \
+             --cert-file {} --key-file {} --trusted-ca-file {}",
+            path("server.pem"),
+            path("server.key"),
+            path("ca.pem")
+        );
+        let flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+        let mut program = Program::start("etcd", folder.path(), &flags);
+        program.wait_until(health, is_healthy);
+        Self { port, _program: program, _folder: folder }
+    }
 }
 
 /// Three members, with their data on disk.

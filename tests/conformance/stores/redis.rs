@@ -13,6 +13,8 @@ use sync_core::clock;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
+#[cfg(feature = "full")]
+use super::certificates::Certificates;
 use super::program::{Program, free_port};
 
 /// One server.
@@ -81,6 +83,34 @@ fn wait_for(port: u16, command: &str, word: &str) {
     while !tell(port, command).contains(word) {
         assert!(clock::now() < deadline, "{command} says {}, without {word}", tell(port, command));
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A server that speaks TLS only with those who show a certificate.
+#[cfg(feature = "full")]
+#[derive(Debug)]
+pub(crate) struct RedisTls {
+    pub(crate) port: u16,
+    /// Without TLS.
+    pub(crate) plain: u16,
+    _program: Program,
+    _folder: TempDir,
+}
+
+#[cfg(feature = "full")]
+impl RedisTls {
+    pub(crate) fn start(certificates: &Certificates) -> Self {
+        let (folder, port, plain) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+        let path = |name: &str| certificates.path(name).display().to_string();
+        let flags = format!(
+            "--tls-port {port} --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {} --tls-auth-clients yes",
+            path("server.pem"),
+            path("server.key"),
+            path("ca.pem")
+        );
+        let mut program = server(plain, folder.path(), &flags);
+        program.wait_until(plain, answers);
+        Self { port, plain, _program: program, _folder: folder }
     }
 }
 
