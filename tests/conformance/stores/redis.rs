@@ -23,13 +23,24 @@ pub(crate) struct Redis {
     port: u16,
     folder: TempDir,
     running: Mutex<Option<Program>>,
+    flags: &'static str,
 }
 
 impl Redis {
     /// A server of one's own.
     pub(crate) fn start() -> Arc<Self> {
+        Self::start_with("--appendonly yes --appendfsync always")
+    }
+
+    /// A server that keeps nothing on disk, as Redis is by default but for snapshots now and then.
+    #[cfg(feature = "full")]
+    pub(crate) fn start_in_memory() -> Arc<Self> {
+        Self::start_with("--appendonly no")
+    }
+
+    fn start_with(flags: &'static str) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let redis = Self { port: free_port(), folder, running: Mutex::new(None) };
+        let redis = Self { port: free_port(), folder, running: Mutex::new(None), flags };
         *redis.running.lock().unwrap() = Some(redis.run());
         Arc::new(redis)
     }
@@ -49,7 +60,7 @@ impl Redis {
     }
 
     fn run(&self) -> Program {
-        let mut program = server(self.port, self.folder.path(), "--appendonly yes --appendfsync always");
+        let mut program = server(self.port, self.folder.path(), self.flags);
         program.wait_until(self.port, answers);
         program
     }
