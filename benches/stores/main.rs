@@ -22,23 +22,29 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(800);
 
 fn main() {
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         println!("acquire + release of a free name, median of {ROUNDS} rounds of {ROUND:?}\n");
         println!("store    in flight   bare pairs/s   distsync pairs/s   ratio   wanted");
         sync_core::tls::choose_cryptography();
-        let (redis, etcd, consul) = (Redis::start_in_memory(), Etcd::start(), Consul::start());
-        table(&format!("redis://127.0.0.1:{}", redis.port()), &bare::Redis::connect(redis.port()).await, 0.8)
-            .await;
-        if std::env::var("ONLY").is_ok() { return; }
-        table(&format!("etcd://127.0.0.1:{}", etcd.port()), &bare::Etcd::connect(etcd.port()).await, 0.9)
-            .await;
-        table(
-            &format!("consul://127.0.0.1:{}", consul.port()),
-            &bare::Consul::connect(consul.port()).await,
-            0.9,
-        )
-        .await;
+        if section("redis") {
+            let redis = Redis::start_in_memory();
+            let url = format!("redis://127.0.0.1:{}", redis.port());
+            table(&url, &bare::Redis::connect(redis.port()).await, 0.8).await;
+        }
+        if section("etcd") {
+            let etcd = Etcd::start();
+            let url = format!("etcd://127.0.0.1:{}", etcd.port());
+            table(&url, &bare::Etcd::connect(etcd.port()).await, 0.9).await;
+        }
+        if section("consul") {
+            let consul = Consul::start();
+            let url = format!("consul://127.0.0.1:{}", consul.port());
+            table(&url, &bare::Consul::connect(consul.port()).await, 0.9).await;
+        }
     });
 }
 

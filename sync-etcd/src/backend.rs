@@ -137,6 +137,18 @@ fn line_of(response: &TxnResponse) -> Result<Line, Failure> {
     Ok(Line { places, holder, revision })
 }
 
+/// Whether a name that nobody was at was taken.
+enum Taken {
+    Is(Standing),
+    /// Somebody is there, and this was done instead.
+    Not(TxnResponse),
+}
+
+/// Holds while there is no key of this prefix.
+fn nobody(prefix: String) -> Compare {
+    Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix()
+}
+
 impl Etcd {
     /// A backend that connects when it is first used.
     #[must_use]
@@ -221,23 +233,47 @@ impl Etcd {
         }
     }
 
-    /// Puts the claim's key if it is not there, and reads the line after it; `extra` has to hold too.
-    fn put(&self, claim: &Claim, extra: Vec<Compare>) -> Txn {
-        let own = key(claim);
-        let mut compares = vec![Compare::create_revision(own.clone(), CompareOp::Equal, 0)];
-        compares.extend(extra);
+    fn put(&self, claim: &Claim) -> TxnOp {
         let options = PutOptions::new().with_lease(lease(claim.session.id));
-        let put = TxnOp::put(own, value(&claim.client, &claim.value), Some(options));
+        TxnOp::put(key(claim), value(&claim.client, &claim.value), Some(options))
+    }
+
+    /// Puts the claim's key if it is not there, and reads the line after it; `extra` has to hold too.
+    fn join(&self, claim: &Claim, extra: Vec<Compare>) -> Txn {
+        let mut compares = vec![Compare::create_revision(key(claim), CompareOp::Equal, 0)];
+        compares.extend(extra);
         // Who holds is only read where nothing was put: a claim that is granted does not want to know.
-        Txn::new().when(compares).and_then([put, read_order(&claim.name)]).or_else(read_line(&claim.name))
+        let joined = [self.put(claim), read_order(&claim.name)];
+        Txn::new().when(compares).and_then(joined).or_else(read_line(&claim.name))
+    }
+
+    /// Puts the claim's key if nobody is in line, which is to hold at once; does what `taken` says otherwise.
+    async fn take(&self, claim: &Claim, taken: Vec<TxnOp>) -> Result<Taken> {
+        let take = Txn::new().when([nobody(prefix(&claim.name))]).and_then([self.put(claim)]).or_else(taken);
+        match self.transact(take).await {
+            Ok(response) if response.succeeded() => {
+                // The revision at which it was created is that of this transaction.
+                let revision = response.header().ok_or(Failure::Answer("no header"))?.revision();
+                let token = token(revision).ok_or(Failure::Answer("a negative revision"))?;
+                Ok(Taken::Is(Standing::Granted { token }))
+            }
+            Ok(response) => Ok(Taken::Not(response)),
+            Err(failure) if failure.is_lease_gone() => {
+                Ok(Taken::Is(Standing::Gone { why: Gone::SessionLost }))
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     async fn wait_in_line(&self, claim: &Claim) -> Result<Standing> {
-        let line = match self.transact(self.put(claim, Vec::new())).await {
-            Ok(response) => line_of(&response)?,
-            Err(failure) if failure.is_lease_gone() => return Ok(Standing::Gone { why: Gone::SessionLost }),
-            Err(failure) => return Err(failure.into()),
+        let response = match self.take(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))]).await? {
+            Taken::Is(standing) => return Ok(standing),
+            Taken::Not(response) => response,
         };
+        let [TxnOpResponse::Txn(joined)] = &response.op_responses()[..] else {
+            return Err(Failure::Answer("no transaction inside of the transaction").into());
+        };
+        let line = line_of(joined)?;
         if let Err(error) = self.check_permits(claim, &line) {
             self.withdraw(claim).await?;
             return Err(error);
@@ -248,10 +284,14 @@ impl Etcd {
     /// Takes the name if nobody who would be in the way is there; leaves nothing behind otherwise.
     async fn try_now(&self, claim: &Claim) -> Result<Standing> {
         let prefix = prefix(&claim.name);
-        let none = |prefix: String| Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix();
         let extra = match claim.mode {
-            Mode::Exclusive => vec![none(prefix)],
-            Mode::Shared => vec![none(format!("{prefix}x-")), none(format!("{prefix}p"))],
+            Mode::Exclusive => {
+                return match self.take(claim, read_line(&claim.name).into()).await? {
+                    Taken::Is(standing) => Ok(standing),
+                    Taken::Not(response) => self.standing(claim, line_of(&response)?),
+                };
+            }
+            Mode::Shared => vec![nobody(format!("{prefix}x-")), nobody(format!("{prefix}p"))],
             Mode::Permit { .. } => {
                 // etcd cannot count in a comparison: look first, then put if nobody has come since.
                 let response = self.transact(Txn::new().and_then(read_line(&claim.name))).await?;
@@ -265,7 +305,7 @@ impl Etcd {
                 vec![Compare::create_revision(prefix, CompareOp::Less, line.revision + 1).with_prefix()]
             }
         };
-        match self.transact(self.put(claim, extra)).await {
+        match self.transact(self.join(claim, extra)).await {
             Ok(response) => {
                 let line = line_of(&response)?;
                 self.standing(claim, line)

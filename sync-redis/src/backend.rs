@@ -144,7 +144,7 @@ impl Redis {
         close.key(key("sessions")).key(key2("held", session)).arg(session);
         let paths: Vec<String> = self.run(line, &close).await?;
         for path in paths {
-            let settle = on_line(&self.scripts.settle, &path, session);
+            let settle = on_line(&self.scripts.settle, &path);
             let _: i64 = self.run(line, &settle).await?;
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Redis {
     /// Puts a claim in line or finds it there; `Intent::Look` only finds.
     async fn ask(&self, line: &Line, claim: &Claim, intent: Intent) -> Result<Answer> {
         let (mode, of) = from_mode(claim.mode);
-        let mut enqueue = on_line(&self.scripts.enqueue, claim.name.path(), &claim.session.id.to_string());
+        let mut enqueue = on_line(&self.scripts.enqueue, claim.name.path());
         enqueue
             .arg(claim.id.to_string())
             .arg(claim.session.id.to_string())
@@ -195,7 +195,7 @@ impl Redis {
 
     async fn withdraw_as(&self, name: &LockName, claim: ClaimId, session: &str) -> Result<Withdrawn> {
         let line = self.line().await?;
-        let mut withdraw = on_line(&self.scripts.withdraw, name.path(), session);
+        let mut withdraw = on_line(&self.scripts.withdraw, name.path());
         withdraw.arg(claim.to_string()).arg(session);
         let found: String = self.run(&line, &withdraw).await?;
         match found.as_str() {
@@ -216,15 +216,15 @@ fn key2(what: &str, of: &str) -> String {
 }
 
 /// A script on one name's line, with the keys and the first arguments that all of them have.
-fn on_line<'a>(script: &'a redis::Script, path: &str, session: &str) -> ScriptInvocation<'a> {
+fn on_line<'a>(script: &'a redis::Script, path: &str) -> ScriptInvocation<'a> {
     let mut invocation = script.prepare_invoke();
     invocation
-        .key(key("meta"))
+        .key(key("tick"))
         .key(key("sessions"))
         .key(key("names"))
         .key(key2("queue", path))
         .key(key2("claims", path))
-        .key(key2("held", session))
+        .key(key2("held", ""))
         .arg(path)
         .arg(CHANNELS);
     invocation
@@ -341,7 +341,11 @@ impl Backend for Redis {
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let line = self.line().await?;
         let mut open = self.scripts.open.prepare_invoke();
-        open.key(key("sessions")).arg(spec.nonce.to_string()).arg(micros(spec.ttl));
+        open.key(key("sessions"))
+            .key(key("names"))
+            .key(key("sweep"))
+            .arg(spec.nonce.to_string())
+            .arg(micros(spec.ttl));
         let dead: Vec<String> = self.run(&line, &open).await?;
         for session in dead {
             self.end(&line, &session).await?;
@@ -402,7 +406,7 @@ impl Backend for Redis {
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
         let line = self.line().await?;
         let session = claim.session.id.to_string();
-        let mut update = on_line(&self.scripts.update, claim.name.path(), &session);
+        let mut update = on_line(&self.scripts.update, claim.name.path());
         update.arg(claim.id.to_string()).arg(&session).arg(&value[..]);
         self.run(&line, &update).await
     }
@@ -434,13 +438,13 @@ impl Backend for Redis {
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
         let line = self.line().await?;
-        let queue = on_line(&self.scripts.queue, name.path(), "*");
+        let queue = on_line(&self.scripts.queue, name.path());
         let (revision, entries): (String, Vec<Value>) = self.run(&line, &queue).await?;
         let entries: Option<Vec<Entry>> = entries.iter().map(read_entry).collect();
-        Ok(Queue {
-            entries: entries.ok_or_else(|| Failure::Answer("a record that is none of ours".to_owned()))?,
-            revision: Revision(revision.parse().map_err(|_| Failure::Answer(revision))?),
-        })
+        let entries = entries.ok_or_else(|| Failure::Answer("a record that is none of ours".to_owned()))?;
+        let revision: u64 = revision.parse().map_err(|_| Failure::Answer(revision))?;
+        // Where nobody is, the revision is that of the last change of any name. It is odd then, to be told from others.
+        Ok(Queue { revision: Revision(revision * 2 + u64::from(entries.is_empty())), entries })
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
@@ -452,7 +456,8 @@ impl Backend for Redis {
             tokio::pin!(told);
             told.as_mut().enable();
             let queue = self.queue(name).await?;
-            if queue.revision > after {
+            let nobody_as_before = queue.entries.is_empty() && after.0 % 2 == 1;
+            if queue.revision > after && !nobody_as_before {
                 return Ok(queue);
             }
             if line.inbox.is_lost() {
@@ -468,10 +473,10 @@ impl Backend for Redis {
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let line = self.line().await?;
-        let mut connection = line.connection.clone();
-        let mut command = redis::cmd("ZRANGE");
-        command.arg(key("names")).arg(format!("[{prefix}")).arg(format!("[{prefix}\u{10ffff}")).arg("BYLEX");
-        let paths: Vec<String> = command.query_async(&mut connection).await.map_err(Failure::from)?;
+        let mut list = self.scripts.list.prepare_invoke();
+        list.key(key("sessions")).key(key("names")).arg(prefix);
+        let mut paths: Vec<String> = self.run(&line, &list).await?;
+        paths.sort_unstable();
         paths.iter().map(|path| LockName::from_path(path)).collect()
     }
 }

@@ -3,9 +3,14 @@
 
 use redis::Script;
 
+/// A script on one name's line, after what `$first` begins with: the clock, and the name's record.
 macro_rules! of_line {
-    ($file:literal) => {
-        Script::new(concat!(include_str!("scripts/line.lua"), include_str!(concat!("scripts/", $file))))
+    ($first:literal, $file:literal) => {
+        Script::new(concat!(
+            include_str!(concat!("scripts/", $first)),
+            include_str!("scripts/line.lua"),
+            include_str!(concat!("scripts/", $file))
+        ))
     };
 }
 
@@ -14,6 +19,7 @@ pub(crate) struct Scripts {
     pub(crate) open: Script,
     pub(crate) renew: Script,
     pub(crate) close: Script,
+    pub(crate) list: Script,
     pub(crate) enqueue: Script,
     pub(crate) withdraw: Script,
     pub(crate) update: Script,
@@ -27,11 +33,12 @@ impl Scripts {
             open: Script::new(include_str!("scripts/open.lua")),
             renew: Script::new(include_str!("scripts/renew.lua")),
             close: Script::new(include_str!("scripts/close.lua")),
-            enqueue: of_line!("enqueue.lua"),
-            withdraw: of_line!("withdraw.lua"),
-            update: of_line!("update.lua"),
-            settle: of_line!("settle.lua"),
-            queue: of_line!("queue.lua"),
+            list: Script::new(include_str!("scripts/list.lua")),
+            enqueue: of_line!("enqueue.free.lua", "enqueue.lua"),
+            withdraw: of_line!("withdraw.free.lua", "withdraw.lua"),
+            update: of_line!("now.lua", "update.lua"),
+            settle: of_line!("now.lua", "settle.lua"),
+            queue: of_line!("now.lua", "queue.lua"),
         }
     }
 }

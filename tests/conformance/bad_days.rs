@@ -51,9 +51,9 @@ async fn nobody_listens_at_a_wrong_port() {
 }
 
 /// The rights that docs/semantics.md names.
-const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +eval +script|load +time +subscribe +publish +hget +hset \
-    +hdel +hincrby +hkeys +zadd +zrem +zscore +zrange +zrangebyscore +zcard +zrank +del +hello +select \
-    +ping";
+const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +eval +script|load +time +subscribe +publish +get +set +incr +hget \
+    +hset +hdel +hincrby +hkeys +hscan +hgetall +zadd +zrem +zscore +zrange +zrangebyscore +zcard +zrank +del +hello \
+    +select +ping";
 
 #[tokio::test]
 async fn redis_users_need_exactly_the_rights_that_are_documented() {

@@ -1,9 +1,12 @@
--- Puts a claim in line, or finds it there.
--- ARGV: 3 claim, 4 session, 5 mode, 6 permits, 7 '0' to try, '1' to wait, '2' to look only, 8 client, 9 value
+-- The name is taken: a try is told so, and whoever waits stands in line.
 local id, session, mode, of = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 
-if not lives(session) then
-  return { 'gone' }
+local alone = holder_alone()
+if alone then
+  if ARGV[7] == '0' and not (mode == alone.mode and mode ~= 'exclusive') then
+    return { 'busy', entry(alone) }
+  end
+  write_out(alone)
 end
 local claim = load(id)
 if claim and claim.session ~= session then
@@ -30,7 +33,6 @@ if not claim then
     return { 'busy', entry(run.first) }
   end
   arrive(claim)
-  count_held(1)
   if free then grant(claim) end
   store(claim)
 end

@@ -1,21 +1,23 @@
--- What all scripts share: the line of one name.
+-- What the scripts on a name's line share. Before it stands what reads the clock into `now` and the name's record into
+-- `record`.
 --
--- KEYS: 1 meta    hash: token (the last one given out), revision (of the last change of any line),
---                 forgotten (the revision at which a name last became free)
+-- KEYS: 1 tick    the last number given out, as a token or as the revision of a change
 --       2 sessions  sorted set: session -> end of its life, in microseconds of this server's clock
---       3 names     sorted set of the names that have a line, all with score 0
+--       3 names     hash: name -> the record of its only claim, which holds; or '*', for a line that is written out
 --       4 queue     sorted set: claim -> number of its arrival
 --       5 claims    hash: claim -> its record; beside them '#' the last arrival, '!' the revision,
 --                   '%' the number of permits in force, '+' how many claims are permits
---       6 held      hash: name -> how many claims one session has there, for its end
+--       6 held      the start of the keys, in the same slot, of one hash a session: name -> how many claims it has in the
+--                   line that is written out there, for the session's end
 -- ARGV: 1 the name's path, 2 the prefix of channels
+--
+-- The record of an only claim: its id and its session, 32 characters each; the first letter of its mode, and its permits;
+-- its token; its revision; the length of its client's name, that name, and its value.
 --
 -- A claim counts while its session does. The dead are passed over, and taken out where they are met.
 
-local meta, sessions, names, queue, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local tick, sessions, names, queue, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local path, channels = ARGV[1], ARGV[2]
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
 local changed = false
 
 local function text(number)
@@ -42,10 +44,19 @@ local function store(claim)
   }))
 end
 
+-- Counts a claim in or out of its session's list of names.
+local function count_held(session, by)
+  local held = KEYS[6] .. session
+  if redis.call('HINCRBY', held, path, by) <= 0 then
+    redis.call('HDEL', held, path)
+  end
+end
+
 -- Puts a claim at the end of the line. Its record is stored by whoever calls, once it is known whether it holds.
 local function arrive(claim)
   redis.call('ZADD', queue, redis.call('HINCRBY', claims, '#', 1), claim.id)
-  redis.call('ZADD', names, 0, path)
+  redis.call('HSET', names, path, '*')
+  count_held(claim.session, 1)
   if claim.mode == 'permit' then
     redis.call('HSET', claims, '%', claim.of)
     redis.call('HINCRBY', claims, '+', 1)
@@ -62,17 +73,10 @@ local function leave(claim)
   changed = true
 end
 
--- Counts a claim in or out of its session's list of names.
-local function count_held(by)
-  if redis.call('HINCRBY', KEYS[6], path, by) <= 0 then
-    redis.call('HDEL', KEYS[6], path)
-  end
-end
-
 local function grant(claim)
-  local last = tonumber(redis.call('HGET', meta, 'token') or '0')
+  local last = tonumber(redis.call('GET', tick) or '0')
   claim.token = text(math.max(last + 1, now))
-  redis.call('HSET', meta, 'token', claim.token)
+  redis.call('SET', tick, claim.token)
   changed = true
 end
 
@@ -113,11 +117,10 @@ end
 -- Writes down that the line has changed, and tells those who watch it.
 local function finish()
   if not changed then return end
-  local revision = redis.call('HINCRBY', meta, 'revision', 1)
+  local revision = redis.call('INCR', tick)
   if redis.call('ZCARD', queue) == 0 then
     redis.call('DEL', claims)
-    redis.call('ZREM', names, path)
-    redis.call('HSET', meta, 'forgotten', revision)
+    redis.call('HDEL', names, path)
   else
     redis.call('HSET', claims, '!', revision)
   end
@@ -135,4 +138,24 @@ local function until_expiry(run)
     soonest = tonumber(redis.call('ZSCORE', sessions, run.first.session))
   end
   return text(soonest - now)
+end
+
+-- The only claim of a name whose line is not written out, if it lives.
+local function holder_alone()
+  if not record or record == '*' then return nil end
+  local letter, of, token, revision, length, rest =
+    string.match(string.sub(record, 65), '^(%a)(%d+) (%d+) (%d+) (%d+) (.*)$')
+  local claim = {
+    id = string.sub(record, 1, 32), session = string.sub(record, 33, 64), of = tonumber(of), token = token,
+    mode = ({ e = 'exclusive', s = 'shared', p = 'permit' })[letter],
+    client = string.sub(rest, 1, length), value = string.sub(rest, length + 1),
+  }
+  if not lives(claim.session) then return nil end
+  return claim, revision
+end
+
+-- Writes out the line of a name that has had one claim only.
+local function write_out(claim)
+  arrive(claim)
+  store(claim)
 end

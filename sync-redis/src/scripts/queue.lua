@@ -1,4 +1,11 @@
--- Who holds and who waits, the dead left out.
+-- Who holds and who waits, the dead left out; and the revision.
+local alone, revision = holder_alone()
+if alone then
+  return { revision, { entry(alone) } }
+end
+if record ~= '*' then
+  return { redis.call('GET', tick) or '0', {} }
+end
 settle()
 finish()
 local entries = {}
@@ -8,5 +15,4 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
     entries[#entries + 1] = entry(claim)
   end
 end
-local revision = redis.call('HGET', claims, '!') or redis.call('HGET', meta, 'forgotten') or '0'
-return { revision, entries }
+return { redis.call('HGET', claims, '!') or redis.call('GET', tick), entries }

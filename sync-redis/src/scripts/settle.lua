@@ -1,4 +1,6 @@
 -- Grants to the next in line after a session has ended.
-settle()
-finish()
+if record == '*' then
+  settle()
+  finish()
+end
 return 1

@@ -33,7 +33,7 @@ impl Redis {
     }
 
     /// A server that keeps nothing on disk, as Redis is by default but for snapshots now and then.
-    #[cfg(feature = "full")]
+    #[allow(dead_code, reason = "the benchmark's")]
     pub(crate) fn start_in_memory() -> Arc<Self> {
         Self::start_with("--appendonly no")
     }
