@@ -218,15 +218,7 @@ fn key2(what: &str, of: &str) -> String {
 /// A script on one name's line, with the keys and the first arguments that all of them have.
 fn on_line<'a>(script: &'a redis::Script, path: &str) -> ScriptInvocation<'a> {
     let mut invocation = script.prepare_invoke();
-    invocation
-        .key(key("tick"))
-        .key(key("sessions"))
-        .key(key("names"))
-        .key(key2("queue", path))
-        .key(key2("claims", path))
-        .key(key2("held", ""))
-        .arg(path)
-        .arg(CHANNELS);
+    invocation.key(key("tick")).key(key("sessions")).key(key("names")).arg(path).arg(KEYS);
     invocation
 }
 

@@ -100,7 +100,7 @@ async fn by_node(
     for _ in 0..REDIRECTS {
         let mut connection = dial(config, &address, settings).await?;
         let probed: Result<redis::Value, _> =
-            redis::cmd("ZCARD").arg(probe).query_async(&mut connection).await;
+            redis::cmd("HGET").arg(probe).arg("").query_async(&mut connection).await;
         let Err(error) = probed else { return Ok((connection, address)) };
         let Some((elsewhere, _)) = error.redirect_node() else {
             return Err(Error::from(Failure::from(error)).of(&address));

@@ -5,7 +5,7 @@
 -- ARGV: 3 claim, 4 session, 5 mode, 6 permits, 7 '0' to try, '1' to wait, '2' to look only, 8 client, 9 value
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local ends = redis.call('ZSCORE', KEYS[2], ARGV[4])
+local ends = redis.call('HGET', KEYS[2], ARGV[4])
 if not ends or tonumber(ends) <= now then
   return { 'gone' }
 end
@@ -18,20 +18,21 @@ if record and record ~= '*' then
   end
   if ARGV[7] == '2' then return { 'evicted' } end
   -- A dead holder is passed over.
-  local held = redis.call('ZSCORE', KEYS[2], session)
+  local held = redis.call('HGET', KEYS[2], session)
   if not held or tonumber(held) <= now then record = nil end
 end
 if not record then
   if ARGV[7] == '2' then return { 'evicted' } end
-  local token = string.format('%.0f', now)
+  -- The clock as it is written, for numbers are slow to write.
+  local token = clock[1] .. string.sub('00000' .. clock[2], -6)
   local last = redis.call('SET', KEYS[1], token, 'GET')
   if last and tonumber(last) >= now then
     token = string.format('%.0f', tonumber(last) + 1)
     redis.call('SET', KEYS[1], token)
   end
-  redis.call('HSET', KEYS[3], ARGV[1], table.concat({ ARGV[3], ARGV[4], string.sub(ARGV[5], 1, 1), ARGV[6],
-    ' ', token, ' ', token, ' ', #ARGV[8], ' ', ARGV[8], ARGV[9] }))
-  redis.call('PUBLISH', ARGV[2] .. 'watch:' .. ARGV[1], token)
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[3] .. ARGV[4] .. string.sub(ARGV[5], 1, 1) .. ARGV[6]
+    .. ' ' .. token .. ' ' .. token .. ' ' .. #ARGV[8] .. ' ' .. ARGV[8] .. ARGV[9])
+  redis.call('PUBLISH', ARGV[2] .. 'on:watch:' .. ARGV[1], '')
   return { 'granted', token }
 end
 

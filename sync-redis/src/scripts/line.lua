@@ -2,22 +2,24 @@
 -- `record`.
 --
 -- KEYS: 1 tick    the last number given out, as a token or as the revision of a change
---       2 sessions  sorted set: session -> end of its life, in microseconds of this server's clock
+--       2 sessions  hash: session -> end of its life, in microseconds of this server's clock
 --       3 names     hash: name -> the record of its only claim, which holds; or '*', for a line that is written out
---       4 queue     sorted set: claim -> number of its arrival
---       5 claims    hash: claim -> its record; beside them '#' the last arrival, '!' the revision,
---                   '%' the number of permits in force, '+' how many claims are permits
---       6 held      the start of the keys, in the same slot, of one hash a session: name -> how many claims it has in the
---                   line that is written out there, for the session's end
--- ARGV: 1 the name's path, 2 the prefix of channels
+-- ARGV: 1 the name's path, 2 the start of all keys and channels
+--
+-- Of the keys in the same slot these are made here, for a line that is written out:
+--       queue:NAME   sorted set: claim -> number of its arrival
+--       claims:NAME  hash: claim -> its record; beside them '#' the last arrival, '!' the revision,
+--                    '%' the number of permits in force, '+' how many claims are permits
+--       held:SESSION hash: name -> how many claims the session has in its line, for the session's end
 --
 -- The record of an only claim: its id and its session, 32 characters each; the first letter of its mode, and its permits;
 -- its token; its revision; the length of its client's name, that name, and its value.
 --
 -- A claim counts while its session does. The dead are passed over, and taken out where they are met.
 
-local tick, sessions, names, queue, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local path, channels = ARGV[1], ARGV[2]
+local tick, sessions, names = KEYS[1], KEYS[2], KEYS[3]
+local path, channels = ARGV[1], ARGV[2] .. 'on:'
+local queue, claims = ARGV[2] .. 'queue:' .. path, ARGV[2] .. 'claims:' .. path
 local changed = false
 
 local function text(number)
@@ -25,7 +27,7 @@ local function text(number)
 end
 
 local function lives(session)
-  local ends = redis.call('ZSCORE', sessions, session)
+  local ends = redis.call('HGET', sessions, session)
   return ends and tonumber(ends) > now
 end
 
@@ -46,7 +48,7 @@ end
 
 -- Counts a claim in or out of its session's list of names.
 local function count_held(session, by)
-  local held = KEYS[6] .. session
+  local held = ARGV[2] .. 'held:' .. session
   if redis.call('HINCRBY', held, path, by) <= 0 then
     redis.call('HDEL', held, path)
   end
@@ -124,7 +126,7 @@ local function finish()
   else
     redis.call('HSET', claims, '!', revision)
   end
-  redis.call('PUBLISH', channels .. 'watch:' .. path, revision)
+  redis.call('PUBLISH', channels .. 'watch:' .. path, '')
 end
 
 local function entry(claim)
@@ -135,7 +137,7 @@ end
 local function until_expiry(run)
   local soonest = now + 3600000000
   if run.first then
-    soonest = tonumber(redis.call('ZSCORE', sessions, run.first.session))
+    soonest = tonumber(redis.call('HGET', sessions, run.first.session))
   end
   return text(soonest - now)
 end

@@ -9,7 +9,7 @@ for index = 1, #all, 2 do
   if string.sub(name, 1, #ARGV[1]) == ARGV[1] then
     local session = string.sub(record, 33, 64)
     if record ~= '*' and lives[session] == nil then
-      local ends = redis.call('ZSCORE', KEYS[1], session)
+      local ends = redis.call('HGET', KEYS[1], session)
       lives[session] = ends and tonumber(ends) > now or false
     end
     if record == '*' or lives[session] then found[#found + 1] = name end

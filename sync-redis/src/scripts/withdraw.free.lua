@@ -9,9 +9,10 @@ if record ~= '*' then
   if id ~= ARGV[3] or (ARGV[4] ~= '*' and session ~= ARGV[4]) then return 'absent' end
   redis.call('HDEL', KEYS[3], ARGV[1])
   if ARGV[4] == '*' then
-    redis.call('PUBLISH', ARGV[2] .. session, 'evicted ' .. id)
+    redis.call('PUBLISH', ARGV[2] .. 'on:' .. session, 'evicted ' .. id)
   end
-  redis.call('PUBLISH', ARGV[2] .. 'watch:' .. ARGV[1], redis.call('INCR', KEYS[1]))
+  redis.call('INCR', KEYS[1])
+  redis.call('PUBLISH', ARGV[2] .. 'on:watch:' .. ARGV[1], '')
   return 'held'
 end
 local clock = redis.call('TIME')

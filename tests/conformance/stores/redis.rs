@@ -262,7 +262,7 @@ impl RedisCluster {
     pub(crate) fn owner(&self, key: &str) -> usize {
         (0..self.ports.len())
             .filter(|node| self.nodes[*node].is_some())
-            .find(|node| tell(self.ports[*node], &format!("ZCARD {key}")).starts_with(':'))
+            .find(|node| tell(self.ports[*node], &format!("HLEN {key}")).starts_with(':'))
             .expect("somebody serves it")
     }
 
