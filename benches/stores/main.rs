@@ -3,6 +3,7 @@
 //! comparison take turns, and the table shows the median of their rounds.
 
 mod bare;
+mod hand_over;
 #[path = "../../tests/conformance/stores/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests' own stores; the benchmark uses some of them")]
 mod stores;
@@ -44,6 +45,14 @@ fn main() {
             let consul = Consul::start();
             let url = format!("consul://127.0.0.1:{}", consul.port());
             table(&url, &bare::Consul::connect(consul.port()).await, 0.9).await;
+        }
+        if section("handover") {
+            println!("\nhand-over     waiters   hold       grants          p50          p99      longest");
+            let (redis, etcd, consul) = (Redis::start_in_memory(), Etcd::start(), Consul::start());
+            hand_over::table(&format!("redis://127.0.0.1:{}", redis.port())).await;
+            hand_over::table(&format!("etcd://127.0.0.1:{}", etcd.port())).await;
+            hand_over::etcd_table(etcd.port()).await;
+            hand_over::table(&format!("consul://127.0.0.1:{}", consul.port())).await;
         }
     });
 }

@@ -1,0 +1,124 @@
+//! From the release of a contended name to the return of the next in line's `acquire`.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use distsync::etcd::etcd_client::{Client, LockOptions as LeaseOf};
+use distsync::{Guard, Lock, LockOptions, connect};
+use tokio::task::JoinSet;
+
+use super::ROUND;
+
+/// How many contend, and how long each holds.
+const CASES: [(usize, Duration); 4] = [
+    (1, Duration::ZERO),
+    (1, Duration::from_millis(5)),
+    (10, Duration::ZERO),
+    (10, Duration::from_millis(5)),
+];
+
+/// What contends for one name.
+trait Contender: Send + 'static {
+    type Held: Send;
+
+    fn acquire(&self) -> impl Future<Output = Self::Held> + Send;
+
+    fn release(&self, held: Self::Held) -> impl Future<Output = ()> + Send;
+}
+
+impl Contender for Box<dyn Lock> {
+    type Held = Guard;
+
+    async fn acquire(&self) -> Guard {
+        (**self).acquire().await.expect("acquire")
+    }
+
+    async fn release(&self, guard: Guard) {
+        guard.release().await.expect("release");
+    }
+}
+
+/// etcd's own Lock service.
+struct EtcdLock {
+    client: Client,
+    lease: i64,
+}
+
+impl Contender for EtcdLock {
+    type Held = Vec<u8>;
+
+    async fn acquire(&self) -> Vec<u8> {
+        let options = LeaseOf::new().with_lease(self.lease);
+        self.client.lock_client().lock("own", Some(options)).await.expect("lock").key().to_vec()
+    }
+
+    async fn release(&self, key: Vec<u8>) {
+        self.client.lock_client().unlock(key).await.expect("unlock");
+    }
+}
+
+pub(crate) async fn table(url: &str) {
+    let store = url.split(':').next().unwrap_or_default();
+    for (number, (waiters, hold)) in CASES.into_iter().enumerate() {
+        // A client for each, as in life: their waits do not share a session.
+        let mut locks = Vec::new();
+        for _ in 0..=waiters {
+            let sync = connect(&format!("{url}?ttl=60s")).await.expect("connect");
+            locks.push(sync.lock(&format!("hot-{number}"), LockOptions::new()).expect("a lock"));
+        }
+        row(store, waiters, hold, measure(locks, hold).await);
+    }
+}
+
+/// etcd's own Lock service, in the same cases.
+pub(crate) async fn etcd_table(port: u16) {
+    for (waiters, hold) in CASES {
+        let mut locks = Vec::new();
+        for _ in 0..=waiters {
+            let client = Client::connect([format!("127.0.0.1:{port}")], None).await.expect("connect");
+            let lease = client.lease_client().grant(60, None).await.expect("a lease").id();
+            locks.push(EtcdLock { client, lease });
+        }
+        row("etcd lock", waiters, hold, measure(locks, hold).await);
+    }
+}
+
+fn row(store: &str, waiters: usize, hold: Duration, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    println!(
+        "{store:<10} {waiters:>8} {hold:>6?} {:>11} {:>9.2} ms {:>9.2} ms {:>9.2} ms",
+        times.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
+}
+
+/// Milliseconds of each hand-over.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+async fn measure<C: Contender>(contenders: Vec<C>, hold: Duration) -> Vec<f64> {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let released = Arc::new(Mutex::new(None::<Instant>));
+    let end = Instant::now() + 2 * ROUND;
+    let mut set = JoinSet::new();
+    for contender in contenders {
+        let (times, released) = (times.clone(), released.clone());
+        set.spawn(async move {
+            while Instant::now() < end {
+                let held = contender.acquire().await;
+                if let Some(start) = released.lock().expect("no panic").take() {
+                    times.lock().expect("no panic").push(start.elapsed().as_secs_f64() * 1e3);
+                }
+                if !hold.is_zero() {
+                    tokio::time::sleep(hold).await;
+                }
+                *released.lock().expect("no panic") = Some(Instant::now());
+                contender.release(held).await;
+            }
+        });
+    }
+    set.join_all().await;
+    std::mem::take(&mut *times.lock().expect("no panic"))
+}
