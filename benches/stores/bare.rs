@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use distsync::etcd::etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 
@@ -41,6 +42,32 @@ impl Bare for Redis {
                     let deleted: i64 =
                         script.key(&name).arg("me").invoke_async(&mut connection).await.expect("delete");
                     assert_eq!(deleted, 1);
+                    pairs += 1;
+                }
+                pairs
+            })
+        })
+    }
+}
+
+/// The crate rslock: SET NX PX, and a script that compares and deletes, with what it has around them.
+pub(crate) struct Rslock(rslock::LockManager);
+
+impl Rslock {
+    pub(crate) fn connect(port: u16) -> Self {
+        Self(rslock::LockManager::new(vec![format!("redis://127.0.0.1:{port}")]))
+    }
+}
+
+impl Bare for Rslock {
+    fn worker(&self, name: String) -> Worker {
+        let manager = self.0.clone();
+        Box::new(move |over| {
+            Box::pin(async move {
+                let mut pairs = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let lock = manager.lock(name.as_bytes(), Duration::from_secs(60)).await.expect("lock");
+                    manager.unlock(&lock).await;
                     pairs += 1;
                 }
                 pairs

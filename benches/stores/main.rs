@@ -29,22 +29,23 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         println!("acquire + release of a free name, median of {ROUNDS} rounds of {ROUND:?}\n");
-        println!("store    in flight   bare pairs/s   distsync pairs/s   ratio   wanted");
+        println!("beside   in flight   bare pairs/s   distsync pairs/s   ratio   wanted");
         sync_core::tls::choose_cryptography();
         if section("redis") {
             let redis = Redis::start_in_memory();
             let url = format!("redis://127.0.0.1:{}", redis.port());
-            table(&url, &bare::Redis::connect(redis.port()).await, 0.8).await;
+            table("redis", &url, &bare::Redis::connect(redis.port()).await, 0.8).await;
+            table("rslock", &url, &bare::Rslock::connect(redis.port()), 1.0).await;
         }
         if section("etcd") {
             let etcd = Etcd::start();
             let url = format!("etcd://127.0.0.1:{}", etcd.port());
-            table(&url, &bare::Etcd::connect(etcd.port()).await, 0.9).await;
+            table("etcd", &url, &bare::Etcd::connect(etcd.port()).await, 0.9).await;
         }
         if section("consul") {
             let consul = Consul::start();
             let url = format!("consul://127.0.0.1:{}", consul.port());
-            table(&url, &bare::Consul::connect(consul.port()).await, 0.9).await;
+            table("consul", &url, &bare::Consul::connect(consul.port()).await, 0.9).await;
         }
         if section("handover") {
             println!("\nhand-over     waiters   hold       grants          p50          p99      longest");
@@ -57,8 +58,7 @@ fn main() {
     });
 }
 
-async fn table<B: bare::Bare>(url: &str, bare: &B, wanted: f64) {
-    let store = url.split(':').next().unwrap_or_default();
+async fn table<B: bare::Bare>(beside: &str, url: &str, bare: &B, wanted: f64) {
     let sync = connect(&format!("{url}?ttl=60s")).await.expect("connect");
     for tasks in [1, 16, 64] {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ async fn table<B: bare::Bare>(url: &str, bare: &B, wanted: f64) {
             );
         }
         let (theirs, ours) = (median(theirs), median(ours));
-        println!("{store:<8} {tasks:>9} {theirs:>14.0} {ours:>18.0} {:>7.2} {wanted:>8}", ours / theirs);
+        println!("{beside:<8} {tasks:>9} {theirs:>14.0} {ours:>18.0} {:>7.2} {wanted:>8}", ours / theirs);
     }
     sync.close().await.expect("close");
 }
