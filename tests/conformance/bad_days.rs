@@ -219,15 +219,35 @@ async fn consul_tokens_need_exactly_the_rights_that_are_documented() {
     refused(&url("hidden"), ErrorKind::Denied, "").await;
 }
 
-#[tokio::test]
-async fn a_store_that_is_down_beyond_the_ttl_is_found_again() {
-    let redis = Redis::start();
-    let sync = connect(&format!("redis://127.0.0.1:{}?ttl=1s", redis.port())).await.unwrap();
+/// A store that is down for longer than the TTL: a loss in time, and then it is found again.
+async fn down_beyond_the_ttl(store: &impl Harness, url: String, ttl: Duration, stop: impl FnOnce()) {
+    let sync = connect(&format!("{url}?ttl={}s", ttl.as_secs())).await.unwrap();
     let lock = sync.lock("a", LockOptions::new()).unwrap();
     let guard = lock.acquire().await.unwrap();
-    redis.stop();
-    tokio::time::timeout(Duration::from_secs(1), guard.revoked()).await.expect("revoked within the TTL");
+    stop();
+    tokio::time::timeout(ttl, guard.revoked()).await.expect("revoked within the TTL");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    redis.restart().await;
+    store.restart().await;
     assert!(acquired_again(&*lock).await.token() > guard.token());
+}
+
+#[tokio::test]
+async fn a_redis_that_is_down_beyond_the_ttl_is_found_again() {
+    let redis = Redis::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    down_beyond_the_ttl(&*redis, url, Duration::from_secs(1), || redis.stop()).await;
+}
+
+#[tokio::test]
+async fn an_etcd_that_is_down_beyond_the_ttl_is_found_again() {
+    let etcd = Etcd::start();
+    let url = format!("etcd://127.0.0.1:{}", etcd.port());
+    down_beyond_the_ttl(&*etcd, url, Duration::from_secs(3), || etcd.stop()).await;
+}
+
+#[tokio::test]
+async fn a_consul_that_is_down_beyond_the_ttl_is_found_again() {
+    let consul = Consul::start();
+    let url = format!("consul://127.0.0.1:{}", consul.port());
+    down_beyond_the_ttl(&*consul, url, Duration::from_secs(10), || consul.stop()).await;
 }

@@ -121,7 +121,8 @@ pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), again).await.expect("the store is found again in time")
+    // Consul lets sessions live for twice their TTL, and anew after a restart.
+    tokio::time::timeout(Duration::from_secs(40), again).await.expect("the store is found again in time")
 }
 
 /// A worker of the contenders that holds the lock when this returns.

@@ -135,6 +135,12 @@ impl Consul {
         Arc::new(consul)
     }
 
+    /// Stops it, until a restart.
+    #[cfg(feature = "full")]
+    pub(crate) fn stop(&self) {
+        self.running.lock().unwrap().take().unwrap().stop();
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.agent.http
     }
@@ -211,7 +217,9 @@ impl Harness for Consul {
 
     async fn restart(&self) {
         let mut running = self.running.lock().unwrap();
-        running.take().unwrap().stop();
+        if let Some(program) = running.take() {
+            program.stop();
+        }
         *running = Some(self.run());
     }
 }

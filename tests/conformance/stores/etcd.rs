@@ -31,6 +31,12 @@ impl Etcd {
         Arc::new(etcd)
     }
 
+    /// Stops it, until a restart.
+    #[cfg(feature = "full")]
+    pub(crate) fn stop(&self) {
+        self.running.lock().unwrap().take().unwrap().stop();
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -160,7 +166,9 @@ impl Harness for Etcd {
 
     async fn restart(&self) {
         let mut running = self.running.lock().unwrap();
-        running.take().unwrap().stop();
+        if let Some(program) = running.take() {
+            program.stop();
+        }
         *running = Some(self.run());
     }
 }
