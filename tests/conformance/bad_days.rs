@@ -95,6 +95,27 @@ async fn redis_that_forgets_its_scripts_is_told_them_again() {
 }
 
 #[tokio::test]
+async fn redis_lets_go_of_names_whose_holder_has_died() {
+    let redis = Redis::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    // What a client leaves behind that dies with locks that nobody waits for.
+    let (claim, session) = ("a".repeat(32), "b".repeat(32));
+    for name in ["distsync/l/one", "distsync/l/two"] {
+        let record = format!("{claim}{session}e0\\x20{0}\\x20{0}\\x201\\x20x", 1);
+        assert_eq!(redis.tell(&format!("HSET distsync:{{0}}:names {name} \"{record}\"")), ":1\r\n");
+    }
+    redis.tell(&format!("HSET distsync:{{0}}:sessions {session} 1"));
+    let sync = connect(&url).await.unwrap();
+    assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
+    assert_eq!(redis.tell("HLEN distsync:{0}:names"), ":0\r\n");
+    let deadline = sync_core::clock::now().after(Duration::from_secs(5));
+    while redis.tell("HLEN distsync:{0}:sessions") != ":1\r\n" {
+        assert!(sync_core::clock::now() < deadline, "the dead session stays");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn etcd_roles_need_exactly_the_rights_that_are_documented() {
     let etcd = Etcd::start();
     let address = format!("127.0.0.1:{}", etcd.port());
