@@ -126,7 +126,7 @@ impl Redis {
 
     /// Hears what is published on a channel from now on.
     async fn subscribe(&self, line: &Line, channel: String) -> Result<()> {
-        if line.channels.lock().unwrap_or_else(PoisonError::into_inner).contains(&channel) {
+        if self.hears(line, &channel) {
             return Ok(());
         }
         let mut connection = line.connection.clone();
@@ -135,8 +135,8 @@ impl Redis {
         Ok(())
     }
 
-    async fn listen(&self, line: &Line, session: SessionId) -> Result<()> {
-        self.subscribe(line, format!("{CHANNELS}{session}")).await
+    fn hears(&self, line: &Line, channel: &str) -> bool {
+        line.channels.lock().unwrap_or_else(PoisonError::into_inner).contains(channel)
     }
 
     async fn end(&self, line: &Line, session: &str) -> Result<()> {
@@ -205,6 +205,11 @@ impl Redis {
             other => Err(Failure::Answer(other.to_owned()).into()),
         }
     }
+}
+
+/// Where a session hears of its claims.
+fn channel(session: SessionId) -> String {
+    format!("{CHANNELS}{session}")
 }
 
 fn key(what: &str) -> String {
@@ -364,24 +369,37 @@ impl Backend for Redis {
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let line = self.line().await?;
         let intent = if claim.waits { Intent::Wait } else { Intent::Try };
+        // Heard from before the claim is in line, so that nobody has to look again.
+        let heard = claim.waits && self.hears(&line, &channel(claim.session.id));
+        let expecting = if heard { line.inbox.anticipate(claim.id) } else { None };
         match self.ask(&line, claim, intent).await? {
             Answer::Is(Standing::Granted { token }) => self.replicated(&line, claim, token).await,
-            Answer::Is(standing) | Answer::Waits { standing, .. } => Ok(standing),
+            Answer::Is(standing) => Ok(standing),
+            Answer::Waits { standing, expiry } => {
+                if let Some(expecting) = expecting {
+                    expecting.keep(expiry);
+                }
+                Ok(standing)
+            }
         }
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         let line = self.line().await?;
         let expecting = line.inbox.expect(claim.id);
-        self.listen(&line, claim.session.id).await?;
+        let mut known = expecting.slot.take_expiry();
+        self.subscribe(&line, channel(claim.session.id)).await?;
         loop {
             // After subscribing, and after every doubt: the store's word, which also takes the dead out of the way.
-            let expiry = match self.ask(&line, claim, Intent::Look).await? {
-                Answer::Is(Standing::Granted { token }) => {
-                    return self.replicated_by_another(&line, claim, token).await;
-                }
-                Answer::Is(standing) => return Ok(standing),
-                Answer::Waits { expiry, .. } => expiry,
+            let expiry = match known.take() {
+                Some(expiry) => expiry,
+                None => match self.ask(&line, claim, Intent::Look).await? {
+                    Answer::Is(Standing::Granted { token }) => {
+                        return self.replicated_by_another(&line, claim, token).await;
+                    }
+                    Answer::Is(standing) => return Ok(standing),
+                    Answer::Waits { expiry, .. } => expiry,
+                },
             };
             // Redis tells nobody that a session has ended, so a waiter asks when the holder's would.
             tokio::select! {
@@ -415,7 +433,7 @@ impl Backend for Redis {
         let line = self.line().await?;
         let id = session.id.to_string();
         let told = line.inbox.listen(&id);
-        self.listen(&line, session.id).await?;
+        self.subscribe(&line, channel(session.id)).await?;
         loop {
             let claims = line.inbox.take_evictions(&id);
             if !claims.is_empty() {

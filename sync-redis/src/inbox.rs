@@ -4,11 +4,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
 use sync_core::Token;
 use sync_core::backend::ClaimId;
 use tokio::sync::Notify;
+
+/// With more slots than this, claims are looked up again once their messages are heard.
+const ANTICIPATED: usize = 10_000;
 
 /// Why a waiter is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +27,19 @@ pub(crate) enum News {
 pub(crate) struct Slot {
     news: Mutex<Option<News>>,
     told: Notify,
+    /// Set if all news since the claim came into line are heard: when the holder's session ends without a renewal.
+    expiry: Mutex<Option<Duration>>,
 }
 
 impl Slot {
     fn tell(&self, news: News) {
         locked(&self.news).get_or_insert(news);
         self.told.notify_one();
+    }
+
+    /// Once: how long the holder's session lives, if nothing can have been missed so far.
+    pub(crate) fn take_expiry(&self) -> Option<Duration> {
+        locked(&self.expiry).take()
     }
 
     pub(crate) async fn next(&self) -> News {
@@ -127,7 +138,12 @@ impl Inbox {
     /// A slot for a claim that is about to stand in line; it goes with the returned value.
     pub(crate) fn expect(self: &Arc<Self>, claim: ClaimId) -> Expecting {
         let slot = locked(&self.waiters).entry(claim).or_default().clone();
-        Expecting { inbox: self.clone(), claim, slot }
+        Expecting { inbox: self.clone(), claim, slot, kept: false }
+    }
+
+    /// A slot for a claim that is sent into line with its messages heard already; `None` if there are too many.
+    pub(crate) fn anticipate(self: &Arc<Self>, claim: ClaimId) -> Option<Expecting> {
+        if locked(&self.waiters).len() >= ANTICIPATED { None } else { Some(self.expect(claim)) }
     }
 
     /// What is heard of a line's changes.
@@ -157,10 +173,21 @@ pub(crate) struct Expecting {
     inbox: Arc<Inbox>,
     claim: ClaimId,
     pub(crate) slot: Arc<Slot>,
+    kept: bool,
+}
+
+impl Expecting {
+    /// Leaves the slot in place for whoever waits for the claim next.
+    pub(crate) fn keep(mut self, expiry: Duration) {
+        *locked(&self.slot.expiry) = Some(expiry);
+        self.kept = true;
+    }
 }
 
 impl Drop for Expecting {
     fn drop(&mut self) {
-        locked(&self.inbox.waiters).remove(&self.claim);
+        if !self.kept {
+            locked(&self.inbox.waiters).remove(&self.claim);
+        }
     }
 }
