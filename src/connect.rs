@@ -13,7 +13,7 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// | `netlock://HOST[:PORT][,HOST[:PORT]]` | a netlock server, by one or several addresses tried in turn; port 7420 | `netlock` |
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
 /// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
-/// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6 or later | `redis` |
+/// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6.2 or later | `redis` |
 /// | `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]/SERVICE[/DB]` | the primary that Sentinels name; port 26379 | `redis` |
 /// | `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
 ///
