@@ -3,13 +3,15 @@
 //! Invariants: the holders of a name are the head of its line ([`sync_core::order`]); a claim is in exactly one line and
 //! one session's list; tokens rise.
 
+mod observation;
+
 use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
-use sync_core::backend::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
+use sync_core::backend::{ClaimId, Gone, Revision, SessionId, Withdrawn};
 use sync_core::clock::Moment;
 use sync_core::{Mode, Secret, Token};
 
@@ -516,100 +518,5 @@ impl LockTable {
         if let Some(gone) = self.locks.leave(index) {
             self.forgotten = self.forgotten.max(gone.revision);
         }
-    }
-
-    // Observation.
-
-    /// A line has changed: a new revision, and its watchers hear of it.
-    fn changed_now(&mut self, index: Slot, effects: &mut Vec<Effect>) {
-        self.revision.0 += 1;
-        let lock = &mut self.locks[index];
-        lock.revision = self.revision;
-        let watchers = std::mem::take(&mut lock.watchers);
-        if watchers.is_empty() {
-            return;
-        }
-        let queue = self.queue_of(index);
-        for to in watchers {
-            self.watchers.remove(to);
-            effects.push(Effect { to, reply: Reply::Queue(Box::new(queue.clone())) });
-        }
-    }
-
-    fn entry(&self, claim: &Claim) -> Entry {
-        Entry {
-            claim: claim.id,
-            token: if claim.holds() { Token::new(claim.token) } else { None },
-            mode: claim.mode,
-            client: self.sessions[key(claim.session)].client.to_string(),
-            value: claim.value.to_vec().into(),
-        }
-    }
-
-    fn holder(&self, index: Slot) -> Option<Box<Entry>> {
-        let first = self.locks[index].line.iter(&self.claims).next()?;
-        first.holds().then(|| Box::new(self.entry(first)))
-    }
-
-    fn queue_of(&self, index: Slot) -> Queue {
-        let lock = &self.locks[index];
-        let entries = lock.line.iter(&self.claims).map(|claim| self.entry(claim)).collect();
-        Queue { entries, revision: lock.revision }
-    }
-
-    fn queue(&self, name: &str) -> Queue {
-        match self.locks.find(name) {
-            Some(found) => self.queue_of(found),
-            None => Queue { entries: Vec::new(), revision: self.forgotten },
-        }
-    }
-
-    fn changed(&mut self, from: Requester, name: &str, after: Revision) -> Option<Reply> {
-        let known = self.locks.find(name).map_or(self.forgotten, |found| self.locks[found].revision);
-        if known > after {
-            return Some(Reply::Queue(Box::new(self.queue(name))));
-        }
-        match self.watch(from, name, after) {
-            Ok(()) => None,
-            Err(refusal) => Some(Reply::Refused(refusal)),
-        }
-    }
-
-    fn watch(&mut self, from: Requester, name: &str, after: Revision) -> Result<(), Refusal> {
-        self.check_name(name)?;
-        let max = self.limits.watches_per_connection;
-        if self.watchers.count(from.connection) >= max {
-            return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
-        }
-        let index = self.lock_of(name, after)?;
-        self.locks[index].watchers.push(from);
-        self.watchers.insert(from, Watched::Name(index));
-        Ok(())
-    }
-
-    /// Nobody waits for the answer to this request any more.
-    fn forget(&mut self, requester: Requester) {
-        match self.watchers.remove(requester) {
-            Some(Watched::Name(index)) => {
-                self.locks[index].watchers.retain(|other| *other != requester);
-                self.tidy(index);
-            }
-            Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
-            None => {}
-        }
-    }
-
-    fn list(&self, prefix: &str, after: &str) -> Reply {
-        let mut names: Vec<&str> = self
-            .locks
-            .iter()
-            .filter(|lock| !lock.line.is_empty())
-            .map(|lock| &*lock.name)
-            .filter(|name| name.starts_with(prefix) && *name > after)
-            .collect();
-        names.sort_unstable();
-        let more = names.len() > self.limits.page;
-        names.truncate(self.limits.page);
-        Reply::Names { names: names.into_iter().map(str::to_owned).collect(), more }
     }
 }

@@ -1,0 +1,104 @@
+//! Who holds, who waits, and who wants to hear of it.
+
+use sync_core::Token;
+use sync_core::backend::{Entry, Queue, Revision};
+
+use super::LockTable;
+use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::line::{Claim, Slot, key};
+use crate::engine::watchers::Watched;
+
+impl LockTable {
+    /// A line has changed: a new revision, and its watchers hear of it.
+    pub(super) fn changed_now(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        self.revision.0 += 1;
+        let lock = &mut self.locks[index];
+        lock.revision = self.revision;
+        let watchers = std::mem::take(&mut lock.watchers);
+        if watchers.is_empty() {
+            return;
+        }
+        let queue = self.queue_of(index);
+        for to in watchers {
+            self.watchers.remove(to);
+            effects.push(Effect { to, reply: Reply::Queue(Box::new(queue.clone())) });
+        }
+    }
+
+    fn entry(&self, claim: &Claim) -> Entry {
+        Entry {
+            claim: claim.id,
+            token: if claim.holds() { Token::new(claim.token) } else { None },
+            mode: claim.mode,
+            client: self.sessions[key(claim.session)].client.to_string(),
+            value: claim.value.to_vec().into(),
+        }
+    }
+
+    pub(super) fn holder(&self, index: Slot) -> Option<Box<Entry>> {
+        let first = self.locks[index].line.iter(&self.claims).next()?;
+        first.holds().then(|| Box::new(self.entry(first)))
+    }
+
+    fn queue_of(&self, index: Slot) -> Queue {
+        let lock = &self.locks[index];
+        let entries = lock.line.iter(&self.claims).map(|claim| self.entry(claim)).collect();
+        Queue { entries, revision: lock.revision }
+    }
+
+    pub(super) fn queue(&self, name: &str) -> Queue {
+        match self.locks.find(name) {
+            Some(found) => self.queue_of(found),
+            None => Queue { entries: Vec::new(), revision: self.forgotten },
+        }
+    }
+
+    pub(super) fn changed(&mut self, from: Requester, name: &str, after: Revision) -> Option<Reply> {
+        let known = self.locks.find(name).map_or(self.forgotten, |found| self.locks[found].revision);
+        if known > after {
+            return Some(Reply::Queue(Box::new(self.queue(name))));
+        }
+        match self.watch(from, name, after) {
+            Ok(()) => None,
+            Err(refusal) => Some(Reply::Refused(refusal)),
+        }
+    }
+
+    fn watch(&mut self, from: Requester, name: &str, after: Revision) -> Result<(), Refusal> {
+        self.check_name(name)?;
+        let max = self.limits.watches_per_connection;
+        if self.watchers.count(from.connection) >= max {
+            return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
+        }
+        let index = self.lock_of(name, after)?;
+        self.locks[index].watchers.push(from);
+        self.watchers.insert(from, Watched::Name(index));
+        Ok(())
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    pub(super) fn forget(&mut self, requester: Requester) {
+        match self.watchers.remove(requester) {
+            Some(Watched::Name(index)) => {
+                self.locks[index].watchers.retain(|other| *other != requester);
+                self.tidy(index);
+            }
+            Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
+            None => {}
+        }
+    }
+
+    pub(super) fn list(&self, prefix: &str, after: &str) -> Reply {
+        let mut names: Vec<&str> = self
+            .locks
+            .iter()
+            .filter(|lock| !lock.line.is_empty())
+            .map(|lock| &*lock.name)
+            .filter(|name| name.starts_with(prefix) && *name > after)
+            .collect();
+        names.sort_unstable();
+        let more = names.len() > self.limits.page;
+        names.truncate(self.limits.page);
+        Reply::Names { names: names.into_iter().map(str::to_owned).collect(), more }
+    }
+}
