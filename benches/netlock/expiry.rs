@@ -48,6 +48,7 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
             waits: true,
             client: "bench".into(),
             value: bytes::Bytes::new(),
+            token: None,
         };
         let (waiting, _) = open(Duration::from_secs(60)).await;
         let mut late = Vec::new();

@@ -128,6 +128,8 @@ pub struct Claim {
     pub client: Arc<str>,
     /// Seen by observers; at most [`VALUE_MAX`] bytes.
     pub value: Bytes,
+    /// Its token, once it is known to hold. A store may end such a claim with less reading.
+    pub token: Option<Token>,
 }
 
 /// The longest value of a claim, in bytes.

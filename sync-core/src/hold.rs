@@ -26,7 +26,7 @@ impl Hold {
     /// Begins to hold; `None` if the session is lost by now, and the claim with it.
     pub(crate) fn begin(claim: Claim, token: Token, session: Arc<LiveSession>) -> Option<Arc<Self>> {
         let hold = Arc::new(Self {
-            claim,
+            claim: Claim { token: Some(token), ..claim },
             token,
             session: session.clone(),
             loss: OnceLock::new(),

@@ -100,6 +100,7 @@ impl Wish {
                 waits,
                 client: shared.client.clone(),
                 value: self.value.clone(),
+                token: None,
             };
             let place = Place {
                 shared,

@@ -325,6 +325,20 @@ impl Etcd {
         }
     }
 
+    /// Ends a claim that holds by this token, without reading its line.
+    async fn release(&self, claim: &Claim, token: Token) -> Result<Withdrawn> {
+        let own = key(claim);
+        let created = i64::try_from(token.get()).unwrap_or(i64::MAX);
+        let same = Compare::create_revision(own.clone(), CompareOp::Equal, created);
+        let delete = TxnOp::delete(own.clone(), None);
+        if self.transact(Txn::new().when([same]).and_then([delete])).await?.succeeded() {
+            return Ok(Withdrawn::Held);
+        }
+        // What may stand there under its id is a late request's, and nobody's any more.
+        self.delete(&claim.name, claim.id, own).await?;
+        Ok(Withdrawn::Absent)
+    }
+
     /// Deletes one claim's key, and says what it was.
     async fn delete(&self, name: &LockName, claim: ClaimId, key: String) -> Result<Withdrawn> {
         let delete = TxnOp::delete(key, Some(DeleteOptions::new()));
@@ -417,7 +431,10 @@ impl Backend for Etcd {
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
         locked(&self.shared.leaving).insert(claim.id);
-        let withdrawn = self.delete(&claim.name, claim.id, key(claim)).await;
+        let withdrawn = match claim.token {
+            Some(token) => self.release(claim, token).await,
+            None => self.delete(&claim.name, claim.id, key(claim)).await,
+        };
         if !matches!(withdrawn, Ok(Withdrawn::Held)) {
             // Nobody hears of the end of such a claim.
             locked(&self.shared.leaving).remove(&claim.id);

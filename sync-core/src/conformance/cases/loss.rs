@@ -87,6 +87,7 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
         waits: true,
         client: "bare".into(),
         value: bytes::Bytes::new(),
+        token: None,
     };
     assert!(matches!(backend.enqueue(&claim).await.expect("enqueue"), Standing::Waiting { .. }));
     let mut waiting = {

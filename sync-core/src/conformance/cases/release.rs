@@ -38,6 +38,7 @@ fn claim(stage: &Stage, session: crate::backend::Session, waits: bool) -> Claim 
         waits,
         client: "bare".into(),
         value: bytes::Bytes::new(),
+        token: None,
     }
 }
 
