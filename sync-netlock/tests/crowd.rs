@@ -87,7 +87,8 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
         let peer = TcpStream::connect(&server.address).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         peers.push(peer);
-        if number % 1_000 == 0 {
+        // The server keeps up: a kernel whose queue of new connections is full may forget one that never says a word.
+        if number % 100 == 0 {
             pair().await;
         }
     }
