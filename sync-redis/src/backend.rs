@@ -141,7 +141,7 @@ impl Redis {
 
     async fn end(&self, line: &Line, session: &str) -> Result<()> {
         let mut close = self.scripts.close.prepare_invoke();
-        close.key(key("sessions")).key(key2("held", session)).arg(session);
+        close.key(key("sessions")).key(key(&format!("held:{session}"))).arg(session);
         let paths: Vec<String> = self.run(line, &close).await?;
         for path in paths {
             let settle = on_line(&self.scripts.settle, &path);
@@ -214,10 +214,6 @@ fn channel(session: SessionId) -> String {
 
 fn key(what: &str) -> String {
     format!("{KEYS}{what}")
-}
-
-fn key2(what: &str, of: &str) -> String {
-    format!("{KEYS}{what}:{of}")
 }
 
 /// A script on one name's line, with the keys and the first arguments that all of them have.

@@ -256,7 +256,7 @@ impl Connection {
         // A connection that has not greeted has no session either, and so takes the long way.
         let (id, reply) = match read_command(request, |number| self.sessions.get(&number).copied()) {
             Some((id, command)) => {
-                (id, desk.apply(self.heard, self.requester(id), command, &mut self.effects))
+                (id, desk.table.apply(self.heard, self.requester(id), command, &mut self.effects))
             }
             None => self.ask_at_length(desk, request)?,
         };
@@ -312,7 +312,7 @@ impl Connection {
                 Some(refusal) => Some(Reply::Refused(refusal)),
                 None => {
                     let from = self.requester(request.id);
-                    let reply = desk.apply(self.heard, from, command, &mut self.effects);
+                    let reply = desk.table.apply(self.heard, from, command, &mut self.effects);
                     self.note_session(body, command, reply.as_ref());
                     reply
                 }

@@ -28,7 +28,7 @@ pub(super) struct Hub {
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    table: LockTable,
+    pub(super) table: LockTable,
     /// When the clock's task looks next.
     armed: Moment,
 }
@@ -72,20 +72,8 @@ impl Drop for Place {
         locked(&self.hub.roster).outboxes.remove(&self.connection);
         let from = Requester { connection: self.connection, request: 0 };
         let mut effects = Vec::new();
-        self.hub.visit(|desk| desk.apply(clock::now(), from, Command::Disconnected, &mut effects));
+        self.hub.visit(|desk| desk.table.apply(clock::now(), from, Command::Disconnected, &mut effects));
         self.hub.post(&mut effects);
-    }
-}
-
-impl Desk {
-    pub(super) fn apply(
-        &mut self,
-        now: Moment,
-        from: Requester,
-        command: Command<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Reply> {
-        self.table.apply(now, from, command, effects)
     }
 }
 
@@ -171,7 +159,7 @@ pub(super) async fn expire(hub: Arc<Hub>) {
     let mut effects = Vec::new();
     while !hub.is_stopped() {
         let due = hub.visit(|desk| {
-            desk.apply(clock::now(), from, Command::Tick, &mut effects);
+            desk.table.apply(clock::now(), from, Command::Tick, &mut effects);
             desk.armed = desk.table.next_deadline().unwrap_or(Moment::from_nanos(u64::MAX));
             desk.armed
         });
