@@ -1,0 +1,156 @@
+//! Sessions: how they come, live and end.
+
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use sync_core::Secret;
+use sync_core::backend::{Gone, SessionId};
+
+use super::LockTable;
+use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::line::{NONE, Slot, key, slot};
+use crate::engine::session::Session;
+use crate::engine::watchers::Watched;
+
+impl LockTable {
+    pub(super) fn expire(&mut self, effects: &mut Vec<Effect>) {
+        if self.deadlines.first().is_none_or(|due| due > self.now) {
+            return;
+        }
+        let mut ending = Vec::new();
+        while let Some(due) = self.deadlines.pop(self.now) {
+            let session = &mut self.sessions[key(due)];
+            if session.expires > self.now {
+                session.armed = session.expires;
+                self.deadlines.arm(session.armed, due);
+            } else {
+                ending.push(due);
+            }
+        }
+        self.end_sessions(&ending, effects);
+    }
+
+    pub(super) fn open(&mut self, id: SessionId, secret: Secret, ttl: Duration, client: &str) -> Reply {
+        let (min, max) = (self.limits.ttl_min, self.limits.ttl_max);
+        if ttl < min || ttl > max {
+            return Reply::Refused(Refusal::TtlOutOfRange { min, max });
+        }
+        if client.len() > self.limits.client_bytes {
+            return Reply::Refused(Refusal::TooLong { max: self.limits.client_bytes });
+        }
+        if let Some(found) = self.find_session(id) {
+            // The reply to an earlier request was lost.
+            return if self.sessions[key(found)].secret == secret {
+                let ttl = self.touch(found);
+                Reply::Opened { ttl }
+            } else {
+                Reply::Refused(Refusal::SessionUnknown)
+            };
+        }
+        if self.sessions.len() >= self.limits.sessions {
+            return Reply::Refused(Refusal::TooMany { what: Bound::Sessions, max: self.limits.sessions });
+        }
+        let session = Session::new(id, secret, ttl, client, self.now);
+        let armed = session.armed;
+        let index = slot(self.sessions.insert(session));
+        self.deadlines.arm(armed, index);
+        let hash = self.hasher.hash_one(id);
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
+        Reply::Opened { ttl }
+    }
+
+    pub(super) fn find_session(&mut self, id: SessionId) -> Option<Slot> {
+        if self.sessions.get(key(self.recent)).is_none_or(|session| session.id != id) {
+            self.recent = self.look_up_session(id)?;
+        }
+        Some(self.recent)
+    }
+
+    fn look_up_session(&self, id: SessionId) -> Option<Slot> {
+        self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
+    }
+
+    pub(super) fn attach(&mut self, id: SessionId, secret: Secret) -> Reply {
+        match self.find_session(id) {
+            Some(found) if self.sessions[key(found)].secret == secret => Reply::Attached,
+            _ => Reply::Refused(Refusal::SessionUnknown),
+        }
+    }
+
+    /// Starts the TTL anew, never backwards.
+    fn touch(&mut self, index: Slot) -> Duration {
+        let session = &mut self.sessions[key(index)];
+        session.expires = session.expires.max(self.now.after(session.ttl));
+        session.ttl
+    }
+
+    pub(super) fn renew(&mut self, id: SessionId) -> Reply {
+        match self.find_session(id) {
+            Some(found) => Reply::Renewed { ttl: self.touch(found) },
+            None => Reply::Refused(Refusal::SessionUnknown),
+        }
+    }
+
+    pub(super) fn close(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
+        if let Some(found) = self.find_session(id) {
+            self.deadlines.disarm(self.sessions[key(found)].armed, found);
+            self.end_sessions(&[found], effects);
+        }
+        Reply::Closed
+    }
+
+    /// Ends sessions that are off the deadlines already: first all their claims leave, then others advance, so that no
+    /// claim of a dead session is granted on the way.
+    pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
+        let mut touched = Vec::new();
+        for index in ending {
+            loop {
+                let head = self.sessions[key(*index)].claims.head();
+                if head == NONE {
+                    break;
+                }
+                let claim = self.take_out(head);
+                if !claim.holds() {
+                    effects
+                        .push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
+                }
+                touched.push(claim.lock);
+            }
+            self.forget_session(*index, effects);
+        }
+        // Several claims can have stood in one line: settle it once, for settling may remove it.
+        touched.sort_unstable();
+        touched.dedup();
+        for lock in touched {
+            self.settle(lock, effects);
+        }
+    }
+
+    fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        let session = self.sessions.remove(key(index));
+        if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
+        {
+            found.remove();
+        }
+        if let Some(to) = session.listener {
+            self.watchers.remove(to);
+            effects.push(Effect { to, reply: Reply::Refused(Refusal::SessionUnknown) });
+        }
+    }
+
+    pub(super) fn evictions(&mut self, from: Requester, id: SessionId) -> Option<Reply> {
+        let Some(found) = self.find_session(id) else {
+            return Some(Reply::Refused(Refusal::SessionUnknown));
+        };
+        let session = &mut self.sessions[key(found)];
+        if !session.evicted.is_empty() {
+            return Some(Reply::Evictions(std::mem::take(&mut session.evicted)));
+        }
+        if let Some(replaced) = session.listener.replace(from) {
+            self.watchers.remove(replaced);
+        }
+        self.watchers.insert(from, Watched::Session(found));
+        None
+    }
+}
