@@ -47,8 +47,10 @@ impl<C: Carrier> Netlock<C> {
             Refusal::NameInvalid => ErrorKind::InvalidName,
             Refusal::TooLong { .. } => ErrorKind::InvalidOption,
             Refusal::TooMany { .. } => ErrorKind::Store,
+            Refusal::Settling { .. } | Refusal::StorageFull => ErrorKind::Unavailable,
         };
-        Error::new(kind, refusal.to_string()).on(self.capabilities().backend)
+        let error = Error::new(kind, refusal.to_string()).on(self.capabilities().backend);
+        if kind == ErrorKind::Unavailable { error.retryable() } else { error }
     }
 
     /// The reply is none that this command can have.

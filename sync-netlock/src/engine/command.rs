@@ -225,6 +225,13 @@ pub enum Refusal {
         /// The limit.
         max: usize,
     },
+    /// After a restart, grants of before may not have ended yet.
+    Settling {
+        /// For how long that can still be so.
+        left: Duration,
+    },
+    /// The server's disk is full, and a grant could not be remembered.
+    StorageFull,
 }
 
 /// What there can be too many of.
@@ -276,6 +283,16 @@ impl fmt::Display for Refusal {
             Self::TooLong { max } => write!(f, "longer than the {max} bytes that the server takes"),
             Self::TooMany { what, max } => {
                 write!(f, "the server's limit of {max} {what} is reached: try later, or raise it")
+            }
+            Self::Settling { left } => {
+                write!(
+                    f,
+                    "the server has restarted, and locks of before may still be held for {left:?}: wait in line, or \
+                     try later"
+                )
+            }
+            Self::StorageFull => {
+                f.write_str("the server's disk is full, so it grants nothing: make room in its data folder")
             }
         }
     }

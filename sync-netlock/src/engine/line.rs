@@ -1,8 +1,8 @@
 //! Claims in memory: one slab of them, threaded twice, as the line of a name and as the list of a session.
 
 use slab::Slab;
-use sync_core::Mode;
 use sync_core::backend::ClaimId;
+use sync_core::{Mode, Token};
 
 use super::command::Requester;
 
@@ -37,7 +37,7 @@ impl Links {
 pub(super) struct Claim {
     pub(super) id: ClaimId,
     /// 0 while it waits.
-    pub(super) token: u64,
+    token: u64,
     pub(super) session: Slot,
     pub(super) lock: Slot,
     pub(super) mode: Mode,
@@ -72,6 +72,16 @@ impl Claim {
 
     pub(super) fn holds(&self) -> bool {
         self.token != 0
+    }
+
+    /// From now on it holds.
+    pub(super) fn hold(&mut self, token: Token) {
+        self.token = token.get();
+    }
+
+    /// Its token, if it holds.
+    pub(super) fn token(&self) -> Option<Token> {
+        if self.holds() { Token::new(self.token) } else { None }
     }
 }
 

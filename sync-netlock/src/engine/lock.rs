@@ -98,6 +98,11 @@ impl Tokens {
         Token::new(self.last).unwrap_or(Token::MAX)
     }
 
+    /// No token up to this one is given any more.
+    pub(super) fn follow(&mut self, token: Token) {
+        self.last = self.last.max(token.get());
+    }
+
     pub(super) fn last(&self) -> Token {
         Token::new(self.last).unwrap_or(Token::MAX)
     }

@@ -6,6 +6,7 @@
 
 mod command;
 mod deadlines;
+mod journal;
 mod limits;
 mod line;
 mod lock;
@@ -17,5 +18,6 @@ mod tests;
 mod watchers;
 
 pub use command::{Bound, Command, Effect, Refusal, Reply, Requester};
+pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
-pub use table::{LockTable, Stats};
+pub use table::{Freeze, LockTable, Misfit, Stats};

@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use sync_core::backend::Revision;
 
-use super::line::{Slot, key, slot};
+use super::line::{NONE, Slot, key, slot};
 use super::lock::Lock;
 
 /// How many names may rest.
@@ -55,6 +55,11 @@ impl Names {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lock> {
         self.locks.iter().map(|(_, lock)| lock)
+    }
+
+    /// The names where somebody waits.
+    pub(super) fn with_waiters(&self) -> Vec<Slot> {
+        self.locks.iter().filter(|(_, lock)| lock.next != NONE).map(|(key, _)| slot(key)).collect()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Slot> {

@@ -4,7 +4,10 @@
 //! one session's list; tokens rise.
 
 mod observation;
+mod restoration;
 mod sessions;
+
+pub use restoration::{Freeze, Misfit};
 
 use std::hash::BuildHasher;
 
@@ -17,6 +20,7 @@ use sync_core::{Mode, Token};
 
 use super::command::{Bound, Command, Effect, Refusal, Reply, Requester};
 use super::deadlines::Deadlines;
+use super::journal::{Change, Journal, NoJournal};
 use super::limits::Limits;
 use super::line::{Claim, InLine, NONE, Slot, Thread, key, slot};
 use super::lock::Tokens;
@@ -47,7 +51,7 @@ struct Arrival<'a> {
 
 /// The table. See the [module](super).
 #[derive(Debug)]
-pub struct LockTable {
+pub struct LockTable<J = NoJournal> {
     limits: Limits,
     now: Moment,
     tokens: Tokens,
@@ -66,12 +70,23 @@ pub struct LockTable {
     hasher: RandomState,
     deadlines: Deadlines,
     watchers: Watchers,
+    /// Nothing is granted while this is set.
+    frozen: Option<Freeze>,
+    journal: J,
 }
 
 impl LockTable {
-    /// An empty table whose first token follows `last`.
+    /// An empty table whose first token follows `last`, and that nobody keeps.
     #[must_use]
     pub fn new(limits: Limits, last: Token) -> Self {
+        Self::with_journal(limits, last, NoJournal)
+    }
+}
+
+impl<J: Journal> LockTable<J> {
+    /// An empty table whose first token follows `last`, and whose changes `journal` hears of.
+    #[must_use]
+    pub fn with_journal(limits: Limits, last: Token, journal: J) -> Self {
         Self {
             limits,
             now: Moment::default(),
@@ -87,6 +102,8 @@ impl LockTable {
             hasher: RandomState::default(),
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
+            frozen: None,
+            journal,
         }
     }
 
@@ -102,10 +119,23 @@ impl LockTable {
         self.tokens.last()
     }
 
+    /// Who hears of the changes.
+    pub fn journal(&mut self) -> &mut J {
+        &mut self.journal
+    }
+
+    /// No token up to this one is granted any more.
+    pub fn follow(&mut self, last: Token) {
+        self.tokens.follow(last);
+    }
+
     /// When [`apply`](Self::apply) has to be called next, if nothing is asked before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.deadlines.first()
+        match self.frozen {
+            Some(Freeze::Grace { until }) => Some(self.deadlines.first().map_or(until, |due| due.min(until))),
+            _ => self.deadlines.first(),
+        }
     }
 
     /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are replies. Returns the reply to
@@ -119,6 +149,9 @@ impl LockTable {
     ) -> Option<Reply> {
         self.now = self.now.max(now);
         self.expire(effects);
+        if self.frozen.is_some() {
+            self.end_grace(effects);
+        }
         Some(match command {
             Command::Open { session, secret, ttl, client } => self.open(session, secret, ttl, client),
             Command::Attach { session, secret } => self.attach(session, secret),
@@ -195,8 +228,8 @@ impl LockTable {
         if claim.session != session || &*self.locks[claim.lock].name != name {
             return Reply::Refused(Refusal::ClaimTaken);
         }
-        if claim.holds() {
-            return Reply::Granted { token: Token::new(claim.token).unwrap_or(Token::MAX) };
+        if let Some(token) = claim.token() {
+            return Reply::Granted { token };
         }
         claim.requester = from;
         let (id, lock) = (claim.id, claim.lock);
@@ -226,8 +259,12 @@ impl LockTable {
         if let Some(of) = lock.other_permits(mode) {
             return Err(Refusal::PermitsDiffer { of });
         }
-        let at_once = lock.admits(mode);
+        let fits = lock.admits(mode);
+        let at_once = fits && self.frozen.is_none();
         if !at_once {
+            if let Some(refusal) = self.refusal_when_frozen(waits || !fits) {
+                return Err(refusal);
+            }
             if !waits {
                 return Ok(Reply::Busy { holder: self.holder(index) });
             }
@@ -239,11 +276,13 @@ impl LockTable {
             }
         }
         let claim = self.put_in(Claim::new(id, session, index, mode, from, value));
+        let token = at_once.then(|| self.tokens.next());
+        let session = self.sessions[key(session)].id;
+        self.journal.record(Change::Arrived { session, claim: id, name, mode, value, token });
         let lock = &mut self.locks[index];
-        let reply = if at_once {
+        let reply = if let Some(token) = token {
             lock.run.admit(mode);
-            let token = self.tokens.next();
-            self.claims[key(claim)].token = token.get();
+            self.claims[key(claim)].hold(token);
             Reply::Granted { token }
         } else {
             if lock.next == NONE {
@@ -284,6 +323,7 @@ impl LockTable {
         }
         match self.find_own(session, id) {
             Some(found) if self.claims[key(found)].holds() => {
+                self.journal.record(Change::Updated { claim: id, value });
                 let claim = &mut self.claims[key(found)];
                 claim.value = value.into();
                 let lock = claim.lock;
@@ -305,6 +345,7 @@ impl LockTable {
     /// Ends one claim. Whoever waits for its grant hears why there will be none.
     fn end_claim(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
         let claim = self.take_out(found);
+        self.journal.record(Change::Left { claim: claim.id });
         if !claim.holds() {
             effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
         }
@@ -354,13 +395,14 @@ impl LockTable {
     /// After claims have left a line: grants to those who fit now, and tells watchers.
     fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         let lock = &mut self.locks[index];
-        while lock.next != NONE {
+        while lock.next != NONE && self.frozen.is_none() {
             let claim = &mut self.claims[key(lock.next)];
             if !lock.run.admit(claim.mode) {
                 break;
             }
             let token = self.tokens.next();
-            claim.token = token.get();
+            claim.hold(token);
+            self.journal.record(Change::Granted { claim: claim.id, token });
             lock.next = InLine::next(claim);
             effects.push(Effect { to: claim.requester, reply: Reply::Granted { token } });
         }

@@ -1,5 +1,6 @@
 //! Tables: commands in, effects out.
 
+mod freezing;
 mod oracle;
 mod rig;
 

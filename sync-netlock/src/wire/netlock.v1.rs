@@ -435,6 +435,11 @@ pub mod refused {
         TooLong = 7,
         /// The server's limit of `limit` `bound` is reached.
         TooMany = 8,
+        /// The server has restarted, and grants of before may hold for `limit` milliseconds more. Who waits in line is not
+        /// refused.
+        Settling = 9,
+        /// The server's disk is full: nothing is granted, releases go on.
+        StorageFull = 10,
         /// The connection ends: the first request was not a Hello.
         NotGreeted = 20,
         /// The connection ends: the server does not speak this version.
@@ -466,6 +471,8 @@ pub mod refused {
                 Self::NoPermits => "NO_PERMITS",
                 Self::TooLong => "TOO_LONG",
                 Self::TooMany => "TOO_MANY",
+                Self::Settling => "SETTLING",
+                Self::StorageFull => "STORAGE_FULL",
                 Self::NotGreeted => "NOT_GREETED",
                 Self::VersionUnknown => "VERSION_UNKNOWN",
                 Self::Malformed => "MALFORMED",
@@ -487,6 +494,8 @@ pub mod refused {
                 "NO_PERMITS" => Some(Self::NoPermits),
                 "TOO_LONG" => Some(Self::TooLong),
                 "TOO_MANY" => Some(Self::TooMany),
+                "SETTLING" => Some(Self::Settling),
+                "STORAGE_FULL" => Some(Self::StorageFull),
                 "NOT_GREETED" => Some(Self::NotGreeted),
                 "VERSION_UNKNOWN" => Some(Self::VersionUnknown),
                 "MALFORMED" => Some(Self::Malformed),

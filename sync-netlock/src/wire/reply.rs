@@ -136,6 +136,11 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
             };
             Code::TooMany
         }
+        Refusal::Settling { left } => {
+            limit = millis(left);
+            Code::Settling
+        }
+        Refusal::StorageFull => Code::StorageFull,
     };
     proto::Refused { code: code.into(), message: refusal.to_string(), limit, floor, bound: bound.into() }
 }
@@ -212,6 +217,8 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
         Code::NameInvalid => Refusal::NameInvalid,
         Code::NoPermits => Refusal::NoPermits,
         Code::TooLong => Refusal::TooLong { max },
+        Code::Settling => Refusal::Settling { left: Duration::from_millis(refused.limit) },
+        Code::StorageFull => Refusal::StorageFull,
         Code::TooMany => Refusal::TooMany {
             what: match refused::Bound::try_from(refused.bound).ok()? {
                 refused::Bound::Unknown => return None,

@@ -1,14 +1,14 @@
 //! Who holds, who waits, and who wants to hear of it.
 
-use sync_core::Token;
 use sync_core::backend::{Entry, Queue, Revision};
 
 use super::LockTable;
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::journal::Journal;
 use crate::engine::line::{Claim, Slot, key};
 use crate::engine::watchers::Watched;
 
-impl LockTable {
+impl<J: Journal> LockTable<J> {
     /// A line has changed: a new revision, and its watchers hear of it.
     pub(super) fn changed_now(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         self.revision.0 += 1;
@@ -28,7 +28,7 @@ impl LockTable {
     fn entry(&self, claim: &Claim) -> Entry {
         Entry {
             claim: claim.id,
-            token: if claim.holds() { Token::new(claim.token) } else { None },
+            token: claim.token(),
             mode: claim.mode,
             client: self.sessions[key(claim.session)].client.to_string(),
             value: claim.value.to_vec().into(),

@@ -6,13 +6,14 @@ use std::time::Duration;
 use sync_core::Secret;
 use sync_core::backend::{Gone, SessionId};
 
-use super::LockTable;
+use super::{Freeze, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::journal::{Change, Journal};
 use crate::engine::line::{NONE, Slot, key, slot};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 
-impl LockTable {
+impl<J: Journal> LockTable<J> {
     pub(super) fn expire(&mut self, effects: &mut Vec<Effect>) {
         if self.deadlines.first().is_none_or(|due| due > self.now) {
             return;
@@ -50,6 +51,16 @@ impl LockTable {
         if self.sessions.len() >= self.limits.sessions {
             return Reply::Refused(Refusal::TooMany { what: Bound::Sessions, max: self.limits.sessions });
         }
+        if let Some(Freeze::Full) = self.frozen {
+            return Reply::Refused(Refusal::StorageFull);
+        }
+        self.begin_session(id, secret, ttl, client);
+        self.journal.record(Change::Opened { session: id, secret, ttl, client });
+        Reply::Opened { ttl }
+    }
+
+    /// The mirror of [`remove_session`](Self::remove_session).
+    pub(super) fn begin_session(&mut self, id: SessionId, secret: Secret, ttl: Duration, client: &str) {
         let session = Session::new(id, secret, ttl, client, self.now);
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
@@ -57,7 +68,6 @@ impl LockTable {
         let hash = self.hasher.hash_one(id);
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
-        Reply::Opened { ttl }
     }
 
     pub(super) fn find_session(&mut self, id: SessionId) -> Option<Slot> {
@@ -105,18 +115,7 @@ impl LockTable {
     pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
         let mut touched = Vec::new();
         for index in ending {
-            loop {
-                let head = self.sessions[key(*index)].claims.head();
-                if head == NONE {
-                    break;
-                }
-                let claim = self.take_out(head);
-                if !claim.holds() {
-                    effects
-                        .push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
-                }
-                touched.push(claim.lock);
-            }
+            touched.extend(self.empty_session(*index, effects));
             self.forget_session(*index, effects);
         }
         // Several claims can have stood in one line: settle it once, for settling may remove it.
@@ -127,16 +126,39 @@ impl LockTable {
         }
     }
 
+    /// Takes all claims of a session out; returns whose lines they stood in.
+    pub(super) fn empty_session(&mut self, index: Slot, effects: &mut Vec<Effect>) -> Vec<Slot> {
+        let mut touched = Vec::new();
+        loop {
+            let head = self.sessions[key(index)].claims.head();
+            if head == NONE {
+                return touched;
+            }
+            let claim = self.take_out(head);
+            if !claim.holds() {
+                effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
+            }
+            touched.push(claim.lock);
+        }
+    }
+
     fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        let session = self.remove_session(index);
+        self.journal.record(Change::Closed { session: session.id });
+        if let Some(to) = session.listener {
+            self.watchers.remove(to);
+            effects.push(Effect { to, reply: Reply::Refused(Refusal::SessionUnknown) });
+        }
+    }
+
+    /// Takes a session that has no claims any more off the table.
+    pub(super) fn remove_session(&mut self, index: Slot) -> Session {
         let session = self.sessions.remove(key(index));
         if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
         {
             found.remove();
         }
-        if let Some(to) = session.listener {
-            self.watchers.remove(to);
-            effects.push(Effect { to, reply: Reply::Refused(Refusal::SessionUnknown) });
-        }
+        session
     }
 
     pub(super) fn evictions(&mut self, from: Requester, id: SessionId) -> Option<Reply> {

@@ -7,10 +7,35 @@ use sync_core::backend::{ClaimId, Queue, Revision, SessionId};
 use sync_core::clock::Moment;
 use sync_core::{Mode, Secret, Token};
 
-use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester, Stats};
+use crate::engine::{Change, Command, Effect, Freeze, Journal, Limits, LockTable, Reply, Requester, Stats};
+
+/// A second table that is made of the first one's changes.
+#[derive(Debug)]
+struct Mirror(LockTable);
+
+impl Mirror {
+    fn new() -> Self {
+        Self(LockTable::new(Limits::default(), Token::new(0).unwrap()))
+    }
+
+    /// Its time stands still, so that it ends nothing by itself.
+    fn queue(&mut self, name: &str) -> Queue {
+        let nobody = Requester { connection: 0, request: 0 };
+        match self.0.apply(Moment::default(), nobody, Command::Inspect { name }, &mut Vec::new()) {
+            Some(Reply::Queue(queue)) => *queue,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Journal for Mirror {
+    fn record(&mut self, change: Change<'_>) {
+        self.0.restore(Moment::default(), change).expect("changes that fit");
+    }
+}
 
 pub(super) struct Rig {
-    table: LockTable,
+    table: LockTable<Mirror>,
     now: Moment,
     request: u64,
     /// Answers not looked at yet.
@@ -25,7 +50,7 @@ impl Rig {
     pub(super) fn new(limits: Limits) -> Self {
         let last = Token::new(41).unwrap();
         Self {
-            table: LockTable::new(limits, last),
+            table: LockTable::with_journal(limits, last, Mirror::new()),
             now: Moment::from_nanos(1_000_000_000_000),
             request: 0,
             told: HashMap::new(),
@@ -148,7 +173,19 @@ impl Rig {
         self.send(Command::Evictions { session: SessionId::from_bits(session) })
     }
 
+    /// The queue of a name, which is the same in a table made of the changes, and in one made of a dump.
     pub(super) fn inspect(&mut self, name: &str) -> Queue {
+        let queue = self.look_at(name);
+        assert_eq!(self.table.journal().queue(name).entries, queue.entries, "made of the changes");
+        let mut dumped = Mirror::new();
+        self.table.dump(|change| dumped.record(change));
+        assert_eq!(dumped.queue(name).entries, queue.entries, "made of a dump");
+        assert_eq!(dumped.0.stats().sessions, self.table.journal().0.stats().sessions);
+        assert_eq!(dumped.0.stats().claims, self.table.journal().0.stats().claims);
+        queue
+    }
+
+    fn look_at(&mut self, name: &str) -> Queue {
         self.ask(Command::Inspect { name }).queue()
     }
 
@@ -183,6 +220,14 @@ impl Rig {
 
     pub(super) fn go_back(&mut self, time: Duration) {
         self.now = self.now.before(time);
+    }
+
+    pub(super) fn freeze(&mut self, why: Freeze) {
+        self.table.freeze(why);
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.now
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {

@@ -1,0 +1,77 @@
+//! What the table tells whoever keeps its state: each change, in order. Applied to an empty table in the same order, they
+//! make the same table again.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use sync_core::backend::{ClaimId, SessionId};
+use sync_core::{Mode, Secret, Token};
+
+/// Hears of every change. Renewals are none: after a restart every session lives for its whole TTL again.
+pub trait Journal: Debug {
+    /// A change has happened.
+    fn record(&mut self, change: Change<'_>);
+}
+
+/// Keeps nothing, and costs nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn record(&mut self, _: Change<'_>) {}
+}
+
+/// One change of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// A session has begun.
+    Opened {
+        /// The session.
+        session: SessionId,
+        /// Its secret.
+        secret: Secret,
+        /// Its TTL.
+        ttl: Duration,
+        /// Who it is.
+        client: &'a str,
+    },
+    /// A session has ended, and all its claims with it.
+    Closed {
+        /// The session.
+        session: SessionId,
+    },
+    /// A claim has come to the end of a line.
+    Arrived {
+        /// The session it lives with.
+        session: SessionId,
+        /// The claim.
+        claim: ClaimId,
+        /// Whose line.
+        name: &'a str,
+        /// In which company.
+        mode: Mode,
+        /// Seen by observers.
+        value: &'a [u8],
+        /// Its token, if it held at once.
+        token: Option<Token>,
+    },
+    /// The next claim of a line holds now.
+    Granted {
+        /// The claim.
+        claim: ClaimId,
+        /// Its token.
+        token: Token,
+    },
+    /// A claim has a new value.
+    Updated {
+        /// The claim.
+        claim: ClaimId,
+        /// Seen by observers.
+        value: &'a [u8],
+    },
+    /// A claim has ended.
+    Left {
+        /// The claim.
+        claim: ClaimId,
+    },
+}

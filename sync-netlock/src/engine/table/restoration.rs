@@ -1,0 +1,171 @@
+//! From a table to changes that make it again, and back; and the times at which nothing is granted.
+
+use std::fmt;
+
+use sync_core::Token;
+use sync_core::backend::ClaimId;
+use sync_core::clock::Moment;
+
+use super::LockTable;
+use crate::engine::command::{Effect, Refusal, Requester};
+use crate::engine::journal::{Change, Journal};
+use crate::engine::line::{Claim, InLine, NONE, Slot, Thread, key};
+
+/// Why a table grants nothing for now. Renewals and releases go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freeze {
+    /// Grants of before a restart may have been forgotten, and their holders may still believe in them. New claims
+    /// stand in line.
+    Grace {
+        /// When all of them have ended.
+        until: Moment,
+    },
+    /// A grant could not be remembered. New claims and sessions are refused.
+    Full,
+}
+
+/// A change that does not follow from those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misfit(&'static str);
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+/// Nobody waits for the grants of claims that come back from a journal, until their clients ask again.
+const NOBODY: Requester = Requester { connection: 0, request: 0 };
+
+impl<J: Journal> LockTable<J> {
+    /// Tells the changes that make this table of an empty one.
+    pub fn dump(&self, mut tell: impl FnMut(Change<'_>)) {
+        for (_, session) in &self.sessions {
+            let (id, secret, ttl) = (session.id, session.secret, session.ttl);
+            tell(Change::Opened { session: id, secret, ttl, client: &session.client });
+        }
+        for lock in self.locks.iter() {
+            for claim in lock.line.iter(&self.claims) {
+                tell(Change::Arrived {
+                    session: self.sessions[key(claim.session)].id,
+                    claim: claim.id,
+                    name: &lock.name,
+                    mode: claim.mode,
+                    value: &claim.value,
+                    token: claim.token(),
+                });
+            }
+        }
+    }
+
+    /// Repeats a change that was recorded earlier; it is not recorded again. Nobody is granted anything by it that was
+    /// not before: see [`thaw`](Self::thaw). Sessions live for their whole TTL from `now`.
+    ///
+    /// # Errors
+    /// The change does not fit the table.
+    pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), Misfit> {
+        self.now = self.now.max(now);
+        match change {
+            Change::Opened { session, secret, ttl, client } => {
+                if self.find_session(session).is_some() {
+                    return Err(Misfit("a session begins twice"));
+                }
+                self.begin_session(session, secret, ttl, client);
+            }
+            Change::Closed { session } => {
+                let found = self.find_session(session).ok_or(Misfit("an unknown session ends"))?;
+                self.deadlines.disarm(self.sessions[key(found)].armed, found);
+                for lock in self.empty_session(found, &mut Vec::new()) {
+                    self.tidy(lock);
+                }
+                self.remove_session(found);
+            }
+            Change::Arrived { session, claim, name, mode, value, token } => {
+                let session = self.find_session(session).ok_or(Misfit("a claim of an unknown session"))?;
+                if self.find_claim(claim).is_some() {
+                    return Err(Misfit("a claim arrives twice"));
+                }
+                let lock = self
+                    .locks
+                    .enter(name, self.revision, usize::MAX)
+                    .ok_or(Misfit("there is no room for a name"))?;
+                let index = self.put_in(Claim::new(claim, session, lock, mode, NOBODY, value));
+                if self.locks[lock].next == NONE {
+                    self.locks[lock].next = index;
+                }
+                if let Some(token) = token {
+                    self.restore_grant(index, token)?;
+                }
+            }
+            Change::Granted { claim, token } => {
+                let index = self.restored(claim)?;
+                self.restore_grant(index, token)?;
+            }
+            Change::Updated { claim, value } => {
+                let index = self.restored(claim)?;
+                self.claims[key(index)].value = value.into();
+            }
+            Change::Left { claim } => {
+                let index = self.restored(claim)?;
+                let claim = self.take_out(index);
+                self.tidy(claim.lock);
+            }
+        }
+        Ok(())
+    }
+
+    fn restored(&self, claim: ClaimId) -> Result<Slot, Misfit> {
+        self.find_claim(claim).ok_or(Misfit("a change of an unknown claim"))
+    }
+
+    fn restore_grant(&mut self, index: Slot, token: Token) -> Result<(), Misfit> {
+        let claim = &mut self.claims[key(index)];
+        let lock = &mut self.locks[claim.lock];
+        if lock.next != index || !lock.run.admit(claim.mode) {
+            return Err(Misfit("a claim is granted that is not next in its line"));
+        }
+        claim.hold(token);
+        lock.next = InLine::next(claim);
+        self.tokens.follow(token);
+        Ok(())
+    }
+
+    /// Grants nothing from now on, for this reason.
+    pub fn freeze(&mut self, why: Freeze) {
+        self.frozen = Some(why);
+    }
+
+    /// Why nothing is granted, if nothing is.
+    #[must_use]
+    pub fn frozen(&self) -> Option<Freeze> {
+        self.frozen
+    }
+
+    /// Grants again, beginning with those who stand in line.
+    pub fn thaw(&mut self, effects: &mut Vec<Effect>) {
+        self.frozen = None;
+        for lock in self.locks.with_waiters() {
+            self.settle(lock, effects);
+        }
+    }
+
+    /// A grace that is over by now ends.
+    pub(super) fn end_grace(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(Freeze::Grace { until }) = self.frozen
+            && until <= self.now
+        {
+            self.thaw(effects);
+        }
+    }
+
+    /// Why a claim that would hold at once has to wait, or cannot come at all.
+    pub(super) fn refusal_when_frozen(&self, waits: bool) -> Option<Refusal> {
+        match self.frozen? {
+            Freeze::Full => Some(Refusal::StorageFull),
+            Freeze::Grace { .. } if waits => None,
+            Freeze::Grace { until } => Some(Refusal::Settling { left: until.since(self.now) }),
+        }
+    }
+}
