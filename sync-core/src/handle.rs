@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) keeper: Keeper,
     pub(crate) client: Arc<str>,
-    capabilities: Capabilities,
+    name: &'static str,
     session_ttl: Duration,
     current: Mutex<Option<Arc<LiveSession>>>,
     /// One opens a session while the others wait for it.
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn backend_name(&self) -> &'static str {
-        self.capabilities.backend
+        self.name
     }
 
     pub(crate) fn call<'a>(&self, operation: &'static str, name: &'a LockName) -> Call<'a> {
@@ -98,16 +98,15 @@ impl Handle {
     /// Safe: dropped, the thread closes what it opened and ends.
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
-        let capabilities = backend.capabilities();
-        let session_ttl = capabilities.check_ttl(options.session_ttl)?;
+        let session_ttl = backend.capabilities().check_ttl(options.session_ttl)?;
         let shared = Arc::new(Shared {
             keeper: Keeper::start(backend.twin())?,
+            name: backend.capabilities().backend,
             backend,
             client: options.client.into(),
             session_ttl,
             current: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
-            capabilities,
         });
         shared.session().await.map_err(|error| error.during("connect").on(shared.backend_name()))?;
         Ok(Self { shared, namespace: options.namespace })
@@ -124,7 +123,7 @@ impl Sync for Handle {
         let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
         let options = options.validated().map_err(explain)?;
         if let Some(ttl) = options.ttl {
-            self.shared.capabilities.check_ttl(ttl).map_err(explain)?;
+            self.shared.backend.capabilities().check_ttl(ttl).map_err(explain)?;
         }
         let wish = Wish {
             operation: "acquire",
@@ -153,7 +152,7 @@ impl Sync for Handle {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.shared.capabilities.clone()
+        self.shared.backend.capabilities()
     }
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {

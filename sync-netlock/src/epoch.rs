@@ -24,10 +24,20 @@ pub(crate) fn floor() -> Token {
     Token::new(above(newest.unwrap_or(0))).unwrap_or(Token::MAX)
 }
 
+/// The epoch of today's clock: the minute since 2026.
+pub(crate) fn now() -> u64 {
+    clock::wall_millis().saturating_sub(START) / MINUTE
+}
+
+/// The token before the first of an epoch.
+pub(crate) fn floor_of(epoch: u64) -> Token {
+    Token::new((epoch & ((1 << 27) - 1)) << 36).unwrap_or(Token::MAX)
+}
+
 fn floor_at(wall_millis: u64) -> Token {
     let elapsed = wall_millis.saturating_sub(START);
     let (epoch, within) = (elapsed / MINUTE, elapsed % MINUTE);
-    Token::new(((epoch & ((1 << 27) - 1)) << 36) | (within << 20)).unwrap_or(Token::MAX)
+    Token::new(floor_of(epoch).get() | (within << 20)).unwrap_or(Token::MAX)
 }
 
 #[cfg(test)]

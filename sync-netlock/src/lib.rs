@@ -15,8 +15,10 @@ mod epoch;
 pub mod program;
 mod replies;
 mod server;
+mod storage;
 pub mod wire;
 
 pub use client::{Client, Config, DEFAULT_PORT};
 pub use embedded::Embedded;
 pub use server::{Observer, Server, ServerOptions};
+pub use storage::{Durability, StorageOptions};

@@ -1,5 +1,6 @@
 //! The program `netlockd`: flags, logs and signals around a [`Server`].
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,6 +12,7 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::server::{Server, ServerOptions};
+use crate::storage::{Durability, StorageOptions};
 
 /// The lock server of distsync.
 #[derive(Debug, Parser)]
@@ -23,6 +25,15 @@ struct Flags {
     /// Listen also where other machines can reach it, although whoever reaches it can take and break locks.
     #[arg(long)]
     insecure_allow_remote: bool,
+
+    /// Keep sessions and locks in this folder, so that they outlive a restart; it is made if it is missing.
+    #[arg(long, env = "NETLOCKD_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// When an answer is safe, with a data folder: `memory` keeps nothing but waits after a restart, `async` survives the
+    /// process's end, `fsync` a power failure too.
+    #[arg(long, env = "NETLOCKD_DURABILITY", requires = "data_dir", default_value = "async")]
+    durability: Durability,
 
     /// The most connections at a time.
     #[arg(long, env = "NETLOCKD_CONNECTIONS", default_value_t = ServerOptions::default().connections)]
@@ -97,6 +108,7 @@ async fn serve(flags: Flags) -> Result<()> {
     let options = ServerOptions {
         allow_remote: flags.insecure_allow_remote,
         connections: flags.connections,
+        storage: flags.data_dir.map(|folder| StorageOptions::new(folder).with_durability(flags.durability)),
         ..ServerOptions::default()
     };
     take_descriptors(options.connections);

@@ -18,7 +18,8 @@ mod tls;
 use stores::{Memory, Netlock};
 
 sync_core::conformance!(memory, async { Memory::start() });
-sync_core::conformance!(netlock, async { Netlock::start().await });
+sync_core::conformance!(netlock, async { Netlock::start() });
+sync_core::conformance!(netlock_with_a_folder, async { Netlock::with_a_folder() });
 #[cfg(feature = "redis")]
 sync_core::conformance!(redis, async { super::stores::Redis::start() });
 #[cfg(feature = "etcd")]

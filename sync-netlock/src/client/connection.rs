@@ -56,7 +56,7 @@ enum Greeting {
     #[default]
     Awaited,
     Awaiting(Waker),
-    Done,
+    Done(proto::Durability),
 }
 
 /// The least number of answers that are worth a write of their own.
@@ -142,12 +142,12 @@ impl Connection {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Resolves when the server has greeted back.
-    pub(super) async fn greet(&self) -> Result<()> {
+    /// Resolves when the server has greeted back, with how well it keeps its table.
+    pub(super) async fn greet(&self) -> Result<proto::Durability> {
         poll_fn(|cx| {
             let mut state = self.state();
-            if let Greeting::Done = state.greeting {
-                return Poll::Ready(Ok(()));
+            if let Greeting::Done(durability) = state.greeting {
+                return Poll::Ready(Ok(durability));
             }
             if let Some(why) = &state.closed {
                 let error = match why.strip_prefix(REFUSED) {
@@ -401,7 +401,7 @@ impl Carrier {
     /// Hands complete answers to those who asked, up to `share` of them. How many there were.
     fn deliver(&mut self, connection: &Connection) -> Result<usize, String> {
         let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
-        let (mut count, mut greeted) = (0, false);
+        let (mut count, mut greeted) = (0, None);
         while count < self.share
             && let Some(frame) = self.frames.take(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))?
         {
@@ -412,7 +412,9 @@ impl Carrier {
             }
             let response = proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
             match (response.id, response.body) {
-                (HELLO, Some(proto::response::Body::Welcome(_))) => greeted = true,
+                (HELLO, Some(proto::response::Body::Welcome(welcome))) => {
+                    greeted = Some(welcome.durability())
+                }
                 (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
                     return Err(format!("{REFUSED}{}", refused.message));
                 }
@@ -429,8 +431,9 @@ impl Carrier {
             for (id, reply) in self.answers.drain(..) {
                 self.wakers.extend(state.replies.deliver(id, reply));
             }
-            if greeted
-                && let Greeting::Awaiting(waker) = std::mem::replace(&mut state.greeting, Greeting::Done)
+            if let Some(durability) = greeted
+                && let Greeting::Awaiting(waker) =
+                    std::mem::replace(&mut state.greeting, Greeting::Done(durability))
             {
                 self.wakers.push(waker);
             }

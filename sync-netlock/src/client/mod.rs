@@ -6,7 +6,7 @@
 mod config;
 mod connection;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub use config::{Config, DEFAULT_PORT};
 
 use crate::backend::{Carrier, Netlock};
 use crate::engine::{Command, Reply};
+use crate::wire::proto;
 use connection::Connection;
 
 /// How long one address may take to accept and to greet.
@@ -34,6 +35,8 @@ pub struct Client {
     dialing: tokio::sync::Mutex<()>,
     /// The address that worked last.
     preferred: AtomicUsize,
+    /// Whether the server keeps its table, as far as it has told one of us.
+    keeps: Arc<AtomicBool>,
     /// Owns the tasks that carry the connections' bytes; each ends with its connection.
     tasks: TaskTracker,
 }
@@ -42,15 +45,16 @@ impl Client {
     /// A client that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self::with(Arc::new(config))
+        Self::with(Arc::new(config), Arc::default())
     }
 
-    fn with(config: Arc<Config>) -> Self {
+    fn with(config: Arc<Config>, keeps: Arc<AtomicBool>) -> Self {
         Self {
             config,
             current: Mutex::new(None),
             dialing: tokio::sync::Mutex::new(()),
             preferred: AtomicUsize::new(0),
+            keeps,
             tasks: TaskTracker::new(),
         }
     }
@@ -118,7 +122,8 @@ impl Client {
             stream.set_nodelay(true).map_err(|error| unreachable("no connection").because(error))?;
             let connection = Arc::new(Connection::new());
             self.tasks.spawn(connection::drive(connection.clone(), stream));
-            connection.greet().await?;
+            let durability = connection.greet().await?;
+            self.keeps.store(durability != proto::Durability::Memory, Ordering::Relaxed);
             Ok(connection)
         });
         greeted.await.unwrap_or_else(|_| Err(unreachable("no greeting")))
@@ -136,13 +141,14 @@ impl Drop for Client {
 impl Carrier for Client {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new("netlock");
-        capabilities.survives_restart = false;
-        capabilities.durable_grants = false;
+        let keeps = self.keeps.load(Ordering::Relaxed);
+        capabilities.survives_restart = keeps;
+        capabilities.durable_grants = keeps;
         capabilities
     }
 
     fn twin(&self) -> Self {
-        Self::with(self.config.clone())
+        Self::with(self.config.clone(), self.keeps.clone())
     }
 
     async fn call<'a>(&'a self, session: Option<&'a Session>, command: Command<'a>) -> Result<Reply> {

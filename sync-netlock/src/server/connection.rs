@@ -141,7 +141,7 @@ impl Connection {
                 }
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
-                while self.answer(now)? {
+                while self.answer(now).await? {
                     let is_heavy = self.out.len() >= OUT_KEPT / 4;
                     self.write().await?;
                     if is_heavy {
@@ -216,10 +216,10 @@ impl Connection {
     }
 
     /// Answers some of what was read, in one visit to the table. Whether there may be more.
-    fn answer(&mut self, now: Moment) -> Result<bool, End> {
+    async fn answer(&mut self, now: Moment) -> Result<bool, End> {
         let hub = self.hub.clone();
         let mut frames = std::mem::take(&mut self.frames);
-        let more = hub.visit(|desk| {
+        let (more, mark) = hub.visit(|desk| {
             for _ in 0..VISIT {
                 let max = if self.greeted { hub.options.request_max } else { hub.options.greeting_max };
                 let request = frames.take(max).map_err(|long| {
@@ -237,6 +237,7 @@ impl Connection {
             Ok(true)
         });
         self.frames = frames;
+        hub.on_disk(mark).await;
         hub.post(&mut self.others);
         more
     }
@@ -333,7 +334,11 @@ impl Connection {
         }
         self.greeted = true;
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);
-        let body = Some(proto::response::Body::Welcome(proto::Welcome { version: VERSION, request_max }));
+        let body = Some(proto::response::Body::Welcome(proto::Welcome {
+            version: VERSION,
+            request_max,
+            durability: self.hub.durability().into(),
+        }));
         encode(&proto::Response { id: request, body }, &mut self.out);
         Ok(())
     }

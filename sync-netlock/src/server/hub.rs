@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use sync_core::Result;
 use sync_core::clock::{self, Moment};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::options::ServerOptions;
-use crate::engine::{Command, Effect, LockTable, Reply, Requester, Stats};
+use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
-use crate::wire::encode_reply;
+use crate::storage::{Durability, Mark, Scribe, Storage};
+use crate::wire::{encode_reply, proto};
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -23,12 +26,15 @@ pub(super) struct Hub {
     roster: Mutex<Roster>,
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
     sooner: Notify,
+    /// How much of the log is on the disk, where answers have to wait for that.
+    synced: Option<watch::Receiver<u64>>,
     stopped: AtomicBool,
 }
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) table: LockTable,
+    pub(super) table: LockTable<Scribe>,
+    storage: Option<Storage>,
     /// When the clock's task looks next.
     armed: Moment,
 }
@@ -72,20 +78,40 @@ impl Drop for Place {
         locked(&self.hub.roster).outboxes.remove(&self.connection);
         let from = Requester { connection: self.connection, request: 0 };
         let mut effects = Vec::new();
+        // Nobody is granted anything by this, so nothing has to be on the disk first.
         self.hub.visit(|desk| desk.table.apply(clock::now(), from, Command::Disconnected, &mut effects));
         self.hub.post(&mut effects);
     }
 }
 
 impl Hub {
-    pub(super) fn new(options: ServerOptions) -> Self {
-        let table = LockTable::new(options.limits.clone(), epoch::floor());
-        Self {
+    pub(super) fn new(options: ServerOptions) -> Result<Self> {
+        let (table, storage) = match &options.storage {
+            Some(storage) => {
+                let (table, storage) = Storage::open(storage, &options.limits)?;
+                (table, Some(storage))
+            }
+            None => {
+                let limits = options.limits.clone();
+                (LockTable::with_journal(limits, epoch::floor(), Scribe::default()), None)
+            }
+        };
+        Ok(Self {
             options,
-            desk: Mutex::new(Desk { table, armed: Moment::from_nanos(u64::MAX) }),
+            synced: storage.as_ref().and_then(Storage::synced),
+            desk: Mutex::new(Desk { table, storage, armed: Moment::from_nanos(u64::MAX) }),
             roster: Mutex::default(),
             sooner: Notify::new(),
             stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// What a restart leaves.
+    pub(super) fn durability(&self) -> proto::Durability {
+        match self.options.storage.as_ref().map(|storage| storage.durability) {
+            None | Some(Durability::Memory) => proto::Durability::Memory,
+            Some(Durability::Async) => proto::Durability::Async,
+            Some(Durability::Fsync) => proto::Durability::Fsync,
         }
     }
 
@@ -105,14 +131,36 @@ impl Hub {
         Some(Place { hub: self.clone(), connection, outbox })
     }
 
-    /// One visit to the table.
-    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
+    /// One visit to the table. Nobody may be told of what it did before the mark is [on the disk](Self::on_disk).
+    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Mark) {
         let mut desk = locked(&self.desk);
-        let result = work(&mut desk);
+        let desk = &mut *desk;
+        if let Some(storage) = &mut desk.storage {
+            storage.prepare(&mut desk.table);
+        }
+        let result = work(desk);
+        let mark = match &mut desk.storage {
+            Some(storage) => storage.keep(&mut desk.table),
+            None => Mark::default(),
+        };
         if desk.table.next_deadline().is_some_and(|due| due < desk.armed) {
             self.sooner.notify_one();
         }
-        result
+        (result, mark)
+    }
+
+    /// Waits until what a visit did is on the disk, where that is wanted.
+    pub(super) async fn on_disk(&self, mark: Mark) {
+        if let Some(synced) = &self.synced {
+            mark.on_disk(synced.clone()).await;
+        }
+    }
+
+    /// The server has stopped: brings the table to the disk.
+    pub(super) fn end(&self) {
+        if let Some(mut storage) = locked(&self.desk).storage.take() {
+            storage.end();
+        }
     }
 
     /// Delivers answers for other connections. Those for connections that are gone are dropped: their clients ask
@@ -153,16 +201,30 @@ impl Hub {
     }
 }
 
+/// How often a full disk is looked at.
+const MEND: Duration = Duration::from_secs(1);
+
 /// Lets sessions end on time.
 pub(super) async fn expire(hub: Arc<Hub>) {
     let from = Requester { connection: 0, request: 0 };
     let mut effects = Vec::new();
     while !hub.is_stopped() {
-        let due = hub.visit(|desk| {
-            desk.table.apply(clock::now(), from, Command::Tick, &mut effects);
+        let (due, mark) = hub.visit(|desk| {
+            let now = clock::now();
+            desk.table.apply(now, from, Command::Tick, &mut effects);
+            if desk.table.frozen() == Some(Freeze::Full)
+                && let Some(storage) = &mut desk.storage
+            {
+                storage.mend(&mut desk.table, &mut effects);
+            }
             desk.armed = desk.table.next_deadline().unwrap_or(Moment::from_nanos(u64::MAX));
-            desk.armed
+            if desk.table.frozen() == Some(Freeze::Full) {
+                desk.armed.min(now.after(MEND))
+            } else {
+                desk.armed
+            }
         });
+        hub.on_disk(mark).await;
         hub.post(&mut effects);
         tokio::select! {
             () = clock::sleep_until(due) => {}

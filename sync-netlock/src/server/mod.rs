@@ -68,12 +68,13 @@ impl Server {
     /// caller's care.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the socket is none any more.
+    /// [`ErrorKind::Unavailable`] if the socket is none any more; [`ErrorKind::Store`] or
+    /// [`Unavailable`](ErrorKind::Unavailable) if the data folder cannot be used.
     pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self> {
         let address = listener
             .local_addr()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "the socket is gone").because(error))?;
-        Ok(Self { listener, address, hub: Arc::new(Hub::new(options)) })
+        Ok(Self { listener, address, hub: Arc::new(Hub::new(options)?) })
     }
 
     /// Where it listens.
@@ -88,7 +89,8 @@ impl Server {
         Observer { hub: self.hub.clone() }
     }
 
-    /// Serves until `stop`, then closes all connections and returns. Sessions live on in nobody: what was held is lost.
+    /// Serves until `stop`, then closes all connections and returns. What was held is lost, unless the options say where it
+    /// is kept. A disk that fails then ends the process.
     ///
     /// # Cancel safety
     /// Dropped, the server and its connections end at once.
@@ -117,6 +119,7 @@ impl Server {
             warn!(left = connections.len(), "connections did not end in time: cut");
             connections.shutdown().await;
         }
+        self.hub.end();
         info!("stopped");
     }
 

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::engine::Limits;
+use crate::storage::StorageOptions;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Whether it may listen where other machines can reach it. Default: no, for there is no authentication.
     pub allow_remote: bool,
+    /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
+    pub storage: Option<StorageOptions>,
     /// The bounds of the table.
     pub limits: Limits,
     /// Connections at a time. Default: 12,000. One more is told so and closed.
@@ -35,6 +38,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             allow_remote: false,
+            storage: None,
             limits: Limits::default(),
             connections: 12_000,
             sessions_per_connection: 10_000,

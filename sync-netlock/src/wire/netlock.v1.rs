@@ -111,6 +111,8 @@ pub struct Welcome {
     /// The longest request that the server takes, in bytes.
     #[prost(uint32, tag = "2")]
     pub request_max: u32,
+    #[prost(enumeration = "Durability", tag = "3")]
+    pub durability: i32,
 }
 /// Opens a session, or finds the one with the same id and secret. Answered Opened. It lives until its TTL has passed
 /// without a Renew; what happens to connections does not matter to it.
@@ -546,6 +548,39 @@ pub mod refused {
                 "SESSIONS_PER_CONNECTION" => Some(Self::SessionsPerConnection),
                 _ => None,
             }
+        }
+    }
+}
+/// What a restart of the server leaves of sessions and claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Durability {
+    /// Nothing.
+    Memory = 0,
+    /// All of them; after a power failure perhaps not the last, and nothing is granted then that could be held.
+    Async = 1,
+    /// All of them.
+    Fsync = 2,
+}
+impl Durability {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Memory => "MEMORY",
+            Self::Async => "ASYNC",
+            Self::Fsync => "FSYNC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MEMORY" => Some(Self::Memory),
+            "ASYNC" => Some(Self::Async),
+            "FSYNC" => Some(Self::Fsync),
+            _ => None,
         }
     }
 }

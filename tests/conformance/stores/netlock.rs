@@ -7,14 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::conformance::Harness;
 use sync_core::{Backend, ErrorKind};
-use sync_netlock::{Client, Config, Server, ServerOptions};
+use sync_netlock::{Client, Config, Server, ServerOptions, StorageOptions};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// One server; a restart is another one at the same address.
 #[derive(Debug)]
 pub(crate) struct Netlock {
     address: String,
+    options: ServerOptions,
     running: Mutex<Option<Running>>,
+    /// Where it keeps its table, if it does.
+    _folder: Option<TempDir>,
 }
 
 #[derive(Debug)]
@@ -25,7 +29,7 @@ struct Running {
 
 impl Running {
     /// Starts a server, and returns once it is bound.
-    fn start(address: String) -> (String, Self) {
+    fn start(address: String, options: ServerOptions) -> (String, Self) {
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let (tell, told) = std::sync::mpsc::channel();
@@ -34,7 +38,7 @@ impl Running {
             runtime.block_on(async {
                 // The port of a server that has just stopped may be taken for a moment.
                 let server = loop {
-                    match Server::bind(&address, ServerOptions::default()).await {
+                    match Server::bind(&address, options.clone()).await {
                         Ok(server) => break server,
                         Err(error) if error.kind() == ErrorKind::Unavailable => {
                             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -56,17 +60,32 @@ impl Running {
 }
 
 impl Netlock {
-    /// A server on a free port.
-    pub(crate) async fn start() -> Arc<Self> {
-        let (address, running) = Running::start("127.0.0.1:0".to_owned());
-        Arc::new(Self { address, running: Mutex::new(Some(running)) })
+    /// A server on a free port, that forgets.
+    pub(crate) fn start() -> Arc<Self> {
+        Self::with(ServerOptions::default(), None)
+    }
+
+    /// A server that keeps its table in a folder.
+    pub(crate) fn with_a_folder() -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = ServerOptions::default();
+        options.storage = Some(StorageOptions::new(folder.path()));
+        Self::with(options, Some(folder))
+    }
+
+    fn with(options: ServerOptions, folder: Option<TempDir>) -> Arc<Self> {
+        let (address, running) = Running::start("127.0.0.1:0".to_owned(), options.clone());
+        Arc::new(Self { address, options, running: Mutex::new(Some(running)), _folder: folder })
     }
 }
 
 #[async_trait]
 impl Harness for Netlock {
     async fn backend(&self) -> Arc<dyn Backend> {
-        Client::new(Config::new([&self.address]).unwrap()).backend()
+        let backend = Client::new(Config::new([&self.address]).unwrap()).backend();
+        // The server's greeting tells what it can do.
+        backend.list("nobody/").await.unwrap();
+        backend
     }
 
     fn ttl(&self) -> Duration {
@@ -76,7 +95,7 @@ impl Harness for Netlock {
     async fn restart(&self) {
         let mut running = self.running.lock().unwrap();
         running.take().unwrap().stop();
-        *running = Some(Running::start(self.address.clone()).1);
+        *running = Some(Running::start(self.address.clone(), self.options.clone()).1);
     }
 }
 

@@ -1,0 +1,71 @@
+//! One log file: room is taken ahead of time, so that what has been granted can also be written.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+/// By how much a log grows.
+const STEP: u64 = 4 << 20;
+
+/// A log that is being written.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: Arc<File>,
+    /// Where the next record goes.
+    end: u64,
+    /// Up to here the system has promised room.
+    room: u64,
+}
+
+impl Log {
+    /// An empty log in an empty file.
+    pub(super) fn new(file: File) -> Self {
+        Self { file: Arc::new(file), end: 0, room: 0 }
+    }
+
+    pub(super) fn file(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// Makes sure that `bytes` more can be written.
+    pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        if self.end + bytes <= self.room {
+            return Ok(());
+        }
+        let more = (self.end + bytes - self.room).div_ceil(STEP) * STEP;
+        match fallocate(&self.file, FallocateFlags::empty(), self.room, more) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP) => self.fill(more)?,
+            Err(error) => return Err(error.into()),
+        }
+        self.room += more;
+        Ok(())
+    }
+
+    /// Room the slow way, where the file system knows no other.
+    fn fill(&self, bytes: u64) -> io::Result<()> {
+        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut at = self.room;
+        while at < self.room + bytes {
+            self.file.write_all_at(&ZEROS, at)?;
+            at += ZEROS.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Hands records to the system.
+    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        self.reserve(records.len() as u64)?;
+        self.file.write_all_at(records, self.end)?;
+        self.end += records.len() as u64;
+        Ok(())
+    }
+}

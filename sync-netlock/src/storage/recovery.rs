@@ -1,0 +1,152 @@
+//! From a log back to a table: what is there, what is missing, and what must not be.
+
+use sync_core::clock::Moment;
+
+use super::record::{Found, Record, read};
+use crate::engine::{Journal, LockTable};
+
+/// How a log ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// All that was ever answered is in it.
+    Whole,
+    /// The machine went down: the last of it can be missing.
+    Torn,
+}
+
+/// Why a log is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// A record is damaged, and it is not the last one.
+    Damaged {
+        /// Where.
+        at: usize,
+        /// In which way.
+        how: String,
+    },
+    /// Another version wrote it.
+    Version(u32),
+}
+
+/// Makes the table of a log. `boot`: the kernel's run of today; the same one has kept all that was written.
+pub(super) fn recover<J: Journal>(
+    table: &mut LockTable<J>,
+    log: &[u8],
+    boot: u128,
+    now: Moment,
+) -> Result<Ending, Unreadable> {
+    let mut at = 0;
+    let (mut same_boot, mut complete, mut ended) = (false, false, false);
+    loop {
+        let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
+        let length = match read(&log[at..]) {
+            Found::Nothing if complete => break,
+            Found::Version(version) => return Err(Unreadable::Version(version)),
+            // A write that was under way when the process or the machine ended; nobody was told what it says.
+            Found::Damage if complete && (!same_boot || is_last(&log[at..])) => break,
+            Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
+            Found::Record(_, _) if ended => return Err(damaged("it follows the end")),
+            Found::Record(Record::Head { boot: then }, length) => {
+                same_boot = then == boot;
+                length
+            }
+            Found::Record(Record::Complete, length) => {
+                complete = true;
+                length
+            }
+            Found::Record(Record::End, length) => {
+                ended = true;
+                length
+            }
+            Found::Record(Record::Change(change), length) => {
+                table.restore(now, change).map_err(|misfit| damaged(&misfit.to_string()))?;
+                length
+            }
+        };
+        at += length;
+    }
+    Ok(if same_boot || ended { Ending::Whole } else { Ending::Torn })
+}
+
+/// Whether what stands here can be one write that was cut short: no whole record begins behind the first byte.
+fn is_last(rest: &[u8]) -> bool {
+    let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    !(1..written).any(|at| matches!(read(&rest[at..]), Found::Record(..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sync_core::backend::SessionId;
+    use sync_core::{Secret, Token};
+
+    use super::*;
+    use crate::engine::{Change, Limits};
+    use crate::storage::record::write;
+
+    fn opened(session: u128) -> Record<'static> {
+        let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(0));
+        Record::Change(Change::Opened { session, secret, ttl: Duration::from_secs(1), client: "me" })
+    }
+
+    fn log(records: &[Record<'_>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for record in [&[Record::Head { boot: 1 }, Record::Complete], records].concat() {
+            write(record, &mut bytes);
+        }
+        bytes
+    }
+
+    fn sessions(log: &[u8], boot: u128) -> Result<(Ending, usize), Unreadable> {
+        let mut table = LockTable::new(Limits::default(), Token::new(0).unwrap());
+        let ending = recover(&mut table, log, boot, Moment::default())?;
+        Ok((ending, table.stats().sessions))
+    }
+
+    #[test]
+    fn the_same_boot_has_kept_everything_and_another_only_what_was_ended() {
+        let records = [opened(1), opened(2)];
+        assert_eq!(sessions(&log(&records), 1), Ok((Ending::Whole, 2)));
+        assert_eq!(sessions(&log(&records), 2), Ok((Ending::Torn, 2)));
+        assert_eq!(sessions(&log(&[records[0], Record::End]), 2), Ok((Ending::Whole, 1)));
+        let with_room = [log(&records), vec![0; 100]].concat();
+        assert_eq!(sessions(&with_room, 1), Ok((Ending::Whole, 2)));
+    }
+
+    #[test]
+    fn a_last_record_that_is_cut_was_never_answered() {
+        let (one, two) = (log(&[opened(1)]), log(&[opened(1), opened(2)]));
+        for length in one.len()..two.len() {
+            let cut = [&two[..length], &[0; 64]].concat();
+            assert_eq!(sessions(&cut, 1), Ok((Ending::Whole, 1)), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn damage_before_a_good_record_is_no_log_unless_the_machine_went_down() {
+        let mut damaged = log(&[opened(1), opened(2), opened(3)]);
+        let second = log(&[opened(1)]).len();
+        damaged[second + 10] ^= 1;
+        let how = "it cannot be read".to_owned();
+        assert_eq!(sessions(&damaged, 1), Err(Unreadable::Damaged { at: second, how }));
+        assert_eq!(sessions(&damaged, 2), Ok((Ending::Torn, 1)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_no_log() {
+        let twice = log(&[opened(1), opened(1)]);
+        let at = log(&[opened(1)]).len();
+        assert_eq!(
+            sessions(&twice, 1),
+            Err(Unreadable::Damaged { at, how: "a session begins twice".to_owned() })
+        );
+        assert!(matches!(sessions(&log(&[])[..10], 1), Err(Unreadable::Damaged { at: 0, .. })));
+        assert!(matches!(sessions(b"some other file", 1), Err(Unreadable::Damaged { at: 0, .. })));
+        let mut other = log(&[]);
+        other[9] = 2;
+        let checksum = crc32fast::hash(&other[8..29]);
+        other[4..8].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(sessions(&other, 1), Err(Unreadable::Version(2)));
+    }
+}
