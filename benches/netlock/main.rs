@@ -9,6 +9,7 @@ mod echo;
 mod expiry;
 mod flood;
 mod hand_over;
+mod kept;
 mod memory;
 mod raw;
 mod side;
@@ -39,6 +40,9 @@ fn main() {
     }
     if section("memory") {
         memory::table();
+    }
+    if section("kept") {
+        kept::table();
     }
     if section("flood") {
         flood::table();

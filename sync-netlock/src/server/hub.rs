@@ -37,6 +37,14 @@ pub(super) struct Desk {
     storage: Option<Storage>,
     /// When the clock's task looks next.
     armed: Moment,
+    /// It knows that the disk is full.
+    mending: bool,
+}
+
+impl Desk {
+    fn is_full(&self) -> bool {
+        self.table.frozen() == Some(Freeze::Full)
+    }
 }
 
 /// The connections, by number. Numbers are not used twice.
@@ -99,7 +107,7 @@ impl Hub {
         Ok(Self {
             options,
             synced: storage.as_ref().and_then(Storage::synced),
-            desk: Mutex::new(Desk { table, storage, armed: Moment::from_nanos(u64::MAX) }),
+            desk: Mutex::new(Desk { table, storage, armed: Moment::from_nanos(u64::MAX), mending: false }),
             roster: Mutex::default(),
             sooner: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -143,7 +151,8 @@ impl Hub {
             Some(storage) => storage.keep(&mut desk.table),
             None => Mark::default(),
         };
-        if desk.table.next_deadline().is_some_and(|due| due < desk.armed) {
+        if desk.table.next_deadline().is_some_and(|due| due < desk.armed) || (desk.is_full() && !desk.mending)
+        {
             self.sooner.notify_one();
         }
         (result, mark)
@@ -212,17 +221,17 @@ pub(super) async fn expire(hub: Arc<Hub>) {
         let (due, mark) = hub.visit(|desk| {
             let now = clock::now();
             desk.table.apply(now, from, Command::Tick, &mut effects);
-            if desk.table.frozen() == Some(Freeze::Full)
+            if desk.is_full()
                 && let Some(storage) = &mut desk.storage
             {
                 storage.mend(&mut desk.table, &mut effects);
             }
+            desk.mending = desk.is_full();
             desk.armed = desk.table.next_deadline().unwrap_or(Moment::from_nanos(u64::MAX));
-            if desk.table.frozen() == Some(Freeze::Full) {
-                desk.armed.min(now.after(MEND))
-            } else {
-                desk.armed
+            if desk.mending {
+                desk.armed = desk.armed.min(now.after(MEND));
             }
+            desk.armed
         });
         hub.on_disk(mark).await;
         hub.post(&mut effects);

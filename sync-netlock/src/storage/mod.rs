@@ -15,6 +15,8 @@ mod options;
 mod record;
 mod recovery;
 mod syncer;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use std::time::Duration;
 use sync_core::clock::{self, Moment};
 use sync_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use options::{Durability, StorageOptions};
 
@@ -35,8 +37,6 @@ use record::{Record, write};
 use recovery::{Ending, Unreadable, recover};
 use syncer::{Next, Syncer};
 
-/// A log that is shorter than this is left alone.
-const LOG_MIN: u64 = 64 << 20;
 /// A log is replaced when it is this many times as long as it began.
 const LOG_GROWTH: u64 = 4;
 /// The room that has to be there before the table is visited. More is written by one visit only if thousands of claims are
@@ -81,6 +81,8 @@ impl Mark {
 pub(crate) struct Storage {
     folder: Arc<Folder>,
     durability: Durability,
+    /// A log that is shorter than this is left alone.
+    log_bytes: u64,
     notes: Notes,
     boot: u128,
     /// Until when nothing is granted, after a restart that may have forgotten grants.
@@ -132,6 +134,7 @@ impl Storage {
         let mut storage = Self {
             folder: Arc::new(folder),
             durability: options.durability,
+            log_bytes: options.log_bytes,
             notes,
             boot,
             grace: None,
@@ -180,8 +183,8 @@ impl Storage {
             syncer: Syncer::start(self.folder.clone(), log.file(), is_fsync)?,
             log,
             generation: generation + 1,
-            written: 1,
-            replace_at: (snapshot * LOG_GROWTH).max(LOG_MIN),
+            written: 0,
+            replace_at: (snapshot * LOG_GROWTH).max(self.log_bytes),
             since: None,
             gap: false,
         });
@@ -302,7 +305,7 @@ impl Storage {
             Next::Ready { mut log } => {
                 let since = keeping.since.take().unwrap_or_default();
                 let generation = keeping.generation + 1;
-                keeping.replace_at = (log.len() * LOG_GROWTH).max(LOG_MIN);
+                keeping.replace_at = (log.len() * LOG_GROWTH).max(self.log_bytes);
                 let installed = log
                     .append(&since)
                     .and_then(|()| log.reserve(HEADROOM))
@@ -340,21 +343,33 @@ impl Storage {
             return false;
         }
         let generation = keeping.generation + 1;
-        let Ok((log, snapshot)) = self.write_log(table, generation) else { return false };
-        if let Some(keeping) = &mut self.keeping {
-            keeping.syncer.replaced(log.file(), generation);
-            keeping.generation = generation;
-            keeping.log = log;
-            keeping.replace_at = (snapshot * LOG_GROWTH).max(LOG_MIN);
-            keeping.gap = false;
+        match (self.write_log(table, generation), &mut self.keeping) {
+            (Ok((log, snapshot)), Some(keeping)) => {
+                keeping.syncer.replaced(log.file(), generation);
+                keeping.generation = generation;
+                keeping.log = log;
+                keeping.replace_at = (snapshot * LOG_GROWTH).max(self.log_bytes);
+                keeping.gap = false;
+                true
+            }
+            (Err(error), _) => {
+                debug!(%error, "still no room in the data folder");
+                false
+            }
+            (Ok(_), None) => false,
         }
-        true
     }
 
     /// What tells when a mark is on the disk.
     pub(crate) fn synced(&self) -> Option<watch::Receiver<u64>> {
         let keeping = self.keeping.as_ref()?;
         (self.durability == Durability::Fsync).then(|| keeping.syncer.synced())
+    }
+
+    /// Which log is written.
+    #[cfg(test)]
+    fn generation(&self) -> u64 {
+        self.keeping.as_ref().map_or(0, |keeping| keeping.generation)
     }
 
     /// Bytes that are not on the disk yet.
@@ -366,7 +381,7 @@ impl Storage {
     pub(crate) fn end(&mut self) {
         let Some(keeping) = self.keeping.take() else { return };
         let Keeping { mut log, gap, syncer, .. } = keeping;
-        syncer.stop();
+        drop(syncer);
         if gap {
             return;
         }

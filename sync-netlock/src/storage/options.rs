@@ -39,13 +39,15 @@ pub struct StorageOptions {
     pub folder: PathBuf,
     /// How well. Default: [`Durability::Async`].
     pub durability: Durability,
+    /// A log is made anew when it is longer than this, and four times as long as it began. Default: 64 MiB.
+    pub log_bytes: u64,
 }
 
 impl StorageOptions {
     /// Keeps the table in `folder`.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), durability: Durability::default() }
+        Self { folder: folder.into(), durability: Durability::default(), log_bytes: 64 << 20 }
     }
 
     /// Sets how well.

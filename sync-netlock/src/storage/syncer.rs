@@ -16,7 +16,7 @@ use super::log::Log;
 /// How often the log goes to the disk when nobody waits for it.
 const RHYTHM: Duration = Duration::from_millis(100);
 
-/// The way to the thread. It ends when told to; dropped, it ends as soon as it looks.
+/// The way to the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<Shared>,
@@ -134,26 +134,18 @@ impl Syncer {
             }
         }
     }
+}
 
-    /// Ends the thread, and waits for that.
-    pub(super) fn stop(mut self) {
-        self.tell_to_stop();
+impl Drop for Syncer {
+    /// Waits for the thread, which may be writing: the folder is free afterwards.
+    fn drop(&mut self) {
+        self.shared.work().stop = true;
+        self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             warn!("the thread that writes the log has panicked");
         }
-    }
-
-    fn tell_to_stop(&self) {
-        self.shared.work().stop = true;
-        self.shared.changed.notify_one();
-    }
-}
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        self.tell_to_stop();
     }
 }
 

@@ -1,51 +1,18 @@
 //! The program under more peers than one process can be both ends of.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use prost::Message;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sync_core::{Handle, LockOptions, Sync, SyncOptions};
+use sync_core::{LockOptions, Sync};
 use sync_netlock::wire::proto::refused::Code;
 use sync_netlock::wire::proto::{self, response::Body};
-use sync_netlock::{Client, Config};
+
+use super::server::Netlockd;
 
 const PEERS: usize = 10_000;
-
-/// netlockd, ended with the test.
-struct Netlockd {
-    child: Child,
-    address: String,
-}
-
-impl Netlockd {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_netlockd"))
-            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        let address = line.strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, address }
-    }
-
-    /// Its resident memory, in bytes.
-    fn resident(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
-    }
-}
-
-impl Drop for Netlockd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Lets this process have a descriptor for each peer.
 fn make_room() {
@@ -71,9 +38,8 @@ fn refused(peer: &mut TcpStream) -> Code {
 #[tokio::test]
 async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they_end() {
     make_room();
-    let server = Netlockd::start();
-    let backend = Client::new(Config::new([server.address.clone()]).unwrap()).backend();
-    let good = Handle::open(backend, SyncOptions::new()).await.unwrap();
+    let server = Netlockd::start(&[]);
+    let good = server.connect(Duration::from_secs(15)).await;
     let lock = good.lock("a", LockOptions::new()).unwrap();
     let pair = async || {
         let pair = async { lock.acquire().await.unwrap().release().await.unwrap() };
@@ -84,7 +50,7 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     let before = server.resident();
     let mut peers = Vec::new();
     for number in 0..PEERS {
-        let peer = TcpStream::connect(&server.address).unwrap();
+        let peer = TcpStream::connect(server.address()).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         peers.push(peer);
         // The server keeps up: a kernel whose queue of new connections is full may forget one that never says a word.

@@ -1,0 +1,99 @@
+//! The server with a data folder beside the server without, and how soon a large table is back.
+
+use std::time::{Duration, Instant};
+
+use sync_core::backend::{ClaimId, SessionId};
+use sync_core::{Mode, Secret};
+use sync_netlock::engine::Command;
+use sync_netlock::wire::{encode, encode_command, proto};
+use sync_netlock::{Durability, Server, ServerOptions, StorageOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{ROUND, raw, side};
+
+/// Locks held when the server ends.
+const HELD: u32 = 100_000;
+
+async fn serve(listener: TcpListener, storage: StorageOptions) {
+    let options = ServerOptions { storage: Some(storage), ..ServerOptions::default() };
+    Server::on(listener, options).expect("a server").run(CancellationToken::new()).await;
+}
+
+pub(crate) fn table() {
+    println!("with a data folder            pairs/s without   async   of that   wanted    fsync   of that");
+    for (connections, window) in [(1, 1), (1, 256), (16, 16)] {
+        let kept = |durability| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let storage = StorageOptions::new(folder.path()).with_durability(durability);
+            side::serving(
+                move |listener| serve(listener, storage),
+                |address| raw::load(address, connections, window, ROUND),
+            )
+        };
+        let mut fsync = Vec::new();
+        let (without, with) = side::interleaved(
+            || side::serving(raw::serve, |address| raw::load(address, connections, window, ROUND)),
+            || {
+                fsync.push(kept(Durability::Fsync));
+                kept(Durability::Async)
+            },
+        );
+        let fsync = side::median(fsync);
+        println!(
+            "{connections:>4} x {window:<4} {without:>30.0} {with:>9.0} {:>7.2}      0.8 {fsync:>9.0} {:>7.2}",
+            with / without,
+            fsync / without,
+        );
+    }
+    println!("{HELD} held locks are back after {:.2} s (wanted: 2)\n", restart().as_secs_f64());
+}
+
+/// How long a server takes to start on the folder of one that ended while [`HELD`] locks were held.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn restart() -> Duration {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = StorageOptions::new(folder.path());
+    let first = storage.clone();
+    side::serving(move |listener| serve(listener, first), |address| side::runtime().block_on(hold(address)));
+    let start = Instant::now();
+    side::runtime().block_on(async {
+        let options = ServerOptions { storage: Some(storage), ..ServerOptions::default() };
+        let server = Server::bind("127.0.0.1:0", options).await.expect("the folder is good");
+        assert_eq!(server.observer().stats().claims, HELD as usize);
+        start.elapsed()
+    })
+}
+
+/// Takes [`HELD`] locks and leaves them.
+async fn hold(address: std::net::SocketAddr) {
+    let session = SessionId::from_bits(1);
+    let mut stream = TcpStream::connect(address).await.expect("connect");
+    let mut out = Vec::new();
+    let hello = proto::request::Body::Hello(proto::Hello { version: 1 });
+    encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+    let (secret, ttl) = (Secret::from_bits(7), Duration::from_secs(600));
+    encode_command(2, 1, Command::Open { session, secret, ttl, client: "bench" }, &mut out);
+    for number in 0..HELD {
+        let (claim, name) = (ClaimId::from_bits(u128::from(number) + 1), format!("bench/l/name-{number}"));
+        let (mode, waits, value) = (Mode::Exclusive, true, &b""[..]);
+        let enqueue = Command::Enqueue { session, claim, name: &name, mode, waits, value };
+        encode_command(u64::from(number) + 3, 1, enqueue, &mut out);
+    }
+    let ping = proto::request::Body::Ping(proto::Ping {});
+    encode(&proto::Request { id: u64::from(HELD) + 3, body: Some(ping) }, &mut out);
+    let (mut reads, mut writes) = stream.split();
+    let ask = writes.write_all(&out);
+    let listen = async {
+        let mut answers = Vec::new();
+        // The last answer is the pong: four bytes of length, the id, and an empty message with a tag of two bytes.
+        loop {
+            reads.read_buf(&mut answers).await.expect("read");
+            if answers.ends_with(&[0x82, 0x01, 0]) {
+                return;
+            }
+        }
+    };
+    tokio::join!(async { ask.await.expect("write") }, listen);
+}

@@ -1,0 +1,159 @@
+//! Tables that are left and taken up again, while their logs are made anew.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sync_core::backend::{ClaimId, SessionId};
+use sync_core::clock;
+use sync_core::{Mode, Secret};
+
+use super::{Durability, Storage, StorageOptions, Table};
+use crate::engine::{Command, Limits, Reply, Requester};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+struct Kept {
+    table: Table,
+    storage: Storage,
+}
+
+impl Kept {
+    fn open(options: &StorageOptions) -> Self {
+        let (table, storage) = Storage::open(options, &Limits::default()).unwrap();
+        Self { table, storage }
+    }
+
+    fn ask(&mut self, command: Command<'_>) -> Option<Reply> {
+        let from = Requester { connection: 1, request: 1 };
+        self.storage.prepare(&mut self.table);
+        let reply = self.table.apply(clock::now(), from, command, &mut Vec::new());
+        self.storage.keep(&mut self.table);
+        reply
+    }
+
+    /// All that observers can see.
+    fn seen(&mut self) -> Vec<Reply> {
+        let entries = |reply| match reply {
+            Some(Reply::Queue(mut queue)) => {
+                queue.revision = Default::default();
+                Reply::Queue(queue)
+            }
+            other => panic!("{other:?}"),
+        };
+        NAMES.map(|name| entries(self.ask(Command::Inspect { name }))).to_vec()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Open(u8),
+    Close(u8),
+    Enqueue {
+        session: u8,
+        claim: u8,
+        name: usize,
+        shared: bool,
+    },
+    Withdraw {
+        session: u8,
+        claim: u8,
+    },
+    /// The process ends, in peace or not, and another goes on.
+    Restart {
+        ends: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..4u8).prop_map(Step::Open),
+        1 => (0..4u8).prop_map(Step::Close),
+        12 => (0..4u8, 0..20u8, 0..NAMES.len(), any::<bool>())
+            .prop_map(|(session, claim, name, shared)| Step::Enqueue { session, claim, name, shared }),
+        10 => (0..4u8, 0..20u8).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
+        1 => any::<bool>().prop_map(|ends| Step::Restart { ends }),
+    ]
+}
+
+fn session(number: u8) -> SessionId {
+    SessionId::from_bits(u128::from(number) + 1)
+}
+
+fn claim(number: u8) -> ClaimId {
+    ClaimId::from_bits(u128::from(number) + 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// A log of a few hundred bytes is made anew all the time, in the background, while the table changes.
+    #[test]
+    fn a_table_is_the_same_after_every_restart(
+        steps in proptest::collection::vec(step(), 1..300),
+        fsync in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let durability = if fsync { Durability::Fsync } else { Durability::Async };
+        let options = StorageOptions { log_bytes: 300, ..StorageOptions::new(folder.path()) }.with_durability(durability);
+        let mut kept = Kept::open(&options);
+        for step in steps {
+            match step {
+                Step::Open(number) => {
+                    let (secret, ttl) = (Secret::from_bits(u128::from(number)), Duration::from_secs(600));
+                    kept.ask(Command::Open { session: session(number), secret, ttl, client: "somebody" });
+                }
+                Step::Close(number) => {
+                    kept.ask(Command::Close { session: session(number) });
+                }
+                Step::Enqueue { session: owner, claim: id, name, shared } => {
+                    let mode = if shared { Mode::Shared } else { Mode::Exclusive };
+                    let (session, claim, name) = (session(owner), claim(id), NAMES[name]);
+                    kept.ask(Command::Enqueue { session, claim, name, mode, waits: true, value: &[id] });
+                }
+                Step::Withdraw { session: owner, claim: id } => {
+                    kept.ask(Command::Withdraw { session: session(owner), claim: claim(id) });
+                }
+                Step::Restart { ends } => {
+                    let (seen, last) = (kept.seen(), kept.table.last_token());
+                    if ends {
+                        kept.storage.end();
+                    }
+                    drop(kept);
+                    kept = Kept::open(&options);
+                    prop_assert_eq!(kept.seen(), seen);
+                    prop_assert!(kept.table.last_token() > last, "tokens rise over a restart");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_is_made_anew_before_it_is_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StorageOptions { log_bytes: 4_096, ..StorageOptions::new(folder.path()) };
+    let mut kept = Kept::open(&options);
+    let (secret, ttl) = (Secret::from_bits(1), Duration::from_secs(600));
+    kept.ask(Command::Open { session: session(1), secret, ttl, client: "somebody" });
+    let deadline = clock::now().after(Duration::from_secs(20));
+    while kept.storage.generation() < 5 {
+        assert!(clock::now() < deadline, "the log is not made anew");
+        let enqueue = Command::Enqueue {
+            session: session(1),
+            claim: claim(1),
+            name: "a",
+            mode: Mode::Exclusive,
+            waits: true,
+            value: b"",
+        };
+        kept.ask(enqueue);
+        kept.ask(Command::Withdraw { session: session(1), claim: claim(1) });
+    }
+    kept.storage.end();
+    let logs = || {
+        std::fs::read_dir(folder.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("log-"))
+    };
+    assert!(logs().count() <= 2, "the old ones are removed");
+}

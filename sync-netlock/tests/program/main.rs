@@ -1,0 +1,5 @@
+//! The program netlockd as an operator has it: a process, with its flags, its signals, its files and its peers.
+
+mod crowd;
+mod restart;
+mod server;

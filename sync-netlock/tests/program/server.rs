@@ -1,0 +1,97 @@
+//! netlockd as a process of its own, ended with the test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use sync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait};
+use sync_netlock::{Client, Config};
+
+pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");
+
+/// A server that runs.
+pub(crate) struct Netlockd {
+    child: Child,
+    address: String,
+}
+
+impl Netlockd {
+    /// On a free port, with these flags beside.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", flags)
+    }
+
+    pub(crate) fn start_at(address: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(NETLOCKD);
+        command.args(["--listen", address, "--log", "warn"]).args(flags);
+        Self::spawn(command)
+    }
+
+    /// Any command that becomes netlockd. Returns once it serves.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap()).lines().next();
+        let Some(Ok(line)) = line else {
+            panic!("netlockd did not start: {:?}", child.wait());
+        };
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// Sends a signal that ends it, and waits for that. Whether it ended in peace.
+    pub(crate) fn end(mut self, signal: Signal) -> bool {
+        self.signal(signal);
+        self.child.wait().unwrap().success()
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    /// A client of it.
+    pub(crate) async fn connect(&self, ttl: Duration) -> Handle {
+        let backend = Client::new(Config::new([self.address.clone()]).unwrap()).backend();
+        Handle::open(backend, SyncOptions::new().with_session_ttl(ttl)).await.unwrap()
+    }
+}
+
+impl Drop for Netlockd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs netlockd to its end, which it is expected to find by itself.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    Command::new(NETLOCKD).args(arguments).output().unwrap()
+}
+
+/// What a program said before it failed.
+pub(crate) fn complaint(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} is no mistake");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A lock, acquired within a minute.
+pub(crate) async fn acquire(client: &Handle, name: &str) -> Guard {
+    let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(60)));
+    client.lock(name, options).unwrap().acquire().await.unwrap()
+}
