@@ -33,7 +33,7 @@ use crate::engine::{Change, Effect, Freeze, Journal, Limits, LockTable};
 use crate::epoch;
 use folder::{Folder, Notes, Unusable};
 use log::Log;
-use record::{Record, write};
+use record::{Frame, Record};
 use recovery::{Ending, Unreadable, recover};
 use syncer::{Next, Syncer};
 
@@ -43,12 +43,15 @@ const LOG_GROWTH: u64 = 4;
 /// granted at once.
 const HEADROOM: u64 = 1 << 20;
 
+/// About how long the frames of a new log are, and how much memory stays with a frame, in bytes.
+const FRAME: usize = 1 << 20;
+
 /// Turns changes into bytes, where anybody wants them.
 #[derive(Debug, Default)]
 pub(crate) struct Scribe {
     /// Nobody wants them otherwise.
     on: bool,
-    bytes: Vec<u8>,
+    frame: Frame,
     longest_ttl: Duration,
 }
 
@@ -60,7 +63,7 @@ impl Journal for Scribe {
         if let Change::Opened { ttl, .. } = change {
             self.longest_ttl = self.longest_ttl.max(ttl);
         }
-        write(Record::Change(change), &mut self.bytes);
+        self.frame.push(Record::Change(change));
     }
 }
 
@@ -239,14 +242,13 @@ impl Storage {
 
     /// To be called after the table was visited: writes what has changed. What has to be on the disk before anybody is told.
     pub(crate) fn keep(&mut self, table: &mut Table) -> Mark {
-        if !table.journal().bytes.is_empty() {
+        if !table.journal().frame.is_empty() {
             self.note_longest_ttl(table);
             let scribe = table.journal();
             if let Some(keeping) = self.keeping.as_mut().filter(|keeping| !keeping.gap) {
-                keeping.append(&scribe.bytes);
+                keeping.append(scribe.frame.sealed());
             }
-            scribe.bytes.clear();
-            scribe.bytes.shrink_to(usize::try_from(HEADROOM).unwrap_or(usize::MAX));
+            scribe.frame.clear(FRAME);
             self.turn_over(table);
         }
         match &self.keeping {
@@ -385,10 +387,13 @@ impl Storage {
         if gap {
             return;
         }
-        let mut end = Vec::new();
-        write(Record::End, &mut end);
-        let ended =
-            log.file().sync_data().and_then(|()| log.append(&end)).and_then(|()| log.file().sync_data());
+        let mut end = Frame::default();
+        end.push(Record::End);
+        let ended = log
+            .file()
+            .sync_data()
+            .and_then(|()| log.append(end.sealed()))
+            .and_then(|()| log.file().sync_data());
         if let Err(error) = ended {
             error!(%error, "the log has no proper end");
         }
@@ -397,10 +402,17 @@ impl Storage {
 
 /// The changes that make a table, as the start of a log.
 fn snapshot(table: &Table, boot: u128) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write(Record::Head { boot }, &mut bytes);
-    table.dump(|change| write(Record::Change(change), &mut bytes));
-    write(Record::Complete, &mut bytes);
+    let (mut bytes, mut frame) = (Vec::new(), Frame::default());
+    let mut put = |record: Record<'_>| {
+        frame.push(record);
+        if frame.len() >= FRAME || record == Record::Complete {
+            bytes.extend_from_slice(frame.sealed());
+            frame.clear(FRAME * 2);
+        }
+    };
+    put(Record::Head { boot });
+    table.dump(|change| put(Record::Change(change)));
+    put(Record::Complete);
     bytes
 }
 

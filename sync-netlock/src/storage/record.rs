@@ -1,15 +1,17 @@
-//! Changes as bytes: a record is a length (4 bytes, little-endian), a CRC-32 of what follows, and that many bytes: a kind,
-//! and its fields.
+//! Changes as bytes.
+//!
+//! A frame is what one visit to the table has changed: its length (4 bytes, little-endian), a CRC-32 of the rest, and records.
+//! A record is a length (4 bytes, little-endian), a kind, and that kind's fields.
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut};
+use bytes::Buf;
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret, Token};
 
 use crate::engine::Change;
 
-/// Length and checksum.
+/// A frame's length and checksum.
 const HEAD: usize = 8;
 
 /// The version of this format.
@@ -41,86 +43,115 @@ const GRANTED: u8 = 13;
 const UPDATED: u8 = 14;
 const LEFT: u8 = 15;
 
-/// Appends a record.
-pub(super) fn write(record: Record<'_>, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.put_bytes(0, HEAD);
-    match record {
-        Record::Head { boot } => {
-            out.put_u8(HEAD_KIND);
-            out.put_u32_le(VERSION);
-            out.put_u128_le(boot);
-        }
-        Record::Complete => out.put_u8(COMPLETE),
-        Record::End => out.put_u8(END),
-        Record::Change(change) => write_change(change, out),
-    }
-    let (checksum, length) = (crc32fast::hash(&out[start + HEAD..]), out.len() - start - HEAD);
-    let mut head = &mut out[start..start + HEAD];
-    head.put_u32_le(u32::try_from(length).unwrap_or(u32::MAX));
-    head.put_u32_le(checksum);
+/// A frame that is being written.
+#[derive(Debug)]
+pub(super) struct Frame {
+    bytes: Vec<u8>,
 }
 
-fn write_change(change: Change<'_>, out: &mut Vec<u8>) {
-    match change {
-        Change::Opened { session, secret, ttl, client } => {
-            out.put_u8(OPENED);
-            out.put_u128_le(session.bits());
-            out.put_u128_le(secret.expose());
-            out.put_u64_le(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
-            out.put_slice(client.as_bytes());
-        }
-        Change::Closed { session } => {
-            out.put_u8(CLOSED);
-            out.put_u128_le(session.bits());
-        }
-        Change::Arrived { session, claim, name, mode, value, token } => {
-            out.put_u8(ARRIVED);
-            out.put_u128_le(session.bits());
-            out.put_u128_le(claim.bits());
-            out.put_u64_le(token.map_or(0, Token::get));
-            let (kind, permits) = match mode {
-                Mode::Exclusive => (0, 0),
-                Mode::Shared => (1, 0),
-                Mode::Permit { of } => (2, of),
-            };
-            out.put_u8(kind);
-            out.put_u16_le(permits);
-            out.put_u32_le(u32::try_from(name.len()).unwrap_or(u32::MAX));
-            out.put_slice(name.as_bytes());
-            out.put_slice(value);
-        }
-        Change::Granted { claim, token } => {
-            out.put_u8(GRANTED);
-            out.put_u128_le(claim.bits());
-            out.put_u64_le(token.get());
-        }
-        Change::Updated { claim, value } => {
-            out.put_u8(UPDATED);
-            out.put_u128_le(claim.bits());
-            out.put_slice(value);
-        }
-        Change::Left { claim } => {
-            out.put_u8(LEFT);
-            out.put_u128_le(claim.bits());
+impl Default for Frame {
+    fn default() -> Self {
+        Self { bytes: vec![0; HEAD] }
+    }
+}
+
+impl Frame {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.len() == HEAD
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The frame, complete.
+    pub(super) fn sealed(&mut self) -> &[u8] {
+        let (head, records) = self.bytes.split_at_mut(HEAD);
+        head[..4].copy_from_slice(&length(records.len()).to_le_bytes());
+        head[4..].copy_from_slice(&crc32fast::hash(records).to_le_bytes());
+        &self.bytes
+    }
+
+    /// Begins the next one. No more than `kept` bytes of memory stay with it.
+    pub(super) fn clear(&mut self, kept: usize) {
+        self.bytes.truncate(HEAD);
+        self.bytes.shrink_to(kept);
+    }
+
+    pub(super) fn push(&mut self, record: Record<'_>) {
+        match record {
+            Record::Head { boot } => self.put(HEAD_KIND, [&VERSION.to_le_bytes()[..], &boot.to_le_bytes()]),
+            Record::Complete => self.put(COMPLETE, []),
+            Record::End => self.put(END, []),
+            Record::Change(change) => self.push_change(change),
         }
     }
+
+    fn push_change(&mut self, change: Change<'_>) {
+        match change {
+            Change::Opened { session, secret, ttl, client } => {
+                let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+                let (session, secret) = (id(session.bits()), id(secret.expose()));
+                self.put(OPENED, [&session[..], &secret, &nanos.to_le_bytes(), client.as_bytes()]);
+            }
+            Change::Closed { session } => self.put(CLOSED, [&id(session.bits())[..]]),
+            Change::Arrived { session, claim, name, mode, value, token } => {
+                let (kind, permits) = match mode {
+                    Mode::Exclusive => (0, 0),
+                    Mode::Shared => (1, 0),
+                    Mode::Permit { of } => (2, of),
+                };
+                let mut fixed = [0; 47];
+                fixed[..16].copy_from_slice(&id(session.bits()));
+                fixed[16..32].copy_from_slice(&id(claim.bits()));
+                fixed[32..40].copy_from_slice(&token.map_or(0, Token::get).to_le_bytes());
+                fixed[40] = kind;
+                fixed[41..43].copy_from_slice(&u16::to_le_bytes(permits));
+                fixed[43..].copy_from_slice(&length(name.len()).to_le_bytes());
+                self.put(ARRIVED, [&fixed[..], name.as_bytes(), value]);
+            }
+            Change::Granted { claim, token } => {
+                self.put(GRANTED, [&id(claim.bits())[..], &token.get().to_le_bytes()]);
+            }
+            Change::Updated { claim, value } => self.put(UPDATED, [&id(claim.bits())[..], value]),
+            Change::Left { claim } => self.put(LEFT, [&id(claim.bits())[..]]),
+        }
+    }
+
+    fn put<const PARTS: usize>(&mut self, kind: u8, parts: [&[u8]; PARTS]) {
+        let fields: usize = parts.iter().map(|part| part.len()).sum();
+        let mut head = [0; 5];
+        head[..4].copy_from_slice(&length(1 + fields).to_le_bytes());
+        head[4] = kind;
+        self.bytes.reserve(head.len() + fields);
+        self.bytes.extend_from_slice(&head);
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+    }
+}
+
+fn id(bits: u128) -> [u8; 16] {
+    bits.to_le_bytes()
+}
+
+/// Lengths are far below this: frames are sealed when they are long, and limits bound what a claim carries.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// What stands at the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
-    /// A record, and how long it is.
-    Record(Record<'a>, usize),
+    /// A frame: its records, and how long it is.
+    Frame(&'a [u8], usize),
     /// Nothing was written here.
     Nothing,
-    /// No record: cut short, or damaged.
+    /// No frame: cut short, or damaged.
     Damage,
-    /// A log of another version.
-    Version(u32),
 }
 
-/// The record at the start of `bytes`.
+/// The frame at the start of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Found<'_> {
     let mut head = bytes;
     let (Ok(length), Ok(checksum)) = (head.try_get_u32_le(), head.try_get_u32_le()) else {
@@ -129,13 +160,29 @@ pub(super) fn read(bytes: &[u8]) -> Found<'_> {
     if length == 0 && checksum == 0 {
         return Found::Nothing;
     }
-    let body = usize::try_from(length).ok().and_then(|length| head.get(..length));
-    let Some(body) = body.filter(|body| crc32fast::hash(body) == checksum) else { return Found::Damage };
-    match read_body(body) {
-        Some(Ok(record)) => Found::Record(record, HEAD + body.len()),
-        Some(Err(version)) => Found::Version(version),
+    let records = usize::try_from(length).ok().and_then(|length| head.get(..length));
+    match records.filter(|records| crc32fast::hash(records) == checksum) {
+        Some(records) => Found::Frame(records, HEAD + records.len()),
         None => Found::Damage,
     }
+}
+
+/// Why a frame's records end early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRecord {
+    /// It is none.
+    Damage,
+    /// It is the head of a log of another version.
+    Version(u32),
+}
+
+/// Takes the first record off a frame's records.
+pub(super) fn take<'a>(records: &mut &'a [u8]) -> Result<Record<'a>, NoRecord> {
+    let length = records.try_get_u32_le().ok().and_then(|length| usize::try_from(length).ok());
+    let split = length.and_then(|length| records.split_at_checked(length));
+    let (record, rest) = split.ok_or(NoRecord::Damage)?;
+    *records = rest;
+    read_body(record).ok_or(NoRecord::Damage)?.map_err(NoRecord::Version)
 }
 
 fn read_body(mut body: &[u8]) -> Option<Result<Record<'_>, u32>> {
@@ -219,18 +266,21 @@ mod tests {
 
     #[test]
     fn records_are_read_as_they_were_written() {
-        for record in all() {
-            let mut bytes = Vec::new();
-            write(record, &mut bytes);
-            assert_eq!(read(&bytes), Found::Record(record, bytes.len()));
-        }
+        let mut frame = Frame::default();
+        all().into_iter().for_each(|record| frame.push(record));
+        let Found::Frame(mut records, length) = read(frame.sealed()) else { panic!("no frame") };
+        let found: Vec<_> =
+            std::iter::from_fn(|| (!records.is_empty()).then(|| take(&mut records).unwrap())).collect();
+        assert_eq!(found, all());
+        assert_eq!(length, frame.len());
     }
 
     #[test]
-    fn a_record_that_is_cut_or_changed_is_damage() {
+    fn a_frame_that_is_cut_or_changed_is_damage() {
         for record in all() {
-            let mut bytes = Vec::new();
-            write(record, &mut bytes);
+            let mut frame = Frame::default();
+            frame.push(record);
+            let mut bytes = frame.sealed().to_vec();
             for length in 1..bytes.len() {
                 assert_eq!(read(&bytes[..length]), Found::Damage, "{record:?} cut at {length}");
             }
@@ -242,5 +292,12 @@ mod tests {
         }
         assert_eq!(read(&[]), Found::Nothing);
         assert_eq!(read(&[0; 64]), Found::Nothing);
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_told() {
+        for mut bytes in [&b""[..], &[1, 0, 0], &[9, 0, 0, 0, 1], &[1, 0, 0, 0, 99], &[1, 0, 0, 0, LEFT]] {
+            assert_eq!(take(&mut bytes), Err(NoRecord::Damage));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use sync_core::clock::Moment;
 
-use super::record::{Found, Record, read};
+use super::record::{Found, NoRecord, Record, read, take};
 use crate::engine::{Journal, LockTable};
 
 /// How a log ended.
@@ -17,7 +17,7 @@ pub(super) enum Ending {
 /// Why a log is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// A record is damaged, and it is not the last one.
+    /// A frame is damaged, and it is not the last one.
     Damaged {
         /// Where.
         at: usize,
@@ -39,39 +39,35 @@ pub(super) fn recover<J: Journal>(
     let (mut same_boot, mut complete, mut ended) = (false, false, false);
     loop {
         let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
-        let length = match read(&log[at..]) {
+        let (mut records, length) = match read(&log[at..]) {
+            Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
+            Found::Frame(records, length) => (records, length),
             Found::Nothing if complete => break,
-            Found::Version(version) => return Err(Unreadable::Version(version)),
             // A write that was under way when the process or the machine ended; nobody was told what it says.
             Found::Damage if complete && (!same_boot || is_last(&log[at..])) => break,
             Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
-            Found::Record(_, _) if ended => return Err(damaged("it follows the end")),
-            Found::Record(Record::Head { boot: then }, length) => {
-                same_boot = then == boot;
-                length
-            }
-            Found::Record(Record::Complete, length) => {
-                complete = true;
-                length
-            }
-            Found::Record(Record::End, length) => {
-                ended = true;
-                length
-            }
-            Found::Record(Record::Change(change), length) => {
-                table.restore(now, change).map_err(|misfit| damaged(&misfit.to_string()))?;
-                length
-            }
         };
+        while !records.is_empty() {
+            match take(&mut records) {
+                Ok(Record::Head { boot: then }) => same_boot = then == boot,
+                Ok(Record::Complete) => complete = true,
+                Ok(Record::End) => ended = true,
+                Ok(Record::Change(change)) => {
+                    table.restore(now, change).map_err(|misfit| damaged(&misfit.to_string()))?;
+                }
+                Err(NoRecord::Version(version)) => return Err(Unreadable::Version(version)),
+                Err(NoRecord::Damage) => return Err(damaged("it has a record of no known kind")),
+            }
+        }
         at += length;
     }
     Ok(if same_boot || ended { Ending::Whole } else { Ending::Torn })
 }
 
-/// Whether what stands here can be one write that was cut short: no whole record begins behind the first byte.
+/// Whether what stands here can be one write that was cut short: no whole frame begins behind the first byte.
 fn is_last(rest: &[u8]) -> bool {
     let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    !(1..written).any(|at| matches!(read(&rest[at..]), Found::Record(..)))
+    !(1..written).any(|at| matches!(read(&rest[at..]), Found::Frame(..)))
 }
 
 #[cfg(test)]
@@ -83,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Change, Limits};
-    use crate::storage::record::write;
+    use crate::storage::record::Frame;
 
     fn opened(session: u128) -> Record<'static> {
         let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(0));
@@ -93,7 +89,9 @@ mod tests {
     fn log(records: &[Record<'_>]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for record in [&[Record::Head { boot: 1 }, Record::Complete], records].concat() {
-            write(record, &mut bytes);
+            let mut frame = Frame::default();
+            frame.push(record);
+            bytes.extend_from_slice(frame.sealed());
         }
         bytes
     }
@@ -144,8 +142,8 @@ mod tests {
         assert!(matches!(sessions(&log(&[])[..10], 1), Err(Unreadable::Damaged { at: 0, .. })));
         assert!(matches!(sessions(b"some other file", 1), Err(Unreadable::Damaged { at: 0, .. })));
         let mut other = log(&[]);
-        other[9] = 2;
-        let checksum = crc32fast::hash(&other[8..29]);
+        other[8 + 4 + 1] = 2;
+        let checksum = crc32fast::hash(&other[8..8 + 4 + 21]);
         other[4..8].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(sessions(&other, 1), Err(Unreadable::Version(2)));
     }

@@ -53,12 +53,15 @@ fn log_of(folder: &Path) -> PathBuf {
 /// Makes a log look as if the kernel had been started again since: the head names another run of it.
 fn as_if_the_machine_went_down(folder: &Path) {
     let log = OpenOptions::new().read(true).write(true).open(log_of(folder)).unwrap();
-    let mut head = [0; 8 + 21];
-    log.read_exact_at(&mut head, 0).unwrap();
-    head[8 + 5] ^= 1;
-    let checksum = crc32fast::hash(&head[8..]);
-    head[4..8].copy_from_slice(&checksum.to_le_bytes());
-    log.write_all_at(&head, 0).unwrap();
+    let mut length = [0; 4];
+    log.read_exact_at(&mut length, 0).unwrap();
+    let mut frame = vec![0; 8 + u32::from_le_bytes(length) as usize];
+    log.read_exact_at(&mut frame, 0).unwrap();
+    // Behind the frame's head and the record's: the version, and the kernel's run.
+    frame[8 + 5 + 4] ^= 1;
+    let checksum = crc32fast::hash(&frame[8..]);
+    frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+    log.write_all_at(&frame, 0).unwrap();
 }
 
 async fn waits_for(client: &Handle, name: &str, entries: usize) {
