@@ -2,7 +2,7 @@
 
 use sync_core::clock::Moment;
 
-use super::record::{Found, NoRecord, Record, read, take};
+use super::record::{Found, NoRecord, Record, Records, read};
 use crate::engine::{Journal, LockTable};
 
 /// How a log ended.
@@ -39,7 +39,7 @@ pub(super) fn recover<J: Journal>(
     let (mut same_boot, mut complete, mut ended) = (false, false, false);
     loop {
         let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
-        let (mut records, length) = match read(&log[at..]) {
+        let (records, length) = match read(&log[at..]) {
             Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
             Found::Frame(records, length) => (records, length),
             Found::Nothing if complete => break,
@@ -47,8 +47,9 @@ pub(super) fn recover<J: Journal>(
             Found::Damage if complete && (!same_boot || is_last(&log[at..])) => break,
             Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
         };
-        while !records.is_empty() {
-            match take(&mut records) {
+        let mut records = Records::new(records);
+        while let Some(record) = records.next() {
+            match record {
                 Ok(Record::Head { boot: then }) => same_boot = then == boot,
                 Ok(Record::Complete) => complete = true,
                 Ok(Record::End) => ended = true,
@@ -142,8 +143,8 @@ mod tests {
         assert!(matches!(sessions(&log(&[])[..10], 1), Err(Unreadable::Damaged { at: 0, .. })));
         assert!(matches!(sessions(b"some other file", 1), Err(Unreadable::Damaged { at: 0, .. })));
         let mut other = log(&[]);
-        other[8 + 4 + 1] = 2;
-        let checksum = crc32fast::hash(&other[8..8 + 4 + 21]);
+        other[8 + 1] = 2;
+        let checksum = crc32fast::hash(&other[8..8 + 21]);
         other[4..8].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(sessions(&other, 1), Err(Unreadable::Version(2)));
     }

@@ -57,8 +57,8 @@ fn as_if_the_machine_went_down(folder: &Path) {
     log.read_exact_at(&mut length, 0).unwrap();
     let mut frame = vec![0; 8 + u32::from_le_bytes(length) as usize];
     log.read_exact_at(&mut frame, 0).unwrap();
-    // Behind the frame's head and the record's: the version, and the kernel's run.
-    frame[8 + 5 + 4] ^= 1;
+    // Behind the frame's head: the record's kind, the version, and the kernel's run.
+    frame[8 + 1 + 4] ^= 1;
     let checksum = crc32fast::hash(&frame[8..]);
     frame[4..8].copy_from_slice(&checksum.to_le_bytes());
     log.write_all_at(&frame, 0).unwrap();
