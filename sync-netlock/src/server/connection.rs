@@ -79,7 +79,7 @@ pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: 
 
 /// After this many requests their answers are written, so that a client that waits for many works on the first of them
 /// while the server works on the rest.
-const VISIT: usize = 64;
+const VISIT: usize = 128;
 /// At this many bytes answers are written before more are made, and no more than this is kept of the buffer.
 const OUT_KEPT: usize = 64 << 10;
 /// How long the last words to a connection may take.
@@ -237,7 +237,7 @@ impl Connection {
             Ok(true)
         });
         self.frames = frames;
-        hub.on_disk(mark).await;
+        hub.kept(mark).await;
         hub.post(&mut self.others);
         more
     }

@@ -139,7 +139,7 @@ impl Hub {
         Some(Place { hub: self.clone(), connection, outbox })
     }
 
-    /// One visit to the table. Nobody may be told of what it did before the mark is [on the disk](Self::on_disk).
+    /// One visit to the table. Nobody may be told of what it found before the mark is [kept](Self::kept).
     pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Mark) {
         let mut desk = locked(&self.desk);
         let desk = &mut *desk;
@@ -158,8 +158,20 @@ impl Hub {
         (result, mark)
     }
 
-    /// Waits until what a visit did is on the disk, where that is wanted.
-    pub(super) async fn on_disk(&self, mark: Mark) {
+    /// Waits until what a visit did is kept as well as the options say.
+    pub(super) async fn kept(&self, mark: Mark) {
+        if mark.is_none() {
+            return;
+        }
+        // Other connections that have something to ask visit the table first: one write for all of them.
+        tokio::task::yield_now().await;
+        {
+            let mut desk = locked(&self.desk);
+            let desk = &mut *desk;
+            if let Some(storage) = &mut desk.storage {
+                storage.write(&mut desk.table, mark);
+            }
+        }
         if let Some(synced) = &self.synced {
             mark.on_disk(synced.clone()).await;
         }
@@ -167,8 +179,9 @@ impl Hub {
 
     /// The server has stopped: brings the table to the disk.
     pub(super) fn end(&self) {
-        if let Some(mut storage) = locked(&self.desk).storage.take() {
-            storage.end();
+        let mut desk = locked(&self.desk);
+        if let Some(mut storage) = desk.storage.take() {
+            storage.end(&mut desk.table);
         }
     }
 
@@ -233,7 +246,7 @@ pub(super) async fn expire(hub: Arc<Hub>) {
             }
             desk.armed
         });
-        hub.on_disk(mark).await;
+        hub.kept(mark).await;
         hub.post(&mut effects);
         tokio::select! {
             () = clock::sleep_until(due) => {}

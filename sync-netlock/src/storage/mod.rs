@@ -67,11 +67,16 @@ impl Journal for Scribe {
     }
 }
 
-/// How much of the log has to be on the disk before somebody is told of it.
+/// Up to where the log has to be kept before somebody is told of what a visit has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark(u64);
 
 impl Mark {
+    /// Nothing is kept, so there is nothing to wait for.
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
     /// Resolves when so much is on the disk.
     pub(crate) async fn on_disk(self, mut synced: watch::Receiver<u64>) {
         // The other end goes away when the server has stopped, and nobody is told anything any more.
@@ -186,7 +191,7 @@ impl Storage {
             syncer: Syncer::start(self.folder.clone(), log.file(), is_fsync)?,
             log,
             generation: generation + 1,
-            written: 0,
+            written: 1,
             replace_at: (snapshot * LOG_GROWTH).max(self.log_bytes),
             since: None,
             gap: false,
@@ -216,7 +221,7 @@ impl Storage {
         let written = (|| -> std::io::Result<Log> {
             let mut log = Log::new(self.folder.next_log()?);
             log.append(&snapshot)?;
-            log.reserve(HEADROOM)?;
+            log.reserve(HEADROOM + FRAME as u64)?;
             log.file().sync_all()?;
             self.folder.install_next_log(generation)?;
             self.folder.sync()?;
@@ -234,26 +239,38 @@ impl Storage {
     pub(crate) fn prepare(&mut self, table: &mut Table) {
         let Some(keeping) = &mut self.keeping else { return };
         if !keeping.gap
-            && let Err(error) = keeping.log.reserve(HEADROOM)
+            && let Err(error) = keeping.log.reserve(HEADROOM + FRAME as u64)
         {
             self.run_out(table, &error);
         }
     }
 
-    /// To be called after the table was visited: writes what has changed. What has to be on the disk before anybody is told.
+    /// To be called after the table was visited. What has to be [written](Self::write) before anybody is told.
     pub(crate) fn keep(&mut self, table: &mut Table) -> Mark {
-        if !table.journal().frame.is_empty() {
-            self.note_longest_ttl(table);
-            let scribe = table.journal();
-            if let Some(keeping) = self.keeping.as_mut().filter(|keeping| !keeping.gap) {
-                keeping.append(scribe.frame.sealed());
-            }
-            scribe.frame.clear(FRAME);
-            self.turn_over(table);
+        self.note_longest_ttl(table);
+        let frame = &mut table.journal().frame;
+        let Some(keeping) = &self.keeping else {
+            frame.clear(FRAME);
+            return Mark::default();
+        };
+        let pending = if frame.is_empty() { 0 } else { frame.len() as u64 };
+        let mark = Mark(keeping.written + pending);
+        if frame.len() >= FRAME / 2 {
+            self.write(table, mark);
         }
-        match &self.keeping {
-            Some(keeping) if self.durability == Durability::Fsync => Mark(keeping.written),
-            _ => Mark::default(),
+        mark
+    }
+
+    /// Hands the changes of all visits up to a mark to the system, if nobody has done so since.
+    pub(crate) fn write(&mut self, table: &mut Table, mark: Mark) {
+        let frame = &mut table.journal().frame;
+        let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.written < mark.0) else { return };
+        if !frame.is_empty() {
+            if !keeping.gap {
+                keeping.append(frame.sealed());
+            }
+            frame.clear(FRAME);
+            self.turn_over(table);
         }
     }
 
@@ -310,7 +327,7 @@ impl Storage {
                 keeping.replace_at = (log.len() * LOG_GROWTH).max(self.log_bytes);
                 let installed = log
                     .append(&since)
-                    .and_then(|()| log.reserve(HEADROOM))
+                    .and_then(|()| log.reserve(HEADROOM + FRAME as u64))
                     .and_then(|()| self.folder.install_next_log(generation));
                 if let Err(error) = installed {
                     warn!(%error, "the next log is not used");
@@ -380,7 +397,8 @@ impl Storage {
     }
 
     /// Nothing will change any more: brings all of it to the disk, and says so in the log.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, table: &mut Table) {
+        self.write(table, Mark(u64::MAX));
         let Some(keeping) = self.keeping.take() else { return };
         let Keeping { mut log, gap, syncer, .. } = keeping;
         drop(syncer);

@@ -27,7 +27,8 @@ impl Kept {
         let from = Requester { connection: 1, request: 1 };
         self.storage.prepare(&mut self.table);
         let reply = self.table.apply(clock::now(), from, command, &mut Vec::new());
-        self.storage.keep(&mut self.table);
+        let mark = self.storage.keep(&mut self.table);
+        self.storage.write(&mut self.table, mark);
         reply
     }
 
@@ -116,7 +117,7 @@ proptest! {
                 Step::Restart { ends } => {
                     let (seen, last) = (kept.seen(), kept.table.last_token());
                     if ends {
-                        kept.storage.end();
+                        kept.storage.end(&mut kept.table);
                     }
                     drop(kept);
                     kept = Kept::open(&options);
@@ -149,7 +150,7 @@ fn a_log_is_made_anew_before_it_is_long() {
         kept.ask(enqueue);
         kept.ask(Command::Withdraw { session: session(1), claim: claim(1) });
     }
-    kept.storage.end();
+    kept.storage.end(&mut kept.table);
     let logs = || {
         std::fs::read_dir(folder.path())
             .unwrap()
