@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// One visit to the table. Nobody may be told of what it found before the mark is [kept](Self::kept).
-    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Mark) {
+    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Option<Mark>) {
         let mut desk = locked(&self.desk);
         let desk = &mut *desk;
         if let Some(storage) = &mut desk.storage {
@@ -149,7 +149,7 @@ impl Hub {
         let result = work(desk);
         let mark = match &mut desk.storage {
             Some(storage) => storage.keep(&mut desk.table),
-            None => Mark::default(),
+            None => None,
         };
         if desk.table.next_deadline().is_some_and(|due| due < desk.armed) || (desk.is_full() && !desk.mending)
         {
@@ -159,10 +159,8 @@ impl Hub {
     }
 
     /// Waits until what a visit did is kept as well as the options say.
-    pub(super) async fn kept(&self, mark: Mark) {
-        if mark.is_none() {
-            return;
-        }
+    pub(super) async fn kept(&self, mark: Option<Mark>) {
+        let Some(mark) = mark else { return };
         // Other connections that have something to ask visit the table first: one write for all of them.
         tokio::task::yield_now().await;
         {

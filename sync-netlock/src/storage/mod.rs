@@ -68,15 +68,10 @@ impl Journal for Scribe {
 }
 
 /// Up to where the log has to be kept before somebody is told of what a visit has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(u64);
 
 impl Mark {
-    /// Nothing is kept, so there is nothing to wait for.
-    pub(crate) fn is_none(self) -> bool {
-        self == Self::default()
-    }
-
     /// Resolves when so much is on the disk.
     pub(crate) async fn on_disk(self, mut synced: watch::Receiver<u64>) {
         // The other end goes away when the server has stopped, and nobody is told anything any more.
@@ -191,7 +186,7 @@ impl Storage {
             syncer: Syncer::start(self.folder.clone(), log.file(), is_fsync)?,
             log,
             generation: generation + 1,
-            written: 1,
+            written: 0,
             replace_at: (snapshot * LOG_GROWTH).max(self.log_bytes),
             since: None,
             gap: false,
@@ -245,20 +240,21 @@ impl Storage {
         }
     }
 
-    /// To be called after the table was visited. What has to be [written](Self::write) before anybody is told.
-    pub(crate) fn keep(&mut self, table: &mut Table) -> Mark {
+    /// To be called after the table was visited. What has to be [written](Self::write) before anybody is told; `None`:
+    /// nothing.
+    pub(crate) fn keep(&mut self, table: &mut Table) -> Option<Mark> {
         self.note_longest_ttl(table);
         let frame = &mut table.journal().frame;
         let Some(keeping) = &self.keeping else {
             frame.clear(FRAME);
-            return Mark::default();
+            return None;
         };
         let pending = if frame.is_empty() { 0 } else { frame.len() as u64 };
         let mark = Mark(keeping.written + pending);
         if frame.len() >= FRAME / 2 {
             self.write(table, mark);
         }
-        mark
+        Some(mark)
     }
 
     /// Hands the changes of all visits up to a mark to the system, if nobody has done so since.

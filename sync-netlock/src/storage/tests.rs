@@ -27,7 +27,7 @@ impl Kept {
         let from = Requester { connection: 1, request: 1 };
         self.storage.prepare(&mut self.table);
         let reply = self.table.apply(clock::now(), from, command, &mut Vec::new());
-        let mark = self.storage.keep(&mut self.table);
+        let mark = self.storage.keep(&mut self.table).unwrap();
         self.storage.write(&mut self.table, mark);
         reply
     }
