@@ -36,6 +36,7 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
                 secret: Secret::random(),
                 ttl,
                 client: "bench".to_owned(),
+                release_on_disconnect: false,
             };
             (backend.open(&spec).await.expect("a session"), clock::now())
         };

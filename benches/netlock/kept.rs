@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret};
-use sync_netlock::engine::Command;
+use sync_netlock::engine::{Command, Terms};
 use sync_netlock::wire::{encode, encode_command, proto};
 use sync_netlock::{Durability, Server, ServerOptions, StorageOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,7 +69,12 @@ async fn hold(address: std::net::SocketAddr) {
     let hello = proto::request::Body::Hello(proto::Hello { version: 1 });
     encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
     let (secret, ttl) = (Secret::from_bits(7), Duration::from_secs(600));
-    encode_command(2, 1, Command::Open { session, secret, ttl, client: "bench" }, &mut out);
+    encode_command(
+        2,
+        1,
+        Command::Open { session, secret, terms: Terms::lasting(ttl), client: "bench" },
+        &mut out,
+    );
     for number in 0..HELD {
         let (claim, name) = (ClaimId::from_bits(u128::from(number) + 1), format!("bench/l/name-{number}"));
         let (mode, waits, value) = (Mode::Exclusive, true, &b""[..]);

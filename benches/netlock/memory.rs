@@ -5,7 +5,7 @@ use std::time::Duration;
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::clock::Moment;
 use sync_core::{Mode, Secret, Token};
-use sync_netlock::engine::{Command, Limits, LockTable, Requester};
+use sync_netlock::engine::{Command, Limits, LockTable, Requester, Terms};
 
 pub(crate) fn table() {
     println!("memory in the engine             bytes each   wanted at most");
@@ -28,7 +28,7 @@ fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     table.apply(
         now,
         from,
-        Command::Open { session, secret: Secret::default(), ttl, client: "bench" },
+        Command::Open { session, secret: Secret::default(), terms: Terms::lasting(ttl), client: "bench" },
         &mut effects,
     );
     for claim in 0..count {

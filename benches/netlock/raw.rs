@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret};
-use sync_netlock::engine::Command;
+use sync_netlock::engine::{Command, Terms};
 use sync_netlock::wire::{encode, encode_command, proto};
 use sync_netlock::{Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,7 +131,7 @@ async fn pairs(
     let open = Command::Open {
         session,
         secret: Secret::from_bits(7),
-        ttl: Duration::from_secs(60),
+        terms: Terms::lasting(Duration::from_secs(60)),
         client: "bench",
     };
     encode_command(2, 1, open, &mut out);

@@ -86,6 +86,9 @@ pub struct SessionSpec {
     pub ttl: Duration,
     /// Who this is, for observers.
     pub client: String,
+    /// End it soon after its last connection is gone, instead of by its TTL. Only asked of stores that
+    /// [can](Capabilities::release_on_disconnect).
+    pub release_on_disconnect: bool,
 }
 
 /// An open session.

@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub evict: bool,
     /// A holder hears of its eviction at once, not only by fencing.
     pub reports_evictions: bool,
+    /// A lock can ask to be released as soon as its holder's last connection is gone.
+    pub release_on_disconnect: bool,
 }
 
 impl Capabilities {
@@ -43,6 +45,7 @@ impl Capabilities {
             survives_restart: true,
             evict: true,
             reports_evictions: true,
+            release_on_disconnect: false,
         }
     }
 

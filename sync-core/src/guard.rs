@@ -8,9 +8,7 @@ use bytes::Bytes;
 use crate::backend::{ClaimId, Withdrawn};
 use crate::call::{Call, Ended};
 use crate::clock::{self, Moment};
-#[cfg(doc)]
-use crate::error::ErrorKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Shared;
 use crate::hold::Hold;
 use crate::mode::Mode;
@@ -18,6 +16,7 @@ use crate::names::LockName;
 use crate::options::check_value;
 use crate::revocation::{Loss, Revoked};
 use crate::session::Health;
+use crate::ticket::Ticket;
 use crate::token::Token;
 
 /// What a release found.
@@ -188,6 +187,35 @@ impl Guard {
         };
         self.finish();
         Ok(*self.outcome.get_or_init(|| outcome))
+    }
+
+    /// Gives the lock out of hand: it is held until its TTL has run out, whatever becomes of this process, and whoever has
+    /// the ticket can [take it up again](crate::Sync::resume), to extend or release it. Costs no round trip.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if the lock shares the session of others: acquire it with
+    /// [`LockOptions::with_ttl`](crate::LockOptions::with_ttl), which is how long it will be held.
+    /// [`SessionLost`](ErrorKind::SessionLost) or [`NotHeld`](ErrorKind::NotHeld) if it is lost. The guard is dropped then,
+    /// and what it held released.
+    pub fn detach(self) -> Result<Ticket> {
+        if !self.alone {
+            let problem = "the lock shares a session with others, and cannot outlive it: acquire it with a ttl of its own";
+            return Err(self.call("detach").explain(Error::new(ErrorKind::InvalidOption, problem)));
+        }
+        if let Some(loss) = self.hold.loss() {
+            return Err(self.lost("detach", loss));
+        }
+        let claim = self.hold.claim();
+        let ticket = Ticket {
+            session: claim.session,
+            claim: claim.id,
+            mode: claim.mode,
+            token: self.hold.token(),
+            name: claim.name.clone(),
+        };
+        self.hold.session().let_go();
+        self.outcome.get_or_init(|| Release::AlreadyGone);
+        Ok(ticket)
     }
 
     /// Marks the claim as released, here.

@@ -10,13 +10,15 @@ use crate::call::{Call, patient};
 use crate::capabilities::Capabilities;
 use crate::election::Candidate;
 use crate::error::{Error, ErrorKind, Result};
-use crate::line::Wish;
+use crate::guard::Guard;
+use crate::line::{self, Wish};
 use crate::lock::NamedLock;
 use crate::names::{Kind, LockName, Namespace};
 use crate::nonce::Secret;
-use crate::options::{LeaderOptions, LockOptions, SyncOptions};
+use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
 use crate::session::keeper::Keeper;
 use crate::session::live::{LiveSession, locked};
+use crate::ticket::Ticket;
 use crate::traits::{Leader, Lock, Sync};
 
 /// What a handle, its locks and its guards share. The last of them to go ends the keeper.
@@ -27,10 +29,15 @@ pub(crate) struct Shared {
     pub(crate) client: Arc<str>,
     name: &'static str,
     session_ttl: Duration,
-    current: Mutex<Option<Arc<LiveSession>>>,
+    current: Shelf,
+    /// The session of what is to be released when the last connection is gone.
+    current_to_release: Shelf,
     /// One opens a session while the others wait for it.
     opening: tokio::sync::Mutex<()>,
 }
+
+/// A place for a session that many use.
+type Shelf = Mutex<Option<Arc<LiveSession>>>;
 
 impl Shared {
     pub(crate) fn backend_name(&self) -> &'static str {
@@ -42,25 +49,37 @@ impl Shared {
     }
 
     /// The session for all, opened again if it was lost.
-    pub(crate) async fn session(&self) -> Result<Arc<LiveSession>> {
-        if let Some(session) = self.current() {
+    pub(crate) async fn session(&self, on_disconnect: OnDisconnect) -> Result<Arc<LiveSession>> {
+        if let Some(session) = self.current(on_disconnect) {
             return Ok(session);
         }
         let _turn = self.opening.lock().await;
-        if let Some(session) = self.current() {
+        if let Some(session) = self.current(on_disconnect) {
             return Ok(session);
         }
-        let session = self.open(self.session_ttl).await?;
-        *locked(&self.current) = Some(session.clone());
+        let session = self.open(self.session_ttl, on_disconnect).await?;
+        *locked(self.shelf(on_disconnect)) = Some(session.clone());
         Ok(session)
     }
 
-    pub(crate) fn current(&self) -> Option<Arc<LiveSession>> {
-        locked(&self.current).as_ref().filter(|session| session.seems_live()).cloned()
+    fn shelf(&self, on_disconnect: OnDisconnect) -> &Shelf {
+        match on_disconnect {
+            OnDisconnect::Release => &self.current_to_release,
+            OnDisconnect::Hold | OnDisconnect::Ignore => &self.current,
+        }
+    }
+
+    pub(crate) fn current(&self, on_disconnect: OnDisconnect) -> Option<Arc<LiveSession>> {
+        locked(self.shelf(on_disconnect)).as_ref().filter(|session| session.seems_live()).cloned()
+    }
+
+    /// The TTL of sessions, unless told otherwise.
+    pub(crate) fn session_ttl(&self) -> Duration {
+        self.session_ttl
     }
 
     /// A session of one's own.
-    pub(crate) async fn open(&self, ttl: Duration) -> Result<Arc<LiveSession>> {
+    pub(crate) async fn open(&self, ttl: Duration, on_disconnect: OnDisconnect) -> Result<Arc<LiveSession>> {
         if self.keeper.is_stopped() {
             return Err(Error::new(ErrorKind::Closed, "the handle was closed: connect again"));
         }
@@ -69,6 +88,7 @@ impl Shared {
             secret: Secret::random(),
             ttl,
             client: self.client.to_string(),
+            release_on_disconnect: on_disconnect == OnDisconnect::Release,
         };
         self.keeper.open(spec).await
     }
@@ -100,15 +120,19 @@ impl Handle {
         let options = options.validated()?;
         let session_ttl = backend.capabilities().check_ttl(options.session_ttl)?;
         let shared = Arc::new(Shared {
-            keeper: Keeper::start(backend.twin())?,
+            keeper: Keeper::start(backend.twin(), options.on_lost)?,
             name: backend.capabilities().backend,
             backend,
             client: options.client.into(),
             session_ttl,
             current: Mutex::new(None),
+            current_to_release: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
         });
-        shared.session().await.map_err(|error| error.during("connect").on(shared.backend_name()))?;
+        shared
+            .session(OnDisconnect::Hold)
+            .await
+            .map_err(|error| error.during("connect").on(shared.backend_name()))?;
         Ok(Self { shared, namespace: options.namespace })
     }
 
@@ -122,14 +146,21 @@ impl Sync for Handle {
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>> {
         let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
         let options = options.validated().map_err(explain)?;
+        let capabilities = self.shared.backend.capabilities();
         if let Some(ttl) = options.ttl {
-            self.shared.backend.capabilities().check_ttl(ttl).map_err(explain)?;
+            capabilities.check_ttl(ttl).map_err(explain)?;
+        }
+        if options.on_disconnect == OnDisconnect::Release && !capabilities.release_on_disconnect {
+            let problem = "this store does not see its clients' connections, and cannot release when they end: leave the \
+                           option out, and set a short session ttl";
+            return Err(explain(Error::new(ErrorKind::Unsupported, problem)));
         }
         let wish = Wish {
             operation: "acquire",
             name: self.named(Kind::Lock, name)?,
             mode: options.mode,
             ttl: options.ttl,
+            on_disconnect: options.on_disconnect,
             value: options.value,
         };
         Ok(Box::new(NamedLock::new(self.shared.clone(), name, wish, options.wait)))
@@ -142,6 +173,7 @@ impl Sync for Handle {
             name: self.named(Kind::Leader, name)?,
             mode: crate::mode::Mode::Exclusive,
             ttl: None,
+            on_disconnect: OnDisconnect::Hold,
             value: options.node.encode().map_err(explain)?,
         };
         Ok(Box::new(Candidate::new(self.shared.clone(), name, wish, options)))
@@ -161,6 +193,14 @@ impl Sync for Handle {
             .await
             .map_err(|error| error.during("list").on(self.shared.backend_name()).of(prefix))?;
         Ok(names.iter().map(LockName::plain).collect())
+    }
+
+    async fn resume(&self, ticket: &Ticket) -> Result<Guard> {
+        line::resume(&self.shared, ticket).await
+    }
+
+    async fn release_all(&self) -> Result<()> {
+        self.shared.keeper.release_all().await.map_err(|error| error.during("release all").on(self.name()))
     }
 
     async fn close(&self) -> Result<()> {

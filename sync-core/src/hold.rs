@@ -110,7 +110,7 @@ impl Hold {
 
     pub(crate) fn lost_error(&self, loss: Loss) -> Error {
         let kind = match loss {
-            Loss::Released | Loss::Evicted => ErrorKind::NotHeld,
+            Loss::Released | Loss::Evicted | Loss::Detached => ErrorKind::NotHeld,
             Loss::Closed => ErrorKind::Closed,
             Loss::Expired | Loss::SessionLost => ErrorKind::SessionLost,
         };

@@ -19,9 +19,10 @@ use crate::handle::Shared;
 use crate::hold::Hold;
 use crate::mode::Mode;
 use crate::names::LockName;
-use crate::options::Wait;
+use crate::options::{OnDisconnect, Wait};
 use crate::revocation::Loss;
 use crate::session::live::LiveSession;
+use crate::ticket::Ticket;
 use crate::token::Token;
 
 /// What a lock or an election asks for, each time anew.
@@ -31,6 +32,7 @@ pub(crate) struct Wish {
     pub(crate) name: LockName,
     pub(crate) mode: Mode,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) on_disconnect: OnDisconnect,
     pub(crate) value: Bytes,
 }
 
@@ -72,11 +74,18 @@ impl Wish {
     }
 
     async fn session(&self, shared: &Shared) -> Result<Arc<LiveSession>> {
-        match (self.ttl, shared.current()) {
-            (None, Some(session)) => Ok(session),
-            (None, None) => Box::pin(shared.session()).await,
-            (Some(ttl), _) => Box::pin(shared.open(ttl)).await,
+        if self.is_alone() {
+            return Box::pin(shared.open(self.ttl.unwrap_or(shared.session_ttl()), self.on_disconnect)).await;
         }
+        match shared.current(self.on_disconnect) {
+            Some(session) => Ok(session),
+            None => Box::pin(shared.session(self.on_disconnect)).await,
+        }
+    }
+
+    /// Whether each claim has a session to itself.
+    fn is_alone(&self) -> bool {
+        self.ttl.is_some() || self.on_disconnect == OnDisconnect::Ignore
     }
 
     async fn turn(&self, shared: &Arc<Shared>, waits: bool, holder: &mut Option<Box<Entry>>) -> Result<Turn> {
@@ -106,7 +115,9 @@ impl Wish {
                 shared,
                 session,
                 claim: Some(claim),
-                alone: self.ttl.is_some(),
+                alone: self.is_alone(),
+                limited: self.ttl.is_some(),
+                outlives: self.on_disconnect == OnDisconnect::Ignore,
                 arrived: AtomicBool::new(false),
             };
             match place.wait(self.operation, holder).await? {
@@ -134,7 +145,10 @@ impl Wish {
 
 fn lost(loss: Loss) -> Error {
     match loss {
-        Loss::Closed => Error::new(ErrorKind::Closed, "the handle was closed: connect again"),
+        Loss::Closed => Error::new(
+            ErrorKind::Closed,
+            "the handle was closed, or released everything: connect or acquire again",
+        ),
         loss => {
             Error::new(ErrorKind::SessionLost, format!("the session ended ({loss}): try again")).retryable()
         }
@@ -148,6 +162,10 @@ struct Place<'a> {
     /// Gone once the place needs no giving up.
     claim: Option<Claim>,
     alone: bool,
+    /// Whether its session runs out unless extended.
+    limited: bool,
+    /// Whether it is left to its TTL when the handle is closed.
+    outlives: bool,
     /// Whether the store has answered for the claim.
     arrived: AtomicBool,
 }
@@ -202,7 +220,10 @@ impl Place<'_> {
 
     /// The grant is checked: `None` if the session is lost by now. A hold limit counts from here.
     async fn into_guard(mut self, token: Token) -> Result<Option<Guard>> {
-        if self.alone {
+        if self.outlives {
+            self.session.outlive_the_handle();
+        }
+        if self.limited {
             self.session.stop_renewing();
             if let Some(claim) = &self.claim {
                 let call = self.shared.call("acquire", &claim.name);
@@ -231,6 +252,42 @@ impl Drop for Place<'_> {
         } else {
             self.shared.keeper.withdraw(claim, self.session.clone(), self.arrived.load(Ordering::Relaxed));
         }
+    }
+}
+
+/// Takes a detached claim up again.
+pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guard> {
+    let call = shared.call("resume", &ticket.name);
+    let gone = || {
+        let problem =
+            "the ticket's lock has ended: it was released, evicted, or its ttl ran out; acquire it anew";
+        call.explain(Error::new(ErrorKind::NotHeld, problem))
+    };
+    let session = shared.keeper.resume(ticket.session).await.map_err(|error| call.explain(error))?;
+    let queue = match call.once(shared.backend.queue(&ticket.name)).await {
+        Ok(queue) => queue,
+        Err(error) => {
+            session.let_go();
+            return Err(error);
+        }
+    };
+    if !queue.holders().any(|entry| entry.claim == ticket.claim && entry.token == Some(ticket.token)) {
+        session.let_go();
+        return Err(gone());
+    }
+    let claim = Claim {
+        id: ticket.claim,
+        session: *session.session(),
+        name: ticket.name.clone(),
+        mode: ticket.mode,
+        waits: false,
+        client: shared.client.clone(),
+        value: Bytes::new(),
+        token: Some(ticket.token),
+    };
+    match Hold::begin(claim, ticket.token, session) {
+        Some(hold) => Ok(Guard::new(shared.clone(), hold, true)),
+        None => Err(gone()),
     }
 }
 

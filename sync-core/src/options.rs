@@ -1,5 +1,6 @@
 //! What a user can set, with the defaults and their worst cases.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use crate::backend::VALUE_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::names::Namespace;
+use crate::revocation::Loss;
 
 /// Settings of a connection to a store.
 #[derive(Clone, Debug)]
@@ -20,6 +22,74 @@ pub struct SyncOptions {
     pub session_ttl: Duration,
     /// Who this client is, for those who inspect a lock. Default: `host:pid`.
     pub client: String,
+    /// What happens when a lock is lost that was held. Default: its holder is notified, and has to stop by himself.
+    pub on_lost: OnLost,
+}
+
+/// What a client does to itself when a lock is lost while it is held: it was not renewed in time, the store ended its
+/// session, or an operator its claim. Not when it is released or detached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLost {
+    /// Guards are revoked: [`Guard::revoked`](crate::Guard::revoked) resolves, [`Guard::check`](crate::Guard::check) fails.
+    #[default]
+    Notify,
+    /// The process is aborted (SIGABRT), from the keeper's thread and before the store can grant the lock to another: also
+    /// if the code that holds it hangs.
+    Abort,
+    /// The process exits with this code, in the same way.
+    Exit(u8),
+}
+
+impl OnLost {
+    /// Does it.
+    pub(crate) fn act(self, loss: Loss) {
+        if matches!(loss, Loss::Released | Loss::Closed | Loss::Detached) {
+            return;
+        }
+        match self {
+            Self::Notify => {}
+            Self::Abort => {
+                tracing::error!(%loss, "a lock was lost while it was held: this process is aborted");
+                std::process::abort();
+            }
+            Self::Exit(code) => {
+                tracing::error!(%loss, code, "a lock was lost while it was held: this process exits");
+                std::process::exit(i32::from(code));
+            }
+        }
+    }
+}
+
+impl FromStr for OnLost {
+    type Err = Error;
+
+    /// `notify`, `abort`, or `exit:CODE`.
+    fn from_str(text: &str) -> Result<Self> {
+        let code = |text: &str| text.strip_prefix("exit:").and_then(|code| code.parse().ok());
+        match text {
+            "notify" => Ok(Self::Notify),
+            "abort" => Ok(Self::Abort),
+            text => code(text).map(Self::Exit).ok_or_else(|| {
+                let problem = "a client can `notify`, `abort` or `exit:CODE` (0 to 255) when it loses a lock";
+                Error::new(ErrorKind::InvalidOption, problem)
+            }),
+        }
+    }
+}
+
+/// What becomes of a lock when its holder's connections to the store are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnDisconnect {
+    /// It is held until the TTL, so that the holder can come back.
+    #[default]
+    Hold,
+    /// It is released as soon as the last connection is gone, a short grace apart: a crashed holder blocks nobody for its
+    /// TTL, and a broken network costs the lock. Only on stores that
+    /// [can](crate::Capabilities::release_on_disconnect).
+    Release,
+    /// It is held until its TTL, also when the handle is closed in peace. Dropping or releasing the guard still releases.
+    /// The lock has a session to itself.
+    Ignore,
 }
 
 impl SyncOptions {
@@ -50,6 +120,13 @@ impl SyncOptions {
         self
     }
 
+    /// Sets what happens when a lock is lost that was held.
+    #[must_use]
+    pub fn with_on_lost(mut self, on_lost: OnLost) -> Self {
+        self.on_lost = on_lost;
+        self
+    }
+
     /// Checks what the types do not.
     ///
     /// # Errors
@@ -66,6 +143,7 @@ impl Default for SyncOptions {
             namespace: Namespace::default(),
             session_ttl: Duration::from_secs(15),
             client: format!("{}:{}", host(), std::process::id()),
+            on_lost: OnLost::default(),
         }
     }
 }
@@ -101,6 +179,8 @@ pub struct LockOptions {
     pub ttl: Option<Duration>,
     /// Seen by those who inspect the lock; at most 1 KiB. Default: empty.
     pub value: Bytes,
+    /// What becomes of it when its holder's connections are gone. Default: it is held until the TTL.
+    pub on_disconnect: OnDisconnect,
 }
 
 impl LockOptions {
@@ -140,6 +220,13 @@ impl LockOptions {
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets what becomes of it when its holder's connections are gone.
+    #[must_use]
+    pub fn with_on_disconnect(mut self, on_disconnect: OnDisconnect) -> Self {
+        self.on_disconnect = on_disconnect;
         self
     }
 

@@ -24,6 +24,8 @@ pub enum Loss {
     Released,
     /// The handle was closed.
     Closed,
+    /// It was given out of hand: who has the ticket holds it.
+    Detached,
 }
 
 impl fmt::Display for Loss {
@@ -34,6 +36,7 @@ impl fmt::Display for Loss {
             Self::Evicted => "evicted by an operator",
             Self::Released => "released",
             Self::Closed => "the handle was closed",
+            Self::Detached => "detached",
         })
     }
 }

@@ -109,7 +109,7 @@ impl StoreUrl {
         Ok(self.take_parsed::<humantime::Duration>(option, expected)?.map(Into::into))
     }
 
-    /// Takes the options that every store has: `namespace`, `ttl`, `client`.
+    /// Takes the options that every store has: `namespace`, `ttl`, `client`, `on_lost`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] or [`ErrorKind::InvalidName`] name the option.
@@ -124,6 +124,9 @@ impl StoreUrl {
         if let Some(client) = self.take("client")? {
             options.client = client;
         }
+        if let Some(on_lost) = self.take_parsed("on_lost", "notify, abort or exit:CODE")? {
+            options.on_lost = on_lost;
+        }
         options.validated()
     }
 
@@ -135,7 +138,8 @@ impl StoreUrl {
         match self.options.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let known: Vec<_> = ["namespace", "ttl", "client"].iter().chain(known).copied().collect();
+                let known: Vec<_> =
+                    ["namespace", "ttl", "client", "on_lost"].iter().chain(known).copied().collect();
                 Err(self.bad(format!(
                     "`{}` has no option `{}`: known are {}",
                     self.scheme,

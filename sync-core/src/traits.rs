@@ -13,6 +13,7 @@ use crate::guard::{Guard, Release};
 use crate::names::Kind;
 use crate::options::{LeaderOptions, LockOptions};
 use crate::revocation::Revoked;
+use crate::ticket::Ticket;
 use crate::token::Token;
 
 /// A connection to a store of locks and elections.
@@ -47,6 +48,27 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// # Cancel safety
     /// Safe: it only reads.
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>>;
+
+    /// Takes up a lock that was [detached](Guard::detach), here or in another process, and starts its TTL anew. As with any
+    /// hold limit, it runs out unless [extended](Guard::extend). Who resumes a ticket twice has two guards of one lock.
+    ///
+    /// # Errors
+    /// [`NotHeld`](crate::ErrorKind::NotHeld) if the lock has ended; [`Unavailable`](crate::ErrorKind::Unavailable) if the
+    /// store does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: the lock is as it was, with a new TTL or the old one.
+    async fn resume(&self, ticket: &Ticket) -> Result<Guard>;
+
+    /// Releases everything that this handle holds and leaves every line. All its guards are revoked. The handle goes on.
+    /// Waits until the store has answered, for 5 s at most; what it does not answer ends by its TTL.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    /// Once begun it runs to its end in the background.
+    async fn release_all(&self) -> Result<()>;
 
     /// Releases everything and ends the session. All guards of this handle are revoked. Again is fine.
     ///

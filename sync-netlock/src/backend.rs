@@ -11,7 +11,7 @@ use sync_core::backend::{
 };
 use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
 
-use crate::engine::{Command, Refusal, Reply};
+use crate::engine::{Command, Refusal, Reply, Terms};
 
 /// What carries commands to a lock table and replies back.
 pub(crate) trait Carrier: Debug + Send + std::marker::Sync + Sized + 'static {
@@ -100,8 +100,13 @@ impl<C: Carrier> Backend for Netlock<C> {
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let session = Session { id: spec.nonce, secret: spec.secret, ttl: spec.ttl };
-        let SessionSpec { nonce, secret, ttl, client } = spec;
-        let open = Command::Open { session: *nonce, secret: *secret, ttl: *ttl, client };
+        let SessionSpec { nonce, secret, ttl, client, release_on_disconnect } = spec;
+        let open = Command::Open {
+            session: *nonce,
+            secret: *secret,
+            terms: Terms { ttl: *ttl, release_on_disconnect: *release_on_disconnect },
+            client,
+        };
         match self.0.call(Some(&session), open).await? {
             Reply::Opened { ttl } => Ok(Session { ttl, ..session }),
             other => self.unexpected(other),

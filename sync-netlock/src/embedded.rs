@@ -142,6 +142,8 @@ impl Carrier for Embedded {
         let mut capabilities = Capabilities::new("memory");
         capabilities.survives_restart = false;
         capabilities.durable_grants = false;
+        // Holder and store end together.
+        capabilities.release_on_disconnect = true;
         capabilities
     }
 

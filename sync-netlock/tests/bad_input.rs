@@ -112,7 +112,14 @@ impl Raw {
 
 fn open(ttl_ms: u64) -> Request {
     let id = Some(proto::Id { high: 1, low: ttl_ms });
-    Request::Open(proto::Open { session: 1, id, secret: id, ttl_ms, client: "raw".to_owned() })
+    Request::Open(proto::Open {
+        session: 1,
+        id,
+        secret: id,
+        ttl_ms,
+        client: "raw".to_owned(),
+        release_on_disconnect: false,
+    })
 }
 
 fn enqueue(name: &[u8], mode: i32, permits: u32) -> Request {

@@ -148,6 +148,11 @@ macro_rules! conformance_cases {
             api_inspect_watch_and_list_show_who_is_there,
             api_an_operator_can_evict,
             api_close_releases_everything,
+            api_release_all_frees_everything_and_the_handle_goes_on,
+            api_a_detached_lock_is_resumed_elsewhere,
+            api_a_detached_lock_ends_by_its_ttl,
+            api_a_lock_can_outlive_its_handle,
+            api_release_on_disconnect_where_the_store_can,
         );
     };
     ($harness:expr; $($case:ident),* $(,)?) => {

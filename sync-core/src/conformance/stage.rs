@@ -92,6 +92,7 @@ impl Stage {
             secret: crate::nonce::Secret::random(),
             ttl: self.ttl,
             client: "bare".to_owned(),
+            release_on_disconnect: false,
         };
         backend.open(&spec).await.expect("a session")
     }

@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
-use crate::backend::{Backend, Claim, Renewal, SessionSpec, Withdrawn};
+use crate::backend::{Backend, Claim, Renewal, Session, SessionSpec, Withdrawn};
 use crate::call::{PATIENCE, patient};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nonce::jitter;
+use crate::options::OnLost;
 use crate::revocation::Loss;
 
 /// When to look again for a claim whose arrival is in doubt. A request that takes longer than all of these is found by
@@ -34,8 +35,18 @@ const LATE_ARRIVALS: [Duration; 5] = [
 
 #[derive(Debug)]
 enum Job {
-    Open { spec: SessionSpec, reply: oneshot::Sender<Result<Arc<LiveSession>>> },
+    Begin { beginning: Beginning, reply: oneshot::Sender<Result<Arc<LiveSession>>> },
+    ReleaseAll { done: oneshot::Sender<()> },
     Withdraw { claim: Claim, session: Arc<LiveSession>, arrived: bool },
+}
+
+/// How the life of a session begins here.
+#[derive(Debug)]
+enum Beginning {
+    /// It is opened.
+    Open(SessionSpec),
+    /// It was opened elsewhere: it is renewed once, and no more unless told to.
+    Resume(Session),
 }
 
 /// The way to the keeper's thread. Sending never blocks and needs no runtime.
@@ -48,7 +59,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Starts the thread. `backend` is called from it alone.
-    pub(crate) fn start(backend: Arc<dyn Backend>) -> Result<Self> {
+    pub(crate) fn start(backend: Arc<dyn Backend>, on_lost: OnLost) -> Result<Self> {
         let (jobs, inbox) = mpsc::unbounded_channel();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let name = backend.capabilities().backend;
@@ -58,7 +69,14 @@ impl Keeper {
                 .because(error)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let desk = Desk { backend, stop: stop.clone(), lives: JoinSet::new(), withdrawals: JoinSet::new() };
+        let desk = Desk {
+            backend,
+            on_lost,
+            current: stop.child_token(),
+            stop: stop.clone(),
+            lives: JoinSet::new(),
+            withdrawals: JoinSet::new(),
+        };
         let announce = ended.clone().drop_guard();
         std::thread::Builder::new()
             .name("distsync-keeper".to_owned())
@@ -69,10 +87,25 @@ impl Keeper {
 
     /// Opens a session, and renews it from then on.
     pub(crate) async fn open(&self, spec: SessionSpec) -> Result<Arc<LiveSession>> {
+        self.begin(Beginning::Open(spec)).await
+    }
+
+    /// Takes up a session that was opened elsewhere, and does not renew it.
+    pub(crate) async fn resume(&self, session: Session) -> Result<Arc<LiveSession>> {
+        self.begin(Beginning::Resume(session)).await
+    }
+
+    async fn begin(&self, beginning: Beginning) -> Result<Arc<LiveSession>> {
         let (reply, answer) = oneshot::channel();
-        let closed = || Error::new(ErrorKind::Closed, "the handle was closed: connect again");
-        self.jobs.send(Job::Open { spec, reply }).map_err(|_| closed())?;
+        self.jobs.send(Job::Begin { beginning, reply }).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Ends all sessions, and waits for that. New ones can be opened afterwards.
+    pub(crate) async fn release_all(&self) -> Result<()> {
+        let (done, told) = oneshot::channel();
+        self.jobs.send(Job::ReleaseAll { done }).map_err(|_| closed())?;
+        told.await.map_err(|_| closed())
     }
 
     /// Withdraws a claim in the background, and does not give up before its session does. `arrived`: the store has answered
@@ -99,6 +132,10 @@ impl Keeper {
     }
 }
 
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the handle was closed: connect again")
+}
+
 fn run(
     runtime: &Runtime,
     desk: Desk,
@@ -111,7 +148,10 @@ fn run(
 /// What lives on the keeper's thread.
 struct Desk {
     backend: Arc<dyn Backend>,
+    on_lost: OnLost,
     stop: CancellationToken,
+    /// Ends the sessions that live now.
+    current: CancellationToken,
     lives: JoinSet<()>,
     withdrawals: JoinSet<()>,
 }
@@ -123,6 +163,10 @@ impl Desk {
                 biased;
                 () = self.stop.cancelled() => break,
                 job = inbox.recv() => match job {
+                    Some(Job::ReleaseAll { done }) => {
+                        self.end_sessions().await;
+                        let _ = done.send(());
+                    }
                     Some(job) => self.take(job),
                     None => break,
                 },
@@ -131,7 +175,13 @@ impl Desk {
             }
         }
         self.stop.cancel();
-        // Each session closes itself and ends its claims with it: there is no need to withdraw them one by one.
+        self.end_sessions().await;
+    }
+
+    /// Each session closes itself and ends its claims with it: there is no need to withdraw them one by one.
+    async fn end_sessions(&mut self) {
+        self.current.cancel();
+        self.current = self.stop.child_token();
         self.withdrawals.shutdown().await;
         while self.lives.join_next().await.is_some() {}
     }
@@ -139,9 +189,11 @@ impl Desk {
     fn take(&mut self, job: Job) {
         let backend = self.backend.clone();
         match job {
-            Job::Open { spec, reply } => {
-                self.lives.spawn(live(backend, spec, self.stop.child_token(), reply));
+            Job::Begin { beginning, reply } => {
+                let ending = self.current.child_token();
+                self.lives.spawn(live(backend, beginning, ending, self.on_lost, reply));
             }
+            Job::ReleaseAll { .. } => {}
             Job::Withdraw { claim, session, arrived } => {
                 self.withdrawals.spawn(withdraw(backend, claim, session, arrived));
             }
@@ -152,19 +204,23 @@ impl Desk {
 /// The life of one session: opened, renewed, closed.
 async fn live(
     backend: Arc<dyn Backend>,
-    spec: SessionSpec,
+    beginning: Beginning,
     ending: CancellationToken,
+    on_lost: OnLost,
     reply: oneshot::Sender<Result<Arc<LiveSession>>>,
 ) {
     let sent = clock::now();
-    let session = match patient(backend.open(&spec)).await {
-        Ok(session) => Arc::new(LiveSession::opened(session, sent, ending.clone())),
+    let session = match begin(&*backend, &beginning).await {
+        Ok(session) => Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost)),
         Err(error) => {
             let _ = reply.send(Err(error.on(backend.capabilities().backend)));
             return;
         }
     };
-    debug!(session = %session.session().id, ttl = ?session.session().ttl, "session opened");
+    if let Beginning::Resume(_) = beginning {
+        session.stop_renewing();
+    }
+    debug!(session = %session.session().id, ttl = ?session.session().ttl, "session begun");
     if reply.send(Ok(session.clone())).is_err() {
         ending.cancel();
     }
@@ -174,6 +230,19 @@ async fn live(
         () = renew(&*backend, &session) => {}
         () = beat(&session) => {}
         () = heed_evictions(&*backend, &session) => {}
+    }
+}
+
+async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
+    match beginning {
+        Beginning::Open(spec) => patient(backend.open(spec)).await,
+        Beginning::Resume(session) => match patient(backend.renew(session)).await? {
+            Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
+            Renewal::Expired => Err(Error::new(
+                ErrorKind::NotHeld,
+                "the ticket's lock has ended: it was released, or its ttl ran out; acquire it anew",
+            )),
+        },
     }
 }
 
@@ -239,9 +308,8 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
         match session.while_live(backend.evictions(session.session())).await {
             Ok(Ok(claims)) => {
                 for claim in claims {
-                    if let Some(hold) = session.forget(claim) {
+                    if session.evicted(claim) {
                         warn!(%claim, "evicted");
-                        hold.lose(Loss::Evicted);
                     }
                 }
             }
@@ -262,6 +330,9 @@ async fn close(backend: &dyn Backend, session: &LiveSession) {
         return;
     }
     session.lose(Loss::Closed);
+    if session.outlives_the_handle() && !session.is_told_to_end() {
+        return;
+    }
     let id = session.session().id;
     match tokio::time::timeout(PATIENCE, backend.close(session.session())).await {
         Ok(Ok(())) => debug!(session = %id, "session closed"),

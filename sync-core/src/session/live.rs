@@ -17,6 +17,7 @@ use crate::backend::{ClaimId, Session};
 use crate::call::PATIENCE;
 use crate::clock::{self, Moment};
 use crate::hold::Hold;
+use crate::options::OnLost;
 use crate::revocation::Loss;
 
 /// Locks a mutex whose holder never panics half-way: all changes under it are single assignments.
@@ -46,10 +47,15 @@ pub(crate) struct LiveSession {
     renewing: AtomicBool,
     /// Tells the keeper to close it.
     ending: CancellationToken,
+    /// Whether the keeper leaves it to its TTL when the handle is closed.
+    outlives: AtomicBool,
+    /// Whether it was told to end.
+    told: AtomicBool,
+    on_lost: OnLost,
 }
 
 impl LiveSession {
-    pub(crate) fn opened(session: Session, sent: Moment, ending: CancellationToken) -> Self {
+    pub(crate) fn opened(session: Session, sent: Moment, ending: CancellationToken, on_lost: OnLost) -> Self {
         let validity = Validity::opened(session.ttl, sent);
         Self {
             session,
@@ -62,6 +68,9 @@ impl LiveSession {
             moved: Notify::new(),
             renewing: AtomicBool::new(true),
             ending,
+            outlives: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            on_lost,
         }
     }
 
@@ -143,8 +152,11 @@ impl LiveSession {
             return;
         }
         let holds: Vec<_> = locked(&self.holds).drain().map(|(_, hold)| hold).collect();
-        for hold in holds {
+        for hold in &holds {
             hold.lose(loss);
+        }
+        if !holds.is_empty() {
+            self.on_lost.act(loss);
         }
         self.lost.notify_waiters();
         self.pulse.notify_waiters();
@@ -218,7 +230,36 @@ impl LiveSession {
 
     /// Lets the keeper end it in the background.
     pub(crate) fn end(&self) {
+        self.told.store(true, Ordering::Release);
         self.ending.cancel();
+    }
+
+    /// Whether it ends for its own sake, not because the handle is closed.
+    pub(super) fn is_told_to_end(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// From now on it ends by its TTL alone, unless it is told to [end](Self::end).
+    pub(crate) fn outlive_the_handle(&self) {
+        self.outlives.store(true, Ordering::Release);
+    }
+
+    pub(super) fn outlives_the_handle(&self) -> bool {
+        self.outlives.load(Ordering::Acquire)
+    }
+
+    /// It is somebody else's from now on: nothing is renewed or closed any more.
+    pub(crate) fn let_go(&self) {
+        self.stop_renewing();
+        self.lose(Loss::Detached);
+    }
+
+    /// An operator has ended one of its claims.
+    pub(super) fn evicted(&self, claim: ClaimId) -> bool {
+        let Some(hold) = self.forget(claim) else { return false };
+        hold.lose(Loss::Evicted);
+        self.on_lost.act(Loss::Evicted);
+        true
     }
 
     /// When the keeper has to act next: renew or declare the loss, and whether it renews at all.

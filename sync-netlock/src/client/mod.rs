@@ -144,6 +144,7 @@ impl Carrier for Client {
         let keeps = self.keeps.load(Ordering::Relaxed);
         capabilities.survives_restart = keeps;
         capabilities.durable_grants = keeps;
+        capabilities.release_on_disconnect = true;
         capabilities
     }
 

@@ -15,6 +15,23 @@ pub struct Requester {
     pub request: u64,
 }
 
+/// How a session lives and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// For how long it lives without renewal.
+    pub ttl: Duration,
+    /// Whether it ends soon after its last connection is gone.
+    pub release_on_disconnect: bool,
+}
+
+impl Terms {
+    /// Ends by its TTL alone.
+    #[must_use]
+    pub const fn lasting(ttl: Duration) -> Self {
+        Self { ttl, release_on_disconnect: false }
+    }
+}
+
 /// What is asked of the table. Whether the requester may speak for the session is for its host to know.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
@@ -24,17 +41,22 @@ pub enum Command<'a> {
         session: SessionId,
         /// What proves later that it is the same client.
         secret: Secret,
-        /// For how long the session lives without renewal.
-        ttl: Duration,
+        /// How it lives and ends.
+        terms: Terms,
         /// Who this is, for observers.
         client: &'a str,
     },
-    /// Proves that the requester may speak for a session. Answered [`Reply::Attached`].
+    /// Proves that the requester may speak for a session, whose connection it is from now on. Answered [`Reply::Attached`].
     Attach {
         /// The session.
         session: SessionId,
         /// Its secret.
         secret: Secret,
+    },
+    /// The requester's connection is none of the session's any more. Answered [`Reply::Detached`].
+    Detach {
+        /// The session.
+        session: SessionId,
     },
     /// Answered [`Reply::Renewed`], or refused as unknown if the session is gone.
     Renew {
@@ -139,6 +161,8 @@ pub enum Reply {
     },
     /// The secret is right.
     Attached,
+    /// The session does without this connection.
+    Detached,
     /// The session lives on.
     Renewed {
         /// Without renewal it ends after this time.

@@ -2,10 +2,10 @@
 //! make the same table again.
 
 use std::fmt::Debug;
-use std::time::Duration;
-
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret, Token};
+
+use super::command::Terms;
 
 /// Hears of every change. Renewals are none: after a restart every session lives for its whole TTL again.
 pub trait Journal: Debug {
@@ -30,8 +30,8 @@ pub enum Change<'a> {
         session: SessionId,
         /// Its secret.
         secret: Secret,
-        /// Its TTL.
-        ttl: Duration,
+        /// How it lives and ends.
+        terms: Terms,
         /// Who it is.
         client: &'a str,
     },

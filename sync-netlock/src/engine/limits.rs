@@ -29,6 +29,8 @@ pub struct Limits {
     pub ttl_min: Duration,
     /// The longest TTL granted. Default: a day.
     pub ttl_max: Duration,
+    /// How long a session that is to end with its last connection waits for another one. Default: 1 s.
+    pub reconnect_grace: Duration,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             page: 1_000,
             ttl_min: Duration::from_millis(100),
             ttl_max: Duration::from_secs(86_400),
+            reconnect_grace: Duration::from_secs(1),
         }
     }
 }

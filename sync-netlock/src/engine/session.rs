@@ -1,19 +1,17 @@
 //! One session: how long it lives, and what it has.
 
-use std::time::Duration;
-
 use sync_core::Secret;
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::clock::Moment;
 
-use super::command::Requester;
+use super::command::{Requester, Terms};
 use super::line::{InSession, List};
 
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) secret: Secret,
-    pub(super) ttl: Duration,
+    pub(super) terms: Terms,
     pub(super) client: Box<str>,
     /// When it ends unless renewed.
     pub(super) expires: Moment,
@@ -25,15 +23,17 @@ pub(super) struct Session {
     pub(super) evicted: Vec<ClaimId>,
     /// Who waits to be told.
     pub(super) listener: Option<Requester>,
+    /// Its connections.
+    pub(super) connections: Vec<u64>,
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, secret: Secret, ttl: Duration, client: &str, now: Moment) -> Self {
-        let expires = now.after(ttl);
+    pub(super) fn new(id: SessionId, secret: Secret, terms: Terms, client: &str, now: Moment) -> Self {
+        let expires = now.after(terms.ttl);
         Self {
             id,
             secret,
-            ttl,
+            terms,
             client: client.into(),
             expires,
             armed: expires,
@@ -41,6 +41,7 @@ impl Session {
             claim_count: 0,
             evicted: Vec::new(),
             listener: None,
+            connections: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod sessions;
 
 pub use restoration::{Freeze, Misfit};
 
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
@@ -70,6 +71,8 @@ pub struct LockTable<J = NoJournal> {
     hasher: RandomState,
     deadlines: Deadlines,
     watchers: Watchers,
+    /// Which connections have which sessions.
+    attached: BTreeSet<(u64, Slot)>,
     /// Nothing is granted while this is set.
     frozen: Option<Freeze>,
     journal: J,
@@ -102,6 +105,7 @@ impl<J: Journal> LockTable<J> {
             hasher: RandomState::default(),
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
+            attached: BTreeSet::new(),
             frozen: None,
             journal,
         }
@@ -153,8 +157,11 @@ impl<J: Journal> LockTable<J> {
             self.end_grace(effects);
         }
         Some(match command {
-            Command::Open { session, secret, ttl, client } => self.open(session, secret, ttl, client),
-            Command::Attach { session, secret } => self.attach(session, secret),
+            Command::Open { session, secret, terms, client } => {
+                self.open(from.connection, session, secret, terms, client)
+            }
+            Command::Attach { session, secret } => self.attach(from.connection, session, secret),
+            Command::Detach { session } => self.detach(from.connection, session),
             Command::Renew { session } => self.renew(session),
             Command::Close { session } => self.close(session, effects),
             Command::Enqueue { session, claim, name, mode, waits, value } => {
@@ -172,6 +179,7 @@ impl<J: Journal> LockTable<J> {
                 return None;
             }
             Command::Disconnected => {
+                self.disconnect(from.connection);
                 for watcher in self.watchers.of_connection(from.connection) {
                     self.forget(watcher);
                 }

@@ -362,8 +362,8 @@ impl Connection {
                     self.sessions.remove(number);
                 }
             }
-            (Body::Close(close), _) => {
-                self.sessions.remove(&close.session);
+            (Body::Close(proto::Close { session }) | Body::Detach(proto::Detach { session }), _) => {
+                self.sessions.remove(session);
             }
             _ => {}
         }

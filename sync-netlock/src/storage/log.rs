@@ -52,11 +52,9 @@ impl Log {
 
     /// Room the slow way, where the file system knows no other.
     fn fill(&self, bytes: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-        let mut at = self.room;
-        while at < self.room + bytes {
-            self.file.write_all_at(&ZEROS, at)?;
-            at += ZEROS.len() as u64;
+        let zeros = vec![0; 64 << 10];
+        for at in (self.room..self.room + bytes).step_by(zeros.len()) {
+            self.file.write_all_at(&zeros, at)?;
         }
         Ok(())
     }

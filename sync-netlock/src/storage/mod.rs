@@ -60,8 +60,8 @@ impl Journal for Scribe {
         if !self.on {
             return;
         }
-        if let Change::Opened { ttl, .. } = change {
-            self.longest_ttl = self.longest_ttl.max(ttl);
+        if let Change::Opened { terms, .. } = change {
+            self.longest_ttl = self.longest_ttl.max(terms.ttl);
         }
         self.frame.push(Record::Change(change));
     }
@@ -385,11 +385,6 @@ impl Storage {
     #[cfg(test)]
     fn generation(&self) -> u64 {
         self.keeping.as_ref().map_or(0, |keeping| keeping.generation)
-    }
-
-    /// Bytes that are not on the disk yet.
-    pub(crate) fn lag(&self) -> u64 {
-        self.keeping.as_ref().map_or(0, |keeping| keeping.written - *keeping.syncer.synced().borrow())
     }
 
     /// Nothing will change any more: brings all of it to the disk, and says so in the log.

@@ -11,7 +11,7 @@ use bytes::Buf;
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret, Token};
 
-use crate::engine::Change;
+use crate::engine::{Change, Terms};
 
 /// A frame's length and checksum.
 const HEAD: usize = 8;
@@ -115,11 +115,12 @@ impl Frame {
 
     fn push_change(&mut self, change: Change<'_>) {
         match change {
-            Change::Opened { session, secret, ttl, client } => {
+            Change::Opened { session, secret, terms, client } => {
                 self.push_id(OPENED, session.bits());
                 self.bytes.extend_from_slice(&id(secret.expose()));
-                let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+                let nanos = u64::try_from(terms.ttl.as_nanos()).unwrap_or(u64::MAX);
                 self.bytes.extend_from_slice(&nanos.to_le_bytes());
+                self.bytes.push(terms.release_on_disconnect.into());
                 self.push_bytes(client.as_bytes());
             }
             Change::Closed { session } => self.push_id(CLOSED, session.bits()),
@@ -257,7 +258,7 @@ impl<'a> Records<'a> {
             OPENED => Change::Opened {
                 session: SessionId::from_bits(self.id()?),
                 secret: Secret::from_bits(self.id()?),
-                ttl: Duration::from_nanos(self.rest.try_get_u64_le().ok()?),
+                terms: self.terms()?,
                 client: std::str::from_utf8(self.bytes()?).ok()?,
             },
             CLOSED => Change::Closed { session: SessionId::from_bits(self.id()?) },
@@ -298,6 +299,11 @@ impl<'a> Records<'a> {
         self.rest.try_get_u128_le().ok()
     }
 
+    fn terms(&mut self) -> Option<Terms> {
+        let ttl = Duration::from_nanos(self.rest.try_get_u64_le().ok()?);
+        Some(Terms { ttl, release_on_disconnect: self.rest.try_get_u8().ok()? != 0 })
+    }
+
     fn claim(&mut self) -> Option<ClaimId> {
         self.id().map(ClaimId::from_bits)
     }
@@ -331,7 +337,7 @@ mod tests {
             Record::Change(Change::Opened {
                 session,
                 secret,
-                ttl: Duration::from_millis(1_500),
+                terms: Terms { ttl: Duration::from_millis(1_500), release_on_disconnect: true },
                 client: "me",
             }),
             arrived(Mode::Exclusive, Some(token)),

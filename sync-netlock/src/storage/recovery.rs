@@ -79,12 +79,17 @@ mod tests {
     use sync_core::{Secret, Token};
 
     use super::*;
-    use crate::engine::{Change, Limits};
+    use crate::engine::{Change, Limits, Terms};
     use crate::storage::record::Frame;
 
     fn opened(session: u128) -> Record<'static> {
         let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(0));
-        Record::Change(Change::Opened { session, secret, ttl: Duration::from_secs(1), client: "me" })
+        Record::Change(Change::Opened {
+            session,
+            secret,
+            terms: Terms::lasting(Duration::from_secs(1)),
+            client: "me",
+        })
     }
 
     fn log(records: &[Record<'_>]) -> Vec<u8> {

@@ -9,7 +9,7 @@ use sync_core::{Mode, Secret};
 use super::brief;
 use super::frame::encode;
 use super::proto::{self, request::Body};
-use crate::engine::{Command, Refusal};
+use crate::engine::{Command, Refusal, Terms};
 
 /// Appends a command as a request. `session` is the connection's number for the session it speaks for. Commands that a
 /// host gives to its own table have no request, and append nothing.
@@ -35,18 +35,20 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
     let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let claimed = |claim: ClaimId| Some(claim.bits().into());
     let body = match command {
-        Command::Open { session: id, secret, ttl, client } => Body::Open(proto::Open {
+        Command::Open { session: id, secret, terms, client } => Body::Open(proto::Open {
             session,
             id: Some(id.bits().into()),
             secret: Some(secret.expose().into()),
-            ttl_ms: millis(ttl),
+            ttl_ms: millis(terms.ttl),
             client: client.to_owned(),
+            release_on_disconnect: terms.release_on_disconnect,
         }),
         Command::Attach { session: id, secret } => Body::Attach(proto::Attach {
             session,
             id: Some(id.bits().into()),
             secret: Some(secret.expose().into()),
         }),
+        Command::Detach { .. } => Body::Detach(proto::Detach { session }),
         Command::Renew { .. } => Body::Renew(proto::Renew { session }),
         Command::Close { .. } => Body::Close(proto::Close { session }),
         Command::Enqueue { claim, name, mode, waits, value, .. } => {
@@ -143,12 +145,15 @@ pub fn to_command<'a>(
         Body::Hello(_) | Body::Ping(_) => return Err(NoCommand::Malformed),
         Body::Open(open) => {
             let (session, secret) = named_session(open.id, open.secret)?;
-            Command::Open { session, secret, ttl: Duration::from_millis(open.ttl_ms), client: &open.client }
+            let ttl = Duration::from_millis(open.ttl_ms);
+            let terms = Terms { ttl, release_on_disconnect: open.release_on_disconnect };
+            Command::Open { session, secret, terms, client: &open.client }
         }
         Body::Attach(attach) => {
             let (session, secret) = named_session(attach.id, attach.secret)?;
             Command::Attach { session, secret }
         }
+        Body::Detach(detach) => Command::Detach { session: session(detach.session)? },
         Body::Renew(renew) => Command::Renew { session: session(renew.session)? },
         Body::Close(close) => Command::Close { session: session(close.session)? },
         Body::Enqueue(enqueue) => Command::Enqueue {

@@ -4,7 +4,7 @@ pub struct Request {
     /// Chosen by the client, not 0, unique among its requests under way on this connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -41,6 +41,8 @@ pub mod request {
         Forget(super::Forget),
         #[prost(message, tag = "16")]
         Ping(super::Ping),
+        #[prost(message, tag = "17")]
+        Detach(super::Detach),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -48,7 +50,7 @@ pub struct Response {
     /// The request that this answers; 0 for an error that ends the connection and belongs to no request.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "response::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "response::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub body: ::core::option::Option<response::Body>,
 }
 /// Nested message and enum types in `Response`.
@@ -87,6 +89,8 @@ pub mod response {
         Pong(super::Pong),
         #[prost(message, tag = "17")]
         Refused(super::Refused),
+        #[prost(message, tag = "18")]
+        Detached(super::Detached),
     }
 }
 /// 128 bits.
@@ -115,7 +119,7 @@ pub struct Welcome {
     pub durability: i32,
 }
 /// Opens a session, or finds the one with the same id and secret. Answered Opened. It lives until its TTL has passed
-/// without a Renew; what happens to connections does not matter to it.
+/// without a Renew; what happens to connections does not matter to it, unless it asks for that.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Open {
     /// How this connection names the session from now on: a number of the client's choice.
@@ -131,6 +135,10 @@ pub struct Open {
     /// Who this is, for those who inspect a lock.
     #[prost(string, tag = "5")]
     pub client: ::prost::alloc::string::String,
+    /// End the session, as if its TTL had passed, soon after the last connection on which it was opened or attached is
+    /// gone: after a second, unless the server is told otherwise.
+    #[prost(bool, tag = "6")]
+    pub release_on_disconnect: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Opened {
@@ -150,6 +158,15 @@ pub struct Attach {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Attached {
+}
+/// The session does without this connection from now on, which forgets its number. Answered Detached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Detach {
+    #[prost(uint32, tag = "1")]
+    pub session: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Detached {
 }
 /// Answered Renewed, or Refused with SESSION_UNKNOWN if the session is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

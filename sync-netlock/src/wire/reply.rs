@@ -39,6 +39,7 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
     let body = match reply {
         Reply::Opened { ttl } => Body::Opened(proto::Opened { ttl_ms: millis(ttl) }),
         Reply::Attached => Body::Attached(proto::Attached {}),
+        Reply::Detached => Body::Detached(proto::Detached {}),
         Reply::Renewed { ttl } => Body::Renewed(proto::Renewed { ttl_ms: millis(ttl) }),
         Reply::Closed => Body::Closed(proto::Closed {}),
         Reply::Granted { token } => Body::Granted(proto::Granted { token: token.get() }),
@@ -152,6 +153,7 @@ pub fn to_reply(body: Body) -> Option<Reply> {
         Body::Welcome(_) | Body::Pong(_) => return None,
         Body::Opened(opened) => Reply::Opened { ttl: Duration::from_millis(opened.ttl_ms) },
         Body::Attached(_) => Reply::Attached,
+        Body::Detached(_) => Reply::Detached,
         Body::Renewed(renewed) => Reply::Renewed { ttl: Duration::from_millis(renewed.ttl_ms) },
         Body::Closed(_) => Reply::Closed,
         Body::Granted(granted) => Reply::Granted { token: Token::new(granted.token)? },

@@ -1,5 +1,7 @@
 //! The program netlockd as an operator has it: a process, with its flags, its signals, its files and its peers.
 
+mod clients;
 mod crowd;
+mod raw;
 mod restart;
 mod server;

@@ -121,7 +121,7 @@ async fn after_a_power_failure_nothing_is_granted_until_every_session_of_before_
     let lock = fresh.lock("b", LockOptions::new()).unwrap();
     let error = lock.try_acquire().await.unwrap_err();
     assert!(error.is_retryable() && error.to_string().contains("the server has restarted"), "{error}");
-    acquire(&fresh, "b").await;
+    let _later = acquire(&fresh, "b").await;
     assert!(clock::now().since(since) > TTL / 2, "a lock of before could still be held");
     assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token(), "what was not forgotten is held");
 }
@@ -212,7 +212,9 @@ async fn a_full_disk_refuses_grants_and_still_releases_and_recovers_when_there_i
     drop(file);
     // What room the log has left is used up by grants and releases; then there is no more.
     let lock = client.lock("a", LockOptions::new().with_value(vec![7; 1024])).unwrap();
+    let deadline = clock::now().after(Duration::from_secs(60));
     let error = loop {
+        assert!(clock::now() < deadline, "the disk is never full");
         match lock.acquire().await {
             Ok(guard) => drop(guard.release().await.unwrap()),
             Err(error) => break error,

@@ -68,8 +68,8 @@ impl Netlock {
     /// A server that keeps its table in a folder.
     pub(crate) fn with_a_folder() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = ServerOptions::default();
-        options.storage = Some(StorageOptions::new(folder.path()));
+        let storage = Some(StorageOptions::new(folder.path()));
+        let options = ServerOptions { storage, ..ServerOptions::default() };
         Self::with(options, Some(folder))
     }
 

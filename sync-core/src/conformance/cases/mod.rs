@@ -6,6 +6,7 @@ mod loss;
 mod order;
 mod release;
 mod store;
+mod ticket;
 
 pub use election::*;
 pub use exclusion::*;
@@ -13,3 +14,4 @@ pub use loss::*;
 pub use order::*;
 pub use release::*;
 pub use store::*;
+pub use ticket::*;

@@ -43,8 +43,8 @@ impl<J: Journal> LockTable<J> {
     /// Tells the changes that make this table of an empty one.
     pub fn dump(&self, mut tell: impl FnMut(Change<'_>)) {
         for (_, session) in &self.sessions {
-            let (id, secret, ttl) = (session.id, session.secret, session.ttl);
-            tell(Change::Opened { session: id, secret, ttl, client: &session.client });
+            let (id, secret, terms) = (session.id, session.secret, session.terms);
+            tell(Change::Opened { session: id, secret, terms, client: &session.client });
         }
         for lock in self.locks.iter() {
             for claim in lock.line.iter(&self.claims) {
@@ -68,11 +68,11 @@ impl<J: Journal> LockTable<J> {
     pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), Misfit> {
         self.now = self.now.max(now);
         match change {
-            Change::Opened { session, secret, ttl, client } => {
+            Change::Opened { session, secret, terms, client } => {
                 if self.find_session(session).is_some() {
                     return Err(Misfit("a session begins twice"));
                 }
-                self.begin_session(session, secret, ttl, client);
+                self.begin_session(session, secret, terms, client);
             }
             Change::Closed { session } => {
                 let found = self.find_session(session).ok_or(Misfit("an unknown session ends"))?;

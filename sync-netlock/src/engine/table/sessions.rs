@@ -7,7 +7,7 @@ use sync_core::Secret;
 use sync_core::backend::{Gone, SessionId};
 
 use super::{Freeze, LockTable};
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester, Terms};
 use crate::engine::journal::{Change, Journal};
 use crate::engine::line::{NONE, Slot, key, slot};
 use crate::engine::session::Session;
@@ -31,9 +31,16 @@ impl<J: Journal> LockTable<J> {
         self.end_sessions(&ending, effects);
     }
 
-    pub(super) fn open(&mut self, id: SessionId, secret: Secret, ttl: Duration, client: &str) -> Reply {
+    pub(super) fn open(
+        &mut self,
+        connection: u64,
+        id: SessionId,
+        secret: Secret,
+        terms: Terms,
+        client: &str,
+    ) -> Reply {
         let (min, max) = (self.limits.ttl_min, self.limits.ttl_max);
-        if ttl < min || ttl > max {
+        if terms.ttl < min || terms.ttl > max {
             return Reply::Refused(Refusal::TtlOutOfRange { min, max });
         }
         if client.len() > self.limits.client_bytes {
@@ -42,8 +49,8 @@ impl<J: Journal> LockTable<J> {
         if let Some(found) = self.find_session(id) {
             // The reply to an earlier request was lost.
             return if self.sessions[key(found)].secret == secret {
-                let ttl = self.touch(found);
-                Reply::Opened { ttl }
+                self.connect(connection, found);
+                Reply::Opened { ttl: self.touch(found) }
             } else {
                 Reply::Refused(Refusal::SessionUnknown)
             };
@@ -54,20 +61,76 @@ impl<J: Journal> LockTable<J> {
         if let Some(Freeze::Full) = self.frozen {
             return Reply::Refused(Refusal::StorageFull);
         }
-        self.begin_session(id, secret, ttl, client);
-        self.journal.record(Change::Opened { session: id, secret, ttl, client });
-        Reply::Opened { ttl }
+        let begun = self.begin_session(id, secret, terms, client);
+        self.journal.record(Change::Opened { session: id, secret, terms, client });
+        self.connect(connection, begun);
+        Reply::Opened { ttl: terms.ttl }
     }
 
     /// The mirror of [`remove_session`](Self::remove_session).
-    pub(super) fn begin_session(&mut self, id: SessionId, secret: Secret, ttl: Duration, client: &str) {
-        let session = Session::new(id, secret, ttl, client, self.now);
+    pub(super) fn begin_session(
+        &mut self,
+        id: SessionId,
+        secret: Secret,
+        terms: Terms,
+        client: &str,
+    ) -> Slot {
+        let session = Session::new(id, secret, terms, client, self.now);
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
         let hash = self.hasher.hash_one(id);
         let (sessions, hasher) = (&self.sessions, &self.hasher);
         self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
+        index
+    }
+
+    /// The session has this connection from now on, and lives on if it was about to end for want of one.
+    fn connect(&mut self, connection: u64, index: Slot) {
+        if self.attached.insert((connection, index)) {
+            let session = &mut self.sessions[key(index)];
+            session.connections.push(connection);
+            if session.terms.release_on_disconnect && session.connections.len() == 1 {
+                self.touch(index);
+            }
+        }
+    }
+
+    pub(super) fn detach(&mut self, connection: u64, id: SessionId) -> Reply {
+        match self.find_session(id) {
+            Some(found) => {
+                if self.attached.remove(&(connection, found)) {
+                    self.lose_connection(connection, found);
+                }
+                Reply::Detached
+            }
+            None => Reply::Refused(Refusal::SessionUnknown),
+        }
+    }
+
+    /// A connection is gone.
+    pub(super) fn disconnect(&mut self, connection: u64) {
+        let of_connection = (connection, 0)..=(connection, Slot::MAX);
+        let sessions: Vec<Slot> = self.attached.range(of_connection).map(|(_, index)| *index).collect();
+        for index in sessions {
+            self.attached.remove(&(connection, index));
+            self.lose_connection(connection, index);
+        }
+    }
+
+    fn lose_connection(&mut self, connection: u64, index: Slot) {
+        let session = &mut self.sessions[key(index)];
+        session.connections.retain(|other| *other != connection);
+        if !session.connections.is_empty() || !session.terms.release_on_disconnect {
+            return;
+        }
+        let ends = self.now.after(self.limits.reconnect_grace);
+        if ends < session.expires {
+            session.expires = ends;
+            self.deadlines.disarm(session.armed, index);
+            session.armed = ends;
+            self.deadlines.arm(ends, index);
+        }
     }
 
     pub(super) fn find_session(&mut self, id: SessionId) -> Option<Slot> {
@@ -81,9 +144,12 @@ impl<J: Journal> LockTable<J> {
         self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
     }
 
-    pub(super) fn attach(&mut self, id: SessionId, secret: Secret) -> Reply {
+    pub(super) fn attach(&mut self, connection: u64, id: SessionId, secret: Secret) -> Reply {
         match self.find_session(id) {
-            Some(found) if self.sessions[key(found)].secret == secret => Reply::Attached,
+            Some(found) if self.sessions[key(found)].secret == secret => {
+                self.connect(connection, found);
+                Reply::Attached
+            }
             _ => Reply::Refused(Refusal::SessionUnknown),
         }
     }
@@ -91,8 +157,8 @@ impl<J: Journal> LockTable<J> {
     /// Starts the TTL anew, never backwards.
     fn touch(&mut self, index: Slot) -> Duration {
         let session = &mut self.sessions[key(index)];
-        session.expires = session.expires.max(self.now.after(session.ttl));
-        session.ttl
+        session.expires = session.expires.max(self.now.after(session.terms.ttl));
+        session.terms.ttl
     }
 
     pub(super) fn renew(&mut self, id: SessionId) -> Reply {
@@ -154,6 +220,9 @@ impl<J: Journal> LockTable<J> {
     /// Takes a session that has no claims any more off the table.
     pub(super) fn remove_session(&mut self, index: Slot) -> Session {
         let session = self.sessions.remove(key(index));
+        for connection in &session.connections {
+            self.attached.remove(&(*connection, index));
+        }
         if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
         {
             found.remove();

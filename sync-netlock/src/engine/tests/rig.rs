@@ -7,7 +7,9 @@ use sync_core::backend::{ClaimId, Queue, Revision, SessionId};
 use sync_core::clock::Moment;
 use sync_core::{Mode, Secret, Token};
 
-use crate::engine::{Change, Command, Effect, Freeze, Journal, Limits, LockTable, Reply, Requester, Stats};
+use crate::engine::{
+    Change, Command, Effect, Freeze, Journal, Limits, LockTable, Reply, Requester, Stats, Terms,
+};
 
 /// A second table that is made of the first one's changes.
 #[derive(Debug)]
@@ -117,7 +119,7 @@ impl Rig {
 
     pub(super) fn open_for(&mut self, session: u128, secret: u128, ttl: Duration) -> Reply {
         let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(secret));
-        self.ask(Command::Open { session, secret, ttl, client: "rig" })
+        self.ask(Command::Open { session, secret, terms: Terms::lasting(ttl), client: "rig" })
     }
 
     pub(super) fn attach(&mut self, session: u128, secret: u128) -> Reply {

@@ -1,0 +1,59 @@
+//! Clients with several connections, and what becomes of their locks when those end.
+
+use std::time::Duration;
+
+use sync_core::clock;
+use sync_netlock::wire::proto;
+use sync_netlock::wire::proto::request::Body as Request;
+use sync_netlock::wire::proto::response::Body as Response;
+
+use super::raw::{Raw, enqueue};
+use super::server::Netlockd;
+
+/// Waits until a name is free; how long that took.
+fn freed(observer: &mut Raw, name: &str) -> Duration {
+    let start = clock::now();
+    while observer.is_held(name) {
+        assert!(clock::now().since(start) < Duration::from_secs(20), "held for ever");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    clock::now().since(start)
+}
+
+#[test]
+fn a_lock_is_released_when_its_last_connection_is_gone_and_not_before() {
+    let server = Netlockd::start(&[]);
+    let mut observer = Raw::connect(server.address());
+    let mut first = Raw::connect(server.address());
+    first.open(true);
+    assert!(matches!(first.ask(enqueue(1, 1, "a")), Response::Granted(_)));
+    let mut second = Raw::connect(server.address());
+    second.attach();
+    drop(first);
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(observer.is_held("a"), "a connection is left");
+    assert!(matches!(second.ask(Request::Detach(proto::Detach { session: 1 })), Response::Detached(_)));
+    // A new connection within the grace of a second keeps everything.
+    let mut third = Raw::connect(server.address());
+    third.attach();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(observer.is_held("a"), "it came back in time");
+    drop(third);
+    // The TTL is a minute.
+    assert!(freed(&mut observer, "a") < Duration::from_secs(10));
+}
+
+#[test]
+fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
+    let server = Netlockd::start(&[]);
+    let mut observer = Raw::connect(server.address());
+    let mut client = Raw::connect(server.address());
+    client.open(false);
+    assert!(matches!(client.ask(enqueue(1, 1, "a")), Response::Granted(_)));
+    drop(client);
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(observer.is_held("a"));
+    let mut later = Raw::connect(server.address());
+    later.attach();
+    assert!(matches!(later.ask(enqueue(1, 1, "a")), Response::Granted(_)), "the same claim");
+}

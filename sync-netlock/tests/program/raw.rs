@@ -1,0 +1,82 @@
+//! A connection that speaks the bare protocol, one request at a time.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use prost::Message;
+use sync_netlock::wire::proto::request::Body as Request;
+use sync_netlock::wire::proto::response::Body as Response;
+use sync_netlock::wire::{VERSION, encode, proto};
+
+pub(crate) struct Raw {
+    stream: TcpStream,
+    last: u64,
+}
+
+pub(crate) fn id(number: u64) -> Option<proto::Id> {
+    Some(proto::Id { high: 7, low: number })
+}
+
+pub(crate) fn enqueue(session: u32, claim: u64, name: &str) -> Request {
+    let name = name.to_owned().into();
+    Request::Enqueue(proto::Enqueue { session, claim: id(claim), name, ..proto::Enqueue::default() })
+}
+
+impl Raw {
+    /// A connection that has been greeted.
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut raw = Self { stream, last: 0 };
+        let hello = Request::Hello(proto::Hello { version: VERSION, ..proto::Hello::default() });
+        assert!(matches!(raw.ask(hello), Response::Welcome(_)));
+        raw
+    }
+
+    pub(crate) fn ask(&mut self, body: Request) -> Response {
+        self.send(body);
+        self.answer()
+    }
+
+    pub(crate) fn send(&mut self, body: Request) {
+        self.last += 1;
+        let mut out = Vec::new();
+        encode(&proto::Request { id: self.last, body: Some(body) }, &mut out);
+        self.stream.write_all(&out).unwrap();
+    }
+
+    pub(crate) fn answer(&mut self) -> Response {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut frame).unwrap();
+        proto::Response::decode(&*frame).unwrap().body.unwrap()
+    }
+
+    /// Opens a session under the number and id 1.
+    pub(crate) fn open(&mut self, release_on_disconnect: bool) {
+        let open = proto::Open {
+            session: 1,
+            id: id(1),
+            secret: id(99),
+            ttl_ms: 60_000,
+            client: "raw".to_owned(),
+            release_on_disconnect,
+            ..proto::Open::default()
+        };
+        assert!(matches!(self.ask(Request::Open(open)), Response::Opened(_)));
+    }
+
+    pub(crate) fn attach(&mut self) {
+        let attach = proto::Attach { session: 1, id: id(1), secret: id(99) };
+        assert!(matches!(self.ask(Request::Attach(attach)), Response::Attached(_)));
+    }
+
+    pub(crate) fn is_held(&mut self, name: &str) -> bool {
+        match self.ask(Request::Inspect(proto::Inspect { name: name.to_owned().into() })) {
+            Response::Queue(queue) => !queue.entries.is_empty(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
