@@ -85,7 +85,12 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
     let mut counter = Counter::open(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let sync = connect(&format!("{url}?client={name}&ttl={}ms", TTL.as_millis())).await?;
+        let sync = connect(&format!(
+            "{url}{}client={name}&ttl={}ms",
+            if url.contains('?') { '&' } else { '?' },
+            TTL.as_millis()
+        ))
+        .await?;
         let lock = sync.lock("counter", LockOptions::default())?;
         let mut done = 0;
         while done < ROUNDS {

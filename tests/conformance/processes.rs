@@ -1,8 +1,9 @@
 //! Whole processes: the examples do what they say, and netlockd behaves as a program.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use distsync::{ErrorKind, Guard, Lock, LockOptions, connect};
@@ -125,18 +126,19 @@ pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
     tokio::time::timeout(Duration::from_secs(40), again).await.expect("the store is found again in time")
 }
 
-/// A worker of the contenders that holds the lock when this returns.
-fn holding_worker(server: &Netlockd, folder: &std::path::Path) -> Child {
+/// A worker of the contenders that holds the lock when this returns, and what it goes on to say.
+fn holding_worker(url: &str, folder: &std::path::Path) -> (Child, BufReader<ChildStdout>) {
     let file = folder.join("counter");
     std::fs::write(&file, format!("{:020} {:020}\n", 0, 0)).unwrap();
     let mut child = Command::new(example("contenders"))
-        .args(["worker", "worker", &server.url(), file.to_str().unwrap()])
+        .args(["worker", "worker", url, file.to_str().unwrap()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let (mut words, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    words.read_line(&mut said).unwrap();
     assert!(said.starts_with("worker holds"), "{said}");
-    child
+    (child, words)
 }
 
 #[tokio::test]
@@ -145,7 +147,7 @@ async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl(
         let (server, folder) = (Netlockd::start(), tempfile::tempdir().unwrap());
         let sync = connect(&server.url()).await.unwrap();
         let lock = sync.lock("counter", LockOptions::new()).unwrap();
-        let mut worker = holding_worker(&server, folder.path());
+        let (mut worker, _words) = holding_worker(&server.url(), folder.path());
         let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
         // The workers' TTL is 2 s, counted from a renewal before the signal; the rest is for a busy machine.
@@ -158,6 +160,19 @@ async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl(
         worker.kill().unwrap();
         worker.wait().unwrap();
         in_time.unwrap_or_else(|_| panic!("after {signal:?} the queue is not clean within the TTL"));
+    }
+}
+
+#[test]
+fn a_client_can_end_itself_when_it_loses_a_lock() {
+    let (server, folder) = (Netlockd::start(), tempfile::tempdir().unwrap());
+    for (on_lost, code, signal) in [("exit:7", Some(7), None), ("abort", None, Some(6))] {
+        let (mut worker, _words) =
+            holding_worker(&format!("{}?on_lost={on_lost}", server.url()), folder.path());
+        server.signal(Signal::STOP);
+        let ended = worker.wait().unwrap();
+        server.signal(Signal::CONT);
+        assert_eq!((ended.code(), ended.signal()), (code, signal), "{on_lost}");
     }
 }
 

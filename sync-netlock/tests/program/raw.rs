@@ -29,7 +29,7 @@ impl Raw {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut raw = Self { stream, last: 0 };
-        let hello = Request::Hello(proto::Hello { version: VERSION, ..proto::Hello::default() });
+        let hello = Request::Hello(proto::Hello { version: VERSION });
         assert!(matches!(raw.ask(hello), Response::Welcome(_)));
         raw
     }
@@ -63,7 +63,6 @@ impl Raw {
             ttl_ms: 60_000,
             client: "raw".to_owned(),
             release_on_disconnect,
-            ..proto::Open::default()
         };
         assert!(matches!(self.ask(Request::Open(open)), Response::Opened(_)));
     }
