@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             return sync_netlock::program::main_with(std::iter::once("netlockd".to_owned()).chain(flags));
         }
         ["worker", name, url, file] => work(name, url, Path::new(file)),
+        ["holder", url] => hold(url),
         [] => conduct(),
         _ => Err("usage: contenders".into()),
     };
@@ -85,12 +86,7 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
     let mut counter = Counter::open(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let sync = connect(&format!(
-            "{url}{}client={name}&ttl={}ms",
-            if url.contains('?') { '&' } else { '?' },
-            TTL.as_millis()
-        ))
-        .await?;
+        let sync = connect(&format!("{url}?client={name}&ttl={}ms", TTL.as_millis())).await?;
         let lock = sync.lock("counter", LockOptions::default())?;
         let mut done = 0;
         while done < ROUNDS {
@@ -109,6 +105,17 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
         }
         sync.close().await?;
         Ok(())
+    })
+}
+
+/// A holder that does nothing but hold, until the lock is lost.
+fn hold(url: &str) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let sync = connect(url).await?;
+        let guard = sync.lock("held", LockOptions::default())?.acquire().await?;
+        report("holder", "holds", guard.token())?;
+        Err(format!("the lock was lost: {}", guard.revoked().await).into())
     })
 }
 
