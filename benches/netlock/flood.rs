@@ -86,7 +86,7 @@ async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
 /// Peers that write whatever the server takes, and come back when they are cut.
 async fn flood(address: SocketAddr, over: Arc<AtomicBool>, cut: Arc<AtomicU64>) {
     let mut out = Vec::new();
-    let hello = proto::request::Body::Hello(proto::Hello { version: VERSION });
+    let hello = proto::request::Body::Hello(proto::Hello { version: VERSION, token: String::new() });
     encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
     for id in 2..1_000 {
         let inspect = proto::request::Body::Inspect(proto::Inspect { name: b"distsync/l/a".to_vec().into() });

@@ -125,7 +125,7 @@ async fn pairs(
     time: Duration,
 ) -> usize {
     let (mut out, mut inbox) = (Vec::new(), BytesMut::with_capacity(64 << 10));
-    let hello = proto::request::Body::Hello(proto::Hello { version: 1 });
+    let hello = proto::request::Body::Hello(proto::Hello { version: 1, token: String::new() });
     encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
     let session = SessionId::from_bits(connection as u128 + 1);
     let open = Command::Open {

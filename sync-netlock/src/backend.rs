@@ -37,7 +37,7 @@ pub(crate) trait Carrier: Debug + Send + std::marker::Sync + Sized + 'static {
 pub(crate) struct Netlock<C>(pub(crate) C);
 
 impl<C: Carrier> Netlock<C> {
-    fn refused(&self, refusal: Refusal) -> Error {
+    pub(crate) fn refused(&self, refusal: Refusal) -> Error {
         let kind = match refusal {
             Refusal::SessionUnknown => ErrorKind::SessionLost,
             Refusal::ClaimTaken => ErrorKind::Protocol,
@@ -47,6 +47,7 @@ impl<C: Carrier> Netlock<C> {
             Refusal::NameInvalid => ErrorKind::InvalidName,
             Refusal::TooLong { .. } => ErrorKind::InvalidOption,
             Refusal::TooMany { .. } => ErrorKind::Store,
+            Refusal::Denied => ErrorKind::Denied,
             Refusal::Settling { .. } | Refusal::StorageFull => ErrorKind::Unavailable,
         };
         let error = Error::new(kind, refusal.to_string()).on(self.capabilities().backend);

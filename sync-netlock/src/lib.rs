@@ -18,7 +18,7 @@ mod server;
 mod storage;
 pub mod wire;
 
-pub use client::{Client, Config, DEFAULT_PORT};
+pub use client::{Admin, Client, Config, DEFAULT_PORT};
 pub use embedded::Embedded;
-pub use server::{Observer, Server, ServerOptions};
+pub use server::{Access, Observer, Permission, Server, ServerOptions, Verb, token_line};
 pub use storage::{Durability, StorageOptions};

@@ -45,7 +45,7 @@ impl Running {
 
     fn greeted(&self) -> Raw {
         let mut raw = self.raw();
-        raw.send(1, Request::Hello(proto::Hello { version: VERSION }));
+        raw.send(1, Request::Hello(proto::Hello { version: VERSION, token: String::new() }));
         assert!(matches!(raw.receive().unwrap().body, Some(Response::Welcome(_))));
         raw
     }
@@ -144,7 +144,7 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
     raw.closed();
 
     let mut raw = server.raw();
-    raw.send(7, Request::Hello(proto::Hello { version: 9 }));
+    raw.send(7, Request::Hello(proto::Hello { version: 9, token: String::new() }));
     assert!(raw.refused(Code::VersionUnknown).message.contains("version 9"));
     raw.closed();
 
@@ -253,7 +253,7 @@ fn one_connection_too_many_is_told_so() {
     let deadline = clock::now().after(Duration::from_secs(5));
     loop {
         let mut again = server.raw();
-        again.send(1, Request::Hello(proto::Hello { version: VERSION }));
+        again.send(1, Request::Hello(proto::Hello { version: VERSION, token: String::new() }));
         if let Some(proto::Response { body: Some(Response::Welcome(_)), .. }) = again.receive() {
             break;
         }
@@ -286,7 +286,7 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
         .map(|_| {
             std::thread::spawn(move || {
                 let mut out = Vec::new();
-                let hello = Request::Hello(proto::Hello { version: VERSION });
+                let hello = Request::Hello(proto::Hello { version: VERSION, token: String::new() });
                 encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
                 for id in 2..2_000 {
                     let inspect =

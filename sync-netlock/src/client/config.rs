@@ -1,14 +1,23 @@
 //! Where the servers are.
 
+use std::fmt;
+
 use sync_core::{Error, ErrorKind, Result, StoreUrl};
 
 /// The port of netlockd unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;
 
-/// Settings of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Settings of a client. Debug shows no token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(super) addresses: Vec<String>,
+    pub(super) token: Option<String>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -24,10 +33,17 @@ impl Config {
                 Error::new(ErrorKind::InvalidOption, "no address is given: give host:port").on("netlock")
             );
         }
-        Ok(Self { addresses })
+        Ok(Self { addresses, token: None })
     }
 
-    /// The client that a URL `netlock://host[:port][,host[:port]]` asks for, once the common options are taken out.
+    /// Says who this is, to a server that asks for it.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, once the common options are taken out.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names what does not fit.
@@ -35,10 +51,11 @@ impl Config {
         if !url.path().is_empty() {
             return Err(url.bad("a path has no meaning for netlock: leave it out"));
         }
-        if url.user().is_some() {
-            return Err(url.bad("netlock takes no user: leave it out"));
+        if url.user().is_some_and(|user| !user.is_empty()) {
+            return Err(url.bad("netlock knows tokens, not users: write netlock://:TOKEN@host"));
         }
-        let config = Self::new(url.addresses(Some(DEFAULT_PORT))?)?;
+        let mut config = Self::new(url.addresses(Some(DEFAULT_PORT))?)?;
+        config.token = url.password().map(str::to_owned);
         url.finish(&[])?;
         Ok(config)
     }
@@ -52,10 +69,13 @@ mod tests {
     fn urls() {
         let config = |url: &str| Config::from_url(url.parse().unwrap());
         assert_eq!(config("netlock://a,b:1").unwrap(), Config::new(["a:7420", "b:1"]).unwrap());
+        let with_token = config("netlock://:hidden@a").unwrap();
+        assert_eq!(with_token, Config::new(["a:7420"]).unwrap().with_token("hidden"));
+        assert!(!format!("{with_token:?}").contains("hidden"));
         for (url, reason) in [
             ("netlock:", "no host"),
             ("netlock://a/b", "a path"),
-            ("netlock://me@a", "no user"),
+            ("netlock://me@a", "netlock://:TOKEN@host"),
             ("netlock://a?x=y", "no option `x`"),
         ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));

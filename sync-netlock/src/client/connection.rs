@@ -108,9 +108,10 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(token: Option<&str>) -> Self {
         let mut state = State::default();
-        let hello = proto::request::Body::Hello(proto::Hello { version: VERSION });
+        let token = token.unwrap_or_default().to_owned();
+        let hello = proto::request::Body::Hello(proto::Hello { version: VERSION, token });
         encode(&proto::Request { id: HELLO, body: Some(hello) }, &mut state.out);
         Self { state: Mutex::new(state), closed: AtomicBool::new(false) }
     }
@@ -150,9 +151,10 @@ impl Connection {
                 return Poll::Ready(Ok(durability));
             }
             if let Some(why) = &state.closed {
-                let error = match why.strip_prefix(REFUSED) {
-                    Some(why) => Error::new(ErrorKind::Protocol, why.to_owned()).on("netlock"),
-                    None => broken(why),
+                let error = match (why.strip_prefix(REFUSED), why.strip_prefix(DENIED)) {
+                    (Some(why), _) => Error::new(ErrorKind::Protocol, why.to_owned()).on("netlock"),
+                    (_, Some(why)) => Error::new(ErrorKind::Denied, why.to_owned()).on("netlock"),
+                    _ => broken(why),
                 };
                 return Poll::Ready(Err(error));
             }
@@ -248,6 +250,8 @@ impl Drop for Answer {
 
 /// How a reason begins that the server gave itself.
 const REFUSED: &str = "the server says: ";
+/// How a reason begins that is about who this is.
+const DENIED: &str = "the server denies: ";
 
 /// Closes the connection when the task that carries it ends, or its runtime does.
 struct Carrying(Arc<Connection>);
@@ -416,7 +420,8 @@ impl Carrier {
                     greeted = Some(welcome.durability())
                 }
                 (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
-                    return Err(format!("{REFUSED}{}", refused.message));
+                    let is_denied = refused.code() == proto::refused::Code::Denied;
+                    return Err(format!("{}{}", if is_denied { DENIED } else { REFUSED }, refused.message));
                 }
                 (PING | UNHEARD, _) => {}
                 (id, Some(body)) => match to_reply(body) {

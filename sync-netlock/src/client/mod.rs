@@ -3,6 +3,7 @@
 //! Sessions live at the server and outlast connections: a new connection attaches to them by their secret, ahead of the
 //! first request that needs it. No request is repeated here; that is the core's, and safe by the ids.
 
+mod admin;
 mod config;
 mod connection;
 
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
+pub use admin::Admin;
 pub use config::{Config, DEFAULT_PORT};
 
 use crate::backend::{Carrier, Netlock};
@@ -120,7 +122,7 @@ impl Client {
                 .await
                 .map_err(|error| unreachable("no connection").because(error))?;
             stream.set_nodelay(true).map_err(|error| unreachable("no connection").because(error))?;
-            let connection = Arc::new(Connection::new());
+            let connection = Arc::new(Connection::new(self.config.token.as_deref()));
             self.tasks.spawn(connection::drive(connection.clone(), stream));
             let durability = connection.greet().await?;
             self.keeps.store(durability != proto::Durability::Memory, Ordering::Relaxed);

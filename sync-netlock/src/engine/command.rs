@@ -131,6 +131,21 @@ pub enum Command<'a> {
         /// Only names after this one; empty for the first page.
         after: &'a str,
     },
+    /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], also if it is gone.
+    EndSession {
+        /// The session.
+        session: SessionId,
+    },
+    /// Ends all claims of the names that begin in one way. Answered [`Reply::Released`].
+    ReleaseAll {
+        /// The start of the names.
+        prefix: &'a str,
+    },
+    /// Answered [`Reply::Sessions`].
+    Sessions {
+        /// Only sessions after this one; 0 for the first page.
+        after: SessionId,
+    },
     /// The requester's connection does not wait for the answer to `request` any more. Not answered.
     Forget {
         /// A request of the same connection.
@@ -210,8 +225,35 @@ pub enum Reply {
         /// There are more after the last one.
         more: bool,
     },
+    /// How many claims a release of all has ended.
+    Released {
+        /// So many.
+        claims: u64,
+    },
+    /// Sessions, in order of their ids.
+    Sessions {
+        /// One page of them.
+        sessions: Vec<SessionEntry>,
+        /// There are more after the last one.
+        more: bool,
+    },
     /// It was not done.
     Refused(Refusal),
+}
+
+/// One session, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// Its id.
+    pub session: SessionId,
+    /// Who it is, in its own words.
+    pub client: String,
+    /// When it ends unless it is renewed.
+    pub left: Duration,
+    /// Its claims, held and waiting.
+    pub claims: u64,
+    /// Its connections.
+    pub connections: u32,
 }
 
 /// Why something was not done.
@@ -256,6 +298,8 @@ pub enum Refusal {
     },
     /// The server's disk is full, and a grant could not be remembered.
     StorageFull,
+    /// The requester may not do this.
+    Denied,
 }
 
 /// What there can be too many of.
@@ -315,6 +359,9 @@ impl fmt::Display for Refusal {
                      try later"
                 )
             }
+            Self::Denied => f.write_str(
+                "this principal may not do that to this name: ask the server's operator for a permission",
+            ),
             Self::StorageFull => {
                 f.write_str("the server's disk is full, so it grants nothing: make room in its data folder")
             }

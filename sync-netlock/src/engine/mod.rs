@@ -17,7 +17,7 @@ mod table;
 mod tests;
 mod watchers;
 
-pub use command::{Bound, Command, Effect, Refusal, Reply, Requester, Terms};
+pub use command::{Bound, Command, Effect, Refusal, Reply, Requester, SessionEntry, Terms};
 pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
 pub use table::{Freeze, LockTable, Misfit, Stats};

@@ -12,9 +12,9 @@ use std::ops::{Index, IndexMut};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
-use sync_core::backend::Revision;
+use sync_core::backend::{ClaimId, Revision};
 
-use super::line::{NONE, Slot, key, slot};
+use super::line::{Claim, NONE, Slot, key, slot};
 use super::lock::Lock;
 
 /// How many names may rest.
@@ -55,6 +55,12 @@ impl Names {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lock> {
         self.locks.iter().map(|(_, lock)| lock)
+    }
+
+    /// The claims of all names that begin in one way, in the order of each line.
+    pub(super) fn claims_below(&self, prefix: &str, claims: &Slab<Claim>) -> Vec<ClaimId> {
+        let below = self.iter().filter(|lock| lock.name.starts_with(prefix));
+        below.flat_map(|lock| lock.line.iter(claims).map(|claim| claim.id)).collect()
     }
 
     /// The names where somebody waits.

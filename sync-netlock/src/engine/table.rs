@@ -174,6 +174,9 @@ impl<J: Journal> LockTable<J> {
             Command::Inspect { name } => Reply::Queue(Box::new(self.queue(name))),
             Command::Changed { name, after } => return self.changed(from, name, after),
             Command::List { prefix, after } => self.list(prefix, after),
+            Command::EndSession { session } => self.close(session, effects),
+            Command::ReleaseAll { prefix } => self.release_all(prefix, effects),
+            Command::Sessions { after } => self.list_sessions(after),
             Command::Forget { request } => {
                 self.forget(Requester { request, ..from });
                 return None;
@@ -365,7 +368,27 @@ impl<J: Journal> LockTable<J> {
         let found =
             self.find_claim(id).filter(|found| &*self.locks[self.claims[key(*found)].lock].name == name);
         let Some(found) = found else { return Reply::Withdrawn(Withdrawn::Absent) };
+        Reply::Withdrawn(self.evict_found(found, effects))
+    }
+
+    fn release_all(&mut self, prefix: &str, effects: &mut Vec<Effect>) -> Reply {
+        // Those in line first, last come first: nobody is granted what he is about to lose.
+        let mut ending = self.locks.claims_below(prefix, &self.claims);
+        ending.reverse();
+        let mut claims = 0;
+        for id in ending {
+            if let Some(found) = self.find_claim(id) {
+                self.evict_found(found, effects);
+                claims += 1;
+            }
+        }
+        Reply::Released { claims }
+    }
+
+    /// Ends a claim that is somebody else's.
+    fn evict_found(&mut self, found: Slot, effects: &mut Vec<Effect>) -> Withdrawn {
         let claim = &self.claims[key(found)];
+        let id = claim.id;
         if claim.holds() {
             let session = &mut self.sessions[key(claim.session)];
             session.evicted.push(id);
@@ -375,7 +398,7 @@ impl<J: Journal> LockTable<J> {
                 effects.push(Effect { to, reply: Reply::Evictions(evicted) });
             }
         }
-        Reply::Withdrawn(self.end_claim(found, Gone::Evicted, effects))
+        self.end_claim(found, Gone::Evicted, effects)
     }
 
     /// Takes a claim out of its line, its session and the index. Its lock has to be settled afterwards.

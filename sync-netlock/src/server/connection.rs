@@ -13,8 +13,9 @@ use sync_core::backend::SessionId;
 use sync_core::clock::{self, Moment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use super::access::{Access, Verb};
 use super::hub::{Desk, Hub, Place};
 use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
 use crate::wire::proto::refused::Code;
@@ -57,6 +58,8 @@ pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: 
         out: Vec::new(),
         sessions: HashMap::default(),
         greeted: false,
+        known: None,
+        peer,
         since: now,
         heard: now,
         partial_since: None,
@@ -97,8 +100,37 @@ pub(super) async fn turn_away(mut stream: TcpStream) {
     let _ = tokio::time::timeout(COURTESY, stream.write_all(&out)).await;
 }
 
+/// A principal whom the server knows.
+#[derive(Clone)]
+struct Known {
+    principal: Arc<str>,
+    access: Arc<Access>,
+}
+
+impl Known {
+    fn allows(&self, command: &Command<'_>) -> bool {
+        self.access.allows(&self.principal, command)
+    }
+
+    /// The reply without what this principal may not see: who holds a name that he may only acquire.
+    fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
+        match (command, reply) {
+            (Command::Enqueue { name, .. }, Some(reply @ (Reply::Waiting { .. } | Reply::Busy { .. })))
+                if !self.access.allows_verb(&self.principal, Verb::Observe, name) =>
+            {
+                Some(match reply {
+                    Reply::Waiting { position, .. } => Reply::Waiting { position, holder: None },
+                    _ => Reply::Busy { holder: None },
+                })
+            }
+            (_, reply) => reply,
+        }
+    }
+}
+
 struct Connection {
     hub: Arc<Hub>,
+    peer: SocketAddr,
     place: Place,
     stream: TcpStream,
     frames: Frames,
@@ -109,6 +141,8 @@ struct Connection {
     /// The client's numbers for sessions that it has proved to be its own.
     sessions: HashMap<u32, SessionId, RandomState>,
     greeted: bool,
+    /// Who it is and what he may do, where the server asks for that.
+    known: Option<Known>,
     since: Moment,
     heard: Moment,
     /// Since when a request is incomplete.
@@ -256,9 +290,7 @@ impl Connection {
     fn ask(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
         // A connection that has not greeted has no session either, and so takes the long way.
         let (id, reply) = match read_command(request, |number| self.sessions.get(&number).copied()) {
-            Some((id, command)) => {
-                (id, desk.table.apply(self.heard, self.requester(id), command, &mut self.effects))
-            }
+            Some((id, command)) => (id, self.apply(desk, id, command)),
             None => self.ask_at_length(desk, request)?,
         };
         if !self.effects.is_empty() {
@@ -268,6 +300,19 @@ impl Connection {
             encode_reply(id, reply, &mut self.out);
         }
         Ok(())
+    }
+
+    /// The one place where commands of clients reach the table: what a principal may not do is refused here.
+    fn apply(&mut self, desk: &mut Desk, request: u64, command: Command<'_>) -> Option<Reply> {
+        let from = self.requester(request);
+        let Some(known) = &self.known else {
+            return desk.table.apply(self.heard, from, command, &mut self.effects);
+        };
+        if !known.allows(&command) {
+            return Some(Reply::Refused(Refusal::Denied));
+        }
+        let reply = desk.table.apply(self.heard, from, command, &mut self.effects);
+        known.veil(&command, reply)
     }
 
     fn sort_effects(&mut self) {
@@ -312,9 +357,9 @@ impl Connection {
             Ok(command) => match self.no_room_for(body) {
                 Some(refusal) => Some(Reply::Refused(refusal)),
                 None => {
-                    let from = self.requester(request.id);
-                    let reply = desk.table.apply(self.heard, from, command, &mut self.effects);
+                    let reply = self.apply(desk, request.id, command);
                     self.note_session(body, command, reply.as_ref());
+                    self.hub.audit.note(self.principal(), self.peer, &command, reply.as_ref());
                     reply
                 }
             },
@@ -324,6 +369,10 @@ impl Connection {
         Ok((request.id, reply))
     }
 
+    fn principal(&self) -> Option<&str> {
+        self.known.as_ref().map(|known| &*known.principal)
+    }
+
     fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
         if hello.version != VERSION {
             let reason = format!(
@@ -331,6 +380,16 @@ impl Connection {
                 hello.version
             );
             return Err(End::Cut { code: Code::VersionUnknown, reason, request });
+        }
+        if let Some(access) = &self.hub.options.access {
+            let Some(principal) = access.principal_of(&hello.token) else {
+                warn!(peer = %self.peer, "refused: no token that is known");
+                let reason = "the server does not know this token: write it into the URL, as in \
+                              netlock://:TOKEN@host, and its hash into the server's file of tokens"
+                    .to_owned();
+                return Err(End::Cut { code: Code::Denied, reason, request });
+            };
+            self.known = Some(Known { principal, access: access.clone() });
         }
         self.greeted = true;
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);

@@ -9,6 +9,7 @@ use sync_core::Result;
 use sync_core::clock::{self, Moment};
 use tokio::sync::{Notify, watch};
 
+use super::audit::Audit;
 use super::options::ServerOptions;
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
@@ -26,6 +27,7 @@ pub(super) struct Hub {
     roster: Mutex<Roster>,
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
     sooner: Notify,
+    pub(super) audit: Audit,
     /// How much of the log is on the disk, where answers have to wait for that.
     synced: Option<watch::Receiver<u64>>,
     stopped: AtomicBool,
@@ -105,6 +107,7 @@ impl Hub {
             }
         };
         Ok(Self {
+            audit: Audit::open(options.audit.as_deref())?,
             options,
             synced: storage.as_ref().and_then(Storage::synced),
             desk: Mutex::new(Desk { table, storage, armed: Moment::from_nanos(u64::MAX), mending: false }),

@@ -4,6 +4,8 @@
 //! visit to the table, and writes all answers at once. Answers for other connections go into their outboxes. One more
 //! task lets sessions end on time.
 
+mod access;
+mod audit;
 mod connection;
 mod hub;
 mod options;
@@ -18,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub use access::{Access, Permission, Verb, token_line};
 pub use options::ServerOptions;
 
 use crate::engine::Stats;

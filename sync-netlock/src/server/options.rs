@@ -1,15 +1,22 @@
 //! The settings of a server, with their defaults.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Access;
 use crate::engine::Limits;
 use crate::storage::StorageOptions;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Whether it may listen where other machines can reach it. Default: no, for there is no authentication.
+    /// Whether it may listen where other machines can reach it without TLS and authentication. Default: no.
     pub allow_remote: bool,
+    /// Who is known, and who may do what. Default: nobody is asked, and everybody who reaches the server may do everything.
+    pub access: Option<Arc<Access>>,
+    /// A line of JSON goes to the end of this file for each thing that an administrator does. Default: to the log alone.
+    pub audit: Option<PathBuf>,
     /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
     pub storage: Option<StorageOptions>,
     /// The bounds of the table.
@@ -38,6 +45,8 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             allow_remote: false,
+            access: None,
+            audit: None,
             storage: None,
             limits: Limits::default(),
             connections: 12_000,

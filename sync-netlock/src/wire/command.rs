@@ -80,6 +80,13 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
         Command::List { prefix, after } => {
             Body::List(proto::List { prefix: named(prefix), after: Bytes::copy_from_slice(after.as_bytes()) })
         }
+        Command::EndSession { session } => {
+            Body::EndSession(proto::EndSession { id: Some(session.bits().into()) })
+        }
+        Command::ReleaseAll { prefix } => Body::ReleaseAll(proto::ReleaseAll { prefix: named(prefix) }),
+        Command::Sessions { after } => {
+            Body::ListSessions(proto::ListSessions { after: Some(after.bits().into()) })
+        }
         Command::Forget { request } => Body::Forget(proto::Forget { request }),
         Command::Disconnected | Command::Tick => return None,
     };
@@ -179,6 +186,14 @@ pub fn to_command<'a>(
             Command::Changed { name: text(&changed.name)?, after: Revision(changed.after) }
         }
         Body::List(list) => Command::List { prefix: text(&list.prefix)?, after: text(&list.after)? },
+        Body::EndSession(end) => {
+            let id = end.id.ok_or(NoCommand::Malformed)?;
+            Command::EndSession { session: SessionId::from_bits(id.into()) }
+        }
+        Body::ReleaseAll(all) => Command::ReleaseAll { prefix: text(&all.prefix)? },
+        Body::ListSessions(list) => {
+            Command::Sessions { after: SessionId::from_bits(list.after.map_or(0, Into::into)) }
+        }
         Body::Forget(forget) => Command::Forget { request: forget.request },
     })
 }

@@ -4,7 +4,7 @@ pub struct Request {
     /// Chosen by the client, not 0, unique among its requests under way on this connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -43,6 +43,12 @@ pub mod request {
         Ping(super::Ping),
         #[prost(message, tag = "17")]
         Detach(super::Detach),
+        #[prost(message, tag = "18")]
+        EndSession(super::EndSession),
+        #[prost(message, tag = "19")]
+        ReleaseAll(super::ReleaseAll),
+        #[prost(message, tag = "20")]
+        ListSessions(super::ListSessions),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -50,7 +56,7 @@ pub struct Response {
     /// The request that this answers; 0 for an error that ends the connection and belongs to no request.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "response::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "response::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub body: ::core::option::Option<response::Body>,
 }
 /// Nested message and enum types in `Response`.
@@ -91,6 +97,10 @@ pub mod response {
         Refused(super::Refused),
         #[prost(message, tag = "18")]
         Detached(super::Detached),
+        #[prost(message, tag = "19")]
+        Released(super::Released),
+        #[prost(message, tag = "20")]
+        Sessions(super::Sessions),
     }
 }
 /// 128 bits.
@@ -102,11 +112,14 @@ pub struct Id {
     pub low: u64,
 }
 /// The greeting. Answered Welcome, or Refused and closed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hello {
     /// 1.
     #[prost(uint32, tag = "1")]
     pub version: u32,
+    /// Who this is, where the server asks for it: a bearer token. Empty: nobody, or whom the certificate names.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -404,6 +417,55 @@ pub struct Names {
     #[prost(bool, tag = "2")]
     pub more: bool,
 }
+/// Ends a session that is not one's own: an operator's break. Answered Closed, also if it is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndSession {
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<Id>,
+}
+/// Ends all claims of the names that begin in one way. Answered Released.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseAll {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub prefix: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Released {
+    /// How many there were.
+    #[prost(uint64, tag = "1")]
+    pub claims: u64,
+}
+/// Answered Sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSessions {
+    /// Only sessions after this one; none for the first page.
+    #[prost(message, optional, tag = "1")]
+    pub after: ::core::option::Option<Id>,
+}
+/// In order of their ids.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sessions {
+    #[prost(message, repeated, tag = "1")]
+    pub sessions: ::prost::alloc::vec::Vec<Session>,
+    /// There are more: ask again with the last of these as `after`.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Session {
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<Id>,
+    #[prost(string, tag = "2")]
+    pub client: ::prost::alloc::string::String,
+    /// When it ends unless it is renewed.
+    #[prost(uint64, tag = "3")]
+    pub left_ms: u64,
+    /// Held and waiting.
+    #[prost(uint64, tag = "4")]
+    pub claims: u64,
+    #[prost(uint32, tag = "5")]
+    pub connections: u32,
+}
 /// The client does not wait for the answer to this request any more. Not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Forget {
@@ -459,6 +521,8 @@ pub mod refused {
         Settling = 9,
         /// The server's disk is full: nothing is granted, releases go on.
         StorageFull = 10,
+        /// The principal may not do this. As the answer to a Hello, the connection ends: the server does not know who this is.
+        Denied = 11,
         /// The connection ends: the first request was not a Hello.
         NotGreeted = 20,
         /// The connection ends: the server does not speak this version.
@@ -492,6 +556,7 @@ pub mod refused {
                 Self::TooMany => "TOO_MANY",
                 Self::Settling => "SETTLING",
                 Self::StorageFull => "STORAGE_FULL",
+                Self::Denied => "DENIED",
                 Self::NotGreeted => "NOT_GREETED",
                 Self::VersionUnknown => "VERSION_UNKNOWN",
                 Self::Malformed => "MALFORMED",
@@ -515,6 +580,7 @@ pub mod refused {
                 "TOO_MANY" => Some(Self::TooMany),
                 "SETTLING" => Some(Self::Settling),
                 "STORAGE_FULL" => Some(Self::StorageFull),
+                "DENIED" => Some(Self::Denied),
                 "NOT_GREETED" => Some(Self::NotGreeted),
                 "VERSION_UNKNOWN" => Some(Self::VersionUnknown),
                 "MALFORMED" => Some(Self::Malformed),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use sync_core::Token;
-use sync_core::backend::{self, ClaimId, Revision, Withdrawn};
+use sync_core::backend::{self, ClaimId, Revision, SessionId, Withdrawn};
 
 use super::brief;
 use super::command::{from_mode, to_mode};
 use super::frame::encode;
 use super::proto::{self, gone::Why, refused, response::Body, withdrawn::Found};
-use crate::engine::{Bound, Refusal, Reply};
+use crate::engine::{Bound, Refusal, Reply, SessionEntry};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -71,6 +71,11 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
         Reply::Names { names, more } => {
             Body::Names(proto::Names { names: names.into_iter().map(Into::into).collect(), more })
         }
+        Reply::Released { claims } => Body::Released(proto::Released { claims }),
+        Reply::Sessions { sessions, more } => Body::Sessions(proto::Sessions {
+            sessions: sessions.into_iter().map(from_session).collect(),
+            more,
+        }),
         Reply::Refused(refusal) => Body::Refused(from_refusal(refusal)),
     };
     proto::Response { id, body: Some(body) }
@@ -102,6 +107,26 @@ fn from_entry(entry: backend::Entry) -> proto::Entry {
         client: entry.client,
         value: entry.value,
     }
+}
+
+fn from_session(entry: SessionEntry) -> proto::Session {
+    proto::Session {
+        id: Some(entry.session.bits().into()),
+        client: entry.client,
+        left_ms: millis(entry.left),
+        claims: entry.claims,
+        connections: entry.connections,
+    }
+}
+
+fn to_session(entry: proto::Session) -> Option<SessionEntry> {
+    Some(SessionEntry {
+        session: SessionId::from_bits(entry.id?.into()),
+        client: entry.client,
+        left: Duration::from_millis(entry.left_ms),
+        claims: entry.claims,
+        connections: entry.connections,
+    })
 }
 
 fn from_refusal(refusal: Refusal) -> proto::Refused {
@@ -142,6 +167,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
             Code::Settling
         }
         Refusal::StorageFull => Code::StorageFull,
+        Refusal::Denied => Code::Denied,
     };
     proto::Refused { code: code.into(), message: refusal.to_string(), limit, floor, bound: bound.into() }
 }
@@ -186,6 +212,11 @@ pub fn to_reply(body: Body) -> Option<Reply> {
                 .ok()?,
             more: names.more,
         },
+        Body::Released(released) => Reply::Released { claims: released.claims },
+        Body::Sessions(sessions) => Reply::Sessions {
+            sessions: sessions.sessions.into_iter().map(to_session).collect::<Option<_>>()?,
+            more: sessions.more,
+        },
         Body::Refused(refused) => Reply::Refused(to_refusal(&refused)?),
     })
 }
@@ -221,6 +252,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
         Code::TooLong => Refusal::TooLong { max },
         Code::Settling => Refusal::Settling { left: Duration::from_millis(refused.limit) },
         Code::StorageFull => Refusal::StorageFull,
+        Code::Denied => Refusal::Denied,
         Code::TooMany => Refusal::TooMany {
             what: match refused::Bound::try_from(refused.bound).ok()? {
                 refused::Bound::Unknown => return None,

@@ -1,6 +1,8 @@
 //! The program netlockd as an operator has it: a process, with its flags, its signals, its files and its peers.
 
+mod access;
 mod clients;
+mod configuration;
 mod crowd;
 mod raw;
 mod restart;

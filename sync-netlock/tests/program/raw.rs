@@ -24,12 +24,16 @@ pub(crate) fn enqueue(session: u32, claim: u64, name: &str) -> Request {
 }
 
 impl Raw {
-    /// A connection that has been greeted.
+    /// A connection that has been greeted, of nobody.
     pub(crate) fn connect(address: &str) -> Self {
+        Self::connect_with(address, "")
+    }
+
+    pub(crate) fn connect_with(address: &str, token: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut raw = Self { stream, last: 0 };
-        let hello = Request::Hello(proto::Hello { version: VERSION });
+        let hello = Request::Hello(proto::Hello { version: VERSION, token: token.to_owned() });
         assert!(matches!(raw.ask(hello), Response::Welcome(_)));
         raw
     }

@@ -1,11 +1,12 @@
 //! Who holds, who waits, and who wants to hear of it.
 
-use sync_core::backend::{Entry, Queue, Revision};
+use sync_core::backend::{Entry, Queue, Revision, SessionId};
 
 use super::LockTable;
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester, SessionEntry};
 use crate::engine::journal::Journal;
 use crate::engine::line::{Claim, Slot, key};
+use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 
 impl<J: Journal> LockTable<J> {
@@ -86,6 +87,22 @@ impl<J: Journal> LockTable<J> {
             Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
             None => {}
         }
+    }
+
+    pub(super) fn list_sessions(&self, after: SessionId) -> Reply {
+        let mut found: Vec<&Session> =
+            self.sessions.iter().map(|(_, session)| session).filter(|session| session.id > after).collect();
+        found.sort_unstable_by_key(|session| session.id);
+        let more = found.len() > self.limits.page;
+        found.truncate(self.limits.page);
+        let entry = |session: &Session| SessionEntry {
+            session: session.id,
+            client: session.client.to_string(),
+            left: session.expires.since(self.now),
+            claims: session.claim_count as u64,
+            connections: u32::try_from(session.connections.len()).unwrap_or(u32::MAX),
+        };
+        Reply::Sessions { sessions: found.into_iter().map(entry).collect(), more }
     }
 
     pub(super) fn list(&self, prefix: &str, after: &str) -> Reply {

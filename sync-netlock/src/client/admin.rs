@@ -1,0 +1,137 @@
+//! What an operator does to a server from outside, over the protocol.
+
+use sync_core::backend::{ClaimId, Queue, SessionId, Withdrawn};
+use sync_core::{Error, ErrorKind, Result};
+
+use super::{Client, Config};
+use crate::backend::{Carrier, Netlock};
+use crate::engine::{Command, Reply, SessionEntry};
+
+/// An operator's connection to a netlock server. Names are paths here, as the server has them: NAMESPACE/l/NAME.
+#[derive(Debug)]
+pub struct Admin {
+    netlock: Netlock<Client>,
+}
+
+impl Admin {
+    /// Connects when it is first used.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { netlock: Netlock(Client::new(config)) }
+    }
+
+    async fn ask(&self, operation: &'static str, command: Command<'_>) -> Result<Reply> {
+        let explain = |error: Error| error.during(operation);
+        match self.netlock.0.call(None, command).await.map_err(explain)? {
+            Reply::Refused(refusal) => Err(explain(self.netlock.refused(refusal))),
+            reply => Ok(reply),
+        }
+    }
+
+    /// The sessions that live.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    pub async fn sessions(&self) -> Result<Vec<SessionEntry>> {
+        let (mut all, mut after) = (Vec::new(), SessionId::from_bits(0));
+        loop {
+            match self.ask("list sessions", Command::Sessions { after }).await? {
+                Reply::Sessions { sessions, more } => {
+                    all.extend(sessions);
+                    match all.last() {
+                        Some(last) if more => after = last.session,
+                        _ => return Ok(all),
+                    }
+                }
+                other => return Err(strange(&other)),
+            }
+        }
+    }
+
+    /// The names that begin in one way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    pub async fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            match self.ask("list", Command::List { prefix, after: &after }).await? {
+                Reply::Names { names, more } => {
+                    all.extend(names);
+                    match all.last() {
+                        Some(last) if more => after.clone_from(last),
+                        _ => return Ok(all),
+                    }
+                }
+                other => return Err(strange(&other)),
+            }
+        }
+    }
+
+    /// Who holds a name and who waits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    pub async fn inspect(&self, name: &str) -> Result<Queue> {
+        match self.ask("inspect", Command::Inspect { name }).await? {
+            Reply::Queue(queue) => Ok(*queue),
+            other => Err(strange(&other)),
+        }
+    }
+
+    /// Ends one claim.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// The claim may or may not have ended.
+    pub async fn evict(&self, name: &str, claim: ClaimId) -> Result<Withdrawn> {
+        match self.ask("evict", Command::Evict { name, claim }).await? {
+            Reply::Withdrawn(withdrawn) => Ok(withdrawn),
+            other => Err(strange(&other)),
+        }
+    }
+
+    /// Ends a session and all its claims, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// The session may or may not have ended.
+    pub async fn end_session(&self, session: SessionId) -> Result<()> {
+        match self.ask("end session", Command::EndSession { session }).await? {
+            Reply::Closed => Ok(()),
+            other => Err(strange(&other)),
+        }
+    }
+
+    /// Ends all claims of the names that begin in one way; how many there were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// The claims may or may not have ended.
+    pub async fn release_all(&self, prefix: &str) -> Result<u64> {
+        match self.ask("release all", Command::ReleaseAll { prefix }).await? {
+            Reply::Released { claims } => Ok(claims),
+            other => Err(strange(&other)),
+        }
+    }
+}
+
+fn strange(reply: &Reply) -> Error {
+    Error::new(ErrorKind::Protocol, format!("the server gave an answer to another question: {reply:?}"))
+        .on("netlock")
+}

@@ -1,0 +1,111 @@
+//! What an operator asks of a server that runs: `netlockd sessions`, `netlockd evict` and so on.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use sync_core::backend::{ClaimId, Entry, SessionId};
+use sync_core::{Error, ErrorKind, Result, StoreUrl, Withdrawn};
+
+use crate::client::{Admin, Config};
+
+/// A question to a server, or an order.
+#[derive(Debug, Subcommand)]
+pub(super) enum Operation {
+    /// List the sessions that live: id, client, time left, claims, connections.
+    Sessions,
+    /// List the names that somebody holds or waits for.
+    Names {
+        /// Only those that begin like this, such as distsync/l/
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// Show who holds a name and who waits: claim, token, client.
+    Inspect {
+        /// The name as the server has it, such as distsync/l/NAME
+        name: String,
+    },
+    /// End one claim.
+    Evict {
+        /// The name as the server has it, such as distsync/l/NAME
+        name: String,
+        /// The claim, as `inspect` shows it.
+        claim: String,
+    },
+    /// End a session and all its claims.
+    EndSession {
+        /// The session, as `sessions` shows it.
+        session: String,
+    },
+    /// End all claims of the names that begin in one way.
+    ReleaseAll {
+        /// How they begin; nothing for all of them.
+        prefix: String,
+    },
+}
+
+fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T> {
+    text.parse().map_err(|_| {
+        let problem = format!("`{text}` is no {what}: give its 32 hexadecimal digits");
+        Error::new(ErrorKind::InvalidOption, problem)
+    })
+}
+
+/// Carries it out, and prints what comes of it.
+pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> {
+    let url: StoreUrl = server.parse()?;
+    if url.scheme() != "netlock" {
+        return Err(Error::new(
+            ErrorKind::InvalidOption,
+            format!("`{server}` is no server: give netlock://HOST:PORT"),
+        ));
+    }
+    let admin = Admin::new(Config::from_url(url)?);
+    let mut lines = Vec::new();
+    match operation {
+        Operation::Sessions => {
+            for entry in admin.sessions().await? {
+                let left = humantime::format_duration(entry.left);
+                lines.push(format!(
+                    "{} {} left {left} claims {} connections {}",
+                    entry.session,
+                    entry.client.escape_debug(),
+                    entry.claims,
+                    entry.connections
+                ));
+            }
+        }
+        Operation::Names { prefix } => lines = admin.names(&prefix).await?,
+        Operation::Inspect { name } => {
+            lines.extend(admin.inspect(&name).await?.entries.iter().map(line));
+        }
+        Operation::Evict { name, claim } => {
+            let claim: ClaimId = id(&claim, "claim")?;
+            lines.push(match admin.evict(&name, claim).await? {
+                Withdrawn::Held => "it held, and is ended".to_owned(),
+                Withdrawn::Waiting => "it stood in line, and is ended".to_owned(),
+                Withdrawn::Absent => "there is no such claim".to_owned(),
+            });
+        }
+        Operation::EndSession { session } => {
+            let session: SessionId = id(&session, "session")?;
+            admin.end_session(session).await?;
+            lines.push("it is ended".to_owned());
+        }
+        Operation::ReleaseAll { prefix } => {
+            lines.push(format!("{} claims are ended", admin.release_all(&prefix).await?));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        // Whoever closed the pipe has seen enough.
+        if writeln!(out, "{line}").is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn line(entry: &Entry) -> String {
+    let token = entry.token.map_or_else(|| "waits".to_owned(), |token| format!("holds with token {token}"));
+    format!("{} {} {token}", entry.claim, entry.client.escape_debug())
+}

@@ -1,0 +1,338 @@
+//! The settings of netlockd: defaults, a TOML file over them, and flags and environment over both.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sync_core::{Error, ErrorKind, Result};
+use toml::{Table, Value};
+
+use crate::engine::Limits;
+use crate::server::{Access, Permission, ServerOptions};
+use crate::storage::{Durability, StorageOptions};
+
+/// All settings, as the file has them. `netlockd --print-config` shows them with their values.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settings {
+    /// Where to listen for clients.
+    pub(super) listen: String,
+    /// Listen where other machines can reach it although nobody is asked who he is.
+    insecure_allow_remote: bool,
+    /// Where metrics and health are served, if anywhere.
+    pub(super) admin_listen: Option<String>,
+    /// Where sessions and locks are kept, if anywhere.
+    data_dir: Option<PathBuf>,
+    /// How well.
+    durability: Durable,
+    /// A log is made anew when it is longer than this.
+    log_bytes: u64,
+    /// The file of tokens. With it, everybody has to say who he is.
+    tokens: Option<PathBuf>,
+    /// Who may do what; without any, everybody whom the server knows may acquire and observe everything.
+    permissions: Vec<Allowance>,
+    /// Where the deeds of administrators are written, besides the log.
+    audit_log: Option<PathBuf>,
+    /// What is logged: a filter such as `info` or `sync_netlock=debug`.
+    pub(super) log: String,
+    /// `text` or `json`.
+    pub(super) log_format: LogFormat,
+    limits: Bounds,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// A durability, as text.
+#[derive(Clone, Copy, Debug, Default)]
+struct Durable(Durability);
+
+impl Serialize for Durable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self.0 {
+            Durability::Memory => "memory",
+            Durability::Async => "async",
+            Durability::Fsync => "fsync",
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Durable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// A duration, as text such as `5s`.
+#[derive(Clone, Copy, Debug)]
+struct Span(Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|_| {
+            de::Error::custom(format!("`{text}` is no duration: write it with its unit, as 5s or 500ms"))
+        })
+    }
+}
+
+/// One permission.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Allowance {
+    principal: String,
+    #[serde(default)]
+    prefix: String,
+    verbs: Vec<String>,
+}
+
+macro_rules! bounds {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty = $($path:ident).+),* $(,)?) => {
+        /// The bounds of everything that grows or lasts.
+        #[derive(Clone, Debug, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields, default)]
+        struct Bounds {
+            $($name: $kind,)*
+        }
+
+        impl Default for Bounds {
+            fn default() -> Self {
+                let options = ServerOptions::default();
+                Self { $($name: options.$($path).+.clone().into(),)* }
+            }
+        }
+
+        impl Bounds {
+            fn apply(&self, options: &mut ServerOptions) {
+                $(options.$($path).+ = self.$name.into();)*
+            }
+        }
+    };
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+bounds! {
+    connections: usize = connections,
+    sessions: usize = limits.sessions,
+    sessions_per_connection: usize = sessions_per_connection,
+    names: usize = limits.names,
+    claims_per_session: usize = limits.claims_per_session,
+    claims_per_name: usize = limits.claims_per_name,
+    watches_per_connection: usize = limits.watches_per_connection,
+    name_bytes: usize = limits.name_bytes,
+    value_bytes: usize = limits.value_bytes,
+    client_bytes: usize = limits.client_bytes,
+    request_bytes: usize = request_max,
+    greeting_bytes: usize = greeting_max,
+    outbox_bytes: usize = outbox_max,
+    page: usize = limits.page,
+    ttl_min: Span = limits.ttl_min,
+    ttl_max: Span = limits.ttl_max,
+    reconnect_grace: Span = limits.reconnect_grace,
+    greeting_timeout: Span = greeting_timeout,
+    request_timeout: Span = request_timeout,
+    idle_timeout: Span = idle_timeout,
+    write_timeout: Span = write_timeout,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7420".to_owned(),
+            insecure_allow_remote: false,
+            admin_listen: None,
+            data_dir: None,
+            durability: Durable::default(),
+            log_bytes: StorageOptions::new("").log_bytes,
+            tokens: None,
+            permissions: Vec::new(),
+            audit_log: None,
+            log: "info".to_owned(),
+            log_format: LogFormat::default(),
+            limits: Bounds::default(),
+        }
+    }
+}
+
+fn wrong(problem: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::InvalidOption, problem.to_string())
+}
+
+impl Settings {
+    /// The file, if there is one, and what flags and environment say over it.
+    pub(super) fn load(file: Option<&Path>, over: &[(&str, Value)]) -> Result<Self> {
+        let mut table = match file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file).map_err(|error| {
+                    wrong(format!("the configuration file {} cannot be read", file.display())).because(error)
+                })?;
+                text.parse::<Table>().map_err(|error| wrong(format!("{}: {error}", file.display())))?
+            }
+            None => Table::new(),
+        };
+        for (key, value) in over {
+            put(&mut table, key, value.clone())?;
+        }
+        table.try_into().map_err(|error: toml::de::Error| {
+            let told: Vec<_> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+            wrong(format!("the configuration is wrong: {}", told.join("; ")))
+        })
+    }
+
+    /// The settings as a file.
+    pub(super) fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(wrong)
+    }
+
+    /// What the server takes of them. Reads the files that they name.
+    pub(super) fn server_options(&self) -> Result<ServerOptions> {
+        let mut options = ServerOptions {
+            allow_remote: self.insecure_allow_remote,
+            storage: self.data_dir.as_ref().map(|folder| StorageOptions {
+                folder: folder.clone(),
+                durability: self.durability.0,
+                log_bytes: self.log_bytes,
+            }),
+            access: self.access()?.map(Arc::new),
+            audit: self.audit_log.clone(),
+            limits: Limits::default(),
+            ..ServerOptions::default()
+        };
+        self.limits.apply(&mut options);
+        Ok(options)
+    }
+
+    fn access(&self) -> Result<Option<Access>> {
+        let Some(tokens) = &self.tokens else {
+            if self.permissions.is_empty() {
+                return Ok(None);
+            }
+            return Err(wrong(
+                "permissions without `tokens`: nobody could say who he is, so name a file of tokens",
+            ));
+        };
+        let mut access = Access::new().with_tokens(tokens)?;
+        let everybody = [Allowance {
+            principal: "*".to_owned(),
+            prefix: String::new(),
+            verbs: vec!["acquire".to_owned(), "observe".to_owned()],
+        }];
+        let allowances = if self.permissions.is_empty() { &everybody[..] } else { &self.permissions };
+        for Allowance { principal, prefix, verbs } in allowances {
+            let verbs = verbs
+                .iter()
+                .map(|verb| verb.parse())
+                .collect::<std::result::Result<_, String>>()
+                .map_err(wrong)?;
+            access = access.with_permission(Permission {
+                principal: principal.clone(),
+                prefix: prefix.clone(),
+                verbs,
+            });
+        }
+        Ok(Some(access))
+    }
+}
+
+/// Puts a value at a key such as `limits.names`.
+fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+            Ok(())
+        }
+        Some((section, rest)) => {
+            let section_table = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(section_table) = section_table else {
+                return Err(wrong(format!("`{section}` is a value and no section, so there is no `{key}`")));
+            };
+            put(section_table, rest, value)
+        }
+    }
+}
+
+/// `KEY=VALUE`, where the value is TOML, or else text.
+pub(super) fn parse_assignment(text: &str) -> std::result::Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as limits.names=1000")?;
+    let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    Ok((key.trim().to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, over: &[(&str, Value)]) -> Result<Settings> {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(place.path(), file).unwrap();
+        Settings::load(Some(place.path()), over)
+    }
+
+    #[test]
+    fn a_file_goes_over_the_defaults_and_flags_over_the_file() {
+        let file =
+            "listen = '127.0.0.1:1'\ndurability = 'fsync'\n[limits]\nnames = 7\nidle_timeout = '90s'\n";
+        let (key, value) = parse_assignment("limits.names=9").unwrap();
+        let settings = load(file, &[("listen", "127.0.0.1:2".into()), (&key, value)]).unwrap();
+        assert_eq!(settings.listen, "127.0.0.1:2");
+        let options = settings.server_options().unwrap();
+        assert_eq!((options.limits.names, options.idle_timeout), (9, Duration::from_secs(90)));
+        assert_eq!(options.limits.sessions, Limits::default().sessions);
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again_as_the_same() {
+        let printed = Settings::default().to_toml().unwrap();
+        assert!(
+            printed.contains("greeting_timeout = \"5s\"") && printed.contains("durability = \"async\""),
+            "{printed}"
+        );
+        assert_eq!(load(&printed, &[]).unwrap().to_toml().unwrap(), printed);
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        for (file, reason) in [
+            ("lisen = 'x'", "lisen"),
+            ("durability = 'often'", "`often` is no durability"),
+            ("[limits]\nidle_timeout = '5'", "`5` is no duration"),
+            ("[limits]\nname = 5", "name"),
+            ("listen = ", "listen"),
+            ("log_format = 'xml'", "xml"),
+        ] {
+            let error = load(file, &[]).unwrap_err().to_string();
+            assert!(error.contains(reason), "{file}: {error}");
+        }
+        let permission = "[[permissions]]\nprincipal = 'a'\nverbs = ['acquire']\n";
+        let error = load(permission, &[]).unwrap().server_options().unwrap_err().to_string();
+        assert!(error.contains("name a file of tokens"), "{error}");
+        assert!(parse_assignment("names").is_err());
+        assert!(
+            load("limits = 3", &[("limits.names", 1.into())]).unwrap_err().to_string().contains("no section")
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! Who may do what: principals, and what they may do to which names. Checked at one place, after a request is decoded and
+//! whatever its form.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use sync_core::{Error, ErrorKind, Result};
+
+use crate::engine::Command;
+
+/// What can be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Stand in line for a name, and hold it.
+    Acquire,
+    /// See who holds a name and who waits, and which names there are.
+    Observe,
+    /// End others' claims and sessions.
+    Admin,
+}
+
+impl FromStr for Verb {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "acquire" => Ok(Self::Acquire),
+            "observe" => Ok(Self::Observe),
+            "admin" => Ok(Self::Admin),
+            other => Err(format!("`{other}` is no verb: say acquire, observe or admin")),
+        }
+    }
+}
+
+/// What one principal may do to the names that begin in one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Who; `*` is everybody who has said who he is.
+    pub principal: String,
+    /// How the names begin; empty: all. Clients of distsync write NAMESPACE/l/NAME for locks and NAMESPACE/e/NAME for
+    /// elections.
+    pub prefix: String,
+    /// What is allowed.
+    pub verbs: Vec<Verb>,
+}
+
+/// Who is known, and who may do what.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The principals, by the hashes of their tokens.
+    tokens: HashMap<[u8; 32], Arc<str>>,
+    permissions: Vec<Permission>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = format_args!("{} of them", self.tokens.len()).to_string();
+        f.debug_struct("Access").field("tokens", &tokens).field("permissions", &self.permissions).finish()
+    }
+}
+
+impl Access {
+    /// Nobody is known, and nobody may do anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a permission.
+    #[must_use]
+    pub fn with_permission(mut self, permission: Permission) -> Self {
+        self.permissions.push(permission);
+        self
+    }
+
+    /// Reads a file of tokens: a line each, `PRINCIPAL sha256:HEX`, as [`token_line`] makes them; `#` begins a comment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if it cannot be read, or names the line that is none.
+    pub fn with_tokens(mut self, file: &Path) -> Result<Self> {
+        let explain = |problem: String| {
+            Error::new(ErrorKind::InvalidOption, format!("the file of tokens {}: {problem}", file.display()))
+                .on("netlock")
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| explain("it cannot be read".to_owned()).because(error))?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let (principal, hash) = parse_token_line(line).ok_or_else(|| {
+                explain(format!(
+                    "line {} is not `PRINCIPAL sha256:HEX`: make it with `netlockd hash-token PRINCIPAL`",
+                    number + 1
+                ))
+            })?;
+            self.tokens.insert(hash, principal.into());
+        }
+        Ok(self)
+    }
+
+    /// Whose token this is.
+    pub(super) fn principal_of(&self, token: &str) -> Option<Arc<str>> {
+        // Found by its hash: how long that takes says nothing of the token.
+        self.tokens.get(&hash(token)).cloned()
+    }
+
+    /// Whether a principal may do what a command says.
+    pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
+        need(command).is_none_or(|(verb, name)| self.allows_verb(principal, verb, name))
+    }
+
+    pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &str) -> bool {
+        self.permissions.iter().any(|permission| {
+            (permission.principal == "*" || permission.principal == principal)
+                && name.starts_with(&permission.prefix)
+                && permission.verbs.contains(&verb)
+        })
+    }
+}
+
+/// What a command needs to be allowed, on which name or prefix of names. `None`: the secret of the session that it speaks for
+/// is permission enough.
+fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a str)> {
+    match command {
+        Command::Open { .. }
+        | Command::Attach { .. }
+        | Command::Detach { .. }
+        | Command::Renew { .. }
+        | Command::Close { .. }
+        | Command::Update { .. }
+        | Command::Withdraw { .. }
+        | Command::Evictions { .. }
+        | Command::Forget { .. }
+        | Command::Disconnected
+        | Command::Tick => None,
+        Command::Enqueue { name, .. } => Some((Verb::Acquire, name)),
+        Command::Inspect { name } | Command::Changed { name, .. } => Some((Verb::Observe, name)),
+        Command::List { prefix, .. } => Some((Verb::Observe, prefix)),
+        Command::Evict { name, .. } => Some((Verb::Admin, name)),
+        Command::ReleaseAll { prefix } => Some((Verb::Admin, prefix)),
+        Command::EndSession { .. } | Command::Sessions { .. } => Some((Verb::Admin, "")),
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The line of a file of tokens that says that a token is a principal's. The token itself is not in it.
+#[must_use]
+pub fn token_line(principal: &str, token: &str) -> String {
+    use fmt::Write;
+
+    let mut line = format!("{principal} sha256:");
+    for byte in hash(token) {
+        // Writing to a string does not fail.
+        let _ = write!(line, "{byte:02x}");
+    }
+    line
+}
+
+fn parse_token_line(line: &str) -> Option<(&str, [u8; 32])> {
+    let (principal, hash) = line.split_once(char::is_whitespace)?;
+    let hex = hash.trim().strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii())?;
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some((principal, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permission(principal: &str, prefix: &str, verbs: &[Verb]) -> Permission {
+        Permission { principal: principal.to_owned(), prefix: prefix.to_owned(), verbs: verbs.to_vec() }
+    }
+
+    #[test]
+    fn a_permission_is_for_a_principal_a_prefix_and_its_verbs() {
+        let access = Access::new()
+            .with_permission(permission("shop", "shop/", &[Verb::Acquire]))
+            .with_permission(permission("*", "public/", &[Verb::Observe]));
+        for (principal, verb, name, allowed) in [
+            ("shop", Verb::Acquire, "shop/l/a", true),
+            ("shop", Verb::Acquire, "shops/l/a", false),
+            ("shop", Verb::Observe, "shop/l/a", false),
+            ("other", Verb::Acquire, "shop/l/a", false),
+            ("other", Verb::Observe, "public/l/a", true),
+            ("other", Verb::Observe, "", false),
+            ("shop", Verb::Admin, "shop/l/a", false),
+        ] {
+            assert_eq!(access.allows_verb(principal, verb, name), allowed, "{principal} {verb:?} {name}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_known_by_their_hashes_alone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let lines = format!(
+            "# who\n\n{}\n{} # the other\n",
+            token_line("a", "secret-a"),
+            token_line("b", "secret-b")
+        );
+        assert!(!lines.contains("secret-a"));
+        std::fs::write(file.path(), lines).unwrap();
+        let access = Access::new().with_tokens(file.path()).unwrap();
+        assert_eq!(access.principal_of("secret-a").as_deref(), Some("a"));
+        assert_eq!(access.principal_of("secret-b").as_deref(), Some("b"));
+        assert_eq!(access.principal_of("secret-c"), None);
+        std::fs::write(file.path(), "a secret-a\n").unwrap();
+        let error = Access::new().with_tokens(file.path()).unwrap_err().to_string();
+        assert!(error.contains("line 1") && !error.contains("secret-a"), "{error}");
+    }
+}
