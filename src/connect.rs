@@ -47,7 +47,9 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "netlock")]
         "memory" => memory(url),
         #[cfg(feature = "netlock")]
-        "netlock" => Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend()),
+        "netlock" | "netlocks" => {
+            Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend())
+        }
         #[cfg(feature = "consul")]
         "consul" | "consuls" => Ok(Arc::new(sync_consul::Consul::new(sync_consul::Config::from_url(url)?))),
         #[cfg(feature = "etcd")]
@@ -70,6 +72,8 @@ const SCHEMES: &[&str] = &[
     "memory:",
     #[cfg(feature = "netlock")]
     "netlock:",
+    #[cfg(feature = "netlock-tls")]
+    "netlocks:",
     #[cfg(feature = "consul")]
     "consul:",
     #[cfg(feature = "consul")]

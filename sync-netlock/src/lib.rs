@@ -16,9 +16,12 @@ pub mod program;
 mod replies;
 mod server;
 mod storage;
+mod stream;
 pub mod wire;
 
 pub use client::{Admin, Client, Config, DEFAULT_PORT};
 pub use embedded::Embedded;
+#[cfg(feature = "tls")]
+pub use server::ServerTls;
 pub use server::{Access, Observer, Permission, Server, ServerOptions, Verb, token_line};
 pub use storage::{Durability, StorageOptions};

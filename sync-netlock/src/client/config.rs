@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sync_core::{Error, ErrorKind, Result, StoreUrl};
+use sync_core::{Error, ErrorKind, Result, StoreUrl, Tls};
 
 /// The port of netlockd unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;
@@ -12,6 +12,8 @@ pub const DEFAULT_PORT: u16 = 7420;
 pub struct Config {
     pub(super) addresses: Vec<String>,
     pub(super) token: Option<String>,
+    /// TLS, if it is to be spoken.
+    pub(super) tls: Option<Tls>,
 }
 
 impl fmt::Debug for Config {
@@ -33,7 +35,7 @@ impl Config {
                 Error::new(ErrorKind::InvalidOption, "no address is given: give host:port").on("netlock")
             );
         }
-        Ok(Self { addresses, token: None })
+        Ok(Self { addresses, token: None, tls: None })
     }
 
     /// Says who this is, to a server that asks for it.
@@ -43,11 +45,26 @@ impl Config {
         self
     }
 
-    /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, once the common options are taken out.
+    /// Speaks TLS with the server, by these certificates.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, or `netlocks:` by TLS with the
+    /// options `ca`, `cert` and `key`, once the common options are taken out.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names what does not fit.
-    pub fn from_url(url: StoreUrl) -> Result<Self> {
+    pub fn from_url(mut url: StoreUrl) -> Result<Self> {
+        let is_secure = url.scheme() == "netlocks";
+        if is_secure && !cfg!(feature = "tls") {
+            return Err(
+                url.bad("this build speaks no TLS with netlock: build it with the feature `netlock-tls`")
+            );
+        }
         if !url.path().is_empty() {
             return Err(url.bad("a path has no meaning for netlock: leave it out"));
         }
@@ -56,7 +73,8 @@ impl Config {
         }
         let mut config = Self::new(url.addresses(Some(DEFAULT_PORT))?)?;
         config.token = url.password().map(str::to_owned);
-        url.finish(&[])?;
+        config.tls = Tls::from_url(&mut url, is_secure)?;
+        url.finish(&Tls::OPTIONS)?;
         Ok(config)
     }
 }

@@ -17,11 +17,11 @@ use sync_core::backend::{ClaimId, Session, SessionId};
 use sync_core::clock::{self, Moment};
 use sync_core::{Error, ErrorKind, Result};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;
+use crate::stream::Stream;
 use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, encode_command, proto, read_reply, to_reply};
 
 /// How often the task looks at the connection's health, and says that it is alive.
@@ -263,7 +263,7 @@ impl Drop for Carrying {
 }
 
 /// Carries a connection's bytes until it breaks or is closed.
-pub(super) async fn drive(connection: Arc<Connection>, mut stream: TcpStream) {
+pub(super) async fn drive(connection: Arc<Connection>, mut stream: Stream) {
     let carrying = Carrying(connection);
     let mut carrier = Carrier {
         writing: Vec::new(),
@@ -326,7 +326,7 @@ impl Carrier {
     fn carry(
         &mut self,
         connection: &Connection,
-        mut stream: Pin<&mut TcpStream>,
+        mut stream: Pin<&mut Stream>,
         cx: &mut Context<'_>,
     ) -> Result<Progress, String> {
         loop {
@@ -371,12 +371,19 @@ impl Carrier {
     }
 
     /// Writes what there is; `false` if the socket is full.
-    fn write(&mut self, mut stream: Pin<&mut TcpStream>, cx: &mut Context<'_>) -> Result<bool, String> {
+    fn write(&mut self, mut stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, String> {
         while self.written < self.writing.len() {
             match stream.as_mut().poll_write(cx, &self.writing[self.written..]) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => return Err("the server closed the connection".to_owned()),
                 Poll::Ready(Ok(written)) => self.written += written,
+                Poll::Ready(Err(error)) => return Err(format!("the connection broke ({error})")),
+            }
+        }
+        if stream.needs_flush() {
+            match stream.as_mut().poll_flush(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(format!("the connection broke ({error})")),
             }
         }
@@ -386,7 +393,7 @@ impl Carrier {
     }
 
     /// Reads once; `false` if there is nothing to read.
-    fn read(&mut self, stream: Pin<&mut TcpStream>, cx: &mut Context<'_>) -> Result<bool, String> {
+    fn read(&mut self, stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, String> {
         let room = self.frames.room();
         match tokio_util::io::poll_read_buf(stream, cx, room) {
             Poll::Pending => Ok(false),

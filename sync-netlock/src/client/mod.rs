@@ -6,6 +6,8 @@
 mod admin;
 mod config;
 mod connection;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,7 @@ pub use config::{Config, DEFAULT_PORT};
 
 use crate::backend::{Carrier, Netlock};
 use crate::engine::{Command, Reply};
+use crate::stream::Stream;
 use crate::wire::proto;
 use connection::Connection;
 
@@ -122,6 +125,13 @@ impl Client {
                 .await
                 .map_err(|error| unreachable("no connection").because(error))?;
             stream.set_nodelay(true).map_err(|error| unreachable("no connection").because(error))?;
+            #[cfg(feature = "tls")]
+            let stream = match &self.config.tls {
+                Some(tls) => Stream::Tls(Box::new(tls::connect(tls, address, stream).await?)),
+                None => Stream::Plain(stream),
+            };
+            #[cfg(not(feature = "tls"))]
+            let stream = Stream::Plain(stream);
             let connection = Arc::new(Connection::new(self.config.token.as_deref()));
             self.tasks.spawn(connection::drive(connection.clone(), stream));
             let durability = connection.greet().await?;

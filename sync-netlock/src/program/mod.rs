@@ -68,6 +68,18 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_TOKENS")]
     tokens: Option<PathBuf>,
 
+    /// Speak TLS: the server's certificate, as PEM. It is read again when it changes, and on SIGHUP.
+    #[arg(long, env = "NETLOCKD_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, as PEM.
+    #[arg(long, env = "NETLOCKD_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+
+    /// Ask clients for a certificate of these authorities: its alternative name says who a client is.
+    #[arg(long, env = "NETLOCKD_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
+
     /// Write the deeds of administrators to this file too.
     #[arg(long, env = "NETLOCKD_AUDIT_LOG")]
     audit_log: Option<PathBuf>,
@@ -134,6 +146,9 @@ impl ServeFlags {
             ("data_dir", self.data_dir.as_ref().map(path)),
             ("durability", self.durability.as_ref().map(text)),
             ("tokens", self.tokens.as_ref().map(path)),
+            ("tls.cert", self.tls_cert.as_ref().map(path)),
+            ("tls.key", self.tls_key.as_ref().map(path)),
+            ("tls.client_ca", self.tls_client_ca.as_ref().map(path)),
             ("audit_log", self.audit_log.as_ref().map(path)),
             ("limits.connections", self.connections.map(|count| Value::from(i64::from(count)))),
             ("log", self.log.as_ref().map(text)),
@@ -261,6 +276,7 @@ async fn serve(settings: Settings) -> Result<()> {
     take_descriptors(options.connections);
     let server = Server::bind(&settings.listen, options).await?;
     println!("listening on {}", server.address());
+    let observer = server.observer();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let signals = async move {
@@ -269,9 +285,13 @@ async fn serve(settings: Settings) -> Result<()> {
         };
         let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut hangup = signal(SignalKind::hangup()).map_err(unavailable)?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => observer.reload_certificate(),
+            }
         }
         stopping.cancel();
         Ok(())

@@ -53,7 +53,7 @@ fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T> {
 /// Carries it out, and prints what comes of it.
 pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> {
     let url: StoreUrl = server.parse()?;
-    if url.scheme() != "netlock" {
+    if !matches!(url.scheme(), "netlock" | "netlocks") {
         return Err(Error::new(
             ErrorKind::InvalidOption,
             format!("`{server}` is no server: give netlock://HOST:PORT"),

@@ -9,7 +9,7 @@ use sync_core::{Error, ErrorKind, Result};
 use toml::{Table, Value};
 
 use crate::engine::Limits;
-use crate::server::{Access, Permission, ServerOptions};
+use crate::server::{Access, Permission, ServerOptions, ServerTls};
 use crate::storage::{Durability, StorageOptions};
 
 /// All settings, as the file has them. `netlockd --print-config` shows them with their values.
@@ -30,15 +30,38 @@ pub(super) struct Settings {
     log_bytes: u64,
     /// The file of tokens. With it, everybody has to say who he is.
     tokens: Option<PathBuf>,
-    /// Who may do what; without any, everybody whom the server knows may acquire and observe everything.
-    permissions: Vec<Allowance>,
     /// Where the deeds of administrators are written, besides the log.
     audit_log: Option<PathBuf>,
     /// What is logged: a filter such as `info` or `sync_netlock=debug`.
     pub(super) log: String,
     /// `text` or `json`.
     pub(super) log_format: LogFormat,
+    tls: TlsFiles,
     limits: Bounds,
+    /// Who may do what; without any, everybody whom the server knows may acquire and observe everything.
+    permissions: Vec<Allowance>,
+}
+
+/// The files of TLS.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct TlsFiles {
+    /// The server's certificate. With it, the server speaks TLS and nothing else.
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    /// The authorities whose certificates say who a client is.
+    client_ca: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    fn server(&self) -> Result<Option<ServerTls>> {
+        let Self { cert, key, client_ca } = self.clone();
+        match (cert, key, client_ca) {
+            (Some(certificate), Some(key), client_ca) => Ok(Some(ServerTls { certificate, key, client_ca })),
+            (None, None, None) => Ok(None),
+            _ => Err(wrong("TLS needs both `tls.cert` and `tls.key`; `tls.client_ca` can come beside them")),
+        }
+    }
 }
 
 /// How logs look.
@@ -169,6 +192,7 @@ impl Default for Settings {
             durability: Durable::default(),
             log_bytes: StorageOptions::new("").log_bytes,
             tokens: None,
+            tls: TlsFiles::default(),
             permissions: Vec::new(),
             audit_log: None,
             log: "info".to_owned(),
@@ -218,6 +242,7 @@ impl Settings {
                 log_bytes: self.log_bytes,
             }),
             access: self.access()?.map(Arc::new),
+            tls: self.tls.server()?,
             audit: self.audit_log.clone(),
             limits: Limits::default(),
             ..ServerOptions::default()
@@ -227,15 +252,18 @@ impl Settings {
     }
 
     fn access(&self) -> Result<Option<Access>> {
-        let Some(tokens) = &self.tokens else {
+        if self.tokens.is_none() && self.tls.client_ca.is_none() {
             if self.permissions.is_empty() {
                 return Ok(None);
             }
-            return Err(wrong(
-                "permissions without `tokens`: nobody could say who he is, so name a file of tokens",
-            ));
-        };
-        let mut access = Access::new().with_tokens(tokens)?;
+            let problem =
+                "permissions, but nobody could say who he is: name a file of `tokens`, or a `tls.client_ca`";
+            return Err(wrong(problem));
+        }
+        let mut access = Access::new();
+        if let Some(tokens) = &self.tokens {
+            access = access.with_tokens(tokens)?;
+        }
         let everybody = [Allowance {
             principal: "*".to_owned(),
             prefix: String::new(),
@@ -329,7 +357,7 @@ mod tests {
         }
         let permission = "[[permissions]]\nprincipal = 'a'\nverbs = ['acquire']\n";
         let error = load(permission, &[]).unwrap().server_options().unwrap_err().to_string();
-        assert!(error.contains("name a file of tokens"), "{error}");
+        assert!(error.contains("name a file of `tokens`"), "{error}");
         assert!(parse_assignment("names").is_err());
         assert!(
             load("limits = 3", &[("limits.names", 1.into())]).unwrap_err().to_string().contains("no section")

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::access::{Access, Verb};
 use super::hub::{Desk, Hub, Place};
 use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
+use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
 use crate::wire::{Frames, NoCommand, VERSION, encode, encode_reply, read_command, to_command};
@@ -43,8 +44,24 @@ fn cut(code: Code, reason: impl Into<String>) -> End {
     End::Cut { code, reason: reason.into(), request: 0 }
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: SocketAddr) {
+/// Shakes hands with a peer, where the server speaks TLS, and serves it.
+pub(super) async fn welcome(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: SocketAddr) {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &hub.tls {
+        match tokio::time::timeout(hub.options.greeting_timeout, tls.accept(stream)).await {
+            Ok(Ok((stream, principal))) => {
+                serve(hub, place, Stream::Tls(Box::new(stream)), peer, principal).await;
+            }
+            Ok(Err(error)) => info!(%peer, %error, "no connection by TLS"),
+            Err(_) => info!(%peer, "no TLS handshake in time"),
+        }
+        return;
+    }
+    serve(hub, place, Stream::Plain(stream), peer, None).await;
+}
+
+/// Serves a connection until it ends. `principal`: whom its certificate names.
+async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, principal: Option<Arc<str>>) {
     let number = place.connection;
     debug!(connection = number, %peer, "connected");
     let now = clock::now();
@@ -58,6 +75,7 @@ pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: 
         out: Vec::new(),
         sessions: HashMap::default(),
         greeted: false,
+        certified: principal,
         known: None,
         peer,
         since: now,
@@ -71,6 +89,10 @@ pub(super) async fn serve(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: 
             let refused = proto::Refused { code: code.into(), message: reason, ..proto::Refused::default() };
             let body = Some(proto::response::Body::Refused(refused));
             encode(&proto::Response { id: request, body }, &mut connection.out);
+            if code == Code::Denied {
+                // Guessing takes its time.
+                tokio::time::sleep(COURTESY).await;
+            }
             // A courtesy: whoever does not take it does not get it.
             let _ = tokio::time::timeout(COURTESY, connection.stream.write_all(&connection.out)).await;
             let _ = tokio::time::timeout(COURTESY, connection.stream.shutdown()).await;
@@ -132,7 +154,7 @@ struct Connection {
     hub: Arc<Hub>,
     peer: SocketAddr,
     place: Place,
-    stream: TcpStream,
+    stream: Stream,
     frames: Frames,
     /// Reused from request to request.
     effects: Vec<Effect>,
@@ -141,6 +163,8 @@ struct Connection {
     /// The client's numbers for sessions that it has proved to be its own.
     sessions: HashMap<u32, SessionId, RandomState>,
     greeted: bool,
+    /// Whom the peer's certificate names.
+    certified: Option<Arc<str>>,
     /// Who it is and what he may do, where the server asks for that.
     known: Option<Known>,
     since: Moment,
@@ -232,13 +256,12 @@ impl Connection {
             return Ok(());
         }
         // Most often the socket takes it at once, and no timer is needed.
-        let written = match self.stream.try_write(&self.out) {
-            Ok(written) => written,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if written < self.out.len() {
-            let rest = self.stream.write_all(&self.out[written..]);
+        let written = self.stream.write_now(&self.out).await?;
+        if written < self.out.len() || self.stream.needs_flush() {
+            let rest = async {
+                self.stream.write_all(&self.out[written..]).await?;
+                self.stream.flush().await
+            };
             match tokio::time::timeout(self.hub.options.write_timeout, rest).await {
                 Ok(written) => written?,
                 Err(_) => return Err(cut(Code::TooSlow, "the client does not read its answers")),
@@ -382,7 +405,8 @@ impl Connection {
             return Err(End::Cut { code: Code::VersionUnknown, reason, request });
         }
         if let Some(access) = &self.hub.options.access {
-            let Some(principal) = access.principal_of(&hello.token) else {
+            let named = self.certified.clone().or_else(|| access.principal_of(&hello.token));
+            let Some(principal) = named else {
                 warn!(peer = %self.peer, "refused: no token that is known");
                 let reason = "the server does not know this token: write it into the URL, as in \
                               netlock://:TOKEN@host, and its hash into the server's file of tokens"

@@ -28,6 +28,8 @@ pub(super) struct Hub {
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
     sooner: Notify,
     pub(super) audit: Audit,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<super::tls::ServerSide>,
     /// How much of the log is on the disk, where answers have to wait for that.
     synced: Option<watch::Receiver<u64>>,
     stopped: AtomicBool,
@@ -108,6 +110,8 @@ impl Hub {
         };
         Ok(Self {
             audit: Audit::open(options.audit.as_deref())?,
+            #[cfg(feature = "tls")]
+            tls: options.tls.clone().map(super::tls::ServerSide::load).transpose()?,
             options,
             synced: storage.as_ref().and_then(Storage::synced),
             desk: Mutex::new(Desk { table, storage, armed: Moment::from_nanos(u64::MAX), mending: false }),
@@ -115,6 +119,14 @@ impl Hub {
             sooner: Notify::new(),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// Reads the certificate again, if it has changed.
+    pub(super) fn reload_certificate(&self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.reload_if_changed();
+        }
     }
 
     /// What a restart leaves.
@@ -224,6 +236,8 @@ impl Hub {
     }
 }
 
+/// How often the server's certificate is looked at, if nothing else happens.
+const CERTIFICATE: Duration = Duration::from_secs(30);
 /// How often a full disk is looked at.
 const MEND: Duration = Duration::from_secs(1);
 
@@ -252,6 +266,7 @@ pub(super) async fn expire(hub: Arc<Hub>) {
         tokio::select! {
             () = clock::sleep_until(due) => {}
             () = hub.sooner.notified() => {}
+            () = tokio::time::sleep(CERTIFICATE) => hub.reload_certificate(),
         }
     }
 }

@@ -9,6 +9,8 @@ mod audit;
 mod connection;
 mod hub;
 mod options;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use tracing::{debug, info, warn};
 
 pub use access::{Access, Permission, Verb, token_line};
 pub use options::ServerOptions;
+#[cfg(feature = "tls")]
+pub use tls::ServerTls;
 
 use crate::engine::Stats;
 use hub::Hub;
@@ -55,9 +59,11 @@ impl Server {
                 explain(Error::new(ErrorKind::InvalidOption, problem).because(error))
             })?
             .collect();
-        if !options.allow_remote && addresses.iter().any(|address| !address.ip().is_loopback()) {
-            let problem = "other machines can reach this address, and whoever reaches the server can take and break \
-                           locks: listen at 127.0.0.1, or allow remote clients explicitly";
+        let is_remote = addresses.iter().any(|address| !address.ip().is_loopback());
+        if is_remote && !options.allow_remote && !options.is_guarded() {
+            let problem = "other machines can reach this address, and without TLS and authentication whoever reaches the \
+                           server can take and break locks: listen at 127.0.0.1, set up both, or allow insecure remote \
+                           clients explicitly";
             return Err(explain(Error::new(ErrorKind::InvalidOption, problem)));
         }
         let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
@@ -138,7 +144,7 @@ impl Server {
         let hub = self.hub.clone();
         connections.spawn(async move {
             match place {
-                Some(place) => connection::serve(hub, place, stream, peer).await,
+                Some(place) => connection::welcome(hub, place, stream, peer).await,
                 None => connection::turn_away(stream).await,
             }
         });
@@ -156,5 +162,11 @@ impl Observer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.hub.stats()
+    }
+
+    /// Reads the server's certificate again, if its files have changed. The server does so by itself every 30 s. A certificate
+    /// that cannot be used is logged, and changes nothing.
+    pub fn reload_certificate(&self) {
+        self.hub.reload_certificate();
     }
 }

@@ -17,6 +17,9 @@ pub struct ServerOptions {
     pub access: Option<Arc<Access>>,
     /// A line of JSON goes to the end of this file for each thing that an administrator does. Default: to the log alone.
     pub audit: Option<PathBuf>,
+    /// The server's certificate. Default: none, and no TLS.
+    #[cfg(feature = "tls")]
+    pub tls: Option<super::tls::ServerTls>,
     /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
     pub storage: Option<StorageOptions>,
     /// The bounds of the table.
@@ -47,6 +50,8 @@ impl Default for ServerOptions {
             allow_remote: false,
             access: None,
             audit: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             storage: None,
             limits: Limits::default(),
             connections: 12_000,
@@ -63,6 +68,14 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
+    /// Whether it speaks TLS, and asks everybody who he is.
+    pub(super) fn is_guarded(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some() && self.access.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {

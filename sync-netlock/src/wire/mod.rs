@@ -12,6 +12,9 @@ pub use reply::{encode_reply, read_reply, to_reply};
 /// The version of the protocol.
 pub const VERSION: u32 = 1;
 
+/// The protocol's name where both sides choose one by TLS.
+pub const ALPN: &[u8] = b"netlock/1";
+
 /// The messages, generated from `proto/netlock.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
 pub mod proto {

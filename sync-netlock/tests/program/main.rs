@@ -7,3 +7,4 @@ mod crowd;
 mod raw;
 mod restart;
 mod server;
+mod tls;

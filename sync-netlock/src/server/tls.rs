@@ -1,0 +1,150 @@
+//! TLS of the server: its certificate, read again when it changes, and who a client's certificate says it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use sync_core::{Error, ErrorKind, Result};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::{error, info};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::wire::ALPN;
+
+/// Handshakes at a time: each costs more than a thousand requests.
+const HANDSHAKES: usize = 256;
+
+/// Where the server's certificate is, and whose certificates it asks of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM: the certificate, and those that lead from it to its authority.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// PEM: the authorities whose certificates say who a client is. Without, clients show none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The TLS of a server that runs.
+#[derive(Debug)]
+pub(super) struct ServerSide {
+    files: ServerTls,
+    current: Mutex<Loaded>,
+    handshakes: Semaphore,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// When the files were written that it is made of.
+    written: Vec<Option<SystemTime>>,
+}
+
+impl ServerTls {
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
+    }
+
+    fn written(&self) -> Vec<Option<SystemTime>> {
+        self.files().map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok()).collect()
+    }
+
+    fn load(&self) -> Result<Loaded> {
+        // Before the files are read: one that is written meanwhile is read again.
+        let written = self.written();
+        let bad = |file: &Path, problem: &str| {
+            let problem = format!("the file `{}`: {problem}", file.display());
+            Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+        };
+        let certificates = |file: &PathBuf| -> Result<Vec<CertificateDer<'static>>> {
+            let read = CertificateDer::pem_file_iter(file)
+                .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+            match read {
+                Ok(found) if !found.is_empty() => Ok(found),
+                Ok(_) => Err(bad(file, "there is no certificate in it")),
+                Err(error) => Err(bad(file, "it cannot be read as certificates in PEM").because(error)),
+            }
+        };
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| bad(&self.key, "it cannot be read as a private key in PEM").because(error))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| bad(&self.certificate, "TLS 1.3 is not to be had").because(error))?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(file)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| bad(file, "no authority's certificate").because(error))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+                    .build()
+                    .map_err(|error| bad(file, "it has no authority").because(error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(certificates(&self.certificate)?, key)
+            .map_err(|error| bad(&self.certificate, "it does not fit its key").because(error))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Loaded { config: Arc::new(config), written })
+    }
+}
+
+impl ServerSide {
+    pub(super) fn load(files: ServerTls) -> Result<Self> {
+        let current = Mutex::new(files.load()?);
+        Ok(Self { files, current, handshakes: Semaphore::new(HANDSHAKES) })
+    }
+
+    /// Reads the files again if they have changed; what cannot be used changes nothing.
+    pub(super) fn reload_if_changed(&self) {
+        let written = self.files.written();
+        if self.current.lock().unwrap_or_else(PoisonError::into_inner).written == written {
+            return;
+        }
+        match self.files.load() {
+            Ok(loaded) => {
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
+                info!("the certificate was read again");
+            }
+            Err(error) => {
+                self.current.lock().unwrap_or_else(PoisonError::into_inner).written = written;
+                error!(%error, "the certificate has changed and cannot be used: the old one stays");
+            }
+        }
+    }
+
+    /// Shakes hands; who the peer is, if his certificate says so.
+    pub(super) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
+        let config = self.current.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
+        let _turn = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let principal =
+            stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(principal_of);
+        Ok((stream.into(), principal))
+    }
+}
+
+/// Whom a certificate names: the first of its alternative names that is a URI, else the first that is a DNS name. Not its
+/// common name, which means nothing any more.
+fn principal_of(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+    let uri = names.iter().find_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
+    let dns =
+        || names.iter().find_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None });
+    uri.or_else(dns).map(Arc::from)
+}

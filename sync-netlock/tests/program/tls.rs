@@ -1,0 +1,146 @@
+//! TLS with the real program: who is let in, as whom, and how a certificate is changed while the server runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustix::process::Signal;
+use sync_core::{ErrorKind, Handle, LockOptions, Result, StoreUrl, Sync, SyncOptions, clock};
+use sync_netlock::{Client, Config};
+
+use super::raw::Raw;
+use super::server::{Netlockd, complaint};
+
+/// An authority, whose certificate is at `NAME.pem` in a folder.
+fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+    Issuer::new(params, key)
+}
+
+/// A certificate at `NAME.pem` and its key at `NAME.key`.
+fn certificate(folder: &Path, name: &str, authority: &Issuer<'static, KeyPair>, alternative: SanType) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.subject_alt_names = vec![alternative];
+    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, authority).unwrap().pem())
+        .unwrap();
+}
+
+fn here() -> SanType {
+    SanType::IpAddress("127.0.0.1".parse().unwrap())
+}
+
+fn uri(name: &str) -> SanType {
+    SanType::URI(name.try_into().unwrap())
+}
+
+/// A server by TLS, whose clients show certificates.
+fn start(folder: &Path, listen: &str) -> Netlockd {
+    let authority = authority(folder, "ca");
+    certificate(folder, "server", &authority, here());
+    certificate(folder, "shop", &authority, uri("spiffe://example/shop"));
+    certificate(folder, "other", &authority, SanType::DnsName("other.example".try_into().unwrap()));
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let permission = "[[permissions]]\nprincipal = 'spiffe://example/shop'\nverbs = ['acquire', 'observe']\n";
+    let config = path("netlockd.toml");
+    std::fs::write(&config, permission).unwrap();
+    Netlockd::start_at(
+        listen,
+        &["--config", &config, "--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca],
+    )
+}
+
+async fn connect(server: &Netlockd, folder: &Path, ca: &str, identity: Option<&str>) -> Result<Handle> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let port = server.address().rsplit(':').next().unwrap();
+    let mut url = format!("netlocks://127.0.0.1:{port}?ca={}", path(ca));
+    if let Some(name) = identity {
+        url += &format!("&cert={}&key={}", path(&format!("{name}.pem")), path(&format!("{name}.key")));
+    }
+    let config = Config::from_url(url.parse::<StoreUrl>()?)?;
+    Handle::open(Client::new(config).backend(), SyncOptions::new().with_session_ttl(Duration::from_secs(5)))
+        .await
+}
+
+async fn acquires(handle: &Handle) -> Result<()> {
+    handle.lock("a", LockOptions::new())?.acquire().await?.release().await.map(drop)
+}
+
+#[tokio::test]
+async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "127.0.0.1:0");
+    let shop = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
+    acquires(&shop).await.unwrap();
+    let other = connect(&server, folder.path(), "ca.pem", Some("other")).await.unwrap();
+    assert_eq!(acquires(&other).await.unwrap_err().kind(), ErrorKind::Denied, "known, without a permission");
+
+    let strangers = authority(folder.path(), "stranger");
+    certificate(folder.path(), "impostor", &strangers, uri("spiffe://example/shop"));
+    for (ca, identity, reason) in [
+        ("stranger.pem", Some("shop"), "invalid peer certificate"),
+        ("ca.pem", Some("impostor"), ""),
+        ("ca.pem", None, ""),
+    ] {
+        let error = connect(&server, folder.path(), ca, identity).await.unwrap_err();
+        assert!(error.to_string().contains(reason), "{ca} {identity:?}: {error}");
+    }
+    // Who speaks no TLS is not understood.
+    let plain = Client::new(Config::new([server.address()]).unwrap()).backend();
+    Handle::open(plain, SyncOptions::new()).await.unwrap_err();
+    let without = Netlockd::start(&[]);
+    let error = connect(&without, folder.path(), "ca.pem", Some("shop")).await.unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "127.0.0.1:0");
+    let before = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
+    std::fs::write(folder.path().join("server.pem"), "no certificate").unwrap();
+    server.signal(Signal::HUP);
+    acquires(&before).await.unwrap();
+    connect(&server, folder.path(), "ca.pem", Some("shop")).await.expect("the old certificate stays");
+
+    let next = authority(folder.path(), "next");
+    certificate(folder.path(), "server", &next, here());
+    server.signal(Signal::HUP);
+    let deadline = clock::now().after(Duration::from_secs(20));
+    while connect(&server, folder.path(), "next.pem", Some("shop")).await.is_err() {
+        assert!(clock::now() < deadline, "the new certificate is not taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    acquires(&before).await.expect("a connection of before goes on");
+}
+
+#[tokio::test]
+async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = ["--listen", "0.0.0.0:0"];
+    assert!(complaint(&everywhere).contains("other machines can reach this address"));
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, sync_netlock::token_line("a", "secret")).unwrap();
+    let with_tokens = [&everywhere[..], &["--tokens", tokens.to_str().unwrap()]].concat();
+    assert!(
+        complaint(&with_tokens).contains("other machines can reach this address"),
+        "tokens could be overheard"
+    );
+    let server = start(folder.path(), "0.0.0.0:0");
+    acquires(&connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap()).await.unwrap();
+    drop(server);
+    Raw::connect(Netlockd::start_at("0.0.0.0:0", &["--insecure-allow-remote"]).address());
+}
+
+#[test]
+fn half_of_tls_is_a_mistake() {
+    let said = complaint(&["--tls-cert", "/nowhere.pem"]);
+    assert!(said.contains("both `tls.cert` and `tls.key`"), "{said}");
+    let said = complaint(&["--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"]);
+    assert!(said.contains("the file `/nowhere.key`"), "{said}");
+}
