@@ -47,7 +47,14 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
             permit => Mode::Permit { of: permit.strip_prefix('p')?.parse().ok()? },
         };
         let value = Bytes::copy_from_slice(parts.next()?);
-        Some(Entry { claim: claim.parse().ok()?, token: None, mode, client: client.to_owned(), value })
+        Some(Entry {
+            claim: claim.parse().ok()?,
+            token: None,
+            age: None,
+            mode,
+            client: client.to_owned(),
+            value,
+        })
     });
     match parsed {
         Some(entry) => Ok(Place {

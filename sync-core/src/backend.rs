@@ -198,6 +198,8 @@ pub struct Entry {
     pub claim: ClaimId,
     /// Its token, if it holds.
     pub token: Option<Token>,
+    /// For how long it has held, or waited, where the store tells.
+    pub age: Option<Duration>,
     /// Its mode.
     pub mode: Mode,
     /// Who it is, in the words of its own [`SessionSpec::client`].

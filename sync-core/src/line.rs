@@ -297,7 +297,13 @@ struct HeldBy<'a>(&'a Option<Box<Entry>>);
 impl std::fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Some(entry) => write!(f, ", held by {}", entry.client.escape_debug()),
+            Some(entry) => {
+                write!(f, ", held by {}", entry.client.escape_debug())?;
+                match entry.age {
+                    Some(age) => write!(f, " for {age:.1?}"),
+                    None => Ok(()),
+                }
+            }
             None => Ok(()),
         }
     }

@@ -291,6 +291,7 @@ fn read_entry(value: &Value) -> Option<Entry> {
     let of = text(3)?.parse().ok()?;
     Some(Entry {
         claim: text(0)?.parse().ok()?,
+        age: None,
         token: text(1)?.parse().ok().and_then(Token::new),
         mode: match text(2)?.as_str() {
             "exclusive" => Mode::Exclusive,

@@ -332,6 +332,26 @@ impl fmt::Display for Bound {
     }
 }
 
+impl Refusal {
+    /// One word for those who count.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::SessionUnknown => "session_unknown",
+            Self::ClaimTaken => "claim_taken",
+            Self::PermitsDiffer { .. } => "permits_differ",
+            Self::TtlOutOfRange { .. } => "ttl_out_of_range",
+            Self::NameInvalid => "name_invalid",
+            Self::NoPermits => "no_permits",
+            Self::TooLong { .. } => "too_long",
+            Self::TooMany { .. } => "too_many",
+            Self::Settling { .. } => "settling",
+            Self::StorageFull => "storage_full",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,10 @@
 //! Claims in memory: one slab of them, threaded twice, as the line of a name and as the list of a session.
 
+use std::time::Duration;
+
 use slab::Slab;
 use sync_core::backend::ClaimId;
+use sync_core::clock::Moment;
 use sync_core::{Mode, Token};
 
 use super::command::Requester;
@@ -43,6 +46,8 @@ pub(super) struct Claim {
     pub(super) mode: Mode,
     /// Whom to tell of the grant.
     pub(super) requester: Requester,
+    /// When it came, or when it began to hold.
+    pub(super) since: Moment,
     pub(super) value: Box<[u8]>,
     in_line: Links,
     in_session: Links,
@@ -56,6 +61,7 @@ impl Claim {
         mode: Mode,
         requester: Requester,
         value: &[u8],
+        now: Moment,
     ) -> Self {
         Self {
             id,
@@ -64,6 +70,7 @@ impl Claim {
             lock,
             mode,
             requester,
+            since: now,
             value: value.into(),
             in_line: Links::ALONE,
             in_session: Links::ALONE,
@@ -74,9 +81,10 @@ impl Claim {
         self.token != 0
     }
 
-    /// From now on it holds.
-    pub(super) fn hold(&mut self, token: Token) {
+    /// From now on it holds. How long it has waited.
+    pub(super) fn hold(&mut self, token: Token, now: Moment) -> Duration {
         self.token = token.get();
+        now.since(std::mem::replace(&mut self.since, now))
     }
 
     /// Its token, if it holds.

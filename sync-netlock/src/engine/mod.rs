@@ -5,6 +5,7 @@
 //! it with made-up time.
 
 mod command;
+mod counters;
 mod deadlines;
 mod journal;
 mod limits;
@@ -18,6 +19,7 @@ mod tests;
 mod watchers;
 
 pub use command::{Bound, Command, Effect, Refusal, Reply, Requester, SessionEntry, Terms};
+pub use counters::{BUCKETS, Counters, Durations};
 pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
 pub use table::{Freeze, LockTable, Misfit, Stats};

@@ -11,6 +11,7 @@ pub use restoration::{Freeze, Misfit};
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -20,6 +21,7 @@ use sync_core::clock::Moment;
 use sync_core::{Mode, Token};
 
 use super::command::{Bound, Command, Effect, Refusal, Reply, Requester};
+use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::journal::{Change, Journal, NoJournal};
 use super::limits::Limits;
@@ -38,6 +40,8 @@ pub struct Stats {
     pub names: usize,
     /// Claims, held or waiting.
     pub claims: usize,
+    /// Claims that hold.
+    pub holders: usize,
 }
 
 /// What arrives with an enqueue command.
@@ -73,6 +77,8 @@ pub struct LockTable<J = NoJournal> {
     watchers: Watchers,
     /// Which connections have which sessions.
     attached: BTreeSet<(u64, Slot)>,
+    holders: usize,
+    counters: Counters,
     /// Nothing is granted while this is set.
     frozen: Option<Freeze>,
     journal: J,
@@ -106,6 +112,8 @@ impl<J: Journal> LockTable<J> {
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
             attached: BTreeSet::new(),
+            holders: 0,
+            counters: Counters::default(),
             frozen: None,
             journal,
         }
@@ -114,7 +122,18 @@ impl<J: Journal> LockTable<J> {
     /// How much is in it.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { sessions: self.sessions.len(), names: self.locks.len(), claims: self.claims.len() }
+        Stats {
+            sessions: self.sessions.len(),
+            names: self.locks.len(),
+            claims: self.claims.len(),
+            holders: self.holders,
+        }
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
     }
 
     /// The last token granted.
@@ -286,14 +305,16 @@ impl<J: Journal> LockTable<J> {
                 });
             }
         }
-        let claim = self.put_in(Claim::new(id, session, index, mode, from, value));
+        let claim = self.put_in(Claim::new(id, session, index, mode, from, value, self.now));
         let token = at_once.then(|| self.tokens.next());
         let session = self.sessions[key(session)].id;
         self.journal.record(Change::Arrived { session, claim: id, name, mode, value, token });
         let lock = &mut self.locks[index];
         let reply = if let Some(token) = token {
             lock.run.admit(mode);
-            self.claims[key(claim)].hold(token);
+            self.claims[key(claim)].hold(token, self.now);
+            self.holders += 1;
+            self.counters.waits.note(Duration::ZERO);
             Reply::Granted { token }
         } else {
             if lock.next == NONE {
@@ -387,6 +408,7 @@ impl<J: Journal> LockTable<J> {
 
     /// Ends a claim that is somebody else's.
     fn evict_found(&mut self, found: Slot, effects: &mut Vec<Effect>) -> Withdrawn {
+        self.counters.evictions += 1;
         let claim = &self.claims[key(found)];
         let id = claim.id;
         if claim.holds() {
@@ -411,6 +433,8 @@ impl<J: Journal> LockTable<J> {
         }
         let lock = &mut self.locks[lock];
         if holds {
+            self.holders -= 1;
+            self.counters.holds.note(self.now.since(claim.since));
             lock.run.leave();
         } else if lock.next == index {
             lock.next = InLine::next(&self.claims[key(index)]);
@@ -432,7 +456,8 @@ impl<J: Journal> LockTable<J> {
                 break;
             }
             let token = self.tokens.next();
-            claim.hold(token);
+            self.counters.waits.note(claim.hold(token, self.now));
+            self.holders += 1;
             self.journal.record(Change::Granted { claim: claim.id, token });
             lock.next = InLine::next(claim);
             effects.push(Effect { to: claim.requester, reply: Reply::Granted { token } });

@@ -2,6 +2,7 @@
 
 mod operate;
 mod settings;
+mod watch;
 
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
@@ -275,7 +276,14 @@ async fn serve(settings: Settings) -> Result<()> {
     let options = settings.server_options()?;
     take_descriptors(options.connections);
     let server = Server::bind(&settings.listen, options).await?;
+    let admin = match &settings.admin_listen {
+        Some(address) => Some(watch::bind(address).await?),
+        None => None,
+    };
     println!("listening on {}", server.address());
+    if let Some(admin) = &admin {
+        println!("metrics on {}", admin.address());
+    }
     let observer = server.observer();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
@@ -296,6 +304,7 @@ async fn serve(settings: Settings) -> Result<()> {
         stopping.cancel();
         Ok(())
     };
-    let ((), heard) = tokio::join!(server.run(stop), signals);
+    let watched = watch::serve(admin, server.observer(), stop.clone());
+    let ((), heard, ()) = tokio::join!(server.run(stop), signals, watched);
     heard
 }

@@ -197,6 +197,7 @@ impl Connection {
                 if read == 0 {
                     return Err(End::Closed);
                 }
+                self.hub.traffic.read.fetch_add(read as u64, Ordering::Relaxed);
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
                 while self.answer(now).await? {
@@ -267,6 +268,7 @@ impl Connection {
                 Err(_) => return Err(cut(Code::TooSlow, "the client does not read its answers")),
             }
         }
+        self.hub.traffic.written.fetch_add(self.out.len() as u64, Ordering::Relaxed);
         self.out.clear();
         self.out.shrink_to(OUT_KEPT);
         Ok(())
@@ -320,6 +322,9 @@ impl Connection {
             self.sort_effects();
         }
         if let Some(reply) = reply {
+            if let Reply::Refused(refusal) = &reply {
+                self.hub.traffic.refused(refusal);
+            }
             encode_reply(id, reply, &mut self.out);
         }
         Ok(())

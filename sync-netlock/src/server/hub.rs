@@ -1,6 +1,6 @@
 //! Where connections meet: the table, the outboxes, and the clock's task.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use sync_core::clock::{self, Moment};
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
+use super::metrics::{Reading, Traffic};
 use super::options::ServerOptions;
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
@@ -28,6 +29,7 @@ pub(super) struct Hub {
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
     sooner: Notify,
     pub(super) audit: Audit,
+    pub(super) traffic: Traffic,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<super::tls::ServerSide>,
     /// How much of the log is on the disk, where answers have to wait for that.
@@ -110,6 +112,7 @@ impl Hub {
         };
         Ok(Self {
             audit: Audit::open(options.audit.as_deref())?,
+            traffic: Traffic::default(),
             #[cfg(feature = "tls")]
             tls: options.tls.clone().map(super::tls::ServerSide::load).transpose()?,
             options,
@@ -119,6 +122,23 @@ impl Hub {
             sooner: Notify::new(),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// What it does and has done.
+    pub(super) fn reading(&self) -> Reading {
+        let connections = locked(&self.roster).outboxes.len();
+        let desk = locked(&self.desk);
+        let reading = Reading {
+            stats: desk.table.stats(),
+            counters: desk.table.counters(),
+            connections,
+            log_lag: desk.storage.as_ref().map_or(0, Storage::lag),
+            grants: desk.table.frozen().is_none(),
+            read: 0,
+            written: 0,
+            refusals: BTreeMap::new(),
+        };
+        reading.with(&self.traffic)
     }
 
     /// Reads the certificate again, if it has changed.

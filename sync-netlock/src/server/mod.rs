@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod connection;
 mod hub;
+mod metrics;
 mod options;
 #[cfg(feature = "tls")]
 mod tls;
@@ -162,6 +163,18 @@ impl Observer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.hub.stats()
+    }
+
+    /// What it does and has done, in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.hub.reading().into_text()
+    }
+
+    /// Whether it grants locks: not for a while after a power failure, nor with a full disk.
+    #[must_use]
+    pub fn grants(&self) -> bool {
+        self.hub.reading().grants
     }
 
     /// Reads the server's certificate again, if its files have changed. The server does so by itself every 30 s. A certificate

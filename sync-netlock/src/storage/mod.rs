@@ -387,6 +387,13 @@ impl Storage {
         self.keeping.as_ref().map_or(0, |keeping| keeping.generation)
     }
 
+    /// Bytes that are not on the disk yet.
+    pub(crate) fn lag(&self) -> u64 {
+        self.keeping
+            .as_ref()
+            .map_or(0, |keeping| keeping.written.saturating_sub(*keeping.syncer.synced().borrow()))
+    }
+
     /// Nothing will change any more: brings all of it to the disk, and says so in the log.
     pub(crate) fn end(&mut self, table: &mut Table) {
         self.write(table, Mark(u64::MAX));

@@ -399,6 +399,9 @@ pub struct Entry {
     pub client: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "6")]
     pub value: ::prost::bytes::Bytes,
+    /// For how long it has held, or waited, in milliseconds.
+    #[prost(uint64, tag = "7")]
+    pub age_ms: u64,
 }
 /// Names that somebody holds or waits for, in order. Answered Names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -106,6 +106,7 @@ fn from_entry(entry: backend::Entry) -> proto::Entry {
         permits,
         client: entry.client,
         value: entry.value,
+        age_ms: entry.age.map_or(0, millis),
     }
 }
 
@@ -229,6 +230,7 @@ fn to_entry(entry: proto::Entry) -> Option<backend::Entry> {
     Some(backend::Entry {
         claim: ClaimId::from_bits(entry.claim?.into()),
         token: if entry.token == 0 { None } else { Token::new(entry.token) },
+        age: Some(Duration::from_millis(entry.age_ms)),
         mode: to_mode(entry.mode, entry.permits)?,
         client: entry.client,
         value: entry.value,

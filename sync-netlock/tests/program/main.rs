@@ -8,3 +8,4 @@ mod raw;
 mod restart;
 mod server;
 mod tls;
+mod watch;

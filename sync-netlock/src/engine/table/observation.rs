@@ -30,6 +30,7 @@ impl<J: Journal> LockTable<J> {
         Entry {
             claim: claim.id,
             token: claim.token(),
+            age: Some(self.now.since(claim.since)),
             mode: claim.mode,
             client: self.sessions[key(claim.session)].client.to_string(),
             value: claim.value.to_vec().into(),

@@ -91,7 +91,7 @@ impl<J: Journal> LockTable<J> {
                     .locks
                     .enter(name, self.revision, usize::MAX)
                     .ok_or(Misfit("there is no room for a name"))?;
-                let index = self.put_in(Claim::new(claim, session, lock, mode, NOBODY, value));
+                let index = self.put_in(Claim::new(claim, session, lock, mode, NOBODY, value, self.now));
                 if self.locks[lock].next == NONE {
                     self.locks[lock].next = index;
                 }
@@ -126,7 +126,8 @@ impl<J: Journal> LockTable<J> {
         if lock.next != index || !lock.run.admit(claim.mode) {
             return Err(Misfit("a claim is granted that is not next in its line"));
         }
-        claim.hold(token);
+        claim.hold(token, self.now);
+        self.holders += 1;
         lock.next = InLine::next(claim);
         self.tokens.follow(token);
         Ok(())

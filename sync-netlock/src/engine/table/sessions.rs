@@ -28,6 +28,7 @@ impl<J: Journal> LockTable<J> {
                 ending.push(due);
             }
         }
+        self.counters.expiries += ending.len() as u64;
         self.end_sessions(&ending, effects);
     }
 

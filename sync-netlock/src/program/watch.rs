@@ -1,0 +1,58 @@
+//! The port for those who watch over a server: `/metrics` for Prometheus, `/livez` (it runs) and `/readyz` (it grants).
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use sync_core::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::server::Observer;
+
+/// A port that is bound, and not served yet.
+pub(super) struct Bound {
+    listener: TcpListener,
+    address: std::net::SocketAddr,
+}
+
+impl Bound {
+    pub(super) fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+}
+
+pub(super) async fn bind(address: &str) -> Result<Bound> {
+    let explain = |error: std::io::Error| {
+        let problem = "cannot serve metrics here: give host:port, and a port that is not in use";
+        Error::new(ErrorKind::InvalidOption, problem).of(address).because(error)
+    };
+    let listener = TcpListener::bind(address).await.map_err(explain)?;
+    let address = listener.local_addr().map_err(explain)?;
+    Ok(Bound { listener, address })
+}
+
+/// Serves until `stop`, if there is a port.
+pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: CancellationToken) {
+    let Some(Bound { listener, .. }) = bound else { return };
+    let ready = observer.clone();
+    let metrics = move || async move {
+        ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], observer.metrics())
+    };
+    let readyz = move || async move {
+        if ready.grants() {
+            (StatusCode::OK, "ready\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "nothing is granted for now: the log says why\n")
+        }
+    };
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz));
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    if let Err(error) = served.await {
+        error!(%error, "metrics are served no more");
+    }
+}

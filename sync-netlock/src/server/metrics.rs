@@ -1,0 +1,142 @@
+//! What a server tells those who watch over it, in the text format of Prometheus.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::engine::{Counters, Durations, Refusal, Stats};
+
+/// What connections count.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// Bytes read and written.
+    pub(super) read: AtomicU64,
+    pub(super) written: AtomicU64,
+    refusals: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Traffic {
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal.reason()).or_default() +=
+            1;
+    }
+}
+
+/// All of it at one moment.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) stats: Stats,
+    pub(super) counters: Counters,
+    pub(super) connections: usize,
+    /// Bytes of the log that are not on the disk.
+    pub(super) log_lag: u64,
+    pub(super) grants: bool,
+    pub(super) read: u64,
+    pub(super) written: u64,
+    pub(super) refusals: BTreeMap<&'static str, u64>,
+}
+
+impl Reading {
+    pub(super) fn with(mut self, traffic: &Traffic) -> Self {
+        self.read = traffic.read.load(Ordering::Relaxed);
+        self.written = traffic.written.load(Ordering::Relaxed);
+        self.refusals = traffic.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self
+    }
+
+    /// As Prometheus reads it.
+    pub(super) fn into_text(self) -> String {
+        let mut registry = Registry::with_prefix("netlock");
+        registry.register_collector(Box::new(self));
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+}
+
+fn size(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl Collector for Reading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let stats = self.stats;
+        for (name, help, value) in [
+            ("sessions", "Sessions that live", size(stats.sessions)),
+            ("names", "Names that somebody holds, waits for or watches", size(stats.names)),
+            ("holders", "Claims that hold", size(stats.holders)),
+            ("waiters", "Claims that stand in line", size(stats.claims - stats.holders)),
+            ("connections", "Connections of clients", size(self.connections)),
+            ("log_lag_bytes", "Bytes of the log that are not on the disk yet", whole(self.log_lag)),
+            (
+                "grants_enabled",
+                "1, or 0 while nothing is granted: after a power failure, or with a full disk",
+                i64::from(self.grants),
+            ),
+        ] {
+            ConstGauge::new(value).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Gauge,
+            )?)?;
+        }
+        let counters = self.counters;
+        for (name, help, value) in [
+            ("expiries", "Sessions that ended because their time was over", counters.expiries),
+            ("evictions", "Claims that others ended", counters.evictions),
+            ("read_bytes", "Bytes read from clients", self.read),
+            ("written_bytes", "Bytes written to clients", self.written),
+        ] {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Counter,
+            )?)?;
+        }
+        let mut refusals = encoder.encode_descriptor(
+            "refusals",
+            "Requests that were refused, by reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for (reason, count) in &self.refusals {
+            ConstCounter::new(*count).encode(refusals.encode_family(&[("reason", *reason)])?)?;
+        }
+        for (name, help, durations) in [
+            ("wait_seconds", "How long claims waited that were granted, at once or later", counters.waits),
+            ("hold_seconds", "How long claims held that have ended", counters.holds),
+        ] {
+            encode_durations(
+                &durations,
+                encoder.encode_descriptor(name, help, None, MetricType::Histogram)?,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_durations(
+    durations: &Durations,
+    mut encoder: prometheus_client::encoding::MetricEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let buckets: Vec<(f64, u64)> = durations
+        .buckets()
+        .map(|(bound, count)| (bound.map_or(f64::MAX, |bound| bound.as_secs_f64()), count))
+        .collect();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    encoder.encode_histogram::<NoLabelSet>(durations.total().as_secs_f64(), count, &buckets, None)
+}

@@ -1,0 +1,81 @@
+//! What those see who watch over a server.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use sync_netlock::wire::proto::response::Body as Response;
+
+use super::raw::{Raw, enqueue};
+use super::server::{NETLOCKD, complaint};
+
+/// A server with a port for metrics.
+struct Watched {
+    child: Child,
+    clients: String,
+    metrics: String,
+}
+
+impl Watched {
+    fn start() -> Self {
+        let mut child = Command::new(NETLOCKD)
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let clients = lines.next().unwrap().strip_prefix("listening on ").unwrap().to_owned();
+        let metrics = lines.next().unwrap().strip_prefix("metrics on ").unwrap().to_owned();
+        Self { child, clients, metrics }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.metrics).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn metrics_tell_who_is_there_and_what_happened() {
+    let server = Watched::start();
+    let mut client = Raw::connect(&server.clients);
+    client.open(false);
+    assert!(matches!(client.ask(enqueue(1, 1, "a")), Response::Granted(_)));
+    assert!(matches!(client.ask(enqueue(1, 2, "a")), Response::Waiting(_)));
+    assert!(matches!(client.ask(enqueue(1, 3, "")), Response::Refused(_)));
+    let metrics = server.get("/metrics");
+    for line in [
+        "netlock_sessions 1",
+        "netlock_holders 1",
+        "netlock_waiters 1",
+        "netlock_connections 1",
+        "netlock_grants_enabled 1",
+        "netlock_refusals_total{reason=\"name_invalid\"} 1",
+        "netlock_wait_seconds_count 1",
+        "netlock_wait_seconds_bucket{le=\"+Inf\"} 1",
+        "netlock_hold_seconds_count 0",
+        "# EOF",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no `{line}` in {metrics}");
+    }
+    assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
+    assert!(server.get("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(server.get("/nothing").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let server = Watched::start();
+    let said = complaint(&["--listen", "127.0.0.1:0", "--admin-listen", &server.metrics]);
+    assert!(said.contains(&server.metrics) && said.contains("cannot serve metrics here"), "{said}");
+}
