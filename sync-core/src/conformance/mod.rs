@@ -153,6 +153,8 @@ macro_rules! conformance_cases {
             api_a_detached_lock_ends_by_its_ttl,
             api_a_lock_can_outlive_its_handle,
             api_release_on_disconnect_where_the_store_can,
+            api_all_of_several_names_or_none,
+            api_any_one_of_several_names,
         );
     };
     ($harness:expr; $($case:ident),* $(,)?) => {

@@ -36,6 +36,19 @@ fn flags_go_over_the_environment_the_file_and_the_defaults() {
 }
 
 #[test]
+fn every_limit_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let operating = std::fs::read_to_string(root.join("docs/operating.md")).unwrap();
+    let printed = printed("", &[], None);
+    let limits: Vec<_> = printed.lines().skip_while(|line| *line != "[limits]").skip(1).collect();
+    assert!(limits.len() > 20);
+    for line in limits {
+        let name = line.split(' ').next().unwrap();
+        assert!(operating.contains(&format!("`{name}`")), "{name} is not in docs/operating.md");
+    }
+}
+
+#[test]
 fn a_configuration_is_checked_with_the_files_that_it_names() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("netlockd.toml");

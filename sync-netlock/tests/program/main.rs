@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod configuration;
 mod crowd;
+mod python;
 mod raw;
 mod restart;
 mod server;

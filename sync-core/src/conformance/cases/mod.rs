@@ -5,6 +5,7 @@ mod exclusion;
 mod loss;
 mod order;
 mod release;
+mod several;
 mod store;
 mod ticket;
 
@@ -13,5 +14,6 @@ pub use exclusion::*;
 pub use loss::*;
 pub use order::*;
 pub use release::*;
+pub use several::*;
 pub use store::*;
 pub use ticket::*;

@@ -1,0 +1,60 @@
+//! Several names at once.
+
+use std::time::Duration;
+
+use super::super::stage::{SOON, Stage, eventually, queue_of, spawn};
+use crate::error::ErrorKind;
+use crate::guard::Release;
+use crate::options::{LockOptions, Wait};
+use crate::several::{lock_any, lock_each};
+
+/// All or none, and no two who want the same names in other orders wait for each other for ever.
+pub async fn api_all_of_several_names_or_none(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guards = lock_each(&*first.sync, ["b", "a", "b"], LockOptions::new()).await.expect("free");
+    assert_eq!(guards.check(Duration::ZERO).expect("held").len(), 2);
+    let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
+    let error = lock_each(&*second.sync, ["0", "b"], brief).await.expect_err("b is taken");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    eventually(SOON, "what was taken is given back", || async {
+        queue_of(&first, "0").await.entries.is_empty()
+    })
+    .await;
+    assert_eq!(guards.release().await.expect("released"), Release::Done);
+
+    let contend = |client: crate::conformance::stage::Client, names: [&'static str; 3]| {
+        spawn(async move {
+            for _ in 0..5 {
+                let guards = lock_each(&*client.sync, names, LockOptions::new()).await.expect("granted");
+                guards.release().await.expect("released");
+            }
+        })
+    };
+    let (one, other) = (contend(first, ["x", "y", "z"]), contend(second, ["z", "y", "x"]));
+    let both = async { (one.join_all().await, other.join_all().await) };
+    tokio::time::timeout(SOON * 4, both).await.expect("nobody waits for ever");
+}
+
+/// The first that is free, at once or later; the other lines are left.
+pub async fn api_any_one_of_several_names(stage: Stage) {
+    let (holder, client) = (stage.client("holder").await, stage.client("client").await);
+    let a = holder.lock("a").acquire().await.expect("free");
+    let b = holder.lock("b").acquire().await.expect("free");
+    let free = lock_any(&*client.sync, ["a", "c", "b"], LockOptions::new()).await.expect("c is free");
+    assert_eq!(free.name().plain(), "c");
+    let waiter = client.clone();
+    let waiting =
+        spawn(async move { lock_any(&*waiter.sync, ["a", "b"], LockOptions::new()).await.expect("granted") });
+    eventually(SOON, "in both lines", || async {
+        queue_of(&holder, "a").await.entries.len() == 2 && queue_of(&holder, "b").await.entries.len() == 2
+    })
+    .await;
+    b.release().await.expect("released");
+    let granted = waiting.join_all().await.pop().expect("one task");
+    assert_eq!(granted.name().plain(), "b");
+    eventually(SOON, "the other line is left", || async { queue_of(&holder, "a").await.entries.len() == 1 })
+        .await;
+    a.release().await.expect("released");
+    let error = lock_any(&*client.sync, [], LockOptions::new()).await.expect_err("no names");
+    assert_eq!(error.kind(), ErrorKind::InvalidOption);
+}
