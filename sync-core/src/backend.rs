@@ -191,8 +191,8 @@ pub enum Withdrawn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// One claim in a queue, as observers see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One claim in a queue, as observers see it. Two are equal if they say the same of the claim, whenever they were read.
+#[derive(Clone, Debug, Eq)]
 pub struct Entry {
     /// Its id.
     pub claim: ClaimId,
@@ -206,6 +206,14 @@ pub struct Entry {
     pub client: String,
     /// Its value.
     pub value: Bytes,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { claim, token, age: _, mode, client, value } = self;
+        (*claim, *token, *mode) == (other.claim, other.token, other.mode)
+            && (client, value) == (&other.client, &other.value)
+    }
 }
 
 /// The claims of a name in order of arrival: holders first, then waiters.

@@ -162,6 +162,7 @@ impl Sync for Handle {
             ttl: options.ttl,
             on_disconnect: options.on_disconnect,
             value: options.value,
+            on_wait: options.on_wait,
         };
         Ok(Box::new(NamedLock::new(self.shared.clone(), name, wish, options.wait)))
     }
@@ -175,6 +176,7 @@ impl Sync for Handle {
             ttl: None,
             on_disconnect: OnDisconnect::Hold,
             value: options.node.encode().map_err(explain)?,
+            on_wait: None,
         };
         Ok(Box::new(Candidate::new(self.shared.clone(), name, wish, options)))
     }

@@ -43,7 +43,9 @@ pub use handle::Handle;
 pub use mode::Mode;
 pub use names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
 pub use nonce::Secret;
-pub use options::{LeaderOptions, LockOptions, Node, OnDisconnect, OnLost, SyncOptions, Wait};
+pub use options::{
+    LeaderOptions, LockOptions, Node, OnDisconnect, OnLost, OnWait, SyncOptions, Wait, Waiting,
+};
 pub use revocation::{Loss, Revoked};
 pub use session::Health;
 pub use several::{Guards, lock_any, lock_each};

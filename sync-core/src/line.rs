@@ -19,7 +19,7 @@ use crate::handle::Shared;
 use crate::hold::Hold;
 use crate::mode::Mode;
 use crate::names::LockName;
-use crate::options::{OnDisconnect, Wait};
+use crate::options::{OnDisconnect, OnWait, Wait, Waiting};
 use crate::revocation::Loss;
 use crate::session::live::LiveSession;
 use crate::ticket::Ticket;
@@ -34,6 +34,7 @@ pub(crate) struct Wish {
     pub(crate) ttl: Option<Duration>,
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) value: Bytes,
+    pub(crate) on_wait: Option<OnWait>,
 }
 
 /// How a try went.
@@ -120,7 +121,7 @@ impl Wish {
                 outlives: self.on_disconnect == OnDisconnect::Ignore,
                 arrived: AtomicBool::new(false),
             };
-            match place.wait(self.operation, holder).await? {
+            match place.wait(self, holder).await? {
                 Outcome::Granted(token) => match place.into_guard(token).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
                     None if waits => {}
@@ -171,10 +172,10 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    async fn wait(&self, operation: &'static str, holder: &mut Option<Box<Entry>>) -> Result<Outcome> {
+    async fn wait(&self, wish: &Wish, holder: &mut Option<Box<Entry>>) -> Result<Outcome> {
         let Some(claim) = &self.claim else { return Ok(Outcome::Lost(Loss::Closed)) };
         let backend = &self.shared.backend;
-        let call = self.shared.call(operation, &claim.name);
+        let call = self.shared.call(wish.operation, &claim.name);
         let mut in_line = false;
         loop {
             let mut standing = match call.persist(&self.session, || backend.enqueue(claim)).await {
@@ -185,7 +186,10 @@ impl Place<'_> {
                 Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
             };
             self.arrived.store(true, Ordering::Relaxed);
-            if let Standing::Waiting { holder: ahead, .. } = standing {
+            if let Standing::Waiting { position, holder: ahead } = standing {
+                if let Some(on_wait) = wish.on_wait.as_ref().filter(|_| !in_line) {
+                    on_wait.tell(Waiting { position, holder: ahead.as_deref().cloned() });
+                }
                 in_line = true;
                 *holder = ahead;
                 standing = match self.session.while_live(backend.granted(claim)).await {

@@ -1,11 +1,13 @@
 //! What a user can set, with the defaults and their worst cases.
 
+use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::backend::VALUE_MAX;
+use crate::backend::{Entry, VALUE_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::names::Namespace;
@@ -181,6 +183,34 @@ pub struct LockOptions {
     pub value: Bytes,
     /// What becomes of it when its holder's connections are gone. Default: it is held until the TTL.
     pub on_disconnect: OnDisconnect,
+    /// Told each time it stands in line. Default: nobody.
+    pub on_wait: Option<OnWait>,
+}
+
+/// Where a claim stands that has to wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many claims are ahead of it, holders included.
+    pub position: u32,
+    /// The first holder, where the store tells.
+    pub holder: Option<Entry>,
+}
+
+/// Hears where a claim stands, once it is in line, and again if it had to go to the end of the line. To be quick: the acquire
+/// that it belongs to goes on afterwards.
+#[derive(Clone)]
+pub struct OnWait(Arc<dyn Fn(Waiting) + Send + std::marker::Sync>);
+
+impl OnWait {
+    pub(crate) fn tell(&self, waiting: Waiting) {
+        (self.0)(waiting);
+    }
+}
+
+impl fmt::Debug for OnWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnWait(..)")
+    }
 }
 
 impl LockOptions {
@@ -220,6 +250,13 @@ impl LockOptions {
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets who is told each time it stands in line.
+    #[must_use]
+    pub fn with_on_wait(mut self, told: impl Fn(Waiting) + Send + std::marker::Sync + 'static) -> Self {
+        self.on_wait = Some(OnWait(Arc::new(told)));
         self
     }
 

@@ -23,7 +23,6 @@ pub struct Guards {
 
 impl Guards {
     /// The guards, in the order of their names.
-    #[must_use]
     pub fn each(&self) -> &[Guard] {
         &self.guards
     }

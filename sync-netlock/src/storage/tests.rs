@@ -37,7 +37,6 @@ impl Kept {
         let entries = |reply| match reply {
             Some(Reply::Queue(mut queue)) => {
                 queue.revision = Default::default();
-                queue.entries.iter_mut().for_each(|entry| entry.age = None);
                 Reply::Queue(queue)
             }
             other => panic!("{other:?}"),

@@ -7,6 +7,7 @@ mod crowd;
 mod python;
 mod raw;
 mod restart;
+mod secrets;
 mod server;
 mod tls;
 mod watch;

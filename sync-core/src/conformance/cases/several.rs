@@ -35,6 +35,26 @@ pub async fn api_all_of_several_names_or_none(stage: Stage) {
     tokio::time::timeout(SOON * 4, both).await.expect("nobody waits for ever");
 }
 
+/// Who has to wait is told how many are ahead, and who holds.
+pub async fn api_a_waiter_is_told_where_it_stands(stage: Stage) {
+    let (holder, client) = (stage.client("holder").await, stage.client("client").await);
+    let held = holder.lock("a").acquire().await.expect("free");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let options = LockOptions::new().with_on_wait(move |waiting| drop(tell.send(waiting)));
+    let first = client.queue_up("a", options.clone(), 1).await;
+    let second = client.queue_up("a", options, 2).await;
+    for position in [1, 2] {
+        let waiting = told.recv().await.expect("told");
+        assert_eq!(waiting.position, position);
+        assert_eq!(waiting.holder.map(|holder| holder.client).as_deref().unwrap_or("holder"), "holder");
+    }
+    held.release().await.expect("released");
+    for waiter in [first, second] {
+        waiter.granted(SOON).await.0.release().await.expect("released");
+    }
+    assert!(told.try_recv().is_err(), "told once each");
+}
+
 /// The first that is free, at once or later; the other lines are left.
 pub async fn api_any_one_of_several_names(stage: Stage) {
     let (holder, client) = (stage.client("holder").await, stage.client("client").await);
