@@ -37,6 +37,7 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
                 ttl,
                 client: "bench".to_owned(),
                 release_on_disconnect: false,
+                isolation: bytes::Bytes::new(),
             };
             (backend.open(&spec).await.expect("a session"), clock::now())
         };

@@ -72,7 +72,7 @@ async fn hold(address: std::net::SocketAddr) {
     encode_command(
         2,
         1,
-        Command::Open { session, secret, terms: Terms::lasting(ttl), client: "bench" },
+        Command::Open { session, secret, terms: Terms::lasting(ttl), client: "bench", isolation: b"" },
         &mut out,
     );
     for number in 0..HELD {

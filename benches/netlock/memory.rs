@@ -28,7 +28,13 @@ fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     table.apply(
         now,
         from,
-        Command::Open { session, secret: Secret::default(), terms: Terms::lasting(ttl), client: "bench" },
+        Command::Open {
+            session,
+            secret: Secret::default(),
+            terms: Terms::lasting(ttl),
+            client: "bench",
+            isolation: b"",
+        },
         &mut effects,
     );
     for claim in 0..count {

@@ -133,6 +133,7 @@ async fn pairs(
         secret: Secret::from_bits(7),
         terms: Terms::lasting(Duration::from_secs(60)),
         client: "bench",
+        isolation: b"",
     };
     encode_command(2, 1, open, &mut out);
     stream.write_all(&out).await.expect("write");

@@ -51,6 +51,7 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
             claim: claim.parse().ok()?,
             token: None,
             age: None,
+            is_isolating: false,
             mode,
             client: client.to_owned(),
             value,

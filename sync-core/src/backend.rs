@@ -89,6 +89,9 @@ pub struct SessionSpec {
     /// End it soon after its last connection is gone, instead of by its TTL. Only asked of stores that
     /// [can](Capabilities::release_on_disconnect).
     pub release_on_disconnect: bool,
+    /// How its client can be isolated, if it ends by itself while it holds; empty: not at all. Only asked of stores that
+    /// [can](Capabilities::isolates).
+    pub isolation: Bytes,
 }
 
 /// An open session.
@@ -112,6 +115,8 @@ pub enum Renewal {
     },
     /// The session is gone, and all that it held with it.
     Expired,
+    /// The session ended by itself while it held, and its client was isolated, or is about to be.
+    Isolated,
 }
 
 /// One place in one name's queue.
@@ -200,6 +205,8 @@ pub struct Entry {
     pub token: Option<Token>,
     /// For how long it has held, or waited, where the store tells.
     pub age: Option<Duration>,
+    /// Its session has ended, and it holds on until its client is isolated.
+    pub is_isolating: bool,
     /// Its mode.
     pub mode: Mode,
     /// Who it is, in the words of its own [`SessionSpec::client`].
@@ -210,8 +217,8 @@ pub struct Entry {
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        let Self { claim, token, age: _, mode, client, value } = self;
-        (*claim, *token, *mode) == (other.claim, other.token, other.mode)
+        let Self { claim, token, age: _, is_isolating, mode, client, value } = self;
+        (*claim, *token, *is_isolating, *mode) == (other.claim, other.token, other.is_isolating, other.mode)
             && (client, value) == (&other.client, &other.value)
     }
 }

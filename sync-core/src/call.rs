@@ -77,6 +77,7 @@ impl Call<'_> {
                 session.renewed(ttl, sent);
             }
             Ended::Answered(Ok(Renewal::Expired)) => session.lose(Loss::SessionLost),
+            Ended::Answered(Ok(Renewal::Isolated)) => session.lose(Loss::Isolated),
             Ended::Answered(Err(error)) => return Err(error),
             Ended::Lost(_) => {}
         }

@@ -29,6 +29,9 @@ pub struct Capabilities {
     pub reports_evictions: bool,
     /// A lock can ask to be released as soon as its holder's last connection is gone.
     pub release_on_disconnect: bool,
+    /// A client whose session ends by itself while it holds can be isolated before its locks go to others, if the store's
+    /// operator has said how.
+    pub isolates: bool,
 }
 
 impl Capabilities {
@@ -46,6 +49,7 @@ impl Capabilities {
             evict: true,
             reports_evictions: true,
             release_on_disconnect: false,
+            isolates: false,
         }
     }
 

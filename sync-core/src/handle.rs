@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use crate::backend::{Backend, SessionId, SessionSpec};
+use crate::backend::{Backend, Renewal, SessionId, SessionSpec};
 use crate::call::{Call, patient};
 use crate::capabilities::Capabilities;
 use crate::election::Candidate;
@@ -16,7 +17,8 @@ use crate::lock::NamedLock;
 use crate::names::{Kind, LockName, Namespace};
 use crate::nonce::Secret;
 use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
-use crate::session::keeper::Keeper;
+use crate::revocation::Loss;
+use crate::session::keeper::{Keeper, isolated};
 use crate::session::live::{LiveSession, locked};
 use crate::ticket::Ticket;
 use crate::traits::{Leader, Lock, Sync};
@@ -28,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     pub(crate) client: Arc<str>,
     name: &'static str,
+    isolation: Bytes,
     session_ttl: Duration,
     current: Shelf,
     /// The session of what is to be released when the last connection is gone.
@@ -57,9 +60,26 @@ impl Shared {
         if let Some(session) = self.current(on_disconnect) {
             return Ok(session);
         }
+        self.check_isolation(on_disconnect).await?;
         let session = self.open(self.session_ttl, on_disconnect).await?;
         *locked(self.shelf(on_disconnect)) = Some(session.clone());
         Ok(session)
+    }
+
+    /// A client that is isolated does not go on under another session, and learns it here if not before.
+    async fn check_isolation(&self, on_disconnect: OnDisconnect) -> Result<()> {
+        let former = locked(self.shelf(on_disconnect)).clone();
+        let Some(former) = former.filter(|_| !self.isolation.is_empty()) else { return Ok(()) };
+        match former.loss() {
+            Some(Loss::Isolated) => Err(isolated()),
+            Some(Loss::Expired | Loss::SessionLost) => {
+                match patient(self.backend.renew(former.session())).await? {
+                    Renewal::Isolated => Err(isolated()),
+                    Renewal::Renewed { .. } | Renewal::Expired => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     fn shelf(&self, on_disconnect: OnDisconnect) -> &Shelf {
@@ -89,6 +109,7 @@ impl Shared {
             ttl,
             client: self.client.to_string(),
             release_on_disconnect: on_disconnect == OnDisconnect::Release,
+            isolation: self.isolation.clone(),
         };
         self.keeper.open(spec).await
     }
@@ -118,10 +139,18 @@ impl Handle {
     /// Safe: dropped, the thread closes what it opened and ends.
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
-        let session_ttl = backend.capabilities().check_ttl(options.session_ttl)?;
+        let capabilities = backend.capabilities();
+        if !options.isolation.is_empty() && !capabilities.isolates {
+            let problem = "this store isolates nobody: leave the option out, and see `on_lost`";
+            return Err(Error::new(ErrorKind::Unsupported, problem)
+                .during("connect")
+                .on(capabilities.backend));
+        }
+        let session_ttl = capabilities.check_ttl(options.session_ttl)?;
         let shared = Arc::new(Shared {
             keeper: Keeper::start(backend.twin(), options.on_lost)?,
-            name: backend.capabilities().backend,
+            name: capabilities.backend,
+            isolation: options.isolation,
             backend,
             client: options.client.into(),
             session_ttl,

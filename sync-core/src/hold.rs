@@ -112,6 +112,7 @@ impl Hold {
         let kind = match loss {
             Loss::Released | Loss::Evicted | Loss::Detached => ErrorKind::NotHeld,
             Loss::Closed => ErrorKind::Closed,
+            Loss::Isolated => ErrorKind::Isolated,
             Loss::Expired | Loss::SessionLost => ErrorKind::SessionLost,
         };
         Error::new(kind, format!("no longer held ({loss}): stop the work, and acquire again"))

@@ -45,6 +45,7 @@ pub use names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
 pub use nonce::Secret;
 pub use options::{
     LeaderOptions, LockOptions, Node, OnDisconnect, OnLost, OnWait, SyncOptions, Wait, Waiting,
+    process_identity,
 };
 pub use revocation::{Loss, Revoked};
 pub use session::Health;

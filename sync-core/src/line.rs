@@ -303,10 +303,10 @@ impl std::fmt::Display for HeldBy<'_> {
         match self.0 {
             Some(entry) => {
                 write!(f, ", held by {}", entry.client.escape_debug())?;
-                match entry.age {
-                    Some(age) => write!(f, " for {age:.1?}"),
-                    None => Ok(()),
+                if let Some(age) = entry.age {
+                    write!(f, " for {age:.1?}")?;
                 }
+                if entry.is_isolating { f.write_str(", whose client is being isolated") } else { Ok(()) }
             }
             None => Ok(()),
         }

@@ -24,6 +24,8 @@ pub enum Loss {
     Released,
     /// The handle was closed.
     Closed,
+    /// It was not renewed in time, and the store has this client isolated: end the process.
+    Isolated,
     /// It was given out of hand: who has the ticket holds it.
     Detached,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Loss {
             Self::Evicted => "evicted by an operator",
             Self::Released => "released",
             Self::Closed => "the handle was closed",
+            Self::Isolated => "isolated by the store",
             Self::Detached => "detached",
         })
     }

@@ -67,5 +67,5 @@ pub(crate) fn read_entry(kv: &KeyValue, token: Option<sync_core::Token>) -> Resu
     let mut parts = kv.value().splitn(2, |byte| *byte == b'\n');
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let value = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-    Ok(Entry { claim: place.claim, token, age: None, mode: place.mode, client, value })
+    Ok(Entry { claim: place.claim, token, age: None, is_isolating: false, mode: place.mode, client, value })
 }

@@ -48,6 +48,7 @@ impl<C: Carrier> Netlock<C> {
             Refusal::TooLong { .. } => ErrorKind::InvalidOption,
             Refusal::TooMany { .. } => ErrorKind::Store,
             Refusal::Denied => ErrorKind::Denied,
+            Refusal::Isolated => ErrorKind::Isolated,
             Refusal::Settling { .. } | Refusal::StorageFull => ErrorKind::Unavailable,
         };
         let error = Error::new(kind, refusal.to_string()).on(self.capabilities().backend);
@@ -101,12 +102,13 @@ impl<C: Carrier> Backend for Netlock<C> {
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let session = Session { id: spec.nonce, secret: spec.secret, ttl: spec.ttl };
-        let SessionSpec { nonce, secret, ttl, client, release_on_disconnect } = spec;
+        let SessionSpec { nonce, secret, ttl, client, release_on_disconnect, isolation } = spec;
         let open = Command::Open {
             session: *nonce,
             secret: *secret,
             terms: Terms { ttl: *ttl, release_on_disconnect: *release_on_disconnect },
             client,
+            isolation,
         };
         match self.0.call(Some(&session), open).await? {
             Reply::Opened { ttl } => Ok(Session { ttl, ..session }),
@@ -118,6 +120,7 @@ impl<C: Carrier> Backend for Netlock<C> {
         match self.0.call(Some(session), Command::Renew { session: session.id }).await? {
             Reply::Renewed { ttl } => Ok(Renewal::Renewed { ttl }),
             Reply::Refused(Refusal::SessionUnknown) => Ok(Renewal::Expired),
+            Reply::Refused(Refusal::Isolated) => Ok(Renewal::Isolated),
             other => self.unexpected(other),
         }
     }

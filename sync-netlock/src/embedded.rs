@@ -144,6 +144,7 @@ impl Carrier for Embedded {
         capabilities.durable_grants = false;
         // Holder and store end together.
         capabilities.release_on_disconnect = true;
+        capabilities.isolates = true;
         capabilities
     }
 

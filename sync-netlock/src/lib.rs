@@ -23,5 +23,7 @@ pub use client::{Admin, Client, Config, DEFAULT_PORT};
 pub use embedded::Embedded;
 #[cfg(feature = "tls")]
 pub use server::ServerTls;
-pub use server::{Access, Observer, Permission, Server, ServerOptions, Verb, token_line};
+pub use server::{
+    Access, IsolationOptions, Observer, OnFailure, Permission, Server, ServerOptions, Verb, token_line,
+};
 pub use storage::{Durability, StorageOptions};

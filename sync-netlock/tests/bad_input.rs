@@ -119,6 +119,7 @@ fn open(ttl_ms: u64) -> Request {
         ttl_ms,
         client: "raw".to_owned(),
         release_on_disconnect: false,
+        isolation: Vec::new().into(),
     })
 }
 

@@ -292,6 +292,7 @@ fn read_entry(value: &Value) -> Option<Entry> {
     Some(Entry {
         claim: text(0)?.parse().ok()?,
         age: None,
+        is_isolating: false,
         token: text(1)?.parse().ok().and_then(Token::new),
         mode: match text(2)?.as_str() {
             "exclusive" => Mode::Exclusive,

@@ -93,6 +93,7 @@ impl Stage {
             ttl: self.ttl,
             client: "bare".to_owned(),
             release_on_disconnect: false,
+            isolation: bytes::Bytes::new(),
         };
         backend.open(&spec).await.expect("a session")
     }

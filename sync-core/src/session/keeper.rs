@@ -233,11 +233,19 @@ async fn live(
     }
 }
 
+/// The error of a client that is isolated, and has to end.
+pub(crate) fn isolated() -> Error {
+    let problem =
+        "the store has this client isolated, for it did not renew what it held in time: end the process";
+    Error::new(ErrorKind::Isolated, problem)
+}
+
 async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
     match beginning {
         Beginning::Open(spec) => patient(backend.open(spec)).await,
         Beginning::Resume(session) => match patient(backend.renew(session)).await? {
             Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
+            Renewal::Isolated => Err(isolated()),
             Renewal::Expired => Err(Error::new(
                 ErrorKind::NotHeld,
                 "the ticket's lock has ended: it was released, or its ttl ran out; acquire it anew",
@@ -272,6 +280,11 @@ async fn renew(backend: &dyn Backend, session: &LiveSession) {
         match tokio::time::timeout(session.patience(), backend.renew(session.session())).await {
             Ok(Ok(Renewal::Renewed { ttl })) => {
                 session.renewed(ttl, sent);
+            }
+            Ok(Ok(Renewal::Isolated)) => {
+                session.lose(Loss::Isolated);
+                warn!(session = %id, "session lost: the store has this client isolated");
+                return;
             }
             Ok(Ok(Renewal::Expired)) => {
                 session.lose(Loss::SessionLost);
@@ -313,6 +326,7 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
                     }
                 }
             }
+            Ok(Err(error)) if error.kind() == ErrorKind::Isolated => session.lose(Loss::Isolated),
             Ok(Err(error)) => {
                 debug!(session = %session.session().id, %error, "cannot hear of evictions for now");
                 tokio::time::sleep((session.ttl() / 12).mul_f64(0.5 + jitter())).await;

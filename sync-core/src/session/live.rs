@@ -148,15 +148,16 @@ impl LiveSession {
     /// Tells everybody once the session is lost. Again is harmless.
     fn announce(&self, health: Health) {
         let Health::Lost(loss) = health else { return };
+        if self.revoke_at.load(Ordering::Acquire) != 0 && !locked(&self.holds).is_empty() {
+            // Before anybody hears of it: whoever does may end the process in another way.
+            self.on_lost.act(loss);
+        }
         if self.revoke_at.swap(0, Ordering::AcqRel) == 0 {
             return;
         }
         let holds: Vec<_> = locked(&self.holds).drain().map(|(_, hold)| hold).collect();
-        for hold in &holds {
+        for hold in holds {
             hold.lose(loss);
-        }
-        if !holds.is_empty() {
-            self.on_lost.act(loss);
         }
         self.lost.notify_waiters();
         self.pulse.notify_waiters();
@@ -257,8 +258,8 @@ impl LiveSession {
     /// An operator has ended one of its claims.
     pub(super) fn evicted(&self, claim: ClaimId) -> bool {
         let Some(hold) = self.forget(claim) else { return false };
-        hold.lose(Loss::Evicted);
         self.on_lost.act(Loss::Evicted);
+        hold.lose(Loss::Evicted);
         true
     }
 

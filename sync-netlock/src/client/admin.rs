@@ -116,6 +116,20 @@ impl Admin {
         }
     }
 
+    /// Says that a client which was to be isolated can do nothing more; what it held goes to others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// It may or may not have been said.
+    pub async fn confirm_isolated(&self, session: SessionId) -> Result<()> {
+        match self.ask("confirm isolated", Command::ConfirmIsolated { session }).await? {
+            Reply::Closed => Ok(()),
+            other => Err(strange(&other)),
+        }
+    }
+
     /// Ends all claims of the names that begin in one way; how many there were.
     ///
     /// # Errors

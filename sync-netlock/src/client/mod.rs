@@ -157,6 +157,7 @@ impl Carrier for Client {
         capabilities.survives_restart = keeps;
         capabilities.durable_grants = keeps;
         capabilities.release_on_disconnect = true;
+        capabilities.isolates = true;
         capabilities
     }
 

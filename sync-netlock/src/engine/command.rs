@@ -45,6 +45,8 @@ pub enum Command<'a> {
         terms: Terms,
         /// Who this is, for observers.
         client: &'a str,
+        /// How its client can be isolated, if the session ends by itself while it holds; empty: not at all.
+        isolation: &'a [u8],
     },
     /// Proves that the requester may speak for a session, whose connection it is from now on. Answered [`Reply::Attached`].
     Attach {
@@ -134,6 +136,11 @@ pub enum Command<'a> {
     /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], also if it is gone.
     EndSession {
         /// The session.
+        session: SessionId,
+    },
+    /// A client that was to be isolated can do nothing more. Answered [`Reply::Closed`], also if there is none such.
+    ConfirmIsolated {
+        /// Its session.
         session: SessionId,
     },
     /// Ends all claims of the names that begin in one way. Answered [`Reply::Released`].
@@ -300,6 +307,8 @@ pub enum Refusal {
     StorageFull,
     /// The requester may not do this.
     Denied,
+    /// The session ended by itself while it held, and its client was isolated, or is about to be.
+    Isolated,
 }
 
 /// What there can be too many of.
@@ -348,6 +357,7 @@ impl Refusal {
             Self::Settling { .. } => "settling",
             Self::StorageFull => "storage_full",
             Self::Denied => "denied",
+            Self::Isolated => "isolated",
         }
     }
 }
@@ -379,6 +389,9 @@ impl fmt::Display for Refusal {
                      try later"
                 )
             }
+            Self::Isolated => f.write_str(
+                "this client was isolated, for it did not renew what it held in time: end the process",
+            ),
             Self::Denied => f.write_str(
                 "this principal may not do that to this name: ask the server's operator for a permission",
             ),

@@ -34,6 +34,8 @@ pub enum Change<'a> {
         terms: Terms,
         /// Who it is.
         client: &'a str,
+        /// How its client can be isolated; empty: not at all.
+        isolation: &'a [u8],
     },
     /// A session has ended, and all its claims with it.
     Closed {

@@ -23,6 +23,8 @@ pub struct Limits {
     pub value_bytes: usize,
     /// The longest name of a client, in bytes. Default: 256.
     pub client_bytes: usize,
+    /// The longest word on how a client can be isolated, in bytes. Default: 4 KiB.
+    pub isolation_bytes: usize,
     /// How many names one page of a list has. Default: 1,000.
     pub page: usize,
     /// The shortest TTL granted. Default: 100 ms.
@@ -44,6 +46,7 @@ impl Default for Limits {
             name_bytes: 2_048,
             value_bytes: VALUE_MAX,
             client_bytes: 256,
+            isolation_bytes: 4_096,
             page: 1_000,
             ttl_min: Duration::from_millis(100),
             ttl_max: Duration::from_secs(86_400),

@@ -22,4 +22,4 @@ pub use command::{Bound, Command, Effect, Refusal, Reply, Requester, SessionEntr
 pub use counters::{BUCKETS, Counters, Durations};
 pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
-pub use table::{Freeze, LockTable, Misfit, Stats};
+pub use table::{Freeze, Isolation, LockTable, Misfit, Reason, Stats};

@@ -23,12 +23,23 @@ pub(super) struct Session {
     pub(super) evicted: Vec<ClaimId>,
     /// Who waits to be told.
     pub(super) listener: Option<Requester>,
+    /// How its client can be isolated; empty: not at all.
+    pub(super) isolation: Box<[u8]>,
+    /// It has ended, and holds on until its client is isolated.
+    pub(super) is_isolating: bool,
     /// Its connections.
     pub(super) connections: Vec<u64>,
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, secret: Secret, terms: Terms, client: &str, now: Moment) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        secret: Secret,
+        terms: Terms,
+        client: &str,
+        isolation: &[u8],
+        now: Moment,
+    ) -> Self {
         let expires = now.after(terms.ttl);
         Self {
             id,
@@ -41,6 +52,8 @@ impl Session {
             claim_count: 0,
             evicted: Vec::new(),
             listener: None,
+            isolation: isolation.into(),
+            is_isolating: false,
             connections: Vec::new(),
         }
     }

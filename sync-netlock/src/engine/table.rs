@@ -3,10 +3,12 @@
 //! Invariants: the holders of a name are the head of its line ([`sync_core::order`]); a claim is in exactly one line and
 //! one session's list; tokens rise.
 
+mod isolation;
 mod observation;
 mod restoration;
 mod sessions;
 
+pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, Misfit};
 
 use std::collections::BTreeSet;
@@ -20,7 +22,7 @@ use sync_core::backend::{ClaimId, Gone, Revision, SessionId, Withdrawn};
 use sync_core::clock::Moment;
 use sync_core::{Mode, Token};
 
-use super::command::{Bound, Command, Effect, Refusal, Reply, Requester};
+use super::command::{Bound, Command, Effect, Refusal, Reply, Requester, Terms};
 use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::journal::{Change, Journal, NoJournal};
@@ -30,6 +32,7 @@ use super::lock::Tokens;
 use super::names::Names;
 use super::session::Session;
 use super::watchers::Watchers;
+use isolation::Isolated;
 
 /// How much is in a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,14 @@ struct Arrival<'a> {
     mode: Mode,
     waits: bool,
     value: &'a [u8],
+}
+
+/// What arrives with an open command, beside the session's id and secret.
+#[derive(Clone, Copy)]
+struct Opening<'a> {
+    terms: Terms,
+    client: &'a str,
+    isolation: &'a [u8],
 }
 
 /// The table. See the [module](super).
@@ -79,6 +90,7 @@ pub struct LockTable<J = NoJournal> {
     attached: BTreeSet<(u64, Slot)>,
     holders: usize,
     counters: Counters,
+    isolated: Isolated,
     /// Nothing is granted while this is set.
     frozen: Option<Freeze>,
     journal: J,
@@ -114,6 +126,7 @@ impl<J: Journal> LockTable<J> {
             attached: BTreeSet::new(),
             holders: 0,
             counters: Counters::default(),
+            isolated: Isolated::default(),
             frozen: None,
             journal,
         }
@@ -176,8 +189,8 @@ impl<J: Journal> LockTable<J> {
             self.end_grace(effects);
         }
         Some(match command {
-            Command::Open { session, secret, terms, client } => {
-                self.open(from.connection, session, secret, terms, client)
+            Command::Open { session, secret, terms, client, isolation } => {
+                self.open(from.connection, session, secret, Opening { terms, client, isolation })
             }
             Command::Attach { session, secret } => self.attach(from.connection, session, secret),
             Command::Detach { session } => self.detach(from.connection, session),
@@ -193,7 +206,8 @@ impl<J: Journal> LockTable<J> {
             Command::Inspect { name } => Reply::Queue(Box::new(self.queue(name))),
             Command::Changed { name, after } => return self.changed(from, name, after),
             Command::List { prefix, after } => self.list(prefix, after),
-            Command::EndSession { session } => self.close(session, effects),
+            Command::EndSession { session } => self.end_session(session, effects),
+            Command::ConfirmIsolated { session } => self.confirm_isolated(session, effects),
             Command::ReleaseAll { prefix } => self.release_all(prefix, effects),
             Command::Sessions { after } => self.list_sessions(after),
             Command::Forget { request } => {
@@ -218,7 +232,8 @@ impl<J: Journal> LockTable<J> {
     /// The claim of this id, if it belongs to this session.
     fn find_own(&self, session: SessionId, id: ClaimId) -> Option<Slot> {
         let found = self.find_claim(id)?;
-        (self.sessions[key(self.claims[key(found)].session)].id == session).then_some(found)
+        let owner = &self.sessions[key(self.claims[key(found)].session)];
+        (owner.id == session && !owner.is_isolating).then_some(found)
     }
 
     /// The name's slot for somebody who comes to it.
@@ -244,7 +259,7 @@ impl<J: Journal> LockTable<J> {
         effects: &mut Vec<Effect>,
     ) -> Reply {
         let Some(session) = self.find_session(session) else {
-            return Reply::Refused(Refusal::SessionUnknown);
+            return Reply::Refused(self.unknown(session));
         };
         if let Some(found) = self.find_claim(arrival.claim) {
             return self.repeat(from, found, session, arrival.name);

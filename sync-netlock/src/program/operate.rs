@@ -36,6 +36,11 @@ pub(super) enum Operation {
         /// The session, as `sessions` shows it.
         session: String,
     },
+    /// Say that a client which could not be isolated can do nothing more: its locks go to others.
+    ConfirmIsolated {
+        /// Its session, as the log and `inspect` have it.
+        session: String,
+    },
     /// End all claims of the names that begin in one way.
     ReleaseAll {
         /// How they begin; nothing for all of them.
@@ -91,6 +96,10 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
             admin.end_session(session).await?;
             lines.push("it is ended".to_owned());
         }
+        Operation::ConfirmIsolated { session } => {
+            admin.confirm_isolated(id(&session, "session")?).await?;
+            lines.push("its locks go to others".to_owned());
+        }
         Operation::ReleaseAll { prefix } => {
             lines.push(format!("{} claims are ended", admin.release_all(&prefix).await?));
         }
@@ -107,5 +116,6 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
 
 fn line(entry: &Entry) -> String {
     let token = entry.token.map_or_else(|| "waits".to_owned(), |token| format!("holds with token {token}"));
-    format!("{} {} {token}", entry.claim, entry.client.escape_debug())
+    let isolating = if entry.is_isolating { ", its client is being isolated" } else { "" };
+    format!("{} {} {token}{isolating}", entry.claim, entry.client.escape_debug())
 }

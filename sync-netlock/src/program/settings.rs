@@ -9,7 +9,7 @@ use sync_core::{Error, ErrorKind, Result};
 use toml::{Table, Value};
 
 use crate::engine::Limits;
-use crate::server::{Access, Permission, ServerOptions, ServerTls};
+use crate::server::{Access, IsolationOptions, OnFailure, Permission, ServerOptions, ServerTls};
 use crate::storage::{Durability, StorageOptions};
 
 /// All settings, as the file has them. `netlockd --print-config` shows them with their values.
@@ -37,6 +37,7 @@ pub(super) struct Settings {
     /// `text` or `json`.
     pub(super) log_format: LogFormat,
     tls: TlsFiles,
+    isolation: Isolate,
     limits: Bounds,
     /// Who may do what; without any, everybody whom the server knows may acquire and observe everything.
     permissions: Vec<Allowance>,
@@ -61,6 +62,51 @@ impl TlsFiles {
             (None, None, None) => Ok(None),
             _ => Err(wrong("TLS needs both `tls.cert` and `tls.key`; `tls.client_ca` can come beside them")),
         }
+    }
+}
+
+/// How clients are isolated.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct Isolate {
+    /// The program and its arguments; none: nobody is isolated.
+    command: Vec<String>,
+    timeout: Span,
+    retries: u32,
+    parallel: usize,
+    /// `hold`, or the time after which the locks go to others though the program has failed.
+    on_failure: String,
+}
+
+impl Default for Isolate {
+    fn default() -> Self {
+        let IsolationOptions { command, timeout, retries, parallel, .. } = IsolationOptions::new(Vec::new());
+        Self { command, timeout: timeout.into(), retries, parallel, on_failure: "hold".to_owned() }
+    }
+}
+
+impl Isolate {
+    fn options(&self) -> Result<Option<IsolationOptions>> {
+        if self.command.is_empty() {
+            return Ok(None);
+        }
+        let on_failure = match self.on_failure.as_str() {
+            "hold" => OnFailure::Hold,
+            text => OnFailure::GrantAfter(humantime::parse_duration(text).map_err(|_| {
+                wrong(format!("`isolation.on_failure` is `{text}`: say hold, or a duration such as 30s"))
+            })?),
+        };
+        if self.parallel == 0 {
+            return Err(wrong("`isolation.parallel` is 0: nobody would be isolated; give at least 1"));
+        }
+        let (timeout, retries, parallel) = (self.timeout.into(), self.retries, self.parallel);
+        Ok(Some(IsolationOptions {
+            timeout,
+            retries,
+            parallel,
+            on_failure,
+            ..IsolationOptions::new(self.command.clone())
+        }))
     }
 }
 
@@ -169,6 +215,7 @@ bounds! {
     name_bytes: usize = limits.name_bytes,
     value_bytes: usize = limits.value_bytes,
     client_bytes: usize = limits.client_bytes,
+    isolation_bytes: usize = limits.isolation_bytes,
     request_bytes: usize = request_max,
     greeting_bytes: usize = greeting_max,
     outbox_bytes: usize = outbox_max,
@@ -193,6 +240,7 @@ impl Default for Settings {
             log_bytes: StorageOptions::new("").log_bytes,
             tokens: None,
             tls: TlsFiles::default(),
+            isolation: Isolate::default(),
             permissions: Vec::new(),
             audit_log: None,
             log: "info".to_owned(),
@@ -243,6 +291,7 @@ impl Settings {
             }),
             access: self.access()?.map(Arc::new),
             tls: self.tls.server()?,
+            isolation: self.isolation.options()?,
             audit: self.audit_log.clone(),
             limits: Limits::default(),
             ..ServerOptions::default()

@@ -144,7 +144,9 @@ fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a str)> {
         Command::List { prefix, .. } => Some((Verb::Observe, prefix)),
         Command::Evict { name, .. } => Some((Verb::Admin, name)),
         Command::ReleaseAll { prefix } => Some((Verb::Admin, prefix)),
-        Command::EndSession { .. } | Command::Sessions { .. } => Some((Verb::Admin, "")),
+        Command::EndSession { .. } | Command::ConfirmIsolated { .. } | Command::Sessions { .. } => {
+            Some((Verb::Admin, ""))
+        }
     }
 }
 

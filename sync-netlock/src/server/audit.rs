@@ -56,6 +56,7 @@ impl Audit {
         let (deed, name, id) = match command {
             Command::Evict { name, claim } => ("evict", Some(*name), Some(claim.to_string())),
             Command::EndSession { session } => ("end session", None, Some(session.to_string())),
+            Command::ConfirmIsolated { session } => ("confirm isolated", None, Some(session.to_string())),
             Command::ReleaseAll { prefix } => ("release all", Some(*prefix), None),
             _ => return,
         };

@@ -29,6 +29,8 @@ pub(super) struct Hub {
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
     sooner: Notify,
     pub(super) audit: Audit,
+    /// Wakes the isolator: somebody has to be isolated, or the server stops.
+    pub(super) to_isolate: Notify,
     pub(super) traffic: Traffic,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<super::tls::ServerSide>,
@@ -100,7 +102,7 @@ impl Drop for Place {
 
 impl Hub {
     pub(super) fn new(options: ServerOptions) -> Result<Self> {
-        let (table, storage) = match &options.storage {
+        let (mut table, storage) = match &options.storage {
             Some(storage) => {
                 let (table, storage) = Storage::open(storage, &options.limits)?;
                 (table, Some(storage))
@@ -110,9 +112,13 @@ impl Hub {
                 (LockTable::with_journal(limits, epoch::floor(), Scribe::default()), None)
             }
         };
+        if options.isolation.is_some() {
+            table.enable_isolation();
+        }
         Ok(Self {
             audit: Audit::open(options.audit.as_deref())?,
             traffic: Traffic::default(),
+            to_isolate: Notify::new(),
             #[cfg(feature = "tls")]
             tls: options.tls.clone().map(super::tls::ServerSide::load).transpose()?,
             options,
@@ -133,10 +139,12 @@ impl Hub {
             counters: desk.table.counters(),
             connections,
             log_lag: desk.storage.as_ref().map_or(0, Storage::lag),
+            isolating: desk.table.isolating(),
             grants: desk.table.frozen().is_none(),
             read: 0,
             written: 0,
             refusals: BTreeMap::new(),
+            isolations: [0; 2],
         };
         reading.with(&self.traffic)
     }
@@ -189,6 +197,9 @@ impl Hub {
         if desk.table.next_deadline().is_some_and(|due| due < desk.armed) || (desk.is_full() && !desk.mending)
         {
             self.sooner.notify_one();
+        }
+        if desk.table.has_isolations() {
+            self.to_isolate.notify_one();
         }
         (result, mark)
     }
@@ -246,6 +257,7 @@ impl Hub {
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.sooner.notify_one();
+        self.to_isolate.notify_one();
         for outbox in locked(&self.roster).outboxes.values() {
             outbox.filled.notify_one();
         }

@@ -19,6 +19,8 @@ pub(super) struct Traffic {
     /// Bytes read and written.
     pub(super) read: AtomicU64,
     pub(super) written: AtomicU64,
+    pub(super) isolations: AtomicU64,
+    pub(super) isolation_failures: AtomicU64,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -37,16 +39,21 @@ pub(super) struct Reading {
     pub(super) connections: usize,
     /// Bytes of the log that are not on the disk.
     pub(super) log_lag: u64,
+    pub(super) isolating: usize,
     pub(super) grants: bool,
     pub(super) read: u64,
     pub(super) written: u64,
     pub(super) refusals: BTreeMap<&'static str, u64>,
+    /// Successes and failures.
+    pub(super) isolations: [u64; 2],
 }
 
 impl Reading {
     pub(super) fn with(mut self, traffic: &Traffic) -> Self {
         self.read = traffic.read.load(Ordering::Relaxed);
         self.written = traffic.written.load(Ordering::Relaxed);
+        self.isolations =
+            [&traffic.isolations, &traffic.isolation_failures].map(|count| count.load(Ordering::Relaxed));
         self.refusals = traffic.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self
     }
@@ -79,6 +86,7 @@ impl Collector for Reading {
             ("holders", "Claims that hold", size(stats.holders)),
             ("waiters", "Claims that stand in line", size(stats.claims - stats.holders)),
             ("connections", "Connections of clients", size(self.connections)),
+            ("isolating", "Clients that are being isolated", size(self.isolating)),
             ("log_lag_bytes", "Bytes of the log that are not on the disk yet", whole(self.log_lag)),
             (
                 "grants_enabled",
@@ -97,6 +105,8 @@ impl Collector for Reading {
         for (name, help, value) in [
             ("expiries", "Sessions that ended because their time was over", counters.expiries),
             ("evictions", "Claims that others ended", counters.evictions),
+            ("isolations", "Times that a client was isolated", self.isolations[0]),
+            ("isolation_failures", "Times that the program to isolate a client failed", self.isolations[1]),
             ("read_bytes", "Bytes read from clients", self.read),
             ("written_bytes", "Bytes written to clients", self.written),
         ] {

@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod connection;
 mod hub;
+mod isolator;
 mod metrics;
 mod options;
 #[cfg(feature = "tls")]
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use access::{Access, Permission, Verb, token_line};
+pub use isolator::{IsolationOptions, OnFailure};
 pub use options::ServerOptions;
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;
@@ -108,6 +110,7 @@ impl Server {
         info!(address = %self.address, "listening");
         let mut connections = JoinSet::new();
         connections.spawn(hub::expire(self.hub.clone()));
+        connections.spawn(isolator::serve(self.hub.clone()));
         loop {
             tokio::select! {
                 biased;

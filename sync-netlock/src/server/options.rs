@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Access;
+use super::isolator::IsolationOptions;
 use crate::engine::Limits;
 use crate::storage::StorageOptions;
 
@@ -20,6 +21,8 @@ pub struct ServerOptions {
     /// The server's certificate. Default: none, and no TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<super::tls::ServerTls>,
+    /// How clients are isolated that end by themselves while they hold. Default: they are not.
+    pub isolation: Option<IsolationOptions>,
     /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
     pub storage: Option<StorageOptions>,
     /// The bounds of the table.
@@ -50,6 +53,7 @@ impl Default for ServerOptions {
             allow_remote: false,
             access: None,
             audit: None,
+            isolation: None,
             #[cfg(feature = "tls")]
             tls: None,
             storage: None,

@@ -115,13 +115,14 @@ impl Frame {
 
     fn push_change(&mut self, change: Change<'_>) {
         match change {
-            Change::Opened { session, secret, terms, client } => {
+            Change::Opened { session, secret, terms, client, isolation } => {
                 self.push_id(OPENED, session.bits());
                 self.bytes.extend_from_slice(&id(secret.expose()));
                 let nanos = u64::try_from(terms.ttl.as_nanos()).unwrap_or(u64::MAX);
                 self.bytes.extend_from_slice(&nanos.to_le_bytes());
                 self.bytes.push(terms.release_on_disconnect.into());
                 self.push_bytes(client.as_bytes());
+                self.push_bytes(isolation);
             }
             Change::Closed { session } => self.push_id(CLOSED, session.bits()),
             Change::Arrived { .. } => self.push_arrival(change),
@@ -260,6 +261,7 @@ impl<'a> Records<'a> {
                 secret: Secret::from_bits(self.id()?),
                 terms: self.terms()?,
                 client: std::str::from_utf8(self.bytes()?).ok()?,
+                isolation: self.bytes()?,
             },
             CLOSED => Change::Closed { session: SessionId::from_bits(self.id()?) },
             ARRIVED => self.arrival()?,
@@ -339,6 +341,7 @@ mod tests {
                 secret,
                 terms: Terms { ttl: Duration::from_millis(1_500), release_on_disconnect: true },
                 client: "me",
+                isolation: b"how",
             }),
             arrived(Mode::Exclusive, Some(token)),
             arrived(Mode::Shared, None),

@@ -89,6 +89,7 @@ mod tests {
             secret,
             terms: Terms::lasting(Duration::from_secs(1)),
             client: "me",
+            isolation: b"how",
         })
     }
 

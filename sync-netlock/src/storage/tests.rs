@@ -101,7 +101,7 @@ proptest! {
             match step {
                 Step::Open(number) => {
                     let (secret, ttl) = (Secret::from_bits(u128::from(number)), Duration::from_secs(600));
-                    kept.ask(Command::Open { session: session(number), secret, terms: Terms::lasting(ttl), client: "somebody" });
+                    kept.ask(Command::Open { session: session(number), secret, terms: Terms::lasting(ttl), client: "somebody", isolation: b"" });
                 }
                 Step::Close(number) => {
                     kept.ask(Command::Close { session: session(number) });
@@ -135,7 +135,13 @@ fn a_log_is_made_anew_before_it_is_long() {
     let options = StorageOptions { log_bytes: 4_096, ..StorageOptions::new(folder.path()) };
     let mut kept = Kept::open(&options);
     let (secret, ttl) = (Secret::from_bits(1), Duration::from_secs(600));
-    kept.ask(Command::Open { session: session(1), secret, terms: Terms::lasting(ttl), client: "somebody" });
+    kept.ask(Command::Open {
+        session: session(1),
+        secret,
+        terms: Terms::lasting(ttl),
+        client: "somebody",
+        isolation: b"",
+    });
     let deadline = clock::now().after(Duration::from_secs(20));
     while kept.storage.generation() < 5 {
         assert!(clock::now() < deadline, "the log is not made anew");

@@ -35,13 +35,14 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
     let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let claimed = |claim: ClaimId| Some(claim.bits().into());
     let body = match command {
-        Command::Open { session: id, secret, terms, client } => Body::Open(proto::Open {
+        Command::Open { session: id, secret, terms, client, isolation } => Body::Open(proto::Open {
             session,
             id: Some(id.bits().into()),
             secret: Some(secret.expose().into()),
             ttl_ms: millis(terms.ttl),
             client: client.to_owned(),
             release_on_disconnect: terms.release_on_disconnect,
+            isolation: Bytes::copy_from_slice(isolation),
         }),
         Command::Attach { session: id, secret } => Body::Attach(proto::Attach {
             session,
@@ -82,6 +83,9 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
         }
         Command::EndSession { session } => {
             Body::EndSession(proto::EndSession { id: Some(session.bits().into()) })
+        }
+        Command::ConfirmIsolated { session } => {
+            Body::ConfirmIsolated(proto::ConfirmIsolated { id: Some(session.bits().into()) })
         }
         Command::ReleaseAll { prefix } => Body::ReleaseAll(proto::ReleaseAll { prefix: named(prefix) }),
         Command::Sessions { after } => {
@@ -154,7 +158,7 @@ pub fn to_command<'a>(
             let (session, secret) = named_session(open.id, open.secret)?;
             let ttl = Duration::from_millis(open.ttl_ms);
             let terms = Terms { ttl, release_on_disconnect: open.release_on_disconnect };
-            Command::Open { session, secret, terms, client: &open.client }
+            Command::Open { session, secret, terms, client: &open.client, isolation: &open.isolation }
         }
         Body::Attach(attach) => {
             let (session, secret) = named_session(attach.id, attach.secret)?;
@@ -189,6 +193,10 @@ pub fn to_command<'a>(
         Body::EndSession(end) => {
             let id = end.id.ok_or(NoCommand::Malformed)?;
             Command::EndSession { session: SessionId::from_bits(id.into()) }
+        }
+        Body::ConfirmIsolated(confirm) => {
+            let id = confirm.id.ok_or(NoCommand::Malformed)?;
+            Command::ConfirmIsolated { session: SessionId::from_bits(id.into()) }
         }
         Body::ReleaseAll(all) => Command::ReleaseAll { prefix: text(&all.prefix)? },
         Body::ListSessions(list) => {

@@ -4,7 +4,7 @@ pub struct Request {
     /// Chosen by the client, not 0, unique among its requests under way on this connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -49,6 +49,8 @@ pub mod request {
         ReleaseAll(super::ReleaseAll),
         #[prost(message, tag = "20")]
         ListSessions(super::ListSessions),
+        #[prost(message, tag = "21")]
+        ConfirmIsolated(super::ConfirmIsolated),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -152,6 +154,10 @@ pub struct Open {
     /// gone: after a second, unless the server is told otherwise.
     #[prost(bool, tag = "6")]
     pub release_on_disconnect: bool,
+    /// How the server's operator can isolate this client, if the session ends by itself while it holds; empty: not at all. At
+    /// most 4 KiB. Its locks go to others after it was isolated. What it means is between the client and the operator.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub isolation: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Opened {
@@ -402,6 +408,9 @@ pub struct Entry {
     /// For how long it has held, or waited, in milliseconds.
     #[prost(uint64, tag = "7")]
     pub age_ms: u64,
+    /// Its session has ended, and it holds on until its client is isolated.
+    #[prost(bool, tag = "8")]
+    pub isolating: bool,
 }
 /// Names that somebody holds or waits for, in order. Answered Names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -423,6 +432,14 @@ pub struct Names {
 /// Ends a session that is not one's own: an operator's break. Answered Closed, also if it is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndSession {
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<Id>,
+}
+/// A client that was to be isolated can do nothing more: what it held goes to others. Answered Closed, also if there is none
+/// such.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmIsolated {
+    /// Its session.
     #[prost(message, optional, tag = "1")]
     pub id: ::core::option::Option<Id>,
 }
@@ -526,6 +543,8 @@ pub mod refused {
         StorageFull = 10,
         /// The principal may not do this. As the answer to a Hello, the connection ends: the server does not know who this is.
         Denied = 11,
+        /// The session ended by itself while it held, and this client was isolated, or is about to be: end the process.
+        Isolated = 12,
         /// The connection ends: the first request was not a Hello.
         NotGreeted = 20,
         /// The connection ends: the server does not speak this version.
@@ -560,6 +579,7 @@ pub mod refused {
                 Self::Settling => "SETTLING",
                 Self::StorageFull => "STORAGE_FULL",
                 Self::Denied => "DENIED",
+                Self::Isolated => "ISOLATED",
                 Self::NotGreeted => "NOT_GREETED",
                 Self::VersionUnknown => "VERSION_UNKNOWN",
                 Self::Malformed => "MALFORMED",
@@ -584,6 +604,7 @@ pub mod refused {
                 "SETTLING" => Some(Self::Settling),
                 "STORAGE_FULL" => Some(Self::StorageFull),
                 "DENIED" => Some(Self::Denied),
+                "ISOLATED" => Some(Self::Isolated),
                 "NOT_GREETED" => Some(Self::NotGreeted),
                 "VERSION_UNKNOWN" => Some(Self::VersionUnknown),
                 "MALFORMED" => Some(Self::Malformed),

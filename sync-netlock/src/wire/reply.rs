@@ -107,6 +107,7 @@ fn from_entry(entry: backend::Entry) -> proto::Entry {
         client: entry.client,
         value: entry.value,
         age_ms: entry.age.map_or(0, millis),
+        isolating: entry.is_isolating,
     }
 }
 
@@ -169,6 +170,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
         }
         Refusal::StorageFull => Code::StorageFull,
         Refusal::Denied => Code::Denied,
+        Refusal::Isolated => Code::Isolated,
     };
     proto::Refused { code: code.into(), message: refusal.to_string(), limit, floor, bound: bound.into() }
 }
@@ -231,6 +233,7 @@ fn to_entry(entry: proto::Entry) -> Option<backend::Entry> {
         claim: ClaimId::from_bits(entry.claim?.into()),
         token: if entry.token == 0 { None } else { Token::new(entry.token) },
         age: Some(Duration::from_millis(entry.age_ms)),
+        is_isolating: entry.isolating,
         mode: to_mode(entry.mode, entry.permits)?,
         client: entry.client,
         value: entry.value,
@@ -255,6 +258,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
         Code::Settling => Refusal::Settling { left: Duration::from_millis(refused.limit) },
         Code::StorageFull => Refusal::StorageFull,
         Code::Denied => Refusal::Denied,
+        Code::Isolated => Refusal::Isolated,
         Code::TooMany => Refusal::TooMany {
             what: match refused::Bound::try_from(refused.bound).ok()? {
                 refused::Bound::Unknown => return None,

@@ -60,6 +60,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
         ttl_ms: 60_000,
         client: "raw".to_owned(),
         release_on_disconnect: false,
+        isolation: Vec::new().into(),
     };
     let hello = proto::Hello { version: 1, token: "token-of-admin".to_owned() };
     let attach = proto::Attach { session: 1, id: id(1), secret: id(99) };
@@ -89,6 +90,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
         ),
         ("evict", (Request::Evict(proto::Evict { name: name(), claim: id(1) }), &["admin"])),
         ("end_session", (Request::EndSession(proto::EndSession { id: id(1) }), &["admin"])),
+        ("confirm_isolated", (Request::ConfirmIsolated(proto::ConfirmIsolated { id: id(1) }), &["admin"])),
         ("release_all", (Request::ReleaseAll(proto::ReleaseAll { prefix: name() }), &["admin"])),
         ("list_sessions", (Request::ListSessions(proto::ListSessions { after: None }), &["admin"])),
     ])

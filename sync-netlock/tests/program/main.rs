@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod configuration;
 mod crowd;
+mod isolation;
 mod python;
 mod raw;
 mod restart;

@@ -67,6 +67,7 @@ impl Raw {
             ttl_ms: 60_000,
             client: "raw".to_owned(),
             release_on_disconnect,
+            isolation: Vec::new().into(),
         };
         assert!(matches!(self.ask(Request::Open(open)), Response::Opened(_)));
     }

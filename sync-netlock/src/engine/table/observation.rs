@@ -31,6 +31,7 @@ impl<J: Journal> LockTable<J> {
             claim: claim.id,
             token: claim.token(),
             age: Some(self.now.since(claim.since)),
+            is_isolating: self.sessions[key(claim.session)].is_isolating,
             mode: claim.mode,
             client: self.sessions[key(claim.session)].client.to_string(),
             value: claim.value.to_vec().into(),

@@ -6,7 +6,7 @@ use sync_core::Token;
 use sync_core::backend::ClaimId;
 use sync_core::clock::Moment;
 
-use super::LockTable;
+use super::{LockTable, Opening};
 use crate::engine::command::{Effect, Refusal, Requester};
 use crate::engine::journal::{Change, Journal};
 use crate::engine::line::{Claim, InLine, NONE, Slot, Thread, key};
@@ -44,7 +44,8 @@ impl<J: Journal> LockTable<J> {
     pub fn dump(&self, mut tell: impl FnMut(Change<'_>)) {
         for (_, session) in &self.sessions {
             let (id, secret, terms) = (session.id, session.secret, session.terms);
-            tell(Change::Opened { session: id, secret, terms, client: &session.client });
+            let (client, isolation) = (&session.client, &session.isolation);
+            tell(Change::Opened { session: id, secret, terms, client, isolation });
         }
         for lock in self.locks.iter() {
             for claim in lock.line.iter(&self.claims) {
@@ -68,11 +69,11 @@ impl<J: Journal> LockTable<J> {
     pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), Misfit> {
         self.now = self.now.max(now);
         match change {
-            Change::Opened { session, secret, terms, client } => {
+            Change::Opened { session, secret, terms, client, isolation } => {
                 if self.find_session(session).is_some() {
                     return Err(Misfit("a session begins twice"));
                 }
-                self.begin_session(session, secret, terms, client);
+                self.begin_session(session, secret, Opening { terms, client, isolation });
             }
             Change::Closed { session } => {
                 let found = self.find_session(session).ok_or(Misfit("an unknown session ends"))?;

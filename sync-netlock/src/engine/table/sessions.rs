@@ -6,8 +6,8 @@ use std::time::Duration;
 use sync_core::Secret;
 use sync_core::backend::{Gone, SessionId};
 
-use super::{Freeze, LockTable};
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester, Terms};
+use super::{Freeze, LockTable, Opening, Reason};
+use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
 use crate::engine::line::{NONE, Slot, key, slot};
 use crate::engine::session::Session;
@@ -29,6 +29,7 @@ impl<J: Journal> LockTable<J> {
             }
         }
         self.counters.expiries += ending.len() as u64;
+        self.isolate(&mut ending, Reason::Expired, effects);
         self.end_sessions(&ending, effects);
     }
 
@@ -37,15 +38,19 @@ impl<J: Journal> LockTable<J> {
         connection: u64,
         id: SessionId,
         secret: Secret,
-        terms: Terms,
-        client: &str,
+        opening: Opening<'_>,
     ) -> Reply {
+        let Opening { terms, client, isolation } = opening;
         let (min, max) = (self.limits.ttl_min, self.limits.ttl_max);
         if terms.ttl < min || terms.ttl > max {
             return Reply::Refused(Refusal::TtlOutOfRange { min, max });
         }
-        if client.len() > self.limits.client_bytes {
-            return Reply::Refused(Refusal::TooLong { max: self.limits.client_bytes });
+        for (length, max) in
+            [(client.len(), self.limits.client_bytes), (isolation.len(), self.limits.isolation_bytes)]
+        {
+            if length > max {
+                return Reply::Refused(Refusal::TooLong { max });
+            }
         }
         if let Some(found) = self.find_session(id) {
             // The reply to an earlier request was lost.
@@ -56,27 +61,25 @@ impl<J: Journal> LockTable<J> {
                 Reply::Refused(Refusal::SessionUnknown)
             };
         }
+        if let Refusal::Isolated = self.unknown(id) {
+            return Reply::Refused(Refusal::Isolated);
+        }
         if self.sessions.len() >= self.limits.sessions {
             return Reply::Refused(Refusal::TooMany { what: Bound::Sessions, max: self.limits.sessions });
         }
         if let Some(Freeze::Full) = self.frozen {
             return Reply::Refused(Refusal::StorageFull);
         }
-        let begun = self.begin_session(id, secret, terms, client);
-        self.journal.record(Change::Opened { session: id, secret, terms, client });
+        let begun = self.begin_session(id, secret, opening);
+        self.journal.record(Change::Opened { session: id, secret, terms, client, isolation });
         self.connect(connection, begun);
         Reply::Opened { ttl: terms.ttl }
     }
 
     /// The mirror of [`remove_session`](Self::remove_session).
-    pub(super) fn begin_session(
-        &mut self,
-        id: SessionId,
-        secret: Secret,
-        terms: Terms,
-        client: &str,
-    ) -> Slot {
-        let session = Session::new(id, secret, terms, client, self.now);
+    pub(super) fn begin_session(&mut self, id: SessionId, secret: Secret, opening: Opening<'_>) -> Slot {
+        let Opening { terms, client, isolation } = opening;
+        let session = Session::new(id, secret, terms, client, isolation, self.now);
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
@@ -105,7 +108,7 @@ impl<J: Journal> LockTable<J> {
                 }
                 Reply::Detached
             }
-            None => Reply::Refused(Refusal::SessionUnknown),
+            None => Reply::Refused(self.unknown(id)),
         }
     }
 
@@ -151,7 +154,7 @@ impl<J: Journal> LockTable<J> {
                 self.connect(connection, found);
                 Reply::Attached
             }
-            _ => Reply::Refused(Refusal::SessionUnknown),
+            _ => Reply::Refused(self.unknown(id)),
         }
     }
 
@@ -165,7 +168,7 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn renew(&mut self, id: SessionId) -> Reply {
         match self.find_session(id) {
             Some(found) => Reply::Renewed { ttl: self.touch(found) },
-            None => Reply::Refused(Refusal::SessionUnknown),
+            None => Reply::Refused(self.unknown(id)),
         }
     }
 
@@ -173,6 +176,17 @@ impl<J: Journal> LockTable<J> {
         if let Some(found) = self.find_session(id) {
             self.deadlines.disarm(self.sessions[key(found)].armed, found);
             self.end_sessions(&[found], effects);
+        }
+        Reply::Closed
+    }
+
+    /// An operator ends it: its client is isolated first, where it has to be.
+    pub(super) fn end_session(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
+        if let Some(found) = self.find_session(id) {
+            self.deadlines.disarm(self.sessions[key(found)].armed, found);
+            let mut ending = vec![found];
+            self.isolate(&mut ending, Reason::Ended, effects);
+            self.end_sessions(&ending, effects);
         }
         Reply::Closed
     }
@@ -233,7 +247,7 @@ impl<J: Journal> LockTable<J> {
 
     pub(super) fn evictions(&mut self, from: Requester, id: SessionId) -> Option<Reply> {
         let Some(found) = self.find_session(id) else {
-            return Some(Reply::Refused(Refusal::SessionUnknown));
+            return Some(Reply::Refused(self.unknown(id)));
         };
         let session = &mut self.sessions[key(found)];
         if !session.evicted.is_empty() {

@@ -119,7 +119,7 @@ impl Rig {
 
     pub(super) fn open_for(&mut self, session: u128, secret: u128, ttl: Duration) -> Reply {
         let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(secret));
-        self.ask(Command::Open { session, secret, terms: Terms::lasting(ttl), client: "rig" })
+        self.ask(Command::Open { session, secret, terms: Terms::lasting(ttl), client: "rig", isolation: b"" })
     }
 
     pub(super) fn attach(&mut self, session: u128, secret: u128) -> Reply {
