@@ -1,6 +1,7 @@
 //! Tables: commands in, effects out.
 
 mod freezing;
+mod isolation;
 mod oracle;
 mod rig;
 

@@ -1,15 +1,16 @@
 //! Sessions that ended by themselves and hold on: until somebody has made sure that their client can do nothing more.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use sync_core::Token;
-use sync_core::backend::SessionId;
+use sync_core::backend::{Gone, SessionId};
 
 use super::LockTable;
 use crate::engine::command::{Effect, Refusal, Reply};
 use crate::engine::journal::Journal;
-use crate::engine::line::{NONE, Slot, key};
+use crate::engine::line::{Claim, NONE, Slot, key};
 use crate::engine::session::Session;
 
 /// How many isolated clients are remembered, so that they are told.
@@ -73,7 +74,7 @@ impl<J: Journal> LockTable<J> {
 
     fn isolation(&self, index: Slot, reason: Reason) -> Isolation {
         let session = &self.sessions[key(index)];
-        let lock = |claim: &crate::engine::line::Claim| {
+        let lock = |claim: &Claim| {
             let name = self.locks[claim.lock].name.to_string();
             claim.token().map(|token| (name, token, claim.value.to_vec()))
         };
@@ -93,8 +94,7 @@ impl<J: Journal> LockTable<J> {
         }
         let claims = &self.claims;
         let has_to_be = |session: &Session| {
-            !session.isolation.is_empty()
-                && session.claims.iter(claims).any(crate::engine::line::Claim::holds)
+            !session.isolation.is_empty() && session.claims.iter(claims).any(Claim::holds)
         };
         let (isolating, others): (Vec<Slot>, Vec<Slot>) =
             ending.iter().partition(|index| has_to_be(&self.sessions[key(**index)]));
@@ -143,7 +143,7 @@ impl<J: Journal> LockTable<J> {
             .collect();
         for id in waiting {
             if let Some(found) = self.find_claim(id) {
-                self.end_claim(found, sync_core::backend::Gone::SessionLost, effects);
+                self.end_claim(found, Gone::SessionLost, effects);
             }
         }
     }
@@ -172,8 +172,6 @@ impl<J: Journal> LockTable<J> {
 
     /// The session cannot be found by its id any more.
     fn forget_id(&mut self, index: Slot) {
-        use std::hash::BuildHasher;
-
         let hash = self.hasher.hash_one(self.sessions[key(index)].id);
         if let Ok(found) = self.by_session.find_entry(hash, |slot| *slot == index) {
             found.remove();

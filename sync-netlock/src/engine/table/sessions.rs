@@ -125,7 +125,8 @@ impl<J: Journal> LockTable<J> {
     fn lose_connection(&mut self, connection: u64, index: Slot) {
         let session = &mut self.sessions[key(index)];
         session.connections.retain(|other| *other != connection);
-        if !session.connections.is_empty() || !session.terms.release_on_disconnect {
+        // One that is isolating has ended: it is none of the deadlines'.
+        if !session.connections.is_empty() || !session.terms.release_on_disconnect || session.is_isolating {
             return;
         }
         let ends = self.now.after(self.limits.reconnect_grace);

@@ -8,7 +8,7 @@ use sync_core::clock::Moment;
 use sync_core::{Mode, Secret, Token};
 
 use crate::engine::{
-    Change, Command, Effect, Freeze, Journal, Limits, LockTable, Reply, Requester, Stats, Terms,
+    Change, Command, Effect, Freeze, Isolation, Journal, Limits, LockTable, Reply, Requester, Stats, Terms,
 };
 
 /// A second table that is made of the first one's changes.
@@ -187,7 +187,8 @@ impl Rig {
         queue
     }
 
-    fn look_at(&mut self, name: &str) -> Queue {
+    /// The queue of a name as it is seen, the isolation that no journal hears of included.
+    pub(super) fn look_at(&mut self, name: &str) -> Queue {
         self.ask(Command::Inspect { name }).queue()
     }
 
@@ -222,6 +223,18 @@ impl Rig {
 
     pub(super) fn go_back(&mut self, time: Duration) {
         self.now = self.now.before(time);
+    }
+
+    /// A session that can be isolated, and that ends with its last connection.
+    pub(super) fn open_to_isolate(&mut self, session: u128) -> Reply {
+        self.table.enable_isolation();
+        let terms = Terms { ttl: Self::TTL, release_on_disconnect: true };
+        let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(session));
+        self.ask(Command::Open { session, secret, terms, client: "rig", isolation: b"how" })
+    }
+
+    pub(super) fn isolations(&mut self) -> Vec<Isolation> {
+        self.table.take_isolations()
     }
 
     pub(super) fn freeze(&mut self, why: Freeze) {

@@ -1,0 +1,70 @@
+//! Sessions that hold on after their end.
+
+use std::time::Duration;
+
+use sync_core::Mode;
+use sync_core::backend::{Gone, SessionId, Withdrawn};
+
+use super::rig::Rig;
+use crate::engine::{Command, Reason, Refusal, Reply};
+
+fn confirm(rig: &mut Rig, session: u128) {
+    assert_eq!(rig.ask(Command::ConfirmIsolated { session: SessionId::from_bits(session) }), Reply::Closed);
+}
+
+#[test]
+fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
+    let mut rig = Rig::with_sessions(2);
+    rig.open_to_isolate(9);
+    let token = rig.acquire(9, 1, "a", Mode::Exclusive).token();
+    rig.acquire(1, 2, "a", Mode::Exclusive).position();
+    rig.acquire(0, 3, "b", Mode::Exclusive).token();
+    rig.acquire(9, 4, "b", Mode::Exclusive).position();
+    // Its time passes, and then its last connection goes, which would end it by itself.
+    for second in 0..20 {
+        if second == 12 {
+            rig.disconnect();
+        }
+        rig.pass(Duration::from_secs(1));
+        rig.renew(0);
+        rig.renew(1);
+    }
+    let isolations = rig.isolations();
+    assert_eq!(isolations.len(), 1, "asked for once");
+    let only = &isolations[0];
+    assert_eq!(
+        (only.session, only.reason, &*only.info),
+        (SessionId::from_bits(9), Reason::Expired, &b"how"[..])
+    );
+    assert_eq!(only.locks, [("a".to_owned(), token, Vec::new())]);
+    assert_eq!(rig.told(4), Reply::Gone { why: Gone::SessionLost }, "it waits for nothing any more");
+    assert!(rig.look_at("a").entries[0].is_isolating);
+
+    let isolated = || Reply::Refused(Refusal::Isolated);
+    assert_eq!(rig.renew(9), isolated());
+    assert_eq!(rig.acquire(9, 5, "c", Mode::Exclusive), isolated());
+    assert_eq!(rig.open_to_isolate(9), isolated());
+    assert_eq!(rig.withdraw(9, 1), Reply::Withdrawn(Withdrawn::Absent));
+    assert_eq!(rig.look_at("a").entries.len(), 2, "held still");
+    confirm(&mut rig, 9);
+    assert!(rig.told(2).token() > token);
+    assert_eq!(rig.renew(9), isolated(), "told for good");
+    confirm(&mut rig, 9);
+    assert!(rig.isolations().is_empty());
+}
+
+#[test]
+fn who_holds_nothing_or_closes_in_peace_is_not_isolated() {
+    let mut rig = Rig::with_sessions(1);
+    rig.open_to_isolate(8);
+    rig.open_to_isolate(9);
+    rig.acquire(0, 1, "a", Mode::Exclusive).token();
+    rig.acquire(8, 2, "a", Mode::Exclusive).position();
+    rig.acquire(9, 3, "b", Mode::Exclusive).token();
+    assert_eq!(rig.close(9), Reply::Closed);
+    rig.disconnect();
+    rig.pass(Rig::TTL / 2);
+    assert!(rig.isolations().is_empty());
+    assert_eq!(rig.renew(8), Reply::Refused(Refusal::SessionUnknown));
+    assert!(rig.inspect("b").entries.is_empty());
+}
