@@ -20,9 +20,11 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
     rig.acquire(1, 2, "a", Mode::Exclusive).position();
     rig.acquire(0, 3, "b", Mode::Exclusive).token();
     rig.acquire(9, 4, "b", Mode::Exclusive).position();
-    // Its time passes, and then its last connection goes, which would end it by itself.
+    let ended = Command::EndSession { session: SessionId::from_bits(9) };
+    assert_eq!(rig.ask(ended), Reply::Closed);
+    // Its last connection goes, and its time passes: either would end it by itself.
     for second in 0..20 {
-        if second == 12 {
+        if second == 1 {
             rig.disconnect();
         }
         rig.pass(Duration::from_secs(1));
@@ -34,7 +36,7 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
     let only = &isolations[0];
     assert_eq!(
         (only.session, only.reason, &*only.info),
-        (SessionId::from_bits(9), Reason::Expired, &b"how"[..])
+        (SessionId::from_bits(9), Reason::Ended, &b"how"[..])
     );
     assert_eq!(only.locks, [("a".to_owned(), token, Vec::new())]);
     assert_eq!(rig.told(4), Reply::Gone { why: Gone::SessionLost }, "it waits for nothing any more");
