@@ -163,7 +163,7 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
     raw.closed();
 
     for bad in
-        [&b"\xff\xff\xff\xff"[..], b"\x08\x01\xa2\x01\x00", b"\x08\x01", b"", b"GET / HTTP/1.1\r\n\r\n"]
+        [&b"\xff\xff\xff\xff"[..], b"\x08\x01\xa2\x06\x00", b"\x08\x01", b"", b"GET / HTTP/1.1\r\n\r\n"]
     {
         let mut raw = server.greeted();
         raw.bytes(&u32::try_from(bad.len()).unwrap().to_be_bytes());
