@@ -10,7 +10,7 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// |---|---|---|
 /// | `memory:` | a lock table private to this handle | `netlock` |
 /// | `memory:NAME` | the lock table that all handles of this process share who name it | `netlock` |
-/// | `netlock://HOST[:PORT][,HOST[:PORT]]` | a netlock server, by one or several addresses tried in turn; port 7420 | `netlock` |
+/// | `netlock://[:TOKEN@]HOST[:PORT][,HOST[:PORT]]` | a netlock server, by one or several addresses tried in turn; port 7420 | `netlock` |
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
 /// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
 /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6.2 or later | `redis` |
@@ -18,7 +18,8 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// | `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
 ///
 /// Options go into the query, the same for all: `namespace` (default `distsync`), `ttl` (of the session, default `15s`),
-/// `client` (who this is for those who inspect a lock, default `host:pid`).
+/// `client` (who this is for those who inspect a lock, default `host:pid`), `on_lost` (what this process does to itself when it
+/// loses a lock: `notify`, the default, `abort`, or `exit:CODE`).
 ///
 /// # Errors
 /// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, or a value that does not fit;
