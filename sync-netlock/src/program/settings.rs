@@ -282,6 +282,11 @@ impl Settings {
 
     /// What the server takes of them. Reads the files that they name.
     pub(super) fn server_options(&self) -> Result<ServerOptions> {
+        if self.data_dir.is_none() && self.durability.0 != Durability::default() {
+            return Err(wrong(
+                "a `durability` without a `data_dir`: nothing would be kept, so name a folder",
+            ));
+        }
         let mut options = ServerOptions {
             allow_remote: self.insecure_allow_remote,
             storage: self.data_dir.as_ref().map(|folder| StorageOptions {
@@ -404,6 +409,8 @@ mod tests {
             let error = load(file, &[]).unwrap_err().to_string();
             assert!(error.contains(reason), "{file}: {error}");
         }
+        let error = load("durability = 'fsync'", &[]).unwrap().server_options().unwrap_err().to_string();
+        assert!(error.contains("without a `data_dir`"), "{error}");
         let permission = "[[permissions]]\nprincipal = 'a'\nverbs = ['acquire']\n";
         let error = load(permission, &[]).unwrap().server_options().unwrap_err().to_string();
         assert!(error.contains("name a file of `tokens`"), "{error}");

@@ -181,8 +181,8 @@ fn a_folder_that_cannot_be_used_is_named_with_the_reason() {
     assert!(said.contains("is damaged at byte 0") && said.contains("backup"), "{said}");
     let said = complaint(&["--listen", "127.0.0.1:0", "--data-dir", "/proc/nothing/here"]);
     assert!(said.contains("may it be written"), "{said}");
-    let said = complaint(&["--durability", "fsync"]);
-    assert!(said.contains("--data-dir"), "{said}");
+    let said = complaint(&["--listen", "127.0.0.1:0", "--durability", "fsync"]);
+    assert!(said.contains("without a `data_dir`"), "{said}");
 }
 
 /// A server whose folder is on a file system of a few megabytes, in a mount namespace of its own; and the same folder from

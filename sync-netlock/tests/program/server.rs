@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait};
+use sync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait, clock};
 use sync_netlock::{Client, Config};
 
 pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");
@@ -80,7 +80,17 @@ impl Drop for Netlockd {
 
 /// Runs netlockd to its end, which it is expected to find by itself.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    Command::new(NETLOCKD).args(arguments).output().unwrap()
+    let mut child =
+        Command::new(NETLOCKD).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = clock::now().after(Duration::from_secs(30));
+    while child.try_wait().unwrap().is_none() {
+        if clock::now() > deadline {
+            let _ = child.kill();
+            panic!("netlockd {arguments:?} goes on: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// What a program said before it failed.

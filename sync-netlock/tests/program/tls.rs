@@ -139,8 +139,9 @@ async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
 
 #[test]
 fn half_of_tls_is_a_mistake() {
-    let said = complaint(&["--tls-cert", "/nowhere.pem"]);
+    let said = complaint(&["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem"]);
     assert!(said.contains("both `tls.cert` and `tls.key`"), "{said}");
-    let said = complaint(&["--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"]);
+    let said =
+        complaint(&["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"]);
     assert!(said.contains("the file `/nowhere.key`"), "{said}");
 }
