@@ -376,8 +376,7 @@ mod tests {
 
     #[test]
     fn a_file_goes_over_the_defaults_and_flags_over_the_file() {
-        let file =
-            "listen = '127.0.0.1:1'\ndurability = 'fsync'\n[limits]\nnames = 7\nidle_timeout = '90s'\n";
+        let file = "listen = '127.0.0.1:1'\ndata_dir = 'd'\ndurability = 'fsync'\n[limits]\nnames = 7\nidle_timeout = '90s'\n";
         let (key, value) = parse_assignment("limits.names=9").unwrap();
         let settings = load(file, &[("listen", "127.0.0.1:2".into()), (&key, value)]).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:2");
