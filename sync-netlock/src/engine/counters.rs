@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The upper bounds of the buckets of [`Durations`], in microseconds: powers of four from 64 us to 4.7 hours.
+/// The longest that the first bucket of [`Durations`] counts, in microseconds. Each next one goes four times as far, to 4.8 hours.
 const FIRST_US: u64 = 64;
 /// How many buckets there are, the one without a bound included.
 pub const BUCKETS: usize = 16;

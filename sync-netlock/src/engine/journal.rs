@@ -2,6 +2,7 @@
 //! make the same table again.
 
 use std::fmt::Debug;
+
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret, Token};
 

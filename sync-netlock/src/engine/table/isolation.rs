@@ -1,17 +1,15 @@
 //! Sessions that ended by themselves and hold on: until somebody has made sure that their client can do nothing more.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use sync_core::Token;
-use sync_core::backend::{Gone, SessionId};
+use sync_core::backend::{ClaimId, Gone, SessionId};
 
 use super::LockTable;
 use crate::engine::command::{Effect, Refusal, Reply};
-use crate::engine::journal::Journal;
-use crate::engine::line::{Claim, NONE, Slot, key};
-use crate::engine::session::Session;
+use crate::engine::journal::{Change, Journal};
+use crate::engine::line::{Claim, Slot, key};
 
 /// How many isolated clients are remembered, so that they are told.
 const REMEMBERED: usize = 10_000;
@@ -87,25 +85,27 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Takes those that have to be isolated out of sessions that end; the others are left.
-    pub(super) fn isolate(&mut self, ending: &mut Vec<Slot>, reason: Reason, effects: &mut Vec<Effect>) {
-        if !self.isolated.enabled {
-            return;
-        }
-        let claims = &self.claims;
-        let has_to_be = |session: &Session| {
-            !session.isolation.is_empty() && session.claims.iter(claims).any(Claim::holds)
-        };
-        let (isolating, others): (Vec<Slot>, Vec<Slot>) =
-            ending.iter().partition(|index| has_to_be(&self.sessions[key(**index)]));
-        *ending = others;
-        for index in isolating {
-            self.begin_isolation(index, reason, effects);
-        }
+    /// Whether a session that ends by itself may not give up what it holds before its client is isolated.
+    pub(super) fn has_to_be_isolated(&self, index: Slot) -> bool {
+        let session = &self.sessions[key(index)];
+        self.isolated.enabled
+            && !session.isolation.is_empty()
+            && session.claims.iter(&self.claims).any(Claim::holds)
     }
 
-    fn begin_isolation(&mut self, index: Slot, reason: Reason, effects: &mut Vec<Effect>) {
-        self.leave_lines(index, effects);
+    /// The session ends for its client, and holds on: it leaves the lines in which it waits. Returns whose lines have changed,
+    /// which have to be settled.
+    pub(super) fn begin_isolation(
+        &mut self,
+        index: Slot,
+        reason: Reason,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Slot> {
+        let claims = self.sessions[key(index)].claims.iter(&self.claims);
+        let (touched, ids): (Vec<Slot>, Vec<_>) = claims.map(|claim| (claim.lock, claim.id)).unzip();
+        for id in ids {
+            self.leave_line(id, effects);
+        }
         self.forget_id(index);
         let session = &mut self.sessions[key(index)];
         session.is_isolating = true;
@@ -123,29 +123,17 @@ impl<J: Journal> LockTable<J> {
         {
             self.isolated.known.remove(&oldest);
         }
-        // Observers see that it is being isolated.
-        let mut held: Vec<Slot> =
-            self.sessions[key(index)].claims.iter(&self.claims).map(|claim| claim.lock).collect();
-        held.sort_unstable();
-        held.dedup();
-        for lock in held {
-            self.changed_now(lock, effects);
-        }
+        touched
     }
 
-    /// Its places in line are given up; what it holds is not.
-    fn leave_lines(&mut self, index: Slot, effects: &mut Vec<Effect>) {
-        let waiting: Vec<_> = self.sessions[key(index)]
-            .claims
-            .iter(&self.claims)
-            .filter(|claim| !claim.holds())
-            .map(|claim| claim.id)
-            .collect();
-        for id in waiting {
-            if let Some(found) = self.find_claim(id) {
-                self.end_claim(found, Gone::SessionLost, effects);
-            }
-        }
+    /// A claim leaves its line, if it waits in it.
+    fn leave_line(&mut self, id: ClaimId, effects: &mut Vec<Effect>) {
+        let Some(found) = self.find_claim(id).filter(|found| !self.claims[key(*found)].holds()) else {
+            return;
+        };
+        let claim = self.take_out(found);
+        self.journal.record(Change::Left { claim: id });
+        effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
     }
 
     /// The client can do nothing more: what it held goes to others.
@@ -168,14 +156,5 @@ impl<J: Journal> LockTable<J> {
     #[must_use]
     pub fn isolating(&self) -> usize {
         self.isolated.underway.len()
-    }
-
-    /// The session cannot be found by its id any more.
-    fn forget_id(&mut self, index: Slot) {
-        let hash = self.hasher.hash_one(self.sessions[key(index)].id);
-        if let Ok(found) = self.by_session.find_entry(hash, |slot| *slot == index) {
-            found.remove();
-        }
-        self.recent = NONE;
     }
 }

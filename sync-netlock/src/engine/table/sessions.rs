@@ -29,8 +29,7 @@ impl<J: Journal> LockTable<J> {
             }
         }
         self.counters.expiries += ending.len() as u64;
-        self.isolate(&mut ending, Reason::Expired, effects);
-        self.end_sessions(&ending, effects);
+        self.end_or_isolate(&ending, Reason::Expired, effects);
     }
 
     pub(super) fn open(
@@ -185,9 +184,7 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn end_session(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
         if let Some(found) = self.find_session(id) {
             self.deadlines.disarm(self.sessions[key(found)].armed, found);
-            let mut ending = vec![found];
-            self.isolate(&mut ending, Reason::Ended, effects);
-            self.end_sessions(&ending, effects);
+            self.end_or_isolate(&[found], Reason::Ended, effects);
         }
         Reply::Closed
     }
@@ -195,11 +192,32 @@ impl<J: Journal> LockTable<J> {
     /// Ends sessions that are off the deadlines already: first all their claims leave, then others advance, so that no
     /// claim of a dead session is granted on the way.
     pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
+        let touched = ending.iter().flat_map(|index| self.end_one(*index, effects)).collect();
+        self.settle_all(touched, effects);
+    }
+
+    /// As [`end_sessions`](Self::end_sessions), for sessions that end by themselves or by an operator: those whose clients have to
+    /// be isolated hold on.
+    fn end_or_isolate(&mut self, ending: &[Slot], reason: Reason, effects: &mut Vec<Effect>) {
         let mut touched = Vec::new();
         for index in ending {
-            touched.extend(self.empty_session(*index, effects));
-            self.forget_session(*index, effects);
+            touched.extend(if self.has_to_be_isolated(*index) {
+                self.begin_isolation(*index, reason, effects)
+            } else {
+                self.end_one(*index, effects)
+            });
         }
+        self.settle_all(touched, effects);
+    }
+
+    /// Ends a session; returns whose lines its claims have left, which have to be settled.
+    fn end_one(&mut self, index: Slot, effects: &mut Vec<Effect>) -> Vec<Slot> {
+        let touched = self.empty_session(index, effects);
+        self.forget_session(index, effects);
+        touched
+    }
+
+    fn settle_all(&mut self, mut touched: Vec<Slot>, effects: &mut Vec<Effect>) {
         // Several claims can have stood in one line: settle it once, for settling may remove it.
         touched.sort_unstable();
         touched.dedup();
@@ -235,15 +253,21 @@ impl<J: Journal> LockTable<J> {
 
     /// Takes a session that has no claims any more off the table.
     pub(super) fn remove_session(&mut self, index: Slot) -> Session {
+        self.forget_id(index);
         let session = self.sessions.remove(key(index));
         for connection in &session.connections {
             self.attached.remove(&(*connection, index));
         }
-        if let Ok(found) = self.by_session.find_entry(self.hasher.hash_one(session.id), |slot| *slot == index)
-        {
+        session
+    }
+
+    /// The session cannot be found by its id any more.
+    pub(super) fn forget_id(&mut self, index: Slot) {
+        let hash = self.hasher.hash_one(self.sessions[key(index)].id);
+        if let Ok(found) = self.by_session.find_entry(hash, |slot| *slot == index) {
             found.remove();
         }
-        session
+        self.recent = NONE;
     }
 
     pub(super) fn evictions(&mut self, from: Requester, id: SessionId) -> Option<Reply> {

@@ -70,3 +70,22 @@ fn who_holds_nothing_or_closes_in_peace_is_not_isolated() {
     assert_eq!(rig.renew(8), Reply::Refused(Refusal::SessionUnknown));
     assert!(rig.inspect("b").entries.is_empty());
 }
+
+#[test]
+fn nobody_is_granted_anything_on_the_way_to_an_end_of_several() {
+    let mut rig = Rig::with_sessions(1);
+    rig.acquire(0, 1, "a", Mode::Shared).token();
+    rig.open_to_isolate(8);
+    rig.open_to_isolate(9);
+    rig.acquire(8, 2, "b", Mode::Exclusive).token();
+    // A writer that leaves the line would let the reader behind it in, which ends at the same time.
+    rig.acquire(8, 3, "a", Mode::Exclusive).position();
+    rig.acquire(9, 4, "a", Mode::Shared).position();
+    let last = rig.acquire(0, 5, "c", Mode::Exclusive).token();
+    for _ in 0..2 {
+        rig.pass(Rig::TTL / 2);
+        rig.renew(0);
+    }
+    assert_eq!(rig.told(4), Reply::Gone { why: Gone::SessionLost });
+    assert_eq!(rig.acquire(0, 6, "d", Mode::Exclusive).token().get(), last.get() + 1, "no grant between");
+}
