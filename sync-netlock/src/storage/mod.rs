@@ -39,12 +39,11 @@ use syncer::{Next, Syncer};
 
 /// A log is replaced when it is this many times as long as it began.
 const LOG_GROWTH: u64 = 4;
-/// The room that has to be there before the table is visited. More is written by one visit only if thousands of claims are
-/// granted at once.
-const HEADROOM: u64 = 1 << 20;
-
 /// About how long the frames of a new log are, and how much memory stays with a frame, in bytes.
 const FRAME: usize = 1 << 20;
+/// The room that has to be there before the table is visited: for the frame that is not written yet, and for what the visit
+/// changes, which is more only if thousands of claims are granted at once.
+const HEADROOM: u64 = 2 * FRAME as u64;
 
 /// Turns changes into bytes, where anybody wants them.
 #[derive(Debug, Default)]
@@ -118,6 +117,20 @@ impl Keeping {
             since.extend_from_slice(records);
         }
     }
+
+    /// Goes on with another log, that lacks nothing.
+    fn go_on_with(&mut self, log: Log, log_bytes: u64) {
+        self.generation += 1;
+        self.syncer.replaced(log.file(), self.generation);
+        self.replace_at = replace_at(&log, log_bytes);
+        self.log = log;
+        (self.since, self.gap) = (None, false);
+    }
+}
+
+/// How long a log may become.
+fn replace_at(log: &Log, log_bytes: u64) -> u64 {
+    (log.len() * LOG_GROWTH).max(log_bytes)
 }
 
 type Table = LockTable<Scribe>;
@@ -179,15 +192,15 @@ impl Storage {
             None => {}
         }
         table.follow(epoch::floor_of(self.notes.epoch));
-        let (log, snapshot) = self.write_log(&table, generation + 1).map_err(io)?;
+        let log = self.write_log(&table, generation + 1).map_err(io)?;
         table.journal().on = true;
         let is_fsync = self.durability == Durability::Fsync;
         self.keeping = Some(Keeping {
             syncer: Syncer::start(self.folder.clone(), log.file(), is_fsync)?,
+            replace_at: replace_at(&log, self.log_bytes),
             log,
             generation: generation + 1,
             written: 0,
-            replace_at: (snapshot * LOG_GROWTH).max(self.log_bytes),
             since: None,
             gap: false,
         });
@@ -210,14 +223,11 @@ impl Storage {
         table.freeze(Freeze::Grace { until });
     }
 
-    /// Writes a whole new log, and puts it in the place of the old one. How long it is.
-    fn write_log(&self, table: &Table, generation: u64) -> std::io::Result<(Log, u64)> {
-        let snapshot = snapshot(table, self.boot);
+    /// Writes a whole new log, and puts it in the place of the old one.
+    fn write_log(&self, table: &Table, generation: u64) -> std::io::Result<Log> {
         let written = (|| -> std::io::Result<Log> {
-            let mut log = Log::new(self.folder.next_log()?);
-            log.append(&snapshot)?;
-            log.reserve(HEADROOM + FRAME as u64)?;
-            log.file().sync_all()?;
+            let mut log = Log::begin(self.folder.next_log()?, &snapshot(table, self.boot))?;
+            log.reserve(HEADROOM)?;
             self.folder.install_next_log(generation)?;
             self.folder.sync()?;
             Ok(log)
@@ -227,14 +237,14 @@ impl Storage {
         }
         let log = written?;
         self.folder.remove_logs_before(generation)?;
-        Ok((log, snapshot.len() as u64))
+        Ok(log)
     }
 
     /// To be called before the table is visited: makes sure that what the visit changes can be written.
     pub(crate) fn prepare(&mut self, table: &mut Table) {
         let Some(keeping) = &mut self.keeping else { return };
         if !keeping.gap
-            && let Err(error) = keeping.log.reserve(HEADROOM + FRAME as u64)
+            && let Err(error) = keeping.log.reserve(HEADROOM)
         {
             self.run_out(table, &error);
         }
@@ -249,6 +259,10 @@ impl Storage {
             frame.clear(FRAME);
             return None;
         };
+        if keeping.gap {
+            // Nothing that a full disk still allows has to be remembered.
+            frame.clear(FRAME);
+        }
         let pending = if frame.is_empty() { 0 } else { frame.len() as u64 };
         let mark = Mark(keeping.written + pending);
         if frame.len() >= FRAME / 2 {
@@ -262,9 +276,7 @@ impl Storage {
         let frame = &mut table.journal().frame;
         let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.written < mark.0) else { return };
         if !frame.is_empty() {
-            if !keeping.gap {
-                keeping.append(frame.sealed());
-            }
+            keeping.append(frame.sealed());
             frame.clear(FRAME);
             self.turn_over(table);
         }
@@ -295,7 +307,13 @@ impl Storage {
             error!(%error, "no room in the data folder: nothing is granted until there is some");
         }
         table.freeze(Freeze::Full);
-        if let Some(keeping) = &mut self.keeping {
+        let frame = &mut table.journal().frame;
+        if let Some(keeping) = self.keeping.as_mut().filter(|keeping| !keeping.gap) {
+            // Visits of before are about to be told of, and room was taken for them.
+            if !frame.is_empty() {
+                keeping.append(frame.sealed());
+            }
+            frame.clear(FRAME);
             keeping.gap = true;
             keeping.since = None;
         }
@@ -319,35 +337,31 @@ impl Storage {
             }
             Next::Ready { mut log } => {
                 let since = keeping.since.take().unwrap_or_default();
-                let generation = keeping.generation + 1;
-                keeping.replace_at = (log.len() * LOG_GROWTH).max(self.log_bytes);
                 let installed = log
                     .append(&since)
-                    .and_then(|()| log.reserve(HEADROOM + FRAME as u64))
-                    .and_then(|()| self.folder.install_next_log(generation));
-                if let Err(error) = installed {
-                    warn!(%error, "the next log is not used");
-                    self.folder.drop_next_log();
-                    return;
+                    .and_then(|()| log.reserve(HEADROOM))
+                    .and_then(|()| self.folder.install_next_log(keeping.generation + 1));
+                match installed {
+                    Ok(()) => keeping.go_on_with(log, self.log_bytes),
+                    Err(error) => {
+                        warn!(%error, "the next log is not used");
+                        self.folder.drop_next_log();
+                    }
                 }
-                keeping.syncer.replaced(log.file(), generation);
-                keeping.generation = generation;
-                keeping.log = log;
             }
         }
     }
 
-    /// Tries to keep the table again after there was no room for it. `true`: it is kept, and grants.
-    pub(crate) fn mend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) -> bool {
+    /// Tries to keep the table again after there was no room for it: if there is, it grants again.
+    pub(crate) fn mend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
         if !self.note_longest_ttl(table) || !self.close_gap(table) {
-            return false;
+            return;
         }
         info!("there is room in the data folder again");
         match self.grace.filter(|until| *until > clock::now()) {
             Some(until) => table.freeze(Freeze::Grace { until }),
             None => table.thaw(effects),
         }
-        true
     }
 
     /// Goes on with a log that lacks nothing, if there is room for one.
@@ -357,22 +371,13 @@ impl Storage {
         if matches!(keeping.syncer.next(), Next::Making) {
             return false;
         }
-        let generation = keeping.generation + 1;
-        match (self.write_log(table, generation), &mut self.keeping) {
-            (Ok((log, snapshot)), Some(keeping)) => {
-                keeping.syncer.replaced(log.file(), generation);
-                keeping.generation = generation;
-                keeping.log = log;
-                keeping.replace_at = (snapshot * LOG_GROWTH).max(self.log_bytes);
-                keeping.gap = false;
-                true
-            }
-            (Err(error), _) => {
-                debug!(%error, "still no room in the data folder");
-                false
-            }
-            (Ok(_), None) => false,
+        let written = self.write_log(table, keeping.generation + 1);
+        if let Err(error) = &written {
+            debug!(%error, "still no room in the data folder");
         }
+        let (Ok(log), Some(keeping)) = (written, &mut self.keeping) else { return false };
+        keeping.go_on_with(log, self.log_bytes);
+        true
     }
 
     /// What tells when a mark is on the disk.

@@ -197,13 +197,7 @@ fn pause<'a>(shared: &'a Shared, work: MutexGuard<'a, Work>) -> MutexGuard<'a, W
 }
 
 fn make(folder: &Folder, start: &[u8]) -> Making {
-    let made = folder.next_log().and_then(|file| {
-        let mut log = Log::new(file);
-        log.append(start)?;
-        log.file().sync_all()?;
-        Ok(log)
-    });
-    match made {
+    match folder.next_log().and_then(|file| Log::begin(file, start)) {
         Ok(log) => Making::Ready(log),
         Err(error) => {
             warn!(%error, "the next log cannot be made: the old one grows on");

@@ -7,10 +7,11 @@ use sync_core::backend::{ClaimId, SessionId};
 use sync_core::clock;
 use sync_core::{Mode, Secret};
 
-use super::{Durability, Storage, StorageOptions, Table};
+use super::{Durability, Mark, Storage, StorageOptions, Table};
 use crate::engine::{Command, Limits, Reply, Requester, Terms};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const TTL: Duration = Duration::from_secs(600);
 
 struct Kept {
     table: Table,
@@ -23,11 +24,16 @@ impl Kept {
         Self { table, storage }
     }
 
-    fn ask(&mut self, command: Command<'_>) -> Option<Reply> {
+    /// One visit, that nobody is told of yet.
+    fn visit(&mut self, command: Command<'_>) -> (Option<Reply>, Mark) {
         let from = Requester { connection: 1, request: 1 };
         self.storage.prepare(&mut self.table);
         let reply = self.table.apply(clock::now(), from, command, &mut Vec::new());
-        let mark = self.storage.keep(&mut self.table).unwrap();
+        (reply, self.storage.keep(&mut self.table).unwrap())
+    }
+
+    fn ask(&mut self, command: Command<'_>) -> Option<Reply> {
+        let (reply, mark) = self.visit(command);
         self.storage.write(&mut self.table, mark);
         reply
     }
@@ -84,6 +90,17 @@ fn claim(number: u8) -> ClaimId {
     ClaimId::from_bits(u128::from(number) + 1)
 }
 
+fn open(number: u8, ttl: Duration) -> Command<'static> {
+    let (secret, terms) = (Secret::from_bits(u128::from(number)), Terms::lasting(ttl));
+    Command::Open { session: session(number), secret, terms, client: "somebody", isolation: b"" }
+}
+
+/// For the name `a`.
+fn enqueue(owner: u8, number: u8) -> Command<'static> {
+    let (session, claim, mode) = (session(owner), claim(number), Mode::Exclusive);
+    Command::Enqueue { session, claim, name: "a", mode, waits: true, value: b"" }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -100,8 +117,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Open(number) => {
-                    let (secret, ttl) = (Secret::from_bits(u128::from(number)), Duration::from_secs(600));
-                    kept.ask(Command::Open { session: session(number), secret, terms: Terms::lasting(ttl), client: "somebody", isolation: b"" });
+                    kept.ask(open(number, TTL));
                 }
                 Step::Close(number) => {
                     kept.ask(Command::Close { session: session(number) });
@@ -134,26 +150,11 @@ fn a_log_is_made_anew_before_it_is_long() {
     let folder = tempfile::tempdir().unwrap();
     let options = StorageOptions { log_bytes: 4_096, ..StorageOptions::new(folder.path()) };
     let mut kept = Kept::open(&options);
-    let (secret, ttl) = (Secret::from_bits(1), Duration::from_secs(600));
-    kept.ask(Command::Open {
-        session: session(1),
-        secret,
-        terms: Terms::lasting(ttl),
-        client: "somebody",
-        isolation: b"",
-    });
+    kept.ask(open(1, TTL));
     let deadline = clock::now().after(Duration::from_secs(20));
     while kept.storage.generation() < 5 {
         assert!(clock::now() < deadline, "the log is not made anew");
-        let enqueue = Command::Enqueue {
-            session: session(1),
-            claim: claim(1),
-            name: "a",
-            mode: Mode::Exclusive,
-            waits: true,
-            value: b"",
-        };
-        kept.ask(enqueue);
+        kept.ask(enqueue(1, 1));
         kept.ask(Command::Withdraw { session: session(1), claim: claim(1) });
     }
     kept.storage.end(&mut kept.table);
@@ -163,4 +164,26 @@ fn a_log_is_made_anew_before_it_is_long() {
             .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("log-"))
     };
     assert!(logs().count() <= 2, "the old ones are removed");
+}
+
+#[tokio::test]
+async fn what_was_granted_before_the_disk_was_full_is_kept_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StorageOptions::new(folder.path()).with_durability(Durability::Fsync);
+    let mut kept = Kept::open(&options);
+    kept.ask(open(1, TTL));
+    kept.ask(open(2, TTL));
+    let (granted, before) = kept.visit(enqueue(1, 1));
+    assert!(matches!(granted, Some(Reply::Granted { .. })), "{granted:?}");
+    kept.visit(enqueue(2, 2));
+    kept.storage.run_out(&mut kept.table, &std::io::ErrorKind::StorageFull.into());
+    let (_, after) = kept.visit(Command::Withdraw { session: session(2), claim: claim(2) });
+    for mark in [before, after] {
+        kept.storage.write(&mut kept.table, mark);
+        let on_disk = mark.on_disk(kept.storage.synced().unwrap());
+        tokio::time::timeout(Duration::from_secs(20), on_disk).await.expect("it is told");
+    }
+    drop(kept);
+    let mut kept = Kept::open(&options);
+    assert_eq!(kept.ask(enqueue(1, 1)), granted, "the grant is not forgotten");
 }
