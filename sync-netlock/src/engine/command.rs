@@ -15,6 +15,11 @@ pub struct Requester {
     pub request: u64,
 }
 
+impl Requester {
+    /// Where no reply goes: the host itself asks. Its connections have other numbers.
+    pub const NOBODY: Self = Self { connection: 0, request: 0 };
+}
+
 /// How a session lives and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {

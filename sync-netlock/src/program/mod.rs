@@ -65,7 +65,8 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_DURABILITY")]
     durability: Option<String>,
 
-    /// Ask everybody who he is: the file of tokens, made by `netlockd hash-token`.
+    /// Ask everybody who he is: the file of tokens, made by `netlockd hash-token`. It is read again when it changes, and on
+    /// SIGHUP.
     #[arg(long, env = "NETLOCKD_TOKENS")]
     tokens: Option<PathBuf>,
 
@@ -298,7 +299,7 @@ async fn serve(settings: Settings) -> Result<()> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => observer.reload_certificate(),
+                _ = hangup.recv() => observer.reread(),
             }
         }
         stopping.cancel();

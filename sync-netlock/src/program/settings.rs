@@ -30,6 +30,8 @@ pub(super) struct Settings {
     log_bytes: u64,
     /// The file of tokens. With it, everybody has to say who he is.
     tokens: Option<PathBuf>,
+    /// How often the files of tokens and certificates are looked at, and read again if they have changed.
+    reread: Span,
     /// Where the deeds of administrators are written, besides the log.
     audit_log: Option<PathBuf>,
     /// What is logged: a filter such as `info` or `sync_netlock=debug`.
@@ -239,6 +241,7 @@ impl Default for Settings {
             durability: Durable::default(),
             log_bytes: StorageOptions::new("").log_bytes,
             tokens: None,
+            reread: ServerOptions::default().reread.into(),
             tls: TlsFiles::default(),
             isolation: Isolate::default(),
             permissions: Vec::new(),
@@ -287,6 +290,9 @@ impl Settings {
                 "a `durability` without a `data_dir`: nothing would be kept, so name a folder",
             ));
         }
+        if self.reread.0.is_zero() {
+            return Err(wrong("`reread` is 0: how often files are looked at; give at least 1s"));
+        }
         let mut options = ServerOptions {
             allow_remote: self.insecure_allow_remote,
             storage: self.data_dir.as_ref().map(|folder| StorageOptions {
@@ -298,6 +304,7 @@ impl Settings {
             tls: self.tls.server()?,
             isolation: self.isolation.options()?,
             audit: self.audit_log.clone(),
+            reread: self.reread.into(),
             limits: Limits::default(),
             ..ServerOptions::default()
         };
@@ -410,6 +417,8 @@ mod tests {
         }
         let error = load("durability = 'fsync'", &[]).unwrap().server_options().unwrap_err().to_string();
         assert!(error.contains("without a `data_dir`"), "{error}");
+        let error = load("reread = '0s'", &[]).unwrap().server_options().unwrap_err().to_string();
+        assert!(error.contains("`reread` is 0"), "{error}");
         let permission = "[[permissions]]\nprincipal = 'a'\nverbs = ['acquire']\n";
         let error = load(permission, &[]).unwrap().server_options().unwrap_err().to_string();
         assert!(error.contains("name a file of `tokens`"), "{error}");

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use sync_core::{Error, ErrorKind, Result};
 
+use super::reread::{Files, Reread};
 use crate::engine::Command;
 
 /// What can be allowed.
@@ -49,17 +50,57 @@ pub struct Permission {
 }
 
 /// Who is known, and who may do what.
-#[derive(Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Access {
-    /// The principals, by the hashes of their tokens.
-    tokens: HashMap<[u8; 32], Arc<str>>,
+    tokens: Option<Reread<TokenFile>>,
     permissions: Vec<Permission>,
 }
 
-impl fmt::Debug for Access {
+/// A token, as the server knows it.
+pub(super) type TokenHash = [u8; 32];
+
+/// The principals, by the hashes of their tokens.
+struct Tokens(HashMap<TokenHash, Arc<str>>);
+
+impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tokens = format_args!("{} of them", self.tokens.len()).to_string();
-        f.debug_struct("Access").field("tokens", &tokens).field("permissions", &self.permissions).finish()
+        write!(f, "{} tokens", self.0.len())
+    }
+}
+
+#[derive(Debug)]
+struct TokenFile(PathBuf);
+
+impl Files for TokenFile {
+    type Content = Tokens;
+    const NAME: &str = "the file of tokens";
+
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.0]
+    }
+
+    fn read(&self) -> Result<Tokens> {
+        let explain = |problem: String| {
+            let problem = format!("the file of tokens {}: {problem}", self.0.display());
+            Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+        };
+        let text = std::fs::read_to_string(&self.0)
+            .map_err(|error| explain("it cannot be read".to_owned()).because(error))?;
+        let mut tokens = HashMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let (principal, hash) = parse_token_line(line).ok_or_else(|| {
+                explain(format!(
+                    "line {} is not `PRINCIPAL sha256:HEX`: make it with `netlockd hash-token PRINCIPAL`",
+                    number + 1
+                ))
+            })?;
+            tokens.insert(hash, principal.into());
+        }
+        Ok(Tokens(tokens))
     }
 }
 
@@ -77,37 +118,34 @@ impl Access {
         self
     }
 
-    /// Reads a file of tokens: a line each, `PRINCIPAL sha256:HEX`, as [`token_line`] makes them; `#` begins a comment.
+    /// Reads the file of tokens: a line each, `PRINCIPAL sha256:HEX`, as [`token_line`] makes them; `#` begins a comment. A
+    /// server that runs reads it again when it has changed.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if it cannot be read, or names the line that is none.
     pub fn with_tokens(mut self, file: &Path) -> Result<Self> {
-        let explain = |problem: String| {
-            Error::new(ErrorKind::InvalidOption, format!("the file of tokens {}: {problem}", file.display()))
-                .on("netlock")
-        };
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| explain("it cannot be read".to_owned()).because(error))?;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            let (principal, hash) = parse_token_line(line).ok_or_else(|| {
-                explain(format!(
-                    "line {} is not `PRINCIPAL sha256:HEX`: make it with `netlockd hash-token PRINCIPAL`",
-                    number + 1
-                ))
-            })?;
-            self.tokens.insert(hash, principal.into());
-        }
+        self.tokens = Some(Reread::new(TokenFile(file.to_owned()))?);
         Ok(self)
     }
 
     /// Whose token this is.
-    pub(super) fn principal_of(&self, token: &str) -> Option<Arc<str>> {
+    pub(super) fn principal_of(&self, token: &str) -> Option<(TokenHash, Arc<str>)> {
         // Found by its hash: how long that takes says nothing of the token.
-        self.tokens.get(&hash(token)).cloned()
+        let hash = hash(token);
+        let principal = self.tokens.as_ref()?.content().0.get(&hash)?.clone();
+        Some((hash, principal))
+    }
+
+    /// Whether a token is still a principal's.
+    pub(super) fn still_knows(&self, token: &TokenHash, principal: &str) -> bool {
+        self.tokens
+            .as_ref()
+            .is_some_and(|tokens| tokens.content().0.get(token).is_some_and(|owner| **owner == *principal))
+    }
+
+    /// Reads the file of tokens again if it has changed. `true`: it has.
+    pub(super) fn reread(&self) -> bool {
+        self.tokens.as_ref().is_some_and(Reread::reread)
     }
 
     /// Whether a principal may do what a command says.
@@ -150,7 +188,7 @@ fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a str)> {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
+fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -167,7 +205,7 @@ pub fn token_line(principal: &str, token: &str) -> String {
     line
 }
 
-fn parse_token_line(line: &str) -> Option<(&str, [u8; 32])> {
+fn parse_token_line(line: &str) -> Option<(&str, TokenHash)> {
     let (principal, hash) = line.split_once(char::is_whitespace)?;
     let hex = hash.trim().strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii())?;
     let mut bytes = [0; 32];
@@ -214,10 +252,15 @@ mod tests {
         assert!(!lines.contains("secret-a"));
         std::fs::write(file.path(), lines).unwrap();
         let access = Access::new().with_tokens(file.path()).unwrap();
-        assert_eq!(access.principal_of("secret-a").as_deref(), Some("a"));
-        assert_eq!(access.principal_of("secret-b").as_deref(), Some("b"));
-        assert_eq!(access.principal_of("secret-c"), None);
+        let (token, principal) = access.principal_of("secret-a").unwrap();
+        assert_eq!((&*principal, access.principal_of("secret-c")), ("a", None));
+        assert_eq!(access.principal_of("secret-b").unwrap().1.as_ref(), "b");
+        assert!(access.still_knows(&token, "a") && !access.still_knows(&token, "b"));
+        std::fs::write(file.path(), token_line("b", "secret-b")).unwrap();
+        assert!(access.reread() && !access.reread(), "once");
+        assert!(!access.still_knows(&token, "a"));
         std::fs::write(file.path(), "a secret-a\n").unwrap();
+        assert!(!access.reread() && access.principal_of("secret-b").is_some(), "what was read before stays");
         let error = Access::new().with_tokens(file.path()).unwrap_err().to_string();
         assert!(error.contains("line 1") && !error.contains("secret-a"), "{error}");
     }

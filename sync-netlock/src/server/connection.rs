@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
-use super::access::{Access, Verb};
+use super::access::{Access, TokenHash, Verb};
 use super::hub::{Desk, Hub, Place};
 use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
@@ -123,13 +123,19 @@ pub(super) async fn turn_away(mut stream: TcpStream) {
 }
 
 /// A principal whom the server knows.
-#[derive(Clone)]
 struct Known {
     principal: Arc<str>,
+    /// The token that says so; none: a certificate does.
+    token: Option<TokenHash>,
     access: Arc<Access>,
 }
 
 impl Known {
+    /// Whether it is known no more.
+    fn is_forgotten(&self) -> bool {
+        self.token.is_some_and(|token| !self.access.still_knows(&token, &self.principal))
+    }
+
     fn allows(&self, command: &Command<'_>) -> bool {
         self.access.allows(&self.principal, command)
     }
@@ -218,6 +224,12 @@ impl Connection {
             }
             if outbox.overflowed.load(Ordering::Relaxed) {
                 return Err(cut(Code::TooSlow, "the client does not read what it is told"));
+            }
+            if outbox.suspected.load(Ordering::Relaxed) {
+                outbox.suspected.store(false, Ordering::Relaxed);
+                if self.known.as_ref().is_some_and(Known::is_forgotten) {
+                    return Err(cut(Code::Denied, "the server does not know this token any more"));
+                }
             }
             outbox.empty_into(&mut self.out);
             self.write().await?;
@@ -410,15 +422,18 @@ impl Connection {
             return Err(End::Cut { code: Code::VersionUnknown, reason, request });
         }
         if let Some(access) = &self.hub.options.access {
-            let named = self.certified.clone().or_else(|| access.principal_of(&hello.token));
-            let Some(principal) = named else {
+            let named = match &self.certified {
+                Some(principal) => Some((None, principal.clone())),
+                None => access.principal_of(&hello.token).map(|(hash, principal)| (Some(hash), principal)),
+            };
+            let Some((token, principal)) = named else {
                 warn!(peer = %self.peer, "refused: no token that is known");
                 let reason = "the server does not know this token: write it into the URL, as in \
                               netlock://:TOKEN@host, and its hash into the server's file of tokens"
                     .to_owned();
                 return Err(End::Cut { code: Code::Denied, reason, request });
             };
-            self.known = Some(Known { principal, access: access.clone() });
+            self.known = Some(Known { principal, token, access: access.clone() });
         }
         self.greeted = true;
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
 //! Where connections meet: the table, the outboxes, and the clock's task.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub(super) struct Desk {
     armed: Moment,
     /// It knows that the disk is full.
     mending: bool,
+    /// What the clock's task has to tell, for those who cannot wait until it is kept.
+    left: Vec<Effect>,
 }
 
 impl Desk {
@@ -68,6 +70,8 @@ pub(super) struct Outbox {
     waiting: Mutex<Vec<u8>>,
     pub(super) filled: Notify,
     pub(super) overflowed: AtomicBool,
+    /// Whether the connection's token is still known has to be looked at.
+    pub(super) suspected: AtomicBool,
 }
 
 impl Outbox {
@@ -92,11 +96,9 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         locked(&self.hub.roster).outboxes.remove(&self.connection);
-        let from = Requester { connection: self.connection, request: 0 };
-        let mut effects = Vec::new();
-        // Nobody is granted anything by this, so nothing has to be on the disk first.
-        self.hub.visit(|desk| desk.table.apply(clock::now(), from, Command::Disconnected, &mut effects));
-        self.hub.post(&mut effects);
+        let from = Requester { connection: self.connection, ..Requester::NOBODY };
+        self.hub
+            .visit(|Desk { table, left, .. }| table.apply(clock::now(), from, Command::Disconnected, left));
     }
 }
 
@@ -120,10 +122,16 @@ impl Hub {
             traffic: Traffic::default(),
             to_isolate: Notify::new(),
             #[cfg(feature = "tls")]
-            tls: options.tls.clone().map(super::tls::ServerSide::load).transpose()?,
+            tls: options.tls.clone().map(super::tls::ServerSide::new).transpose()?,
             options,
             synced: storage.as_ref().and_then(Storage::synced),
-            desk: Mutex::new(Desk { table, storage, armed: Moment::from_nanos(u64::MAX), mending: false }),
+            desk: Mutex::new(Desk {
+                table,
+                storage,
+                armed: Moment::from_nanos(u64::MAX),
+                mending: false,
+                left: Vec::new(),
+            }),
             roster: Mutex::default(),
             sooner: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -134,26 +142,32 @@ impl Hub {
     pub(super) fn reading(&self) -> Reading {
         let connections = locked(&self.roster).outboxes.len();
         let desk = locked(&self.desk);
-        let reading = Reading {
+        Reading {
             stats: desk.table.stats(),
             counters: desk.table.counters(),
             connections,
             log_lag: desk.storage.as_ref().map_or(0, Storage::lag),
             isolating: desk.table.isolating(),
             grants: desk.table.frozen().is_none(),
-            read: 0,
-            written: 0,
-            refusals: BTreeMap::new(),
-            isolations: [0; 2],
-        };
-        reading.with(&self.traffic)
+            traffic: self.traffic.reading(),
+        }
     }
 
-    /// Reads the certificate again, if it has changed.
-    pub(super) fn reload_certificate(&self) {
+    pub(super) fn grants(&self) -> bool {
+        locked(&self.desk).table.frozen().is_none()
+    }
+
+    /// Reads the certificate and the tokens again, if they have changed.
+    pub(super) fn reread(&self) {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            tls.reload_if_changed();
+            tls.reread();
+        }
+        if self.options.access.as_ref().is_some_and(|access| access.reread()) {
+            for outbox in locked(&self.roster).outboxes.values() {
+                outbox.suspected.store(true, Ordering::Relaxed);
+                outbox.filled.notify_one();
+            }
         }
     }
 
@@ -194,7 +208,9 @@ impl Hub {
             Some(storage) => storage.keep(&mut desk.table),
             None => None,
         };
-        if desk.table.next_deadline().is_some_and(|due| due < desk.armed) || (desk.is_full() && !desk.mending)
+        if desk.table.next_deadline().is_some_and(|due| due < desk.armed)
+            || (desk.is_full() && !desk.mending)
+            || !desk.left.is_empty()
         {
             self.sooner.notify_one();
         }
@@ -268,19 +284,17 @@ impl Hub {
     }
 }
 
-/// How often the server's certificate is looked at, if nothing else happens.
-const CERTIFICATE: Duration = Duration::from_secs(30);
 /// How often a full disk is looked at.
 const MEND: Duration = Duration::from_secs(1);
 
 /// Lets sessions end on time.
 pub(super) async fn expire(hub: Arc<Hub>) {
-    let from = Requester { connection: 0, request: 0 };
     let mut effects = Vec::new();
     while !hub.is_stopped() {
         let (due, mark) = hub.visit(|desk| {
             let now = clock::now();
-            desk.table.apply(now, from, Command::Tick, &mut effects);
+            effects.append(&mut desk.left);
+            desk.table.apply(now, Requester::NOBODY, Command::Tick, &mut effects);
             if desk.is_full()
                 && let Some(storage) = &mut desk.storage
             {
@@ -298,7 +312,9 @@ pub(super) async fn expire(hub: Arc<Hub>) {
         tokio::select! {
             () = clock::sleep_until(due) => {}
             () = hub.sooner.notified() => {}
-            () = tokio::time::sleep(CERTIFICATE) => hub.reload_certificate(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,10 +151,10 @@ async fn isolate(hub: Arc<Hub>, options: Arc<IsolationOptions>, turns: Arc<Semap
 }
 
 async fn confirm(hub: &Hub, session: SessionId) {
-    let from = Requester { connection: 0, request: 0 };
     let mut effects = Vec::new();
     let command = Command::ConfirmIsolated { session };
-    let (_, mark) = hub.visit(|desk| desk.table.apply(clock::now(), from, command, &mut effects));
+    let (_, mark) =
+        hub.visit(|desk| desk.table.apply(clock::now(), Requester::NOBODY, command, &mut effects));
     hub.kept(mark).await;
     hub.post(&mut effects);
 }

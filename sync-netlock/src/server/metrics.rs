@@ -21,10 +21,24 @@ pub(super) struct Traffic {
     pub(super) written: AtomicU64,
     pub(super) isolations: AtomicU64,
     pub(super) isolation_failures: AtomicU64,
-    refusals: Mutex<BTreeMap<&'static str, u64>>,
+    refusals: Mutex<Refusals>,
 }
 
+/// How many there were, by reason.
+type Refusals = BTreeMap<&'static str, u64>;
+
 impl Traffic {
+    pub(super) fn reading(&self) -> TrafficReading {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TrafficReading {
+            read: count(&self.read),
+            written: count(&self.written),
+            isolations: count(&self.isolations),
+            isolation_failures: count(&self.isolation_failures),
+            refusals: self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     pub(super) fn refused(&self, refusal: &Refusal) {
         *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal.reason()).or_default() +=
             1;
@@ -41,23 +55,20 @@ pub(super) struct Reading {
     pub(super) log_lag: u64,
     pub(super) isolating: usize,
     pub(super) grants: bool,
-    pub(super) read: u64,
-    pub(super) written: u64,
-    pub(super) refusals: BTreeMap<&'static str, u64>,
-    /// Successes and failures.
-    pub(super) isolations: [u64; 2],
+    pub(super) traffic: TrafficReading,
+}
+
+/// What connections have counted so far.
+#[derive(Debug)]
+pub(super) struct TrafficReading {
+    read: u64,
+    written: u64,
+    isolations: u64,
+    isolation_failures: u64,
+    refusals: Refusals,
 }
 
 impl Reading {
-    pub(super) fn with(mut self, traffic: &Traffic) -> Self {
-        self.read = traffic.read.load(Ordering::Relaxed);
-        self.written = traffic.written.load(Ordering::Relaxed);
-        self.isolations =
-            [&traffic.isolations, &traffic.isolation_failures].map(|count| count.load(Ordering::Relaxed));
-        self.refusals = traffic.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self
-    }
-
     /// As Prometheus reads it.
     pub(super) fn into_text(self) -> String {
         let mut registry = Registry::with_prefix("netlock");
@@ -101,14 +112,18 @@ impl Collector for Reading {
                 MetricType::Gauge,
             )?)?;
         }
-        let counters = self.counters;
+        let (counters, traffic) = (self.counters, &self.traffic);
         for (name, help, value) in [
             ("expiries", "Sessions that ended because their time was over", counters.expiries),
             ("evictions", "Claims that others ended", counters.evictions),
-            ("isolations", "Times that a client was isolated", self.isolations[0]),
-            ("isolation_failures", "Times that the program to isolate a client failed", self.isolations[1]),
-            ("read_bytes", "Bytes read from clients", self.read),
-            ("written_bytes", "Bytes written to clients", self.written),
+            ("isolations", "Times that a client was isolated", traffic.isolations),
+            (
+                "isolation_failures",
+                "Times that the program to isolate a client failed",
+                traffic.isolation_failures,
+            ),
+            ("read_bytes", "Bytes read from clients", traffic.read),
+            ("written_bytes", "Bytes written to clients", traffic.written),
         ] {
             ConstCounter::new(value).encode(encoder.encode_descriptor(
                 name,
@@ -123,7 +138,7 @@ impl Collector for Reading {
             None,
             MetricType::Counter,
         )?;
-        for (reason, count) in &self.refusals {
+        for (reason, count) in &traffic.refusals {
             ConstCounter::new(*count).encode(refusals.encode_family(&[("reason", *reason)])?)?;
         }
         for (name, help, durations) in [

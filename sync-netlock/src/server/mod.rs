@@ -11,6 +11,7 @@ mod hub;
 mod isolator;
 mod metrics;
 mod options;
+mod reread;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -111,10 +112,12 @@ impl Server {
         let mut connections = JoinSet::new();
         connections.spawn(hub::expire(self.hub.clone()));
         connections.spawn(isolator::serve(self.hub.clone()));
+        let mut files = tokio::time::interval(self.hub.options.reread.max(Duration::from_millis(1)));
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = files.tick() => self.hub.reread(),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => self.welcome(stream, peer, &mut connections),
                     Err(error) => {
@@ -177,12 +180,13 @@ impl Observer {
     /// Whether it grants locks: not for a while after a power failure, nor with a full disk.
     #[must_use]
     pub fn grants(&self) -> bool {
-        self.hub.reading().grants
+        self.hub.grants()
     }
 
-    /// Reads the server's certificate again, if its files have changed. The server does so by itself every 30 s. A certificate
-    /// that cannot be used is logged, and changes nothing.
-    pub fn reload_certificate(&self) {
-        self.hub.reload_certificate();
+    /// Reads the server's certificate and its file of tokens again, if they have changed; the server does so by itself in
+    /// [`ServerOptions::reread`]. What cannot be used is logged, and changes nothing. Connections whose token is gone are
+    /// closed.
+    pub fn reread(&self) {
+        self.hub.reread();
     }
 }

@@ -21,6 +21,9 @@ pub struct ServerOptions {
     /// The server's certificate. Default: none, and no TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<super::tls::ServerTls>,
+    /// How often the files of the certificate and of the tokens are looked at, and read again if they have changed. Default:
+    /// 30 s.
+    pub reread: Duration,
     /// How clients are isolated that end by themselves while they hold. Default: they are not.
     pub isolation: Option<IsolationOptions>,
     /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
@@ -53,6 +56,7 @@ impl Default for ServerOptions {
             allow_remote: false,
             access: None,
             audit: None,
+            reread: Duration::from_secs(30),
             isolation: None,
             #[cfg(feature = "tls")]
             tls: None,

@@ -1,8 +1,7 @@
 //! TLS of the server: its certificate, read again when it changes, and who a client's certificate says it is.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,9 +11,9 @@ use sync_core::{Error, ErrorKind, Result};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsStream};
-use tracing::{error, info};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::reread::{Files, Reread};
 use crate::wire::ALPN;
 
 /// Handshakes at a time: each costs more than a thousand requests.
@@ -34,30 +33,19 @@ pub struct ServerTls {
 /// The TLS of a server that runs.
 #[derive(Debug)]
 pub(super) struct ServerSide {
-    files: ServerTls,
-    current: Mutex<Loaded>,
+    config: Reread<ServerTls>,
     handshakes: Semaphore,
 }
 
-#[derive(Debug)]
-struct Loaded {
-    config: Arc<ServerConfig>,
-    /// When the files were written that it is made of.
-    written: Vec<Option<SystemTime>>,
-}
+impl Files for ServerTls {
+    type Content = ServerConfig;
+    const NAME: &str = "the server's certificate";
 
-impl ServerTls {
-    fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
+    fn paths(&self) -> Vec<&Path> {
+        [&self.certificate, &self.key].into_iter().chain(&self.client_ca).map(PathBuf::as_path).collect()
     }
 
-    fn written(&self) -> Vec<Option<SystemTime>> {
-        self.files().map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok()).collect()
-    }
-
-    fn load(&self) -> Result<Loaded> {
-        // Before the files are read: one that is written meanwhile is read again.
-        let written = self.written();
+    fn read(&self) -> Result<ServerConfig> {
         let bad = |file: &Path, problem: &str| {
             let problem = format!("the file `{}`: {problem}", file.display());
             Error::new(ErrorKind::InvalidOption, problem).on("netlock")
@@ -96,32 +84,17 @@ impl ServerTls {
             .with_single_cert(certificates(&self.certificate)?, key)
             .map_err(|error| bad(&self.certificate, "it does not fit its key").because(error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Loaded { config: Arc::new(config), written })
+        Ok(config)
     }
 }
 
 impl ServerSide {
-    pub(super) fn load(files: ServerTls) -> Result<Self> {
-        let current = Mutex::new(files.load()?);
-        Ok(Self { files, current, handshakes: Semaphore::new(HANDSHAKES) })
+    pub(super) fn new(files: ServerTls) -> Result<Self> {
+        Ok(Self { config: Reread::new(files)?, handshakes: Semaphore::new(HANDSHAKES) })
     }
 
-    /// Reads the files again if they have changed; what cannot be used changes nothing.
-    pub(super) fn reload_if_changed(&self) {
-        let written = self.files.written();
-        if self.current.lock().unwrap_or_else(PoisonError::into_inner).written == written {
-            return;
-        }
-        match self.files.load() {
-            Ok(loaded) => {
-                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
-                info!("the certificate was read again");
-            }
-            Err(error) => {
-                self.current.lock().unwrap_or_else(PoisonError::into_inner).written = written;
-                error!(%error, "the certificate has changed and cannot be used: the old one stays");
-            }
-        }
+    pub(super) fn reread(&self) {
+        self.config.reread();
     }
 
     /// Shakes hands; who the peer is, if his certificate says so.
@@ -129,7 +102,7 @@ impl ServerSide {
         &self,
         stream: TcpStream,
     ) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
-        let config = self.current.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
+        let config = self.config.content();
         let _turn = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
         let stream = TlsAcceptor::from(config).accept(stream).await?;
         let principal =

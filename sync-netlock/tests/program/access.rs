@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use sync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions};
 use sync_netlock::wire::proto;
 use sync_netlock::wire::proto::refused::Code;
@@ -13,7 +14,7 @@ use sync_netlock::wire::proto::request::Body as Request;
 use sync_netlock::wire::proto::response::Body as Response;
 use sync_netlock::{Client, Config};
 
-use super::raw::{Raw, enqueue, id};
+use super::raw::{Raw, enqueue, id, session};
 use super::server::{NETLOCKD, Netlockd, run};
 
 const PRINCIPALS: [&str; 4] = ["worker", "observer", "admin", "nobody"];
@@ -53,21 +54,12 @@ const EVERYBODY: &[&str] = &PRINCIPALS;
 /// The request of each field of `Request`, and who may send it. A message without a line here fails the test.
 fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     let name = || "shop/l/a".to_owned().into();
-    let open = proto::Open {
-        session: 1,
-        id: id(1),
-        secret: id(99),
-        ttl_ms: 60_000,
-        client: "raw".to_owned(),
-        release_on_disconnect: false,
-        isolation: Vec::new().into(),
-    };
     let hello = proto::Hello { version: 1, token: "token-of-admin".to_owned() };
     let attach = proto::Attach { session: 1, id: id(1), secret: id(99) };
     let update = proto::Update { session: 1, claim: id(1), value: Vec::new().into() };
     BTreeMap::from([
         ("hello", (Request::Hello(hello), EVERYBODY)),
-        ("open", (Request::Open(open), EVERYBODY)),
+        ("open", (Request::Open(session()), EVERYBODY)),
         ("attach", (Request::Attach(attach), EVERYBODY)),
         ("detach", (Request::Detach(proto::Detach { session: 1 }), EVERYBODY)),
         ("renew", (Request::Renew(proto::Renew { session: 1 }), EVERYBODY)),
@@ -126,11 +118,7 @@ fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
             let (request, allowed) =
                 matrix.remove(field.as_str()).unwrap_or_else(|| panic!("nobody says who may send `{field}`"));
             let mut raw = Raw::connect_with(server.address(), &format!("token-of-{principal}"));
-            raw.send(Request::Open(match self::matrix().remove("open") {
-                Some((Request::Open(open), _)) => open,
-                other => panic!("{other:?}"),
-            }));
-            assert!(!is_denied(&raw.answer()), "{principal} has no session");
+            raw.open(session());
             raw.send(request);
             if field == "forget" {
                 raw.send(Request::Ping(proto::Ping {}));
@@ -158,7 +146,7 @@ fn names_outside_of_the_prefix_are_denied_in_every_form() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
-    worker.open(false);
+    worker.open(session());
     // The second is not in the plainest form, and takes the long way through the server.
     let mut long = enqueue(1, 1, "other/l/a");
     if let Request::Enqueue(enqueue) = &mut long {
@@ -179,12 +167,32 @@ fn who_may_only_acquire_does_not_see_who_holds() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
-    worker.open(false);
+    worker.open(session());
     assert!(matches!(worker.ask(enqueue(1, 1, "shop/l/a")), Response::Granted(_)));
     match worker.ask(enqueue(1, 2, "shop/l/a")) {
         Response::Waiting(waiting) => assert_eq!((waiting.position, waiting.holder), (1, None)),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_token_that_is_taken_away_loses_its_connections_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    let mut worker = Raw::connect_with(server.address(), "token-of-worker");
+    let mut admin = Raw::connect_with(server.address(), "token-of-admin");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, token_line("admin") + &token_line("newcomer")).unwrap();
+    server.signal(Signal::HUP);
+    match worker.answer() {
+        Response::Refused(refused) => {
+            assert_eq!(refused.code(), Code::Denied);
+            assert!(refused.message.contains("does not know this token any more"), "{}", refused.message);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(admin.ask(Request::Ping(proto::Ping {})), Response::Pong(_)));
+    Raw::connect_with(server.address(), "token-of-newcomer");
 }
 
 #[tokio::test]
@@ -222,7 +230,7 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
         String::from_utf8(output.stdout).unwrap()
     };
     let mut holder = Raw::connect(server.address());
-    holder.open(false);
+    holder.open(session());
     let mut waiter = Raw::connect(server.address());
     waiter.attach();
     for (claim, name) in [(1, "n/l/a"), (2, "n/l/b"), (3, "m/l/a")] {

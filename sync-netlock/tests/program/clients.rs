@@ -7,7 +7,7 @@ use sync_netlock::wire::proto;
 use sync_netlock::wire::proto::request::Body as Request;
 use sync_netlock::wire::proto::response::Body as Response;
 
-use super::raw::{Raw, enqueue};
+use super::raw::{Raw, enqueue, session};
 use super::server::Netlockd;
 
 /// Waits until a name is free; how long that took.
@@ -25,7 +25,7 @@ fn a_lock_is_released_when_its_last_connection_is_gone_and_not_before() {
     let server = Netlockd::start(&[]);
     let mut observer = Raw::connect(server.address());
     let mut first = Raw::connect(server.address());
-    first.open(true);
+    first.open(proto::Open { release_on_disconnect: true, ..session() });
     assert!(matches!(first.ask(enqueue(1, 1, "a")), Response::Granted(_)));
     let mut second = Raw::connect(server.address());
     second.attach();
@@ -48,7 +48,7 @@ fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
     let server = Netlockd::start(&[]);
     let mut observer = Raw::connect(server.address());
     let mut client = Raw::connect(server.address());
-    client.open(false);
+    client.open(session());
     assert!(matches!(client.ask(enqueue(1, 1, "a")), Response::Granted(_)));
     drop(client);
     std::thread::sleep(Duration::from_millis(1_500));

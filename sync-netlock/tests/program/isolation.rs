@@ -10,7 +10,7 @@ use sync_netlock::wire::proto::request::Body as Request;
 use sync_netlock::wire::proto::response::Body as Response;
 use sync_netlock::{Client, Config};
 
-use super::raw::{Raw, enqueue, id};
+use super::raw::{Raw, enqueue, id, session};
 use super::server::{Netlockd, run};
 
 /// A server that isolates by a shell's script, which finds the event on its standard input.
@@ -24,16 +24,8 @@ fn start(folder: &Path, script: &str, more: &str) -> Netlockd {
 /// A client that holds `a`, and can be isolated; its TTL is half a second.
 fn holder(server: &Netlockd) -> Raw {
     let mut raw = Raw::connect(server.address());
-    let open = proto::Open {
-        session: 1,
-        id: id(1),
-        secret: id(99),
-        ttl_ms: 500,
-        client: "holder".to_owned(),
-        release_on_disconnect: false,
-        isolation: "how to".to_owned().into(),
-    };
-    assert!(matches!(raw.ask(Request::Open(open)), Response::Opened(_)));
+    let (client, isolation) = ("holder".to_owned(), "how to".to_owned().into());
+    raw.open(proto::Open { ttl_ms: 500, client, isolation, ..session() });
     assert!(matches!(raw.ask(enqueue(1, 1, "a")), Response::Granted(_)));
     raw
 }
@@ -41,16 +33,7 @@ fn holder(server: &Netlockd) -> Raw {
 /// Another client, that stands in line for `a`.
 fn waiter(server: &Netlockd) -> Raw {
     let mut raw = Raw::connect(server.address());
-    let open = proto::Open {
-        session: 1,
-        id: id(2),
-        secret: id(98),
-        ttl_ms: 60_000,
-        client: "waiter".to_owned(),
-        release_on_disconnect: false,
-        isolation: Vec::new().into(),
-    };
-    assert!(matches!(raw.ask(Request::Open(open)), Response::Opened(_)));
+    raw.open(proto::Open { id: id(2), secret: id(98), ..session() });
     assert!(matches!(raw.ask(enqueue(1, 2, "a")), Response::Waiting(_)));
     raw
 }

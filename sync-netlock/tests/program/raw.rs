@@ -23,6 +23,19 @@ pub(crate) fn enqueue(session: u32, claim: u64, name: &str) -> Request {
     Request::Enqueue(proto::Enqueue { session, claim: id(claim), name, ..proto::Enqueue::default() })
 }
 
+/// A session under the number and id 1, that lives for a minute.
+pub(crate) fn session() -> proto::Open {
+    proto::Open {
+        session: 1,
+        id: id(1),
+        secret: id(99),
+        ttl_ms: 60_000,
+        client: "raw".to_owned(),
+        release_on_disconnect: false,
+        isolation: Vec::new().into(),
+    }
+}
+
 impl Raw {
     /// A connection that has been greeted, of nobody.
     pub(crate) fn connect(address: &str) -> Self {
@@ -58,17 +71,7 @@ impl Raw {
         proto::Response::decode(&*frame).unwrap().body.unwrap()
     }
 
-    /// Opens a session under the number and id 1.
-    pub(crate) fn open(&mut self, release_on_disconnect: bool) {
-        let open = proto::Open {
-            session: 1,
-            id: id(1),
-            secret: id(99),
-            ttl_ms: 60_000,
-            client: "raw".to_owned(),
-            release_on_disconnect,
-            isolation: Vec::new().into(),
-        };
+    pub(crate) fn open(&mut self, open: proto::Open) {
         assert!(matches!(self.ask(Request::Open(open)), Response::Opened(_)));
     }
 

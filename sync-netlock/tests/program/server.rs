@@ -1,7 +1,7 @@
 //! netlockd as a process of its own, ended with the test.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +13,7 @@ pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");
 /// A server that runs.
 pub(crate) struct Netlockd {
     child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     address: String,
 }
 
@@ -31,12 +32,19 @@ impl Netlockd {
     /// Any command that becomes netlockd. Returns once it serves.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut server = Self { child, lines, address: String::new() };
+        server.address = server.said("listening on ");
+        server
+    }
+
+    /// The rest of its next line, which begins like this.
+    pub(crate) fn said(&mut self, start: &str) -> String {
+        let line = self.lines.next();
         let Some(Ok(line)) = line else {
-            panic!("netlockd did not start: {:?}", child.wait());
+            panic!("netlockd ended: {:?}", self.child.wait());
         };
-        let address = line.strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, address }
+        line.strip_prefix(start).unwrap_or_else(|| panic!("{line}")).to_owned()
     }
 
     pub(crate) fn address(&self) -> &str {

@@ -39,7 +39,7 @@ fn uri(name: &str) -> SanType {
 }
 
 /// A server by TLS, whose clients show certificates.
-fn start(folder: &Path, listen: &str) -> Netlockd {
+fn start(folder: &Path, listen: &str, more: &[&str]) -> Netlockd {
     let authority = authority(folder, "ca");
     certificate(folder, "server", &authority, here());
     certificate(folder, "shop", &authority, uri("spiffe://example/shop"));
@@ -49,10 +49,8 @@ fn start(folder: &Path, listen: &str) -> Netlockd {
     let permission = "[[permissions]]\nprincipal = 'spiffe://example/shop'\nverbs = ['acquire', 'observe']\n";
     let config = path("netlockd.toml");
     std::fs::write(&config, permission).unwrap();
-    Netlockd::start_at(
-        listen,
-        &["--config", &config, "--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca],
-    )
+    let tls = ["--config", &config, "--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
+    Netlockd::start_at(listen, &[&tls, more].concat())
 }
 
 async fn connect(server: &Netlockd, folder: &Path, ca: &str, identity: Option<&str>) -> Result<Handle> {
@@ -74,7 +72,7 @@ async fn acquires(handle: &Handle) -> Result<()> {
 #[tokio::test]
 async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "127.0.0.1:0");
+    let server = start(folder.path(), "127.0.0.1:0", &[]);
     let shop = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
     acquires(&shop).await.unwrap();
     let other = connect(&server, folder.path(), "ca.pem", Some("other")).await.unwrap();
@@ -101,22 +99,47 @@ async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
 #[tokio::test]
 async fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "127.0.0.1:0");
+    let server = start(folder.path(), "127.0.0.1:0", &[]);
     let before = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
     std::fs::write(folder.path().join("server.pem"), "no certificate").unwrap();
     server.signal(Signal::HUP);
     acquires(&before).await.unwrap();
     connect(&server, folder.path(), "ca.pem", Some("shop")).await.expect("the old certificate stays");
 
-    let next = authority(folder.path(), "next");
-    certificate(folder.path(), "server", &next, here());
+    change_certificate(folder.path());
     server.signal(Signal::HUP);
+    takes_the_new_certificate(&server, folder.path()).await;
+    acquires(&before).await.expect("a connection of before goes on");
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_found_on_a_busy_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "127.0.0.1:0", &["--set", "reread=500ms"]);
+    let busy = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
+    change_certificate(folder.path());
+    let work = async {
+        loop {
+            acquires(&busy).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = takes_the_new_certificate(&server, folder.path()) => {}
+    }
+}
+
+fn change_certificate(folder: &Path) {
+    certificate(folder, "server", &authority(folder, "next"), here());
+}
+
+/// The one that [`change_certificate`] has made. Waits for less than the server does by default before it looks.
+async fn takes_the_new_certificate(server: &Netlockd, folder: &Path) {
     let deadline = clock::now().after(Duration::from_secs(20));
-    while connect(&server, folder.path(), "next.pem", Some("shop")).await.is_err() {
+    while connect(server, folder, "next.pem", Some("shop")).await.is_err() {
         assert!(clock::now() < deadline, "the new certificate is not taken");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    acquires(&before).await.expect("a connection of before goes on");
 }
 
 #[tokio::test]
@@ -131,7 +154,7 @@ async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
         complaint(&with_tokens).contains("other machines can reach this address"),
         "tokens could be overheard"
     );
-    let server = start(folder.path(), "0.0.0.0:0");
+    let server = start(folder.path(), "0.0.0.0:0", &[]);
     acquires(&connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap()).await.unwrap();
     drop(server);
     Raw::connect(Netlockd::start_at("0.0.0.0:0", &["--insecure-allow-remote"]).address());

@@ -1,32 +1,24 @@
 //! What those see who watch over a server.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 
 use sync_netlock::wire::proto::response::Body as Response;
 
-use super::raw::{Raw, enqueue};
-use super::server::{NETLOCKD, complaint};
+use super::raw::{Raw, enqueue, session};
+use super::server::{Netlockd, complaint};
 
 /// A server with a port for metrics.
 struct Watched {
-    child: Child,
-    clients: String,
+    server: Netlockd,
     metrics: String,
 }
 
 impl Watched {
     fn start() -> Self {
-        let mut child = Command::new(NETLOCKD)
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log", "warn"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let clients = lines.next().unwrap().strip_prefix("listening on ").unwrap().to_owned();
-        let metrics = lines.next().unwrap().strip_prefix("metrics on ").unwrap().to_owned();
-        Self { child, clients, metrics }
+        let mut server = Netlockd::start(&["--admin-listen", "127.0.0.1:0"]);
+        let metrics = server.said("metrics on ");
+        Self { server, metrics }
     }
 
     fn get(&self, path: &str) -> String {
@@ -38,18 +30,11 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn metrics_tell_who_is_there_and_what_happened() {
     let server = Watched::start();
-    let mut client = Raw::connect(&server.clients);
-    client.open(false);
+    let mut client = Raw::connect(server.server.address());
+    client.open(session());
     assert!(matches!(client.ask(enqueue(1, 1, "a")), Response::Granted(_)));
     assert!(matches!(client.ask(enqueue(1, 2, "a")), Response::Waiting(_)));
     assert!(matches!(client.ask(enqueue(1, 3, "")), Response::Refused(_)));

@@ -36,9 +36,6 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
-/// Nobody waits for the grants of claims that come back from a journal, until their clients ask again.
-const NOBODY: Requester = Requester { connection: 0, request: 0 };
-
 impl<J: Journal> LockTable<J> {
     /// Tells the changes that make this table of an empty one.
     pub fn dump(&self, mut tell: impl FnMut(Change<'_>)) {
@@ -92,7 +89,8 @@ impl<J: Journal> LockTable<J> {
                     .locks
                     .enter(name, self.revision, usize::MAX)
                     .ok_or(Misfit("there is no room for a name"))?;
-                let index = self.put_in(Claim::new(claim, session, lock, mode, NOBODY, value, self.now));
+                let index =
+                    self.put_in(Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now));
                 if self.locks[lock].next == NONE {
                     self.locks[lock].next = index;
                 }

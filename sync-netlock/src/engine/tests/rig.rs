@@ -22,8 +22,7 @@ impl Mirror {
 
     /// Its time stands still, so that it ends nothing by itself.
     fn queue(&mut self, name: &str) -> Queue {
-        let nobody = Requester { connection: 0, request: 0 };
-        match self.0.apply(Moment::default(), nobody, Command::Inspect { name }, &mut Vec::new()) {
+        match self.0.apply(Moment::default(), Requester::NOBODY, Command::Inspect { name }, &mut Vec::new()) {
             Some(Reply::Queue(queue)) => *queue,
             other => panic!("{other:?}"),
         }
