@@ -56,7 +56,7 @@ impl<C: Carrier> Netlock<C> {
     }
 
     /// The reply is none that this command can have.
-    fn unexpected<T>(&self, reply: Reply) -> Result<T> {
+    pub(crate) fn unexpected<T>(&self, reply: Reply) -> Result<T> {
         match reply {
             Reply::Refused(refusal) => Err(self.refused(refusal)),
             other => Err(Error::new(
@@ -87,6 +87,35 @@ impl<C: Carrier> Netlock<C> {
             Reply::Refused(Refusal::SessionUnknown) => Ok(Withdrawn::Absent),
             other => self.unexpected(other),
         }
+    }
+
+    /// The paths of all names that begin in one way.
+    pub(crate) async fn paths(&self, prefix: &str) -> Result<Vec<String>> {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            match self.0.call(None, Command::List { prefix, after: &after }).await? {
+                Reply::Names { names, more } => {
+                    all.extend(names);
+                    match all.last() {
+                        Some(last) if more => after.clone_from(last),
+                        _ => return Ok(all),
+                    }
+                }
+                other => return self.unexpected(other),
+            }
+        }
+    }
+
+    pub(crate) async fn queue_at(&self, path: &str) -> Result<Queue> {
+        match self.0.call(None, Command::Inspect { name: path }).await? {
+            Reply::Queue(queue) => Ok(*queue),
+            other => self.unexpected(other),
+        }
+    }
+
+    pub(crate) async fn evict_at(&self, path: &str, claim: ClaimId) -> Result<Withdrawn> {
+        let reply = self.0.call(None, Command::Evict { name: path, claim }).await?;
+        self.withdrawn(reply)
     }
 }
 
@@ -166,8 +195,7 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        let reply = self.0.call(None, Command::Evict { name: name.path(), claim }).await?;
-        self.withdrawn(reply)
+        self.evict_at(name.path(), claim).await
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
@@ -178,10 +206,7 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        match self.0.call(None, Command::Inspect { name: name.path() }).await? {
-            Reply::Queue(queue) => Ok(*queue),
-            other => self.unexpected(other),
-        }
+        self.queue_at(name.path()).await
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
@@ -192,21 +217,6 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
-        let mut all = Vec::new();
-        let mut after = String::new();
-        loop {
-            match self.0.call(None, Command::List { prefix, after: &after }).await? {
-                Reply::Names { names, more } => {
-                    for name in &names {
-                        all.push(LockName::from_path(name)?);
-                    }
-                    match names.into_iter().next_back() {
-                        Some(last) if more => after = last,
-                        _ => return Ok(all),
-                    }
-                }
-                other => return self.unexpected(other),
-            }
-        }
+        self.paths(prefix).await?.iter().map(|path| LockName::from_path(path)).collect()
     }
 }

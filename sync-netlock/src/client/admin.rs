@@ -1,7 +1,9 @@
 //! What an operator does to a server from outside, over the protocol.
 
+#[cfg(doc)]
+use sync_core::ErrorKind;
+use sync_core::Result;
 use sync_core::backend::{ClaimId, Queue, SessionId, Withdrawn};
-use sync_core::{Error, ErrorKind, Result};
 
 use super::{Client, Config};
 use crate::backend::{Carrier, Netlock};
@@ -21,9 +23,8 @@ impl Admin {
     }
 
     async fn ask(&self, operation: &'static str, command: Command<'_>) -> Result<Reply> {
-        let explain = |error: Error| error.during(operation);
-        match self.netlock.0.call(None, command).await.map_err(explain)? {
-            Reply::Refused(refusal) => Err(explain(self.netlock.refused(refusal))),
+        match self.netlock.0.call(None, command).await.map_err(|error| error.during(operation))? {
+            Reply::Refused(refusal) => Err(self.netlock.refused(refusal).during(operation)),
             reply => Ok(reply),
         }
     }
@@ -46,7 +47,7 @@ impl Admin {
                         _ => return Ok(all),
                     }
                 }
-                other => return Err(strange(&other)),
+                other => return self.netlock.unexpected(other),
             }
         }
     }
@@ -59,19 +60,7 @@ impl Admin {
     /// # Cancel safety
     /// Safe: it only reads.
     pub async fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let (mut all, mut after) = (Vec::new(), String::new());
-        loop {
-            match self.ask("list", Command::List { prefix, after: &after }).await? {
-                Reply::Names { names, more } => {
-                    all.extend(names);
-                    match all.last() {
-                        Some(last) if more => after.clone_from(last),
-                        _ => return Ok(all),
-                    }
-                }
-                other => return Err(strange(&other)),
-            }
-        }
+        self.netlock.paths(prefix).await.map_err(|error| error.during("list"))
     }
 
     /// Who holds a name and who waits.
@@ -82,10 +71,7 @@ impl Admin {
     /// # Cancel safety
     /// Safe: it only reads.
     pub async fn inspect(&self, name: &str) -> Result<Queue> {
-        match self.ask("inspect", Command::Inspect { name }).await? {
-            Reply::Queue(queue) => Ok(*queue),
-            other => Err(strange(&other)),
-        }
+        self.netlock.queue_at(name).await.map_err(|error| error.during("inspect").of(name))
     }
 
     /// Ends one claim.
@@ -96,10 +82,7 @@ impl Admin {
     /// # Cancel safety
     /// The claim may or may not have ended.
     pub async fn evict(&self, name: &str, claim: ClaimId) -> Result<Withdrawn> {
-        match self.ask("evict", Command::Evict { name, claim }).await? {
-            Reply::Withdrawn(withdrawn) => Ok(withdrawn),
-            other => Err(strange(&other)),
-        }
+        self.netlock.evict_at(name, claim).await.map_err(|error| error.during("evict").of(name))
     }
 
     /// Ends a session and all its claims, whether it is there or not.
@@ -112,7 +95,7 @@ impl Admin {
     pub async fn end_session(&self, session: SessionId) -> Result<()> {
         match self.ask("end session", Command::EndSession { session }).await? {
             Reply::Closed => Ok(()),
-            other => Err(strange(&other)),
+            other => self.netlock.unexpected(other),
         }
     }
 
@@ -126,7 +109,7 @@ impl Admin {
     pub async fn confirm_isolated(&self, session: SessionId) -> Result<()> {
         match self.ask("confirm isolated", Command::ConfirmIsolated { session }).await? {
             Reply::Closed => Ok(()),
-            other => Err(strange(&other)),
+            other => self.netlock.unexpected(other),
         }
     }
 
@@ -140,12 +123,7 @@ impl Admin {
     pub async fn release_all(&self, prefix: &str) -> Result<u64> {
         match self.ask("release all", Command::ReleaseAll { prefix }).await? {
             Reply::Released { claims } => Ok(claims),
-            other => Err(strange(&other)),
+            other => self.netlock.unexpected(other),
         }
     }
-}
-
-fn strange(reply: &Reply) -> Error {
-    Error::new(ErrorKind::Protocol, format!("the server gave an answer to another question: {reply:?}"))
-        .on("netlock")
 }

@@ -48,7 +48,7 @@ struct State {
     greeting: Greeting,
     /// Wakes the task; taken while it is awake.
     driver: Option<Waker>,
-    closed: Option<String>,
+    closed: Option<Ending>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +57,51 @@ enum Greeting {
     Awaited,
     Awaiting(Waker),
     Done(proto::Durability),
+}
+
+/// Why a connection has ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    kind: ErrorKind,
+    why: String,
+}
+
+impl From<String> for Ending {
+    fn from(why: String) -> Self {
+        Self { kind: ErrorKind::Unavailable, why }
+    }
+}
+
+impl From<&str> for Ending {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+impl From<proto::Refused> for Ending {
+    /// The server has said so itself.
+    fn from(refused: proto::Refused) -> Self {
+        let kind = match refused.code() {
+            proto::refused::Code::Denied => ErrorKind::Denied,
+            _ => ErrorKind::Protocol,
+        };
+        Self { kind, why: refused.message }
+    }
+}
+
+impl Ending {
+    /// The error of a request that was under way.
+    fn of_request(&self) -> Error {
+        broken(&self.why)
+    }
+
+    /// The error of the greeting: what the server says then will not change by itself.
+    fn of_greeting(&self) -> Error {
+        match self.kind {
+            ErrorKind::Unavailable => broken(&self.why),
+            kind => Error::new(kind, self.why.clone()).on("netlock"),
+        }
+    }
 }
 
 /// The least number of answers that are worth a write of their own.
@@ -80,7 +125,7 @@ pub(super) fn broken(why: &str) -> Error {
 impl State {
     fn check(&self) -> Result<()> {
         match &self.closed {
-            Some(why) => Err(broken(why)),
+            Some(ending) => Err(ending.of_request()),
             None if self.out.len() > OUT_MAX => Err(Error::new(
                 ErrorKind::Unavailable,
                 "too many requests wait to be sent: the server or the network is too slow",
@@ -125,13 +170,13 @@ impl Connection {
     }
 
     /// Ends the connection; the requests under way fail.
-    pub(super) fn close(&self, why: &str) {
+    pub(super) fn close(&self, ending: Ending) {
         let wakers = {
             let mut state = self.state();
             if state.closed.is_some() {
                 return;
             }
-            state.closed = Some(why.to_owned());
+            state.closed = Some(ending);
             self.closed.store(true, Ordering::Release);
             let mut wakers = state.replies.close();
             if let Greeting::Awaiting(waker) = std::mem::take(&mut state.greeting) {
@@ -150,13 +195,8 @@ impl Connection {
             if let Greeting::Done(durability) = state.greeting {
                 return Poll::Ready(Ok(durability));
             }
-            if let Some(why) = &state.closed {
-                let error = match (why.strip_prefix(REFUSED), why.strip_prefix(DENIED)) {
-                    (Some(why), _) => Error::new(ErrorKind::Protocol, why.to_owned()).on("netlock"),
-                    (_, Some(why)) => Error::new(ErrorKind::Denied, why.to_owned()).on("netlock"),
-                    _ => broken(why),
-                };
-                return Poll::Ready(Err(error));
+            if let Some(ending) = &state.closed {
+                return Poll::Ready(Err(ending.of_greeting()));
             }
             state.greeting = Greeting::Awaiting(cx.waker().clone());
             Poll::Pending
@@ -230,9 +270,10 @@ impl Future for Answer {
             match state.replies.poll_first(self.request, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(reply)) => Ok(reply),
-                Poll::Ready(None) => {
-                    Err(broken(state.closed.as_deref().unwrap_or("the request was given up")))
-                }
+                Poll::Ready(None) => Err(match &state.closed {
+                    Some(ending) => ending.of_request(),
+                    None => broken("the request was given up"),
+                }),
             }
         };
         self.answered = true;
@@ -248,17 +289,12 @@ impl Drop for Answer {
     }
 }
 
-/// How a reason begins that the server gave itself.
-const REFUSED: &str = "the server says: ";
-/// How a reason begins that is about who this is.
-const DENIED: &str = "the server denies: ";
-
 /// Closes the connection when the task that carries it ends, or its runtime does.
 struct Carrying(Arc<Connection>);
 
 impl Drop for Carrying {
     fn drop(&mut self) {
-        self.0.close("the connection's runtime has ended");
+        self.0.close("the connection's runtime has ended".into());
     }
 }
 
@@ -276,23 +312,23 @@ pub(super) async fn drive(connection: Arc<Connection>, mut stream: Stream) {
         yielded: false,
     };
     let mut pulse = pin!(tokio::time::sleep(PULSE));
-    let why = poll_fn(|cx| {
+    let ending = poll_fn(|cx| {
         while pulse.as_mut().poll(cx).is_ready() {
             if clock::now().since(carrier.heard) > SILENCE {
-                return Poll::Ready("the server is silent".to_owned());
+                return Poll::Ready(Ending::from("the server is silent"));
             }
             carrier.ping();
             pulse.set(tokio::time::sleep(PULSE));
         }
         match carrier.carry(&carrying.0, Pin::new(&mut stream), cx) {
             Ok(Progress::Sleep) => Poll::Pending,
-            Ok(Progress::Closed) => Poll::Ready("it was closed".to_owned()),
-            Err(why) => Poll::Ready(why),
+            Ok(Progress::Closed) => Poll::Ready("it was closed".into()),
+            Err(ending) => Poll::Ready(ending),
         }
     })
     .await;
-    debug!(why, "connection ended");
-    carrying.0.close(&why);
+    debug!(why = ending.why, "connection ended");
+    carrying.0.close(ending);
 }
 
 enum Progress {
@@ -328,7 +364,7 @@ impl Carrier {
         connection: &Connection,
         mut stream: Pin<&mut Stream>,
         cx: &mut Context<'_>,
-    ) -> Result<Progress, String> {
+    ) -> Result<Progress, Ending> {
         loop {
             if self.writing.is_empty() {
                 let mut state = connection.state();
@@ -410,7 +446,7 @@ impl Carrier {
     }
 
     /// Hands complete answers to those who asked, up to `share` of them. How many there were.
-    fn deliver(&mut self, connection: &Connection) -> Result<usize, String> {
+    fn deliver(&mut self, connection: &Connection) -> Result<usize, Ending> {
         let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
         let (mut count, mut greeted) = (0, None);
         while count < self.share
@@ -427,15 +463,14 @@ impl Carrier {
                     greeted = Some(welcome.durability())
                 }
                 (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
-                    let is_denied = refused.code() == proto::refused::Code::Denied;
-                    return Err(format!("{}{}", if is_denied { DENIED } else { REFUSED }, refused.message));
+                    return Err(refused.into());
                 }
                 (PING | UNHEARD, _) => {}
                 (id, Some(body)) => match to_reply(body) {
                     Some(reply) => self.answers.push((id, reply)),
-                    None => return Err(strange("an answer has no meaning")),
+                    None => return Err(strange("an answer has no meaning").into()),
                 },
-                (_, None) => return Err(strange("an answer is empty")),
+                (_, None) => return Err(strange("an answer is empty").into()),
             }
         }
         if count > 0 {

@@ -145,7 +145,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(connection) = self.current() {
-            connection.close("the client was dropped");
+            connection.close("the client was dropped".into());
         }
     }
 }
