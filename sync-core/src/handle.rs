@@ -18,7 +18,7 @@ use crate::names::{Kind, LockName, Namespace};
 use crate::nonce::Secret;
 use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
 use crate::revocation::Loss;
-use crate::session::keeper::{Keeper, isolated};
+use crate::session::keeper::{Keeper, closed, isolated};
 use crate::session::live::{LiveSession, locked};
 use crate::ticket::Ticket;
 use crate::traits::{Leader, Lock, Sync};
@@ -101,7 +101,7 @@ impl Shared {
     /// A session of one's own.
     pub(crate) async fn open(&self, ttl: Duration, on_disconnect: OnDisconnect) -> Result<Arc<LiveSession>> {
         if self.keeper.is_stopped() {
-            return Err(Error::new(ErrorKind::Closed, "the handle was closed: connect again"));
+            return Err(closed());
         }
         let spec = SessionSpec {
             nonce: SessionId::random(),

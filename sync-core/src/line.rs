@@ -86,7 +86,17 @@ impl Wish {
 
     /// Whether each claim has a session to itself.
     fn is_alone(&self) -> bool {
-        self.ttl.is_some() || self.on_disconnect == OnDisconnect::Ignore
+        self.is_limited() || self.outlives_the_handle()
+    }
+
+    /// Whether the session of a claim runs out unless extended.
+    fn is_limited(&self) -> bool {
+        self.ttl.is_some()
+    }
+
+    /// Whether a claim is left to its TTL when the handle is closed.
+    fn outlives_the_handle(&self) -> bool {
+        self.on_disconnect == OnDisconnect::Ignore
     }
 
     async fn turn(&self, shared: &Arc<Shared>, waits: bool, holder: &mut Option<Box<Entry>>) -> Result<Turn> {
@@ -112,16 +122,9 @@ impl Wish {
                 value: self.value.clone(),
                 token: None,
             };
-            let place = Place {
-                shared,
-                session,
-                claim: Some(claim),
-                alone: self.is_alone(),
-                limited: self.ttl.is_some(),
-                outlives: self.on_disconnect == OnDisconnect::Ignore,
-                arrived: AtomicBool::new(false),
-            };
-            match place.wait(self, holder).await? {
+            let place =
+                Place { wish: self, shared, session, claim: Some(claim), arrived: AtomicBool::new(false) };
+            match place.wait(holder).await? {
                 Outcome::Granted(token) => match place.into_guard(token).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
                     None if waits => {}
@@ -158,24 +161,20 @@ fn lost(loss: Loss) -> Error {
 
 /// A place in line. Dropped with the future that waits, it is given up in the background.
 struct Place<'a> {
+    wish: &'a Wish,
     shared: &'a Arc<Shared>,
     session: Arc<LiveSession>,
     /// Gone once the place needs no giving up.
     claim: Option<Claim>,
-    alone: bool,
-    /// Whether its session runs out unless extended.
-    limited: bool,
-    /// Whether it is left to its TTL when the handle is closed.
-    outlives: bool,
     /// Whether the store has answered for the claim.
     arrived: AtomicBool,
 }
 
 impl Place<'_> {
-    async fn wait(&self, wish: &Wish, holder: &mut Option<Box<Entry>>) -> Result<Outcome> {
+    async fn wait(&self, holder: &mut Option<Box<Entry>>) -> Result<Outcome> {
         let Some(claim) = &self.claim else { return Ok(Outcome::Lost(Loss::Closed)) };
         let backend = &self.shared.backend;
-        let call = self.shared.call(wish.operation, &claim.name);
+        let call = self.shared.call(self.wish.operation, &claim.name);
         let mut in_line = false;
         loop {
             let mut standing = match call.persist(&self.session, || backend.enqueue(claim)).await {
@@ -187,7 +186,7 @@ impl Place<'_> {
             };
             self.arrived.store(true, Ordering::Relaxed);
             if let Standing::Waiting { position, holder: ahead } = standing {
-                if let Some(on_wait) = wish.on_wait.as_ref().filter(|_| !in_line) {
+                if let Some(on_wait) = self.wish.on_wait.as_ref().filter(|_| !in_line) {
                     on_wait.tell(Waiting { position, holder: ahead.as_deref().cloned() });
                 }
                 in_line = true;
@@ -224,25 +223,25 @@ impl Place<'_> {
 
     /// The grant is checked: `None` if the session is lost by now. A hold limit counts from here.
     async fn into_guard(mut self, token: Token) -> Result<Option<Guard>> {
-        if self.outlives {
+        if self.wish.outlives_the_handle() {
             self.session.outlive_the_handle();
         }
-        if self.limited {
+        if self.wish.is_limited() {
             self.session.stop_renewing();
             if let Some(claim) = &self.claim {
-                let call = self.shared.call("acquire", &claim.name);
+                let call = self.shared.call(self.wish.operation, &claim.name);
                 Box::pin(call.renew(&*self.shared.backend, &self.session)).await?;
             }
         }
         let Some(claim) = self.claim.take() else { return Ok(None) };
         let hold = Hold::begin(claim, token, self.session.clone());
-        Ok(hold.map(|hold| Guard::new(self.shared.clone(), hold, self.alone)))
+        Ok(hold.map(|hold| Guard::new(self.shared.clone(), hold, self.wish.is_alone())))
     }
 
     /// There is nothing in the store to be given up, other than a session of its own.
     fn leave_nothing(mut self) {
         self.claim = None;
-        if self.alone {
+        if self.wish.is_alone() {
             self.session.end();
         }
     }
@@ -251,7 +250,7 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let Some(claim) = self.claim.take() else { return };
-        if self.alone {
+        if self.wish.is_alone() {
             self.session.end();
         } else {
             self.shared.keeper.withdraw(claim, self.session.clone(), self.arrived.load(Ordering::Relaxed));
@@ -262,11 +261,6 @@ impl Drop for Place<'_> {
 /// Takes a detached claim up again.
 pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guard> {
     let call = shared.call("resume", &ticket.name);
-    let gone = || {
-        let problem =
-            "the ticket's lock has ended: it was released, evicted, or its ttl ran out; acquire it anew";
-        call.explain(Error::new(ErrorKind::NotHeld, problem))
-    };
     let session = shared.keeper.resume(ticket.session).await.map_err(|error| call.explain(error))?;
     let queue = match call.once(shared.backend.queue(&ticket.name)).await {
         Ok(queue) => queue,
@@ -277,7 +271,7 @@ pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guar
     };
     if !queue.holders().any(|entry| entry.claim == ticket.claim && entry.token == Some(ticket.token)) {
         session.let_go();
-        return Err(gone());
+        return Err(call.explain(Ticket::ended()));
     }
     let claim = Claim {
         id: ticket.claim,
@@ -291,7 +285,7 @@ pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guar
     };
     match Hold::begin(claim, ticket.token, session) {
         Some(hold) => Ok(Guard::new(shared.clone(), hold, true)),
-        None => Err(gone()),
+        None => Err(call.explain(Ticket::ended())),
     }
 }
 

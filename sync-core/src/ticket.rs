@@ -29,6 +29,13 @@ pub struct Ticket {
 const START: &str = "distsync1";
 
 impl Ticket {
+    /// The error of who comes too late.
+    pub(crate) fn ended() -> Error {
+        let problem =
+            "the ticket's lock has ended: it was released, evicted, or its ttl ran out; acquire it anew";
+        Error::new(ErrorKind::NotHeld, problem)
+    }
+
     /// The name that is held.
     #[must_use]
     pub fn name(&self) -> &LockName {

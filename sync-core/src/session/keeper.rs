@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::nonce::jitter;
 use crate::options::OnLost;
 use crate::revocation::Loss;
+use crate::ticket::Ticket;
 
 /// When to look again for a claim whose arrival is in doubt. A request that takes longer than all of these is found by
 /// nobody before its session ends.
@@ -132,7 +133,8 @@ impl Keeper {
     }
 }
 
-fn closed() -> Error {
+/// The error of who asks a handle that is closed.
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the handle was closed: connect again")
 }
 
@@ -163,11 +165,7 @@ impl Desk {
                 biased;
                 () = self.stop.cancelled() => break,
                 job = inbox.recv() => match job {
-                    Some(Job::ReleaseAll { done }) => {
-                        self.end_sessions().await;
-                        let _ = done.send(());
-                    }
-                    Some(job) => self.take(job),
+                    Some(job) => self.take(job).await,
                     None => break,
                 },
                 Some(_) = self.lives.join_next() => {}
@@ -186,16 +184,19 @@ impl Desk {
         while self.lives.join_next().await.is_some() {}
     }
 
-    fn take(&mut self, job: Job) {
+    async fn take(&mut self, job: Job) {
         let backend = self.backend.clone();
         match job {
             Job::Begin { beginning, reply } => {
                 let ending = self.current.child_token();
                 self.lives.spawn(live(backend, beginning, ending, self.on_lost, reply));
             }
-            Job::ReleaseAll { .. } => {}
             Job::Withdraw { claim, session, arrived } => {
                 self.withdrawals.spawn(withdraw(backend, claim, session, arrived));
+            }
+            Job::ReleaseAll { done } => {
+                self.end_sessions().await;
+                let _ = done.send(());
             }
         }
     }
@@ -246,10 +247,7 @@ async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> 
         Beginning::Resume(session) => match patient(backend.renew(session)).await? {
             Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
             Renewal::Isolated => Err(isolated()),
-            Renewal::Expired => Err(Error::new(
-                ErrorKind::NotHeld,
-                "the ticket's lock has ended: it was released, or its ttl ran out; acquire it anew",
-            )),
+            Renewal::Expired => Err(Ticket::ended()),
         },
     }
 }
@@ -344,7 +342,7 @@ async fn close(backend: &dyn Backend, session: &LiveSession) {
         return;
     }
     session.lose(Loss::Closed);
-    if session.outlives_the_handle() && !session.is_told_to_end() {
+    if session.outlives_the_handle() {
         return;
     }
     let id = session.session().id;

@@ -49,8 +49,6 @@ pub(crate) struct LiveSession {
     ending: CancellationToken,
     /// Whether the keeper leaves it to its TTL when the handle is closed.
     outlives: AtomicBool,
-    /// Whether it was told to end.
-    told: AtomicBool,
     on_lost: OnLost,
 }
 
@@ -69,7 +67,6 @@ impl LiveSession {
             renewing: AtomicBool::new(true),
             ending,
             outlives: AtomicBool::new(false),
-            told: AtomicBool::new(false),
             on_lost,
         }
     }
@@ -229,15 +226,10 @@ impl LiveSession {
         self.moved.notify_one();
     }
 
-    /// Lets the keeper end it in the background.
+    /// Lets the keeper end it in the background, for its own sake and not because the handle is closed.
     pub(crate) fn end(&self) {
-        self.told.store(true, Ordering::Release);
+        self.outlives.store(false, Ordering::Release);
         self.ending.cancel();
-    }
-
-    /// Whether it ends for its own sake, not because the handle is closed.
-    pub(super) fn is_told_to_end(&self) -> bool {
-        self.told.load(Ordering::Acquire)
     }
 
     /// From now on it ends by its TTL alone, unless it is told to [end](Self::end).
