@@ -46,6 +46,7 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
             id: ClaimId::random(),
             session,
             name: name.clone(),
+            also: Vec::new(),
             mode: Mode::Exclusive,
             waits: true,
             client: "bench".into(),

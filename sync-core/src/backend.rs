@@ -128,6 +128,9 @@ pub struct Claim {
     pub session: Session,
     /// What it wants.
     pub name: LockName,
+    /// What it wants at the same time: granted when all of the names are free, and holding none before. Empty, unless the
+    /// store [grants several at once](Capabilities::several_at_once).
+    pub also: Vec<LockName>,
     /// In which company.
     pub mode: Mode,
     /// Whether it stands in line if the name is taken. `false`: a try, which leaves nothing behind when it is busy.

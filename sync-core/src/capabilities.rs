@@ -32,6 +32,9 @@ pub struct Capabilities {
     /// A client whose session ends by itself while it holds can be isolated before its locks go to others, if the store's
     /// operator has said how.
     pub isolates: bool,
+    /// A claim of several names is granted when all of them are free, and holds none before. `false`: they are taken one
+    /// after the other.
+    pub several_at_once: bool,
 }
 
 impl Capabilities {
@@ -50,6 +53,7 @@ impl Capabilities {
             reports_evictions: true,
             release_on_disconnect: false,
             isolates: false,
+            several_at_once: false,
         }
     }
 

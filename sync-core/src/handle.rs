@@ -165,6 +165,40 @@ impl Handle {
         Ok(Self { shared, namespace: options.namespace })
     }
 
+    /// The lock of a name, and of others at the same time.
+    fn lock_of(&self, name: &str, also: &[&str], options: LockOptions) -> Result<NamedLock> {
+        let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
+        let options = options.validated().map_err(explain)?;
+        let capabilities = self.shared.backend.capabilities();
+        if let Some(ttl) = options.ttl {
+            capabilities.check_ttl(ttl).map_err(explain)?;
+        }
+        let unsupported = |problem: &'static str| Err(explain(Error::new(ErrorKind::Unsupported, problem)));
+        if options.on_disconnect == OnDisconnect::Release && !capabilities.release_on_disconnect {
+            return unsupported(
+                "this store does not see its clients' connections, and cannot release when they end: leave the option out, \
+                 and set a short session ttl",
+            );
+        }
+        if !also.is_empty() && !capabilities.several_at_once {
+            return unsupported(
+                "this store does not grant several names at once: take them one after the other with `lock_each`",
+            );
+        }
+        let also = also.iter().map(|name| self.named(Kind::Lock, name)).collect::<Result<_>>()?;
+        let wish = Wish {
+            operation: "acquire",
+            name: self.named(Kind::Lock, name)?,
+            also,
+            mode: options.mode,
+            ttl: options.ttl,
+            on_disconnect: options.on_disconnect,
+            value: options.value,
+            on_wait: options.on_wait,
+        };
+        Ok(NamedLock::new(self.shared.clone(), name, wish, options.wait))
+    }
+
     fn named(&self, kind: Kind, name: &str) -> Result<LockName> {
         LockName::new(&self.namespace, kind, name).map_err(|error| error.on(self.shared.backend_name()))
     }
@@ -173,27 +207,18 @@ impl Handle {
 #[async_trait]
 impl Sync for Handle {
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>> {
-        let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
-        let options = options.validated().map_err(explain)?;
-        let capabilities = self.shared.backend.capabilities();
-        if let Some(ttl) = options.ttl {
-            capabilities.check_ttl(ttl).map_err(explain)?;
-        }
-        if options.on_disconnect == OnDisconnect::Release && !capabilities.release_on_disconnect {
-            let problem = "this store does not see its clients' connections, and cannot release when they end: leave the \
-                           option out, and set a short session ttl";
-            return Err(explain(Error::new(ErrorKind::Unsupported, problem)));
-        }
-        let wish = Wish {
-            operation: "acquire",
-            name: self.named(Kind::Lock, name)?,
-            mode: options.mode,
-            ttl: options.ttl,
-            on_disconnect: options.on_disconnect,
-            value: options.value,
-            on_wait: options.on_wait,
+        Ok(Box::new(self.lock_of(name, &[], options)?))
+    }
+
+    async fn acquire_all(&self, names: &[&str], options: LockOptions) -> Result<Guard> {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        let Some((name, also)) = names.split_first() else {
+            let error = Error::new(ErrorKind::InvalidOption, "no names were given: give at least one");
+            return Err(error.during("acquire all").on(self.name()));
         };
-        Ok(Box::new(NamedLock::new(self.shared.clone(), name, wish, options.wait)))
+        self.lock_of(name, also, options)?.acquire().await
     }
 
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>> {
@@ -201,6 +226,7 @@ impl Sync for Handle {
         let wish = Wish {
             operation: "elect",
             name: self.named(Kind::Leader, name)?,
+            also: Vec::new(),
             mode: crate::mode::Mode::Exclusive,
             ttl: None,
             on_disconnect: OnDisconnect::Hold,

@@ -30,6 +30,7 @@ use crate::token::Token;
 pub(crate) struct Wish {
     pub(crate) operation: &'static str,
     pub(crate) name: LockName,
+    pub(crate) also: Vec<LockName>,
     pub(crate) mode: Mode,
     pub(crate) ttl: Option<Duration>,
     pub(crate) on_disconnect: OnDisconnect,
@@ -116,6 +117,7 @@ impl Wish {
                 id: ClaimId::random(),
                 session: *session.session(),
                 name: self.name.clone(),
+                also: self.also.clone(),
                 mode: self.mode,
                 waits,
                 client: shared.client.clone(),
@@ -277,6 +279,7 @@ pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guar
         id: ticket.claim,
         session: *session.session(),
         name: ticket.name.clone(),
+        also: Vec::new(),
         mode: ticket.mode,
         waits: false,
         client: shared.client.clone(),

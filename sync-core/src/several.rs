@@ -17,14 +17,17 @@ use crate::traits::{Lock, Sync};
 #[must_use = "dropping the guards releases the locks"]
 #[derive(Debug)]
 pub struct Guards {
-    /// In the order of their names.
+    /// In order.
+    names: Vec<String>,
+    /// One for each name, or one for all of them.
     guards: Vec<Guard>,
 }
 
 impl Guards {
-    /// The guards, in the order of their names.
-    pub fn each(&self) -> &[Guard] {
-        &self.guards
+    /// What is held, in order.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Resolves when the first of the locks is no longer held, with the reason.
@@ -45,7 +48,10 @@ impl Guards {
     /// # Errors
     /// As [`Guard::check`], of the first that fails.
     pub fn check(&self, min_remaining: Duration) -> Result<Vec<Token>> {
-        self.guards.iter().map(|guard| guard.check(min_remaining)).collect()
+        let tokens: Vec<_> =
+            self.guards.iter().map(|guard| guard.check(min_remaining)).collect::<Result<_>>()?;
+        // One that is for all of them has one token.
+        Ok(tokens.iter().cycle().take(self.names.len()).copied().collect())
     }
 
     /// Releases all, the last one first. [`Release::Done`] if all were held.
@@ -69,9 +75,10 @@ impl Guards {
 
 /// Takes the locks of all these names, or none. Names given twice count once.
 ///
-/// Everybody takes them one after the other in the order of their names, so that no two wait for each other; what was taken is
-/// given back, the last one first, if one cannot be had. While it waits for a later name it holds the earlier ones.
-/// [`Wait::For`] is for all of them together.
+/// A store that [can](crate::Capabilities::several_at_once) grants them at once, when all of them are free, and lets nobody hold
+/// some while it waits for others: see [`Sync::acquire_all`]. On other stores everybody takes them one after the other in
+/// the order of their names, so that no two wait for each other; what was taken is given back, the last one first, if one cannot be had.
+/// While it waits for a later name it holds the earlier ones. [`Wait::For`] is for all of them together.
 ///
 /// # Errors
 /// As [`Lock::acquire`], of the first name that cannot be had.
@@ -86,11 +93,18 @@ pub async fn lock_each<'a>(
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_unstable();
     names.dedup();
+    let mut taken = Guards {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        guards: Vec::with_capacity(names.len()),
+    };
+    if names.len() > 1 && sync.capabilities().several_at_once {
+        taken.guards.push(sync.acquire_all(&names, options).await?);
+        return Ok(taken);
+    }
     let deadline = match options.wait {
         Wait::For(patience) => Some(clock::now().after(patience)),
         Wait::Forever | Wait::Never => None,
     };
-    let mut taken = Guards { guards: Vec::with_capacity(names.len()) };
     for name in names {
         let mut options = options.clone();
         if let Some(deadline) = deadline {

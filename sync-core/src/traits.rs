@@ -27,6 +27,19 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>>;
 
+    /// Acquires all of these names at once: granted when all of them are free, and holding none while it waits; who comes later
+    /// for one of them waits behind it, even if that one is free. The guard is for all of them, with one token; whatever ends it ends it for all. Names given twice count once.
+    ///
+    /// See [`lock_each`](crate::lock_each), which works on every store.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) on a store that cannot
+    /// ([`several_at_once`](Capabilities::several_at_once)), unless there is one name only; else as [`Lock::acquire`].
+    ///
+    /// # Cancel safety
+    /// Safe, as [`Lock::acquire`].
+    async fn acquire_all(&self, names: &[&str], options: LockOptions) -> Result<Guard>;
+
     /// An election of this name. Does no I/O. A lock of the same name is a stranger to it.
     ///
     /// # Errors

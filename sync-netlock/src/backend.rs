@@ -162,15 +162,16 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let enqueue = Command::Enqueue {
-            session: claim.session.id,
-            claim: claim.id,
-            name: claim.name.path(),
-            mode: claim.mode,
-            waits: claim.waits,
-            value: &claim.value,
+        let Claim { id, session: Session { id: session, .. }, mode, waits, .. } = *claim;
+        let (name, value) = (claim.name.path(), &*claim.value);
+        let reply = if claim.also.is_empty() {
+            let enqueue = Command::Enqueue { session, claim: id, name, mode, waits, value };
+            self.0.call(Some(&claim.session), enqueue).await?
+        } else {
+            let names: Vec<_> = std::iter::once(name).chain(claim.also.iter().map(LockName::path)).collect();
+            let enqueue = Command::EnqueueAll { session, claim: id, names: &names, mode, waits, value };
+            self.0.call(Some(&claim.session), enqueue).await?
         };
-        let reply = self.0.call(Some(&claim.session), enqueue).await?;
         self.standing(reply)
     }
 

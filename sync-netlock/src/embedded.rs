@@ -145,6 +145,7 @@ impl Carrier for Embedded {
         // Holder and store end together.
         capabilities.release_on_disconnect = true;
         capabilities.isolates = true;
+        capabilities.several_at_once = true;
         capabilities
     }
 
@@ -154,7 +155,7 @@ impl Carrier for Embedded {
 
     async fn call<'a>(&'a self, _session: Option<&'a Session>, command: Command<'a>) -> Result<Reply> {
         let claim = match command {
-            Command::Enqueue { claim, .. } => Some(claim),
+            Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => Some(claim),
             _ => None,
         };
         let (request, wakers) = {

@@ -67,5 +67,6 @@ caught! {
     hidden_vacancy: HidesVacancy by law_12_observers_see_leaders_in_order_and_vacancy;
     dropped_values: DropsValues by law_12_a_leader_proclaims;
     one_permit_too_many: OnePermitTooMany by law_11_never_more_than_n_permits;
+    one_of_several: TakesOnlyTheFirst by api_several_names_are_granted_at_once_where_the_store_can;
     silent_evictions: EvictsInSilence by api_an_operator_can_evict;
 }

@@ -54,6 +54,8 @@ pub enum Fault {
     DropsValues,
     /// Semaphores have one permit more than they say.
     OnePermitTooMany,
+    /// Of several names only the first is taken.
+    TakesOnlyTheFirst,
     /// An evicted holder is not told.
     EvictsInSilence,
 }
@@ -93,8 +95,10 @@ impl Broken {
     }
 
     fn claim(&self, claim: &Claim) -> Claim {
-        let mut claim = Claim { name: self.name(&claim.name), ..claim.clone() };
+        let also = claim.also.iter().map(|name| self.name(name)).collect();
+        let mut claim = Claim { name: self.name(&claim.name), also, ..claim.clone() };
         match (self.fault, claim.mode) {
+            (Fault::TakesOnlyTheFirst, _) => claim.also.clear(),
             (Fault::TryStays, _) => claim.waits = true,
             (Fault::RepeatsClaims, _) => claim.id = ClaimId::random(),
             (Fault::OnePermitTooMany, Mode::Permit { of }) => claim.mode = Mode::Permit { of: of + 1 },

@@ -154,6 +154,7 @@ macro_rules! conformance_cases {
             api_a_lock_can_outlive_its_handle,
             api_release_on_disconnect_where_the_store_can,
             api_all_of_several_names_or_none,
+            api_several_names_are_granted_at_once_where_the_store_can,
             api_any_one_of_several_names,
             api_a_waiter_is_told_where_it_stands,
         );

@@ -158,6 +158,7 @@ impl Carrier for Client {
         capabilities.durable_grants = keeps;
         capabilities.release_on_disconnect = true;
         capabilities.isolates = true;
+        capabilities.several_at_once = true;
         capabilities
     }
 

@@ -91,6 +91,22 @@ pub enum Command<'a> {
         /// Seen by observers.
         value: &'a [u8],
     },
+    /// As [`Enqueue`](Self::Enqueue), for several names at a time: the claim stands in all their lines, is granted when all of
+    /// them are free, and holds nothing before. It has one token for all of them. Names given twice count once.
+    EnqueueAll {
+        /// The session it lives with.
+        session: SessionId,
+        /// Its id.
+        claim: ClaimId,
+        /// What it wants.
+        names: &'a [&'a str],
+        /// In which company, for each of them.
+        mode: Mode,
+        /// Whether it stands in line if any name is taken.
+        waits: bool,
+        /// Seen by observers of each.
+        value: &'a [u8],
+    },
     /// A holder's new value. Answered [`Reply::Updated`].
     Update {
         /// The claim's session.
@@ -273,7 +289,7 @@ pub struct SessionEntry {
 pub enum Refusal {
     /// The session is gone, was never there, or its secret is another: not told apart.
     SessionUnknown,
-    /// The claim's id is in use for another session or name.
+    /// The claim's id is in use for another session, or other names.
     ClaimTaken,
     /// A semaphore of this name has another number of permits.
     PermitsDiffer {
@@ -329,6 +345,8 @@ pub enum Bound {
     ClaimsPerName,
     /// [`Limits::watches_per_connection`](super::Limits::watches_per_connection).
     WatchesPerConnection,
+    /// [`Limits::names_per_claim`](super::Limits::names_per_claim).
+    NamesPerClaim,
     /// The server's bound on the sessions attached to one connection.
     SessionsPerConnection,
 }
@@ -341,6 +359,7 @@ impl fmt::Display for Bound {
             Self::ClaimsPerSession => "claims per session",
             Self::ClaimsPerName => "claims per name",
             Self::WatchesPerConnection => "watches per connection",
+            Self::NamesPerClaim => "names per claim",
             Self::SessionsPerConnection => "sessions per connection",
         })
     }

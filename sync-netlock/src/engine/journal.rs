@@ -43,7 +43,8 @@ pub enum Change<'a> {
         /// The session.
         session: SessionId,
     },
-    /// A claim has come to the end of a line.
+    /// A claim has come to the end of a line. One of several names does so once in each of their lines, and is granted,
+    /// updated and ended in all of them at once.
     Arrived {
         /// The session it lives with.
         session: SessionId,

@@ -15,6 +15,8 @@ pub struct Limits {
     pub claims_per_session: usize,
     /// Claims in line for one name, holders included. Default: 10,000.
     pub claims_per_name: usize,
+    /// Names of one claim. Default: 64.
+    pub names_per_claim: usize,
     /// Watches of one connection. Default: 10,000.
     pub watches_per_connection: usize,
     /// The longest name, in bytes, as it comes: namespace and escapes included. Default: 2 KiB.
@@ -42,6 +44,7 @@ impl Default for Limits {
             sessions: 100_000,
             claims_per_session: 1_000_000,
             claims_per_name: 10_000,
+            names_per_claim: 64,
             watches_per_connection: 10_000,
             name_bytes: 2_048,
             value_bytes: VALUE_MAX,

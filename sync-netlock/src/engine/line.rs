@@ -35,7 +35,16 @@ impl Links {
     pub(super) const ALONE: Self = Self { previous: NONE, next: NONE };
 }
 
-/// One claim.
+/// Whether a claim stands in one line, or is part of one that stands in several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    /// The part by which the claim is found.
+    First,
+    Further,
+}
+
+/// One claim, or its part in one of several lines.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) id: ClaimId,
@@ -44,6 +53,7 @@ pub(super) struct Claim {
     pub(super) session: Slot,
     pub(super) lock: Slot,
     pub(super) mode: Mode,
+    pub(super) part: Part,
     /// Whom to tell of the grant.
     pub(super) requester: Requester,
     /// When it came, or when it began to hold.
@@ -69,12 +79,17 @@ impl Claim {
             session,
             lock,
             mode,
+            part: Part::Whole,
             requester,
             since: now,
             value: value.into(),
             in_line: Links::ALONE,
             in_session: Links::ALONE,
         }
+    }
+
+    pub(super) fn of_part(self, part: Part) -> Self {
+        Self { part, ..self }
     }
 
     pub(super) fn holds(&self) -> bool {

@@ -7,6 +7,7 @@ mod isolation;
 mod observation;
 mod restoration;
 mod sessions;
+mod several;
 
 pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, Misfit};
@@ -27,12 +28,13 @@ use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::journal::{Change, Journal, NoJournal};
 use super::limits::Limits;
-use super::line::{Claim, InLine, NONE, Slot, Thread, key, slot};
+use super::line::{Claim, InLine, NONE, Part, Slot, Thread, key, slot};
 use super::lock::Tokens;
 use super::names::Names;
 use super::session::Session;
 use super::watchers::Watchers;
 use isolation::Isolated;
+use several::{Admission, ArrivalOfSeveral, Several};
 
 /// How much is in a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +79,7 @@ pub struct LockTable<J = NoJournal> {
     sessions: Slab<Session>,
     locks: Names,
     claims: Slab<Claim>,
+    several: Several,
     /// Slots only: the keys stand in the slabs.
     by_session: HashTable<Slot>,
     /// The session found last: commands come in batches of one session.
@@ -117,6 +120,7 @@ impl<J: Journal> LockTable<J> {
             sessions: Slab::new(),
             locks: Names::default(),
             claims: Slab::new(),
+            several: Several::default(),
             by_session: HashTable::new(),
             recent: NONE,
             by_claim: HashTable::new(),
@@ -199,6 +203,10 @@ impl<J: Journal> LockTable<J> {
             Command::Enqueue { session, claim, name, mode, waits, value } => {
                 self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects)
             }
+            Command::EnqueueAll { session, claim, names, mode, waits, value } => {
+                let arrival = ArrivalOfSeveral { claim, names, mode, waits, value };
+                self.enqueue_all(from, session, arrival, effects)
+            }
             Command::Update { session, claim, value } => self.update(session, claim, value, effects),
             Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
             Command::Evict { name, claim } => self.evict(name, claim, effects),
@@ -270,7 +278,8 @@ impl<J: Journal> LockTable<J> {
     /// The claim is here already: the reply to an earlier request was lost, or its connection.
     fn repeat(&mut self, from: Requester, found: Slot, session: Slot, name: &str) -> Reply {
         let claim = &mut self.claims[key(found)];
-        if claim.session != session || &*self.locks[claim.lock].name != name {
+        let is_same = claim.session == session && claim.part == Part::Whole;
+        if !is_same || &*self.locks[claim.lock].name != name {
             return Reply::Refused(Refusal::ClaimTaken);
         }
         if let Some(token) = claim.token() {
@@ -278,8 +287,13 @@ impl<J: Journal> LockTable<J> {
         }
         claim.requester = from;
         let (id, lock) = (claim.id, claim.lock);
-        let ahead = self.locks[lock].line.iter(&self.claims).take_while(|other| other.id != id).count();
-        Reply::Waiting { position: u32::try_from(ahead).unwrap_or(u32::MAX), holder: self.holder(lock) }
+        Reply::Waiting { position: self.ahead(lock, id), holder: self.holder(lock) }
+    }
+
+    /// How many are ahead of a claim in a line.
+    fn ahead(&self, index: Slot, id: ClaimId) -> u32 {
+        let ahead = self.locks[index].line.iter(&self.claims).take_while(|other| other.id != id).count();
+        u32::try_from(ahead).unwrap_or(u32::MAX)
     }
 
     fn arrive(
@@ -291,69 +305,77 @@ impl<J: Journal> LockTable<J> {
     ) -> Result<Reply, Refusal> {
         let Arrival { claim: id, name, mode, waits, value } = arrival;
         self.check_name(name)?;
-        mode.validated().map_err(|_| Refusal::NoPermits)?;
-        self.check_value(value)?;
-        if self.sessions[key(session)].claim_count >= self.limits.claims_per_session {
-            return Err(Refusal::TooMany {
-                what: Bound::ClaimsPerSession,
-                max: self.limits.claims_per_session,
-            });
-        }
+        self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
-        let lock = &self.locks[index];
-        if let Some(of) = lock.other_permits(mode) {
-            return Err(Refusal::PermitsDiffer { of });
-        }
-        let fits = lock.admits(mode);
-        let at_once = fits && self.frozen.is_none();
-        if !at_once {
-            if let Some(refusal) = self.refusal_when_frozen(waits || !fits) {
+        let token = match self.admission(&[index], mode, waits) {
+            Ok(Admission::AtOnce) => Some(self.tokens.next()),
+            Ok(Admission::InLine) => None,
+            Ok(Admission::Busy { .. }) => return Ok(Reply::Busy { holder: self.holder(index) }),
+            Err(refusal) => {
+                self.tidy(index);
                 return Err(refusal);
             }
-            if !waits {
-                return Ok(Reply::Busy { holder: self.holder(index) });
-            }
-            if lock.claims as usize >= self.limits.claims_per_name {
-                return Err(Refusal::TooMany {
-                    what: Bound::ClaimsPerName,
-                    max: self.limits.claims_per_name,
-                });
-            }
-        }
-        let claim = self.put_in(Claim::new(id, session, index, mode, from, value, self.now));
-        let token = at_once.then(|| self.tokens.next());
-        let session = self.sessions[key(session)].id;
-        self.journal.record(Change::Arrived { session, claim: id, name, mode, value, token });
-        let lock = &mut self.locks[index];
-        let reply = if let Some(token) = token {
-            lock.run.admit(mode);
-            self.claims[key(claim)].hold(token, self.now);
-            self.holders += 1;
-            self.counters.waits.note(Duration::ZERO);
-            Reply::Granted { token }
-        } else {
-            if lock.next == NONE {
-                lock.next = claim;
-            }
-            Reply::Waiting { position: lock.claims - 1, holder: self.holder(index) }
         };
+        self.stand(Claim::new(id, session, index, mode, from, value, self.now), name, token);
         self.changed_now(index, effects);
-        Ok(reply)
+        Ok(match token {
+            Some(token) => Reply::Granted { token },
+            None => Reply::Waiting { position: self.locks[index].claims - 1, holder: self.holder(index) },
+        })
+    }
+
+    /// Whether a session may have a claim like this, with so many names.
+    fn check_claim(&self, session: Slot, mode: Mode, value: &[u8], names: usize) -> Result<(), Refusal> {
+        mode.validated().map_err(|_| Refusal::NoPermits)?;
+        self.check_value(value)?;
+        let max = self.limits.claims_per_session;
+        if self.sessions[key(session)].claim_count + names > max {
+            return Err(Refusal::TooMany { what: Bound::ClaimsPerSession, max });
+        }
+        Ok(())
+    }
+
+    /// A claim comes to the end of its line; with a token it holds.
+    fn stand(&mut self, claim: Claim, name: &str, token: Option<Token>) -> Slot {
+        let session = self.sessions[key(claim.session)].id;
+        let (mode, value) = (claim.mode, &claim.value);
+        self.journal.record(Change::Arrived { session, claim: claim.id, name, mode, value, token });
+        let index = self.put_in(claim);
+        if let Some(token) = token {
+            let waited = self.begin_hold(index, token);
+            self.counters.waits.note(waited);
+        }
+        index
+    }
+
+    /// The next in a line holds from now on. How long it has waited.
+    fn begin_hold(&mut self, index: Slot, token: Token) -> Duration {
+        let claim = &mut self.claims[key(index)];
+        let lock = &mut self.locks[claim.lock];
+        lock.run.admit(claim.mode);
+        lock.next = InLine::next(claim);
+        self.holders += 1;
+        claim.hold(token, self.now)
     }
 
     /// Puts a claim into the index, its session's list and its line; the mirror of [`take_out`](Self::take_out).
     fn put_in(&mut self, claim: Claim) -> Slot {
-        let (id, session, lock, mode) = (claim.id, claim.session, claim.lock, claim.mode);
+        let Claim { id, session, lock, mode, part, .. } = claim;
         let index = slot(self.claims.insert(claim));
-        let (claims, hasher) = (&self.claims, &self.hasher);
-        self.by_claim
-            .insert_unique(hasher.hash_one(id), index, |slot| hasher.hash_one(claims[key(*slot)].id));
+        if part != Part::Further {
+            let (claims, hasher) = (&self.claims, &self.hasher);
+            let hash = |slot: &Slot| hasher.hash_one(claims[key(*slot)].id);
+            self.by_claim.insert_unique(hasher.hash_one(id), index, hash);
+        }
         let session = &mut self.sessions[key(session)];
         session.claims.push(&mut self.claims, index);
         session.claim_count += 1;
         let lock = &mut self.locks[lock];
         lock.line.push(&mut self.claims, index);
         lock.arrived(mode);
+        if lock.next == NONE {
+            lock.next = index;
+        }
         index
     }
 
@@ -371,14 +393,24 @@ impl<J: Journal> LockTable<J> {
         match self.find_own(session, id) {
             Some(found) if self.claims[key(found)].holds() => {
                 self.journal.record(Change::Updated { claim: id, value });
-                let claim = &mut self.claims[key(found)];
-                claim.value = value.into();
-                let lock = claim.lock;
-                self.changed_now(lock, effects);
+                for line in self.set_value(found, value) {
+                    self.changed_now(line, effects);
+                }
                 Reply::Updated { held: true }
             }
             _ => Reply::Updated { held: false },
         }
+    }
+
+    /// A claim's new value; in whose lines it is seen.
+    fn set_value(&mut self, found: Slot, value: &[u8]) -> Vec<Slot> {
+        let parts = self.parts(found);
+        let set = |part: Slot| {
+            let claim = &mut self.claims[key(part)];
+            claim.value = value.into();
+            claim.lock
+        };
+        parts.into_iter().map(set).collect()
     }
 
     fn withdraw(&mut self, session: SessionId, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
@@ -391,6 +423,9 @@ impl<J: Journal> LockTable<J> {
 
     /// Ends one claim. Whoever waits for its grant hears why there will be none.
     fn end_claim(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
+        if self.claims[key(found)].part != Part::Whole {
+            return self.end_several(found, why, effects);
+        }
         let claim = self.take_out(found);
         self.journal.record(Change::Left { claim: claim.id });
         if !claim.holds() {
@@ -401,8 +436,8 @@ impl<J: Journal> LockTable<J> {
     }
 
     fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
-        let found =
-            self.find_claim(id).filter(|found| &*self.locks[self.claims[key(*found)].lock].name == name);
+        let stands = |part: &Slot| &*self.locks[self.claims[key(*part)].lock].name == name;
+        let found = self.find_claim(id).filter(|found| self.parts(*found).iter().any(stands));
         let Some(found) = found else { return Reply::Withdrawn(Withdrawn::Absent) };
         Reply::Withdrawn(self.evict_found(found, effects))
     }
@@ -446,6 +481,9 @@ impl<J: Journal> LockTable<J> {
         if let Ok(found) = self.by_claim.find_entry(hash, |slot| *slot == index) {
             found.remove();
         }
+        if claim.part == Part::First {
+            self.several.remove(&claim.id);
+        }
         let lock = &mut self.locks[lock];
         if holds {
             self.holders -= 1;
@@ -464,18 +502,30 @@ impl<J: Journal> LockTable<J> {
 
     /// After claims have left a line: grants to those who fit now, and tells watchers.
     fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
-        let lock = &mut self.locks[index];
-        while lock.next != NONE && self.frozen.is_none() {
-            let claim = &mut self.claims[key(lock.next)];
-            if !lock.run.admit(claim.mode) {
+        // Other lines, that have changed by a grant of several names.
+        let mut more = Vec::new();
+        self.settle_line(index, &mut more, effects);
+        while let Some(line) = more.pop() {
+            self.settle_line(line, &mut more, effects);
+        }
+    }
+
+    fn settle_line(&mut self, index: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
+        while self.frozen.is_none() {
+            let lock = &self.locks[index];
+            let next = lock.next;
+            let Some(claim) = self.claims.get(key(next)).filter(|claim| lock.run.admits(claim.mode)) else {
+                break;
+            };
+            if claim.part == Part::Whole {
+                let (claim, to, token) = (claim.id, claim.requester, self.tokens.next());
+                self.journal.record(Change::Granted { claim, token });
+                let waited = self.begin_hold(next, token);
+                self.counters.waits.note(waited);
+                effects.push(Effect { to, reply: Reply::Granted { token } });
+            } else if !self.grant_several(next, more, effects) {
                 break;
             }
-            let token = self.tokens.next();
-            self.counters.waits.note(claim.hold(token, self.now));
-            self.holders += 1;
-            self.journal.record(Change::Granted { claim: claim.id, token });
-            lock.next = InLine::next(claim);
-            effects.push(Effect { to: claim.requester, reply: Reply::Granted { token } });
         }
         self.changed_now(index, effects);
         self.tidy(index);

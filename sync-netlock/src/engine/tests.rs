@@ -274,6 +274,7 @@ fn every_limit_refuses_by_name() {
         sessions: 2,
         claims_per_session: 2,
         claims_per_name: 2,
+        names_per_claim: 2,
         watches_per_connection: 1,
         ..Limits::default()
     };
@@ -287,6 +288,9 @@ fn every_limit_refuses_by_name() {
     assert_eq!(rig.acquire(0, 3, "a", X), too_many(Bound::ClaimsPerSession, 2));
     assert_eq!(rig.acquire(1, 3, "a", X), too_many(Bound::ClaimsPerName, 2));
     assert_eq!(rig.acquire(1, 3, "b", X), too_many(Bound::Names, 1));
+    assert_eq!(rig.enqueue_all(1, 3, &["b", "c", "d"], X, true), too_many(Bound::NamesPerClaim, 2));
+    assert_eq!(rig.enqueue_all(1, 3, &["b", "c"], X, true), too_many(Bound::Names, 1));
+    assert_eq!(rig.enqueue_all(1, 3, &["a", ""], X, true), Reply::Refused(Refusal::NameInvalid));
     let known = rig.inspect("a").revision;
     rig.changed("a", known);
     let second = rig.changed("a", known);

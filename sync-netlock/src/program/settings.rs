@@ -213,6 +213,7 @@ bounds! {
     names: usize = limits.names,
     claims_per_session: usize = limits.claims_per_session,
     claims_per_name: usize = limits.claims_per_name,
+    names_per_claim: usize = limits.names_per_claim,
     watches_per_connection: usize = limits.watches_per_connection,
     name_bytes: usize = limits.name_bytes,
     value_bytes: usize = limits.value_bytes,

@@ -150,7 +150,12 @@ impl Access {
 
     /// Whether a principal may do what a command says.
     pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
-        need(command).is_none_or(|(verb, name)| self.allows_verb(principal, verb, name))
+        match command {
+            Command::EnqueueAll { names, .. } => {
+                names.iter().all(|name| self.allows_verb(principal, Verb::Acquire, name))
+            }
+            command => need(command).is_none_or(|(verb, name)| self.allows_verb(principal, verb, name)),
+        }
     }
 
     pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &str) -> bool {
@@ -175,6 +180,8 @@ fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a str)> {
         | Command::Withdraw { .. }
         | Command::Evictions { .. }
         | Command::Forget { .. }
+        // Each of its names is looked at.
+        | Command::EnqueueAll { .. }
         | Command::Disconnected
         | Command::Tick => None,
         Command::Enqueue { name, .. } => Some((Verb::Acquire, name)),

@@ -142,16 +142,18 @@ impl Known {
 
     /// The reply without what this principal may not see: who holds a name that he may only acquire.
     fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
-        match (command, reply) {
-            (Command::Enqueue { name, .. }, Some(reply @ (Reply::Waiting { .. } | Reply::Busy { .. })))
-                if !self.access.allows_verb(&self.principal, Verb::Observe, name) =>
-            {
-                Some(match reply {
-                    Reply::Waiting { position, .. } => Reply::Waiting { position, holder: None },
-                    _ => Reply::Busy { holder: None },
-                })
+        let may_see = |name: &&str| self.access.allows_verb(&self.principal, Verb::Observe, name);
+        let shows = match command {
+            Command::Enqueue { name, .. } => may_see(name),
+            Command::EnqueueAll { names, .. } => names.iter().all(may_see),
+            _ => true,
+        };
+        match reply {
+            Some(Reply::Waiting { position, .. }) if !shows => {
+                Some(Reply::Waiting { position, holder: None })
             }
-            (_, reply) => reply,
+            Some(Reply::Busy { .. }) if !shows => Some(Reply::Busy { holder: None }),
+            reply => reply,
         }
     }
 }
@@ -393,7 +395,8 @@ impl Connection {
             }
             _ => {}
         }
-        let reply = match to_command(body, |number| self.sessions.get(&number).copied()) {
+        let mut names = Vec::new();
+        let reply = match to_command(body, &mut names, |number| self.sessions.get(&number).copied()) {
             Ok(command) => match self.no_room_for(body) {
                 Some(refusal) => Some(Reply::Refused(refusal)),
                 None => {

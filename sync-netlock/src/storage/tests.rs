@@ -51,14 +51,14 @@ impl Kept {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Open(u8),
     Close(u8),
     Enqueue {
         session: u8,
         claim: u8,
-        name: usize,
+        names: Vec<usize>,
         shared: bool,
     },
     Withdraw {
@@ -75,8 +75,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..4u8).prop_map(Step::Open),
         1 => (0..4u8).prop_map(Step::Close),
-        12 => (0..4u8, 0..20u8, 0..NAMES.len(), any::<bool>())
-            .prop_map(|(session, claim, name, shared)| Step::Enqueue { session, claim, name, shared }),
+        12 => (0..4u8, 0..20u8, prop::sample::subsequence(vec![0, 1, 2], 1..=3), any::<bool>())
+            .prop_map(|(session, claim, names, shared)| Step::Enqueue { session, claim, names, shared }),
         10 => (0..4u8, 0..20u8).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
         1 => any::<bool>().prop_map(|ends| Step::Restart { ends }),
     ]
@@ -122,10 +122,11 @@ proptest! {
                 Step::Close(number) => {
                     kept.ask(Command::Close { session: session(number) });
                 }
-                Step::Enqueue { session: owner, claim: id, name, shared } => {
+                Step::Enqueue { session: owner, claim: id, names, shared } => {
                     let mode = if shared { Mode::Shared } else { Mode::Exclusive };
-                    let (session, claim, name) = (session(owner), claim(id), NAMES[name]);
-                    kept.ask(Command::Enqueue { session, claim, name, mode, waits: true, value: &[id] });
+                    let (session, claim) = (session(owner), claim(id));
+                    let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
+                    kept.ask(Command::EnqueueAll { session, claim, names: &names, mode, waits: true, value: &[id] });
                 }
                 Step::Withdraw { session: owner, claim: id } => {
                     kept.ask(Command::Withdraw { session: session(owner), claim: claim(id) });

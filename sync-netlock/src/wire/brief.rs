@@ -269,7 +269,10 @@ mod tests {
         let request = proto::Request::decode(frame).expect("the long way reads it");
         assert_eq!(request.id, id);
         let body = request.body.expect("a body");
-        assert_eq!(format!("{command:?}"), format!("{:?}", to_command(&body, session).unwrap()));
+        assert_eq!(
+            format!("{command:?}"),
+            format!("{:?}", to_command(&body, &mut Vec::new(), session).unwrap())
+        );
     }
 
     fn same_reply(frame: &[u8]) {

@@ -64,6 +64,18 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
                 value: Bytes::copy_from_slice(value),
             })
         }
+        Command::EnqueueAll { claim, names, mode, waits, value, .. } => {
+            let (mode, permits) = from_mode(mode);
+            Body::EnqueueAll(proto::EnqueueAll {
+                session,
+                claim: claimed(claim),
+                names: names.iter().map(|name| named(name)).collect(),
+                mode: mode.into(),
+                permits,
+                r#try: !waits,
+                value: Bytes::copy_from_slice(value),
+            })
+        }
         Command::Update { claim, value, .. } => Body::Update(proto::Update {
             session,
             claim: claimed(claim),
@@ -142,13 +154,14 @@ fn named_session(id: Option<proto::Id>, secret: Option<proto::Id>) -> Result<(Se
     }
 }
 
-/// The command that a request means. `session` resolves the connection's number of a session. Greetings and pings are
-/// the connection's own and no commands.
+/// The command that a request means. `session` resolves the connection's number of a session; `names` is room for the names
+/// of a command that has several. Greetings and pings are the connection's own and no commands.
 ///
 /// # Errors
 /// The request means nothing, or is refused before it reaches the table.
 pub fn to_command<'a>(
     body: &'a Body,
+    names: &'a mut Vec<&'a str>,
     session: impl Fn(u32) -> Option<SessionId>,
 ) -> Result<Command<'a>, NoCommand> {
     let session = |number| session(number).ok_or(NoCommand::Refused(Refusal::SessionUnknown));
@@ -175,6 +188,19 @@ pub fn to_command<'a>(
             waits: !enqueue.r#try,
             value: &enqueue.value,
         },
+        Body::EnqueueAll(enqueue) => {
+            for name in &enqueue.names {
+                names.push(text(name)?);
+            }
+            Command::EnqueueAll {
+                session: session(enqueue.session)?,
+                claim: claim(enqueue.claim)?,
+                names,
+                mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Malformed)?,
+                waits: !enqueue.r#try,
+                value: &enqueue.value,
+            }
+        }
         Body::Update(update) => Command::Update {
             session: session(update.session)?,
             claim: claim(update.claim)?,

@@ -4,7 +4,7 @@ pub struct Request {
     /// Chosen by the client, not 0, unique among its requests under way on this connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -51,6 +51,8 @@ pub mod request {
         ListSessions(super::ListSessions),
         #[prost(message, tag = "21")]
         ConfirmIsolated(super::ConfirmIsolated),
+        #[prost(message, tag = "22")]
+        EnqueueAll(super::EnqueueAll),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -226,6 +228,27 @@ pub struct Enqueue {
     #[prost(bool, tag = "6")]
     pub r#try: bool,
     /// Seen by observers; at most 1 KiB.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub value: ::prost::bytes::Bytes,
+}
+/// Puts one claim in line for several names at a time: it is granted when all of them are free, and holds none before. Answered
+/// as Enqueue: one token for all names; the position is the farthest of them. Whatever ends the claim ends it for all of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnqueueAll {
+    #[prost(uint32, tag = "1")]
+    pub session: u32,
+    #[prost(message, optional, tag = "2")]
+    pub claim: ::core::option::Option<Id>,
+    /// 1 to 64. In any order; given twice, a name counts once.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub names: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// For each of them.
+    #[prost(enumeration = "Mode", tag = "4")]
+    pub mode: i32,
+    #[prost(uint32, tag = "5")]
+    pub permits: u32,
+    #[prost(bool, tag = "6")]
+    pub r#try: bool,
     #[prost(bytes = "bytes", tag = "7")]
     pub value: ::prost::bytes::Bytes,
 }
@@ -626,6 +649,7 @@ pub mod refused {
         ClaimsPerName = 4,
         WatchesPerConnection = 5,
         SessionsPerConnection = 6,
+        NamesPerClaim = 7,
     }
     impl Bound {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -641,6 +665,7 @@ pub mod refused {
                 Self::ClaimsPerName => "CLAIMS_PER_NAME",
                 Self::WatchesPerConnection => "WATCHES_PER_CONNECTION",
                 Self::SessionsPerConnection => "SESSIONS_PER_CONNECTION",
+                Self::NamesPerClaim => "NAMES_PER_CLAIM",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -653,6 +678,7 @@ pub mod refused {
                 "CLAIMS_PER_NAME" => Some(Self::ClaimsPerName),
                 "WATCHES_PER_CONNECTION" => Some(Self::WatchesPerConnection),
                 "SESSIONS_PER_CONNECTION" => Some(Self::SessionsPerConnection),
+                "NAMES_PER_CLAIM" => Some(Self::NamesPerClaim),
                 _ => None,
             }
         }

@@ -160,6 +160,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
                 Bound::ClaimsPerSession => refused::Bound::ClaimsPerSession,
                 Bound::ClaimsPerName => refused::Bound::ClaimsPerName,
                 Bound::WatchesPerConnection => refused::Bound::WatchesPerConnection,
+                Bound::NamesPerClaim => refused::Bound::NamesPerClaim,
                 Bound::SessionsPerConnection => refused::Bound::SessionsPerConnection,
             };
             Code::TooMany
@@ -267,6 +268,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
                 refused::Bound::ClaimsPerSession => Bound::ClaimsPerSession,
                 refused::Bound::ClaimsPerName => Bound::ClaimsPerName,
                 refused::Bound::WatchesPerConnection => Bound::WatchesPerConnection,
+                refused::Bound::NamesPerClaim => Bound::NamesPerClaim,
                 refused::Bound::SessionsPerConnection => Bound::SessionsPerConnection,
             },
             max,

@@ -34,6 +34,7 @@ fn claim(stage: &Stage, session: crate::backend::Session, waits: bool) -> Claim 
         id: ClaimId::random(),
         session,
         name: LockName::new(stage.namespace(), Kind::Lock, "a").expect("a name"),
+        also: Vec::new(),
         mode: Mode::Exclusive,
         waits,
         client: "bare".into(),

@@ -7,6 +7,7 @@ use crate::error::ErrorKind;
 use crate::guard::Release;
 use crate::options::{LockOptions, Wait};
 use crate::several::{lock_any, lock_each};
+use crate::traits::Sync;
 
 /// All or none, and no two who want the same names in other orders wait for each other for ever.
 pub async fn api_all_of_several_names_or_none(stage: Stage) {
@@ -33,6 +34,66 @@ pub async fn api_all_of_several_names_or_none(stage: Stage) {
     let (one, other) = (contend(first, ["x", "y", "z"]), contend(second, ["z", "y", "x"]));
     let both = async { (one.join_all().await, other.join_all().await) };
     tokio::time::timeout(SOON * 4, both).await.expect("nobody waits for ever");
+}
+
+/// Granted when all are free; nothing is held before, and who came later stands behind in every line.
+pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: Stage) {
+    let (holder, client, third) =
+        (stage.client("holder").await, stage.client("client").await, stage.client("third").await);
+    if !stage.capabilities().several_at_once {
+        let error = client.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect_err("it cannot");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        let one =
+            client.sync.acquire_all(&["a", "a"], LockOptions::new()).await.expect("a lock as any other");
+        assert_eq!(one.release().await.expect("released"), Release::Done);
+        return;
+    }
+    let held = holder.lock("b").acquire().await.expect("free");
+    let waiter = client.clone();
+    let waiting =
+        spawn(
+            async move { waiter.sync.acquire_all(&["b", "a"], LockOptions::new()).await.expect("granted") },
+        );
+    let in_line = |name: &'static str, token: bool, length: usize| {
+        let holder = &holder;
+        eventually(SOON, "in both lines", move || async move {
+            let entries = queue_of(holder, name).await.entries;
+            entries.len() == length && entries.last().is_some_and(|entry| entry.token.is_some() == token)
+        })
+    };
+    in_line("a", false, 1).await;
+    in_line("b", false, 2).await;
+    assert!(
+        third.lock("a").try_acquire().await.expect("an answer").is_none(),
+        "it is free, and others come first"
+    );
+    held.release().await.expect("released");
+    let guard = waiting.join_all().await.pop().expect("one task");
+    in_line("a", true, 1).await;
+    in_line("b", true, 1).await;
+    for name in ["a", "b"] {
+        assert_eq!(queue_of(&third, name).await.entries[0].token, Some(guard.token()), "one token for both");
+        assert!(third.lock(name).try_acquire().await.expect("an answer").is_none(), "{name} is held");
+    }
+    assert_eq!(guard.release().await.expect("released"), Release::Done);
+    for name in ["a", "b"] {
+        assert!(queue_of(&third, name).await.entries.is_empty(), "{name} is free");
+    }
+
+    let held = holder.lock("b").acquire().await.expect("free");
+    let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
+    let error = client.sync.acquire_all(&["a", "b"], brief).await.expect_err("b is taken");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    eventually(SOON, "both lines are left", || async {
+        queue_of(&holder, "a").await.entries.is_empty() && queue_of(&holder, "b").await.entries.len() == 1
+    })
+    .await;
+    held.release().await.expect("released");
+
+    let guard = client.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect("free");
+    holder.lock("b").evict(guard.claim()).await.expect("evicted");
+    tokio::time::timeout(SOON, guard.revoked()).await.expect("one of its names is all of them");
+    assert!(queue_of(&holder, "a").await.entries.is_empty(), "nothing is left of it");
 }
 
 /// Who has to wait is told how many are ahead, and who holds.

@@ -8,7 +8,7 @@ use sync_core::backend::{ClaimId, Gone, SessionId};
 
 use super::LockTable;
 use crate::engine::command::{Effect, Refusal, Reply};
-use crate::engine::journal::{Change, Journal};
+use crate::engine::journal::Journal;
 use crate::engine::line::{Claim, Slot, key};
 
 /// How many isolated clients are remembered, so that they are told.
@@ -131,8 +131,7 @@ impl<J: Journal> LockTable<J> {
         let Some(found) = self.find_claim(id).filter(|found| !self.claims[key(*found)].holds()) else {
             return;
         };
-        let claim = self.take_out(found);
-        self.journal.record(Change::Left { claim: id });
+        let (_, claim) = self.take_out_several(found);
         effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
     }
 

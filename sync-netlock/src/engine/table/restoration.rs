@@ -9,7 +9,7 @@ use sync_core::clock::Moment;
 use super::{LockTable, Opening};
 use crate::engine::command::{Effect, Refusal, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{Claim, InLine, NONE, Slot, Thread, key};
+use crate::engine::line::{Claim, Part, Slot, key};
 
 /// Why a table grants nothing for now. Renewals and releases go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,37 +82,49 @@ impl<J: Journal> LockTable<J> {
             }
             Change::Arrived { session, claim, name, mode, value, token } => {
                 let session = self.find_session(session).ok_or(Misfit("a claim of an unknown session"))?;
-                if self.find_claim(claim).is_some() {
-                    return Err(Misfit("a claim arrives twice"));
-                }
+                let first = self.find_claim(claim);
                 let lock = self
                     .locks
                     .enter(name, self.revision, usize::MAX)
                     .ok_or(Misfit("there is no room for a name"))?;
-                let index =
-                    self.put_in(Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now));
-                if self.locks[lock].next == NONE {
-                    self.locks[lock].next = index;
-                }
+                let arriving = Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now);
+                let index = match first {
+                    None => self.put_in(arriving),
+                    Some(first) if self.is_further(&arriving, first) => {
+                        let index = self.put_in(arriving.of_part(Part::Further));
+                        self.join(first, index);
+                        index
+                    }
+                    Some(_) => return Err(Misfit("a claim arrives twice")),
+                };
                 if let Some(token) = token {
                     self.restore_grant(index, token)?;
                 }
             }
             Change::Granted { claim, token } => {
-                let index = self.restored(claim)?;
-                self.restore_grant(index, token)?;
+                for part in self.parts(self.restored(claim)?) {
+                    self.restore_grant(part, token)?;
+                }
             }
             Change::Updated { claim, value } => {
-                let index = self.restored(claim)?;
-                self.claims[key(index)].value = value.into();
+                self.set_value(self.restored(claim)?, value);
             }
             Change::Left { claim } => {
-                let index = self.restored(claim)?;
-                let claim = self.take_out(index);
-                self.tidy(claim.lock);
+                for part in self.parts(self.restored(claim)?).into_iter().rev() {
+                    let line = self.take_out(part).lock;
+                    self.tidy(line);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether what arrives is a part of a claim that is here already.
+    fn is_further(&self, arriving: &Claim, first: Slot) -> bool {
+        let claim = &self.claims[key(first)];
+        claim.session == arriving.session
+            && claim.mode == arriving.mode
+            && self.parts(first).iter().all(|part| self.claims[key(*part)].lock != arriving.lock)
     }
 
     fn restored(&self, claim: ClaimId) -> Result<Slot, Misfit> {
@@ -120,14 +132,12 @@ impl<J: Journal> LockTable<J> {
     }
 
     fn restore_grant(&mut self, index: Slot, token: Token) -> Result<(), Misfit> {
-        let claim = &mut self.claims[key(index)];
-        let lock = &mut self.locks[claim.lock];
-        if lock.next != index || !lock.run.admit(claim.mode) {
+        let claim = &self.claims[key(index)];
+        let lock = &self.locks[claim.lock];
+        if lock.next != index || !lock.run.admits(claim.mode) {
             return Err(Misfit("a claim is granted that is not next in its line"));
         }
-        claim.hold(token, self.now);
-        self.holders += 1;
-        lock.next = InLine::next(claim);
+        self.begin_hold(index, token);
         self.tokens.follow(token);
         Ok(())
     }

@@ -9,7 +9,7 @@ use sync_core::backend::{Gone, SessionId};
 use super::{Freeze, LockTable, Opening, Reason};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{NONE, Slot, key, slot};
+use crate::engine::line::{NONE, Part, Slot, key, slot};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 
@@ -235,7 +235,7 @@ impl<J: Journal> LockTable<J> {
                 return touched;
             }
             let claim = self.take_out(head);
-            if !claim.holds() {
+            if !claim.holds() && claim.part != Part::Further {
                 effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
             }
             touched.push(claim.lock);

@@ -1,6 +1,6 @@
 //! Random commands against an oracle: the same rules, written the slow and obvious way.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -11,7 +11,8 @@ use sync_core::{Mode, Token};
 use super::rig::Rig;
 use crate::engine::{Command, Refusal, Reply};
 
-const NAMES: [&str; 3] = ["a", "b", "a/b"];
+/// In order.
+const NAMES: [&str; 3] = ["a", "a/b", "b"];
 const SESSIONS: u128 = 4;
 const CLAIMS: u128 = 12;
 
@@ -20,25 +21,48 @@ enum Step {
     Open(u128),
     Close(u128),
     Renew(u128),
-    Enqueue { session: u128, claim: u128, name: usize, mode: Mode, waits: bool },
-    Withdraw { session: u128, claim: u128 },
-    Evict { name: usize, claim: u128 },
+    Enqueue(Wish),
+    /// Several names at a time; none, one or all of them included.
+    EnqueueAll(Wish),
+    Withdraw {
+        session: u128,
+        claim: u128,
+    },
+    Evict {
+        name: usize,
+        claim: u128,
+    },
     Pass(u64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+#[derive(Clone, Debug)]
+struct Wish {
+    session: u128,
+    claim: u128,
+    names: Vec<usize>,
+    mode: Mode,
+    waits: bool,
+}
+
+fn wish(names: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Wish> {
     let mode = prop_oneof![
         3 => Just(Mode::Exclusive),
         3 => Just(Mode::Shared),
         2 => Just(Mode::Permit { of: 2 }),
         1 => Just(Mode::Permit { of: 3 }),
     ];
+    (0..SESSIONS, 0..CLAIMS, names, mode, any::<bool>())
+        .prop_map(|(session, claim, names, mode, waits)| Wish { session, claim, names, mode, waits })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = prop::sample::subsequence(vec![0, 1, 2], 0..=3);
     prop_oneof![
         2 => (0..SESSIONS).prop_map(Step::Open),
         1 => (0..SESSIONS).prop_map(Step::Close),
         2 => (0..SESSIONS).prop_map(Step::Renew),
-        8 => (0..SESSIONS, 0..CLAIMS, 0..NAMES.len(), mode, any::<bool>())
-            .prop_map(|(session, claim, name, mode, waits)| Step::Enqueue { session, claim, name, mode, waits }),
+        6 => wish((0..NAMES.len()).prop_map(|name| vec![name])).prop_map(Step::Enqueue),
+        3 => wish(names).prop_map(Step::EnqueueAll),
         6 => (0..SESSIONS, 0..CLAIMS).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
         1 => (0..NAMES.len(), 0..CLAIMS).prop_map(|(name, claim)| Step::Evict { name, claim }),
         2 => (0u64..6_000).prop_map(Step::Pass),
@@ -65,15 +89,27 @@ struct Oracle {
 type Told = Vec<(u128, Gone)>;
 
 impl Oracle {
-    fn position(&self, claim: u128) -> Option<(usize, usize)> {
-        self.lines.iter().find_map(|(name, line)| {
-            line.iter().position(|standing| standing.claim == claim).map(|index| (*name, index))
-        })
+    /// In which lines a claim stands, and where.
+    fn positions(&self, claim: u128) -> Vec<(usize, usize)> {
+        let position = |line: &[Standing]| line.iter().position(|standing| standing.claim == claim);
+        self.lines.iter().filter_map(|(name, line)| Some((*name, position(line)?))).collect()
     }
 
-    fn is_granted(line: &[Standing], index: usize) -> bool {
+    fn standing(&self, claim: u128) -> Option<&Standing> {
+        self.lines.values().flatten().find(|standing| standing.claim == claim)
+    }
+
+    fn remove(&mut self, claim: u128) -> Option<Standing> {
+        let standing = self.standing(claim).cloned();
+        self.lines.values_mut().for_each(|line| line.retain(|standing| standing.claim != claim));
+        standing
+    }
+
+    /// Whether a claim holds in a line where these do besides those with tokens.
+    fn is_granted(line: &[Standing], index: usize, fresh: &[u128]) -> bool {
         let modes: Vec<_> = line.iter().map(|standing| (Rig::claim(standing.claim), standing.mode)).collect();
-        place(&modes, Rig::claim(line[index].claim)) == Place::Granted
+        let holds = |ahead: &Standing| ahead.token.is_some() || fresh.contains(&ahead.claim);
+        place(&modes, Rig::claim(line[index].claim)) == Place::Granted && line[..index].iter().all(holds)
     }
 
     fn end_sessions(&mut self, ended: &[u128]) -> Told {
@@ -85,25 +121,33 @@ impl Oracle {
             told.extend(waiting.map(|standing| (standing.claim, Gone::SessionLost)));
             line.retain(|standing| !lost(standing));
         }
+        // Once each, in however many lines they stood.
+        told.sort_unstable_by_key(|(claim, _)| *claim);
+        told.dedup_by_key(|(claim, _)| *claim);
         told
     }
 
     /// Those who hold now and did not before.
     fn newly_granted(&self) -> Vec<u128> {
         let mut granted = Vec::new();
-        for line in self.lines.values() {
-            let fresh = (0..line.len())
-                .filter(|index| line[*index].token.is_none() && Self::is_granted(line, *index));
-            granted.extend(fresh.map(|index| line[index].claim));
+        loop {
+            let waiting = self.lines.values().flatten().filter(|standing| standing.token.is_none());
+            let fresh = waiting.map(|standing| standing.claim).find(|claim| {
+                let is_granted = |(name, index)| Self::is_granted(&self.lines[&name], index, &granted);
+                !granted.contains(claim) && self.positions(*claim).into_iter().all(is_granted)
+            });
+            match fresh {
+                Some(claim) => granted.push(claim),
+                None => return granted,
+            }
         }
-        granted
     }
 
     fn grant(&mut self, claim: u128, token: Token) {
         assert!(Some(token) > self.newest, "tokens rise");
         self.newest = Some(token);
-        let (name, index) = self.position(claim).expect("granted to nobody");
-        self.lines.get_mut(&name).unwrap()[index].token = Some(token);
+        let standing = self.lines.values_mut().flatten().filter(|standing| standing.claim == claim);
+        assert!(standing.map(|standing| standing.token = Some(token)).count() > 0, "granted to nobody");
     }
 }
 
@@ -142,48 +186,33 @@ fn run(steps: &[Step]) {
             }
             Step::Withdraw { session, claim } => {
                 let reply = rig.withdraw(session, claim);
-                let own = oracle
-                    .position(claim)
-                    .filter(|(name, index)| oracle.lines[name][*index].session == session);
-                let expected = match own {
-                    Some((name, index)) => {
-                        let standing = oracle.lines.get_mut(&name).unwrap().remove(index);
-                        match standing.token {
-                            Some(_) => Withdrawn::Held,
-                            None => {
-                                told.push((claim, Gone::Withdrawn));
-                                Withdrawn::Waiting
-                            }
-                        }
-                    }
-                    None => Withdrawn::Absent,
-                };
-                assert_eq!(reply, Reply::Withdrawn(expected));
+                let is_own = oracle.standing(claim).is_some_and(|standing| standing.session == session);
+                let found = if is_own { oracle.remove(claim) } else { None };
+                told.extend(ended(&reply, found, Gone::Withdrawn));
             }
             Step::Evict { name, claim } => {
                 let reply = rig.evict(NAMES[name], claim);
-                let expected = match oracle.position(claim).filter(|(at, _)| *at == name) {
-                    Some((name, index)) => {
-                        let standing = oracle.lines.get_mut(&name).unwrap().remove(index);
-                        match standing.token {
-                            Some(_) => Withdrawn::Held,
-                            None => {
-                                told.push((claim, Gone::Evicted));
-                                Withdrawn::Waiting
-                            }
-                        }
-                    }
-                    None => Withdrawn::Absent,
-                };
-                assert_eq!(reply, Reply::Withdrawn(expected));
+                let is_here = oracle.positions(claim).iter().any(|(at, _)| *at == name);
+                let found = if is_here { oracle.remove(claim) } else { None };
+                told.extend(ended(&reply, found, Gone::Evicted));
             }
-            Step::Enqueue { session, claim, name, mode, waits } => {
+            Step::Enqueue(ref wish) => {
+                let Wish { session, claim, mode, waits, .. } = *wish;
+                let name = NAMES[wish.names[0]];
                 let reply = if waits {
-                    rig.acquire(session, claim, NAMES[name], mode)
+                    rig.acquire(session, claim, name, mode)
                 } else {
-                    rig.try_acquire(session, claim, NAMES[name], mode)
+                    rig.try_acquire(session, claim, name, mode)
                 };
-                enqueue(&mut oracle, &reply, session, claim, name, mode, waits);
+                enqueue(&mut oracle, &reply, wish);
+            }
+            Step::EnqueueAll(ref wish) => {
+                let Wish { session, claim, mode, waits, .. } = *wish;
+                // In another order, and one of them twice.
+                let mut names: Vec<_> = wish.names.iter().rev().map(|name| NAMES[*name]).collect();
+                names.extend(names.first().copied());
+                let reply = rig.enqueue_all(session, claim, &names, mode, waits);
+                enqueue(&mut oracle, &reply, wish);
             }
         }
         for (claim, why) in told {
@@ -196,76 +225,79 @@ fn run(steps: &[Step]) {
     drain(&mut rig);
 }
 
-/// The waiters that the oracle finds granted are told so by the table, those of one name in line order.
+/// What the end of a claim is answered, and who is told of it besides.
+fn ended(reply: &Reply, found: Option<Standing>, why: Gone) -> Option<(u128, Gone)> {
+    let (withdrawn, told) = match found {
+        Some(Standing { token: Some(_), .. }) => (Withdrawn::Held, None),
+        Some(Standing { claim, .. }) => (Withdrawn::Waiting, Some((claim, why))),
+        None => (Withdrawn::Absent, None),
+    };
+    assert_eq!(*reply, Reply::Withdrawn(withdrawn));
+    told
+}
+
+/// The waiters that the oracle finds granted are told so by the table.
 fn settle(rig: &mut Rig, oracle: &mut Oracle) {
     let granted = oracle.newly_granted();
     let mut told: Vec<_> = granted.iter().map(|claim| (rig.told(*claim).token(), *claim)).collect();
-    let in_line_order = |(_, earlier): &(Token, u128), (_, later): &(Token, u128)| {
-        let (earlier, later) = (oracle.position(*earlier).unwrap(), oracle.position(*later).unwrap());
-        earlier.0 != later.0 || earlier.1 < later.1
-    };
     told.sort_unstable();
-    assert!(told.is_sorted_by(in_line_order));
     for (token, claim) in told {
         oracle.grant(claim, token);
     }
 }
 
-fn enqueue(
-    oracle: &mut Oracle,
-    reply: &Reply,
-    session: u128,
-    claim: u128,
-    name: usize,
-    mode: Mode,
-    waits: bool,
-) {
+fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
+    let Wish { session, claim, ref names, mode, waits } = *wish;
     if !oracle.sessions.contains_key(&session) {
         return assert_eq!(*reply, Reply::Refused(Refusal::SessionUnknown));
     }
-    if let Some((at, index)) = oracle.position(claim) {
-        let standing = &oracle.lines[&at][index];
-        if at != name || standing.session != session {
+    let positions = oracle.positions(claim);
+    let farthest = positions.iter().map(|(_, index)| *index).max();
+    if let Some(standing) = oracle.standing(claim) {
+        if standing.session != session || !positions.iter().map(|(name, _)| name).eq(names) {
             return assert_eq!(*reply, Reply::Refused(Refusal::ClaimTaken));
         }
         return match standing.token {
             Some(token) => assert_eq!(*reply, Reply::Granted { token }),
-            None => assert_eq!(reply.position() as usize, index),
+            None => assert_eq!(Some(reply.position() as usize), farthest),
         };
     }
-    let line = oracle.lines.entry(name).or_default();
-    let permits = line.iter().find_map(|standing| match standing.mode {
-        Mode::Permit { of } => Some(of),
-        _ => None,
-    });
-    if let (Some(of), Mode::Permit { of: wanted }) = (permits, mode)
-        && of != wanted
-    {
-        return assert_eq!(*reply, Reply::Refused(Refusal::PermitsDiffer { of }));
+    if names.is_empty() {
+        return assert_eq!(*reply, Reply::Refused(Refusal::NameInvalid));
     }
-    line.push(Standing { claim, session, mode, token: None });
-    let index = line.len() - 1;
-    if Oracle::is_granted(line, index) {
+    for name in names {
+        let mut line = oracle.lines.get(name).into_iter().flatten();
+        let permits = line.find_map(|standing| match standing.mode {
+            Mode::Permit { of } => Some(of),
+            _ => None,
+        });
+        if let (Some(of), Mode::Permit { of: wanted }) = (permits, mode)
+            && of != wanted
+        {
+            return assert_eq!(*reply, Reply::Refused(Refusal::PermitsDiffer { of }));
+        }
+    }
+    for name in names {
+        oracle.lines.entry(*name).or_default().push(Standing { claim, session, mode, token: None });
+    }
+    let positions = oracle.positions(claim);
+    if positions.iter().all(|(name, index)| Oracle::is_granted(&oracle.lines[name], *index, &[])) {
         oracle.grant(claim, reply.token());
     } else if waits {
-        assert_eq!(reply.position() as usize, index);
+        assert_eq!(reply.position() as usize, positions.iter().map(|(_, index)| *index).max().unwrap());
     } else {
-        line.pop();
+        oracle.remove(claim);
         assert!(matches!(reply, Reply::Busy { .. }), "{reply:?}");
     }
 }
 
 /// The table shows exactly the oracle's lines.
 fn compare(rig: &mut Rig, oracle: &Oracle) {
-    let mut seen = HashSet::new();
     for (index, name) in NAMES.iter().enumerate() {
-        let shown: Vec<_> = rig
-            .inspect(name)
-            .entries
-            .iter()
-            .map(|entry| (entry.claim, entry.mode, entry.token))
-            .inspect(|(claim, ..)| assert!(seen.insert(*claim), "a claim stands twice"))
-            .collect();
+        let queue = rig.inspect(name);
+        let shown: Vec<_> =
+            queue.entries.iter().map(|entry| (entry.claim, entry.mode, entry.token)).collect();
+        assert!(shown.iter().filter_map(|(.., token)| *token).is_sorted_by(|a, b| a < b), "in line order");
         let expected: Vec<_> = oracle
             .lines
             .get(&index)
@@ -275,7 +307,9 @@ fn compare(rig: &mut Rig, oracle: &Oracle) {
             .collect();
         assert_eq!(shown, expected, "the line of {name}");
     }
-    assert_eq!(rig.stats().sessions, oracle.sessions.len());
+    let stats = rig.stats();
+    assert_eq!(stats.sessions, oracle.sessions.len());
+    assert_eq!(stats.claims, oracle.lines.values().map(Vec::len).sum::<usize>());
 }
 
 /// After all sessions have ended nothing is left.

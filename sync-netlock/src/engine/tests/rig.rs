@@ -143,6 +143,24 @@ impl Rig {
             waits,
             value: b"",
         });
+        self.remember(claim, request)
+    }
+
+    /// Several names at a time.
+    pub(super) fn enqueue_all(
+        &mut self,
+        session: u128,
+        claim: u128,
+        names: &[&str],
+        mode: Mode,
+        waits: bool,
+    ) -> Reply {
+        let (session, id) = (SessionId::from_bits(session), Self::claim(claim));
+        let request = self.send(Command::EnqueueAll { session, claim: id, names, mode, waits, value: b"" });
+        self.remember(claim, request)
+    }
+
+    fn remember(&mut self, claim: u128, request: u64) -> Reply {
         let reply = self.answer(request);
         if matches!(reply, Reply::Granted { .. } | Reply::Waiting { .. }) {
             self.enqueued.insert(claim, request);

@@ -1,0 +1,234 @@
+//! Claims of several names: in all their lines at a time, granted when all of them are free, and nothing held before.
+//!
+//! A claim has a part in each line, which counts there as any claim does. The parts come to their lines in one step, so of
+//! two claims the one that came first is ahead in every line that both stand in: no two wait for each other.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use sync_core::Mode;
+use sync_core::backend::{ClaimId, Gone, SessionId, Withdrawn};
+
+use super::{Arrival, LockTable};
+use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::journal::{Change, Journal};
+use crate::engine::line::{Claim, Part, Slot, key};
+
+/// The parts of the claims of several names, the one that is found by the claim's id first.
+pub(super) type Several = HashMap<ClaimId, Vec<Slot>, RandomState>;
+
+/// What arrives with a command for several names.
+#[derive(Clone, Copy)]
+pub(super) struct ArrivalOfSeveral<'a> {
+    pub(super) claim: ClaimId,
+    pub(super) names: &'a [&'a str],
+    pub(super) mode: Mode,
+    pub(super) waits: bool,
+    pub(super) value: &'a [u8],
+}
+
+impl<J: Journal> LockTable<J> {
+    pub(super) fn enqueue_all(
+        &mut self,
+        from: Requester,
+        session: SessionId,
+        arrival: ArrivalOfSeveral<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Reply {
+        let mut names = arrival.names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        if let [name] = *names {
+            let ArrivalOfSeveral { claim, mode, waits, value, .. } = arrival;
+            return self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects);
+        }
+        let Some(session) = self.find_session(session) else {
+            return Reply::Refused(self.unknown(session));
+        };
+        if let Some(found) = self.find_claim(arrival.claim) {
+            return self.repeat_several(from, found, session, &names);
+        }
+        let arrival = ArrivalOfSeveral { names: &names, ..arrival };
+        self.arrive_at_several(from, session, arrival, effects).unwrap_or_else(Reply::Refused)
+    }
+
+    fn repeat_several(&mut self, from: Requester, found: Slot, session: Slot, names: &[&str]) -> Reply {
+        let parts = self.parts(found);
+        let lines: Vec<_> = parts.iter().map(|part| self.claims[key(*part)].lock).collect();
+        let is_same = self.claims[key(found)].session == session
+            && lines.len() == names.len()
+            && names.iter().all(|name| self.locks.find(name).is_some_and(|line| lines.contains(&line)));
+        if !is_same {
+            return Reply::Refused(Refusal::ClaimTaken);
+        }
+        if let Some(token) = self.claims[key(found)].token() {
+            return Reply::Granted { token };
+        }
+        self.claims[key(found)].requester = from;
+        self.waiting(self.claims[key(found)].id, &lines)
+    }
+
+    /// Where a claim waits, of these lines.
+    fn waiting(&self, id: ClaimId, lines: &[Slot]) -> Reply {
+        let farthest = lines.iter().map(|line| self.ahead(*line, id)).max().unwrap_or_default();
+        Reply::Waiting { position: farthest, holder: lines.iter().find_map(|line| self.holder(*line)) }
+    }
+
+    fn arrive_at_several(
+        &mut self,
+        from: Requester,
+        session: Slot,
+        arrival: ArrivalOfSeveral<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Reply, Refusal> {
+        let ArrivalOfSeveral { claim: id, names, mode, waits, value } = arrival;
+        if names.is_empty() {
+            return Err(Refusal::NameInvalid);
+        }
+        let max = self.limits.names_per_claim;
+        if names.len() > max {
+            return Err(Refusal::TooMany { what: Bound::NamesPerClaim, max });
+        }
+        for name in names {
+            self.check_name(name)?;
+        }
+        self.check_claim(session, mode, value, names.len())?;
+        let mut lines = Vec::with_capacity(names.len());
+        let reply = self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits));
+        let token = match reply {
+            Ok(Admission::AtOnce) => Some(self.tokens.next()),
+            Ok(Admission::InLine) => None,
+            refused => {
+                lines.iter().for_each(|line| self.tidy(*line));
+                return match refused? {
+                    Admission::Busy { at } => Ok(Reply::Busy { holder: self.holder(at) }),
+                    Admission::AtOnce | Admission::InLine => Err(Refusal::NameInvalid),
+                };
+            }
+        };
+        let mut parts = Vec::with_capacity(lines.len());
+        for (line, name) in lines.iter().zip(names) {
+            let part = if parts.is_empty() { Part::First } else { Part::Further };
+            let claim = Claim::new(id, session, *line, mode, from, value, self.now).of_part(part);
+            parts.push(self.stand(claim, name, token));
+        }
+        self.several.insert(id, parts);
+        for line in &lines {
+            self.changed_now(*line, effects);
+        }
+        Ok(match token {
+            Some(token) => Reply::Granted { token },
+            None => self.waiting(id, &lines),
+        })
+    }
+
+    /// Finds or makes all names.
+    fn enter_all(&mut self, names: &[&str], lines: &mut Vec<Slot>) -> Result<(), Refusal> {
+        for name in names {
+            lines.push(self.lock_of(name, self.revision)?);
+        }
+        Ok(())
+    }
+
+    /// All parts of a claim.
+    pub(super) fn parts(&self, found: Slot) -> Vec<Slot> {
+        let claim = &self.claims[key(found)];
+        match claim.part {
+            Part::Whole => vec![found],
+            Part::First | Part::Further => self.several.get(&claim.id).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// A part is next in its line. Grants the claim if all of its parts are, and fit; their lines have to be settled too then.
+    pub(super) fn grant_several(
+        &mut self,
+        next: Slot,
+        more: &mut Vec<Slot>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let parts = self.parts(next);
+        let is_next = |part: &Slot| {
+            let claim = &self.claims[key(*part)];
+            let lock = &self.locks[claim.lock];
+            lock.next == *part && lock.run.admits(claim.mode)
+        };
+        if !parts.iter().all(is_next) {
+            return false;
+        }
+        let token = self.tokens.next();
+        let Claim { id, requester, .. } = self.claims[key(parts[0])];
+        self.journal.record(Change::Granted { claim: id, token });
+        for part in parts {
+            let waited = self.begin_hold(part, token);
+            self.counters.waits.note(waited);
+            more.push(self.claims[key(part)].lock);
+        }
+        effects.push(Effect { to: requester, reply: Reply::Granted { token } });
+        true
+    }
+
+    /// Ends a claim of several names, in all their lines.
+    pub(super) fn end_several(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
+        let (lines, claim) = self.take_out_several(found);
+        if !claim.holds() {
+            effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
+        }
+        for line in lines {
+            self.settle(line, effects);
+        }
+        if claim.holds() { Withdrawn::Held } else { Withdrawn::Waiting }
+    }
+
+    /// Takes a claim out of all its lines, which have to be settled afterwards.
+    pub(super) fn take_out_several(&mut self, found: Slot) -> (Vec<Slot>, Claim) {
+        let parts = self.parts(found);
+        let lines = parts.iter().map(|part| self.claims[key(*part)].lock).collect();
+        for part in &parts[1..] {
+            self.take_out(*part);
+        }
+        let claim = self.take_out(parts[0]);
+        self.journal.record(Change::Left { claim: claim.id });
+        (lines, claim)
+    }
+
+    /// What an arrival of this mode finds in these lines.
+    pub(super) fn admission(&self, lines: &[Slot], mode: Mode, waits: bool) -> Result<Admission, Refusal> {
+        for line in lines {
+            if let Some(of) = self.locks[*line].other_permits(mode) {
+                return Err(Refusal::PermitsDiffer { of });
+            }
+        }
+        let taken = lines.iter().find(|line| !self.locks[**line].admits(mode));
+        if taken.is_none() && self.frozen.is_none() {
+            return Ok(Admission::AtOnce);
+        }
+        if let Some(refusal) = self.refusal_when_frozen(waits || taken.is_some()) {
+            return Err(refusal);
+        }
+        if let Some(at) = taken.filter(|_| !waits) {
+            return Ok(Admission::Busy { at: *at });
+        }
+        let max = self.limits.claims_per_name;
+        if lines.iter().any(|line| self.locks[*line].claims as usize >= max) {
+            return Err(Refusal::TooMany { what: Bound::ClaimsPerName, max });
+        }
+        Ok(Admission::InLine)
+    }
+
+    /// A claim that comes back from a journal once more is of several names.
+    pub(super) fn join(&mut self, first: Slot, part: Slot) {
+        let claim = &mut self.claims[key(first)];
+        claim.part = Part::First;
+        self.several.entry(claim.id).or_insert_with(|| vec![first]).push(part);
+    }
+}
+
+/// How a claim comes to its lines.
+pub(super) enum Admission {
+    /// It holds.
+    AtOnce,
+    /// It waits.
+    InLine,
+    /// It does not come: this line is taken.
+    Busy { at: Slot },
+}
