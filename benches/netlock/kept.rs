@@ -78,7 +78,7 @@ async fn hold(address: std::net::SocketAddr) {
     for number in 0..HELD {
         let (claim, name) = (ClaimId::from_bits(u128::from(number) + 1), format!("bench/l/name-{number}"));
         let (mode, waits, value) = (Mode::Exclusive, true, &b""[..]);
-        let enqueue = Command::Enqueue { session, claim, name: &name, mode, waits, value };
+        let enqueue = Command::Enqueue { session, claim, name: name.as_bytes(), mode, waits, value };
         encode_command(u64::from(number) + 3, 1, enqueue, &mut out);
     }
     let ping = proto::request::Body::Ping(proto::Ping {});

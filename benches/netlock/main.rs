@@ -11,6 +11,7 @@ mod flood;
 mod hand_over;
 mod kept;
 mod memory;
+mod programs;
 mod raw;
 mod side;
 
@@ -24,6 +25,11 @@ const ROUND: Duration = Duration::from_millis(700);
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if let [section, earlier, later] = &wanted[..]
+        && section == "programs"
+    {
+        return programs::table(earlier, later);
+    }
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!("netlock, {} cores, median of {ROUNDS} rounds of {ROUND:?}\n", side::cores());
     if section("server") {

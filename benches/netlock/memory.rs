@@ -39,10 +39,11 @@ fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     );
     for claim in 0..count {
         effects.clear();
+        let name = name(claim);
         let enqueue = Command::Enqueue {
             session,
             claim: ClaimId::from_bits(claim),
-            name: &name(claim),
+            name: name.as_bytes(),
             mode: Mode::Exclusive,
             waits: true,
             value: b"",

@@ -57,7 +57,7 @@ impl Load {
                 let enqueue = Command::Enqueue {
                     session,
                     claim,
-                    name: &name,
+                    name: name.as_bytes(),
                     mode: Mode::Exclusive,
                     waits: true,
                     value: b"",

@@ -165,7 +165,7 @@ impl<C: Carrier> Backend for Netlock<C> {
         let Claim { id, session: Session { id: session, .. }, mode, waits, .. } = *claim;
         let (name, value) = (claim.name.path(), &*claim.value);
         let reply = if claim.also.is_empty() {
-            let enqueue = Command::Enqueue { session, claim: id, name, mode, waits, value };
+            let enqueue = Command::Enqueue { session, claim: id, name: name.as_bytes(), mode, waits, value };
             self.0.call(Some(&claim.session), enqueue).await?
         } else {
             let names: Vec<_> = std::iter::once(name).chain(claim.also.iter().map(LockName::path)).collect();

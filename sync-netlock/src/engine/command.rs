@@ -82,8 +82,8 @@ pub enum Command<'a> {
         session: SessionId,
         /// Its id.
         claim: ClaimId,
-        /// What it wants.
-        name: &'a str,
+        /// What it wants, as UTF-8. Looked at only if the name is new: nearly all are not.
+        name: &'a [u8],
         /// In which company.
         mode: Mode,
         /// Whether it stands in line if the name is taken.

@@ -16,9 +16,11 @@ pub struct Durations {
 
 impl Durations {
     pub(super) fn note(&mut self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (0..BUCKETS - 1).find(|bucket| micros <= bound_us(*bucket)).unwrap_or(BUCKETS - 1);
-        self.counts[bucket] += 1;
+        let micros =
+            duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into());
+        // How many times four the first bound has to be taken to reach it.
+        let bits = 64 - (micros.saturating_sub(1) / FIRST_US).leading_zeros();
+        self.counts[(bits.div_ceil(2) as usize).min(BUCKETS - 1)] += 1;
         self.total = self.total.saturating_add(duration);
     }
 
@@ -64,8 +66,15 @@ mod tests {
         for micros in [0, 64, 65, 256, u64::MAX / 2] {
             durations.note(Duration::from_micros(micros));
         }
+        durations.note(Duration::MAX);
         let counts: Vec<u64> = durations.buckets().map(|(_, count)| count).collect();
-        assert_eq!((counts[0], counts[1], counts[BUCKETS - 1]), (2, 2, 1));
+        assert_eq!((counts[0], counts[1], counts[BUCKETS - 1]), (2, 2, 2));
+        for bucket in 0..BUCKETS - 1 {
+            let mut durations = Durations::default();
+            durations.note(Duration::from_micros(bound_us(bucket)));
+            durations.note(Duration::from_micros(bound_us(bucket) + 1));
+            assert_eq!(durations.counts[bucket..bucket + 2], [1, 1], "bucket {bucket}");
+        }
         assert_eq!(durations.buckets().nth(1).unwrap().0, Some(Duration::from_micros(256)));
         assert_eq!(durations.buckets().last().unwrap().0, None);
     }

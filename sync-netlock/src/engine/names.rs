@@ -69,29 +69,39 @@ impl Names {
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Slot> {
-        self.find_hashed(name, self.hasher.hash_one(name))
+        let name = name.as_bytes();
+        self.find_hashed(name, self.hash_one(name))
     }
 
-    fn find_hashed(&self, name: &str, hash: u64) -> Option<Slot> {
-        self.by_name.find(hash, |slot| &*self[*slot].name == name).copied()
+    fn find_hashed(&self, name: &[u8], hash: u64) -> Option<Slot> {
+        self.by_name.find(hash, |slot| self[*slot].name.as_bytes() == name).copied()
     }
 
-    /// The name's slot for somebody who comes to it, made with this revision if need be; `None` if `max` are in use.
-    pub(super) fn enter(&mut self, name: &str, revision: Revision, max: usize) -> Option<Slot> {
-        let hash = self.hasher.hash_one(name);
-        if let Some(found) = self.find_hashed(name, hash) {
-            if std::mem::take(&mut self[found].idle) {
-                self.idle -= 1;
-            }
-            return Some(found);
+    pub(super) fn hash_one(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// The name's slot for somebody who comes to it, if it is known.
+    pub(super) fn enter(&mut self, name: &[u8], hash: u64) -> Option<Slot> {
+        let found = self.find_hashed(name, hash)?;
+        if std::mem::take(&mut self[found].idle) {
+            self.idle -= 1;
         }
-        if self.len() >= max {
-            return None;
-        }
+        Some(found)
+    }
+
+    /// A slot for a name that is not known, and for somebody who comes to it.
+    pub(super) fn insert(&mut self, name: &str, hash: u64, revision: Revision) -> Slot {
         let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
         let locks = &self.locks;
         self.by_name.insert_unique(hash, index, |slot| locks[key(*slot)].hash);
-        Some(index)
+        index
+    }
+
+    /// The name's slot for somebody who comes to it, known or not.
+    pub(super) fn enter_or_insert(&mut self, name: &str, revision: Revision) -> Slot {
+        let hash = self.hash_one(name.as_bytes());
+        self.enter(name.as_bytes(), hash).unwrap_or_else(|| self.insert(name, hash, revision))
     }
 
     /// Somebody has left the name. If nobody is at it now, it rests; the one let go for that is returned.
@@ -137,24 +147,24 @@ mod tests {
     #[test]
     fn a_name_that_rests_is_taken_up_again() {
         let mut names = names();
-        let a = names.enter("a", Revision(1), 1).unwrap();
-        assert!(names.enter("b", Revision(1), 1).is_none(), "one is in use");
+        let a = names.enter_or_insert("a", Revision(1));
+        assert_eq!(names.len(), 1);
         assert!(names.leave(a).is_none());
         assert_eq!((names.len(), names.find("a")), (0, Some(a)));
-        assert_eq!(names.enter("a", Revision(2), 1), Some(a));
+        assert_eq!(names.enter_or_insert("a", Revision(2)), a);
         assert_eq!((names.len(), names[a].revision), (1, Revision(1)));
     }
 
     #[test]
     fn only_so_many_rest_and_none_that_is_in_use_is_let_go() {
         let mut names = names();
-        let busy = names.enter("busy", Revision(1), usize::MAX).unwrap();
+        let busy = names.enter_or_insert("busy", Revision(1));
         names.leave(busy);
-        names.enter("busy", Revision(1), usize::MAX).unwrap();
+        names.enter_or_insert("busy", Revision(1));
         let mut let_go = Vec::new();
         for number in 0..2 * RESTING {
             let name = format!("n{number}");
-            let index = names.enter(&name, Revision(1), usize::MAX).unwrap();
+            let index = names.enter_or_insert(&name, Revision(1));
             let_go.extend(names.leave(index).map(|lock| lock.name));
         }
         assert_eq!(let_go.len(), RESTING);

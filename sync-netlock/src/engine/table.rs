@@ -53,7 +53,7 @@ pub struct Stats {
 #[derive(Clone, Copy)]
 struct Arrival<'a> {
     claim: ClaimId,
-    name: &'a str,
+    name: &'a [u8],
     mode: Mode,
     waits: bool,
     value: &'a [u8],
@@ -245,18 +245,26 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// The name's slot for somebody who comes to it.
-    fn lock_of(&mut self, name: &str, revision: Revision) -> Result<Slot, Refusal> {
+    fn lock_of(&mut self, name: &[u8], revision: Revision) -> Result<Slot, Refusal> {
+        let hash = self.locks.hash_one(name);
+        if let Some(known) = self.locks.enter(name, hash) {
+            return Ok(known);
+        }
+        // Names that are known are good names.
+        let name = self.checked_name(name)?;
         let max = self.limits.names;
-        self.locks.enter(name, revision, max).ok_or(Refusal::TooMany { what: Bound::Names, max })
+        if self.locks.len() >= max {
+            return Err(Refusal::TooMany { what: Bound::Names, max });
+        }
+        Ok(self.locks.insert(name, hash, revision))
     }
 
-    fn check_name(&self, name: &str) -> Result<(), Refusal> {
-        // Most names are ASCII, and that is quickly seen.
-        let is_plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        let is_bad = name.is_empty()
-            || name.len() > self.limits.name_bytes
-            || (!is_plain && name.chars().any(char::is_control));
-        if is_bad { Err(Refusal::NameInvalid) } else { Ok(()) }
+    fn checked_name<'n>(&self, name: &'n [u8]) -> Result<&'n str, Refusal> {
+        std::str::from_utf8(name)
+            .ok()
+            .filter(|name| !name.is_empty() && name.len() <= self.limits.name_bytes)
+            .filter(|name| !name.chars().any(char::is_control))
+            .ok_or(Refusal::NameInvalid)
     }
 
     fn enqueue(
@@ -276,10 +284,10 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// The claim is here already: the reply to an earlier request was lost, or its connection.
-    fn repeat(&mut self, from: Requester, found: Slot, session: Slot, name: &str) -> Reply {
+    fn repeat(&mut self, from: Requester, found: Slot, session: Slot, name: &[u8]) -> Reply {
         let claim = &mut self.claims[key(found)];
         let is_same = claim.session == session && claim.part == Part::Whole;
-        if !is_same || &*self.locks[claim.lock].name != name {
+        if !is_same || self.locks[claim.lock].name.as_bytes() != name {
             return Reply::Refused(Refusal::ClaimTaken);
         }
         if let Some(token) = claim.token() {
@@ -304,7 +312,6 @@ impl<J: Journal> LockTable<J> {
         effects: &mut Vec<Effect>,
     ) -> Result<Reply, Refusal> {
         let Arrival { claim: id, name, mode, waits, value } = arrival;
-        self.check_name(name)?;
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
         let token = match self.admission(&[index], mode, waits) {
@@ -316,7 +323,7 @@ impl<J: Journal> LockTable<J> {
                 return Err(refusal);
             }
         };
-        self.stand(Claim::new(id, session, index, mode, from, value, self.now), name, token);
+        self.stand(Claim::new(id, session, index, mode, from, value, self.now), token);
         self.changed_now(index, effects);
         Ok(match token {
             Some(token) => Reply::Granted { token },
@@ -325,6 +332,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// Whether a session may have a claim like this, with so many names.
+    #[inline]
     fn check_claim(&self, session: Slot, mode: Mode, value: &[u8], names: usize) -> Result<(), Refusal> {
         mode.validated().map_err(|_| Refusal::NoPermits)?;
         self.check_value(value)?;
@@ -336,9 +344,10 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// A claim comes to the end of its line; with a token it holds.
-    fn stand(&mut self, claim: Claim, name: &str, token: Option<Token>) -> Slot {
+    #[inline]
+    fn stand(&mut self, claim: Claim, token: Option<Token>) -> Slot {
         let session = self.sessions[key(claim.session)].id;
-        let (mode, value) = (claim.mode, &claim.value);
+        let (name, mode, value) = (&self.locks[claim.lock].name, claim.mode, &claim.value);
         self.journal.record(Change::Arrived { session, claim: claim.id, name, mode, value, token });
         let index = self.put_in(claim);
         if let Some(token) = token {
@@ -349,6 +358,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// The next in a line holds from now on. How long it has waited.
+    #[inline]
     fn begin_hold(&mut self, index: Slot, token: Token) -> Duration {
         let claim = &mut self.claims[key(index)];
         let lock = &mut self.locks[claim.lock];
@@ -359,6 +369,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// Puts a claim into the index, its session's list and its line; the mirror of [`take_out`](Self::take_out).
+    #[inline]
     fn put_in(&mut self, claim: Claim) -> Slot {
         let Claim { id, session, lock, mode, part, .. } = claim;
         let index = slot(self.claims.insert(claim));
@@ -501,6 +512,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// After claims have left a line: grants to those who fit now, and tells watchers.
+    #[inline]
     fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         // Other lines, that have changed by a grant of several names.
         let mut more = Vec::new();

@@ -152,16 +152,16 @@ impl Access {
     pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
         match command {
             Command::EnqueueAll { names, .. } => {
-                names.iter().all(|name| self.allows_verb(principal, Verb::Acquire, name))
+                names.iter().all(|name| self.allows_verb(principal, Verb::Acquire, name.as_bytes()))
             }
             command => need(command).is_none_or(|(verb, name)| self.allows_verb(principal, verb, name)),
         }
     }
 
-    pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &str) -> bool {
+    pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &[u8]) -> bool {
         self.permissions.iter().any(|permission| {
             (permission.principal == "*" || permission.principal == principal)
-                && name.starts_with(&permission.prefix)
+                && name.starts_with(permission.prefix.as_bytes())
                 && permission.verbs.contains(&verb)
         })
     }
@@ -169,7 +169,7 @@ impl Access {
 
 /// What a command needs to be allowed, on which name or prefix of names. `None`: the secret of the session that it speaks for
 /// is permission enough.
-fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a str)> {
+fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a [u8])> {
     match command {
         Command::Open { .. }
         | Command::Attach { .. }
@@ -185,12 +185,12 @@ fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a str)> {
         | Command::Disconnected
         | Command::Tick => None,
         Command::Enqueue { name, .. } => Some((Verb::Acquire, name)),
-        Command::Inspect { name } | Command::Changed { name, .. } => Some((Verb::Observe, name)),
-        Command::List { prefix, .. } => Some((Verb::Observe, prefix)),
-        Command::Evict { name, .. } => Some((Verb::Admin, name)),
-        Command::ReleaseAll { prefix } => Some((Verb::Admin, prefix)),
+        Command::Inspect { name } | Command::Changed { name, .. } => Some((Verb::Observe, name.as_bytes())),
+        Command::List { prefix, .. } => Some((Verb::Observe, prefix.as_bytes())),
+        Command::Evict { name, .. } => Some((Verb::Admin, name.as_bytes())),
+        Command::ReleaseAll { prefix } => Some((Verb::Admin, prefix.as_bytes())),
         Command::EndSession { .. } | Command::ConfirmIsolated { .. } | Command::Sessions { .. } => {
-            Some((Verb::Admin, ""))
+            Some((Verb::Admin, b""))
         }
     }
 }
@@ -244,7 +244,11 @@ mod tests {
             ("other", Verb::Observe, "", false),
             ("shop", Verb::Admin, "shop/l/a", false),
         ] {
-            assert_eq!(access.allows_verb(principal, verb, name), allowed, "{principal} {verb:?} {name}");
+            assert_eq!(
+                access.allows_verb(principal, verb, name.as_bytes()),
+                allowed,
+                "{principal} {verb:?} {name}"
+            );
         }
     }
 

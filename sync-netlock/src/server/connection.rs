@@ -1,5 +1,6 @@
 //! One connection of the server: read, apply, write, in one task.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -73,7 +74,7 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
         effects: Vec::new(),
         others: Vec::new(),
         out: Vec::new(),
-        sessions: HashMap::default(),
+        sessions: Numbers::default(),
         greeted: false,
         certified: principal,
         known: None,
@@ -142,10 +143,10 @@ impl Known {
 
     /// The reply without what this principal may not see: who holds a name that he may only acquire.
     fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
-        let may_see = |name: &&str| self.access.allows_verb(&self.principal, Verb::Observe, name);
+        let may_see = |name: &[u8]| self.access.allows_verb(&self.principal, Verb::Observe, name);
         let shows = match command {
             Command::Enqueue { name, .. } => may_see(name),
-            Command::EnqueueAll { names, .. } => names.iter().all(may_see),
+            Command::EnqueueAll { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
             _ => true,
         };
         match reply {
@@ -155,6 +156,35 @@ impl Known {
             Some(Reply::Busy { .. }) if !shows => Some(Reply::Busy { holder: None }),
             reply => reply,
         }
+    }
+}
+
+/// The client's numbers for sessions that it has proved to be its own.
+#[derive(Default)]
+struct Numbers {
+    all: HashMap<u32, SessionId, RandomState>,
+    /// The one asked for last: most connections have one session.
+    recent: Cell<Option<(u32, SessionId)>>,
+}
+
+impl Numbers {
+    fn get(&self, number: u32) -> Option<SessionId> {
+        if let Some((recent, session)) = self.recent.get()
+            && recent == number
+        {
+            return Some(session);
+        }
+        let session = self.all.get(&number).copied()?;
+        self.recent.set(Some((number, session)));
+        Some(session)
+    }
+
+    fn set(&mut self, number: u32, session: Option<SessionId>) {
+        self.recent.set(None);
+        match session {
+            Some(session) => self.all.insert(number, session),
+            None => self.all.remove(&number),
+        };
     }
 }
 
@@ -168,8 +198,7 @@ struct Connection {
     effects: Vec<Effect>,
     others: Vec<Effect>,
     out: Vec<u8>,
-    /// The client's numbers for sessions that it has proved to be its own.
-    sessions: HashMap<u32, SessionId, RandomState>,
+    sessions: Numbers,
     greeted: bool,
     /// Whom the peer's certificate names.
     certified: Option<Arc<str>>,
@@ -328,7 +357,7 @@ impl Connection {
     /// Puts one request to the table, and sends each answer its way: one's own into the buffer, others' to their outboxes.
     fn ask(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
         // A connection that has not greeted has no session either, and so takes the long way.
-        let (id, reply) = match read_command(request, |number| self.sessions.get(&number).copied()) {
+        let (id, reply) = match read_command(request, |number| self.sessions.get(number)) {
             Some((id, command)) => (id, self.apply(desk, id, command)),
             None => self.ask_at_length(desk, request)?,
         };
@@ -396,7 +425,7 @@ impl Connection {
             _ => {}
         }
         let mut names = Vec::new();
-        let reply = match to_command(body, &mut names, |number| self.sessions.get(&number).copied()) {
+        let reply = match to_command(body, &mut names, |number| self.sessions.get(number)) {
             Ok(command) => match self.no_room_for(body) {
                 Some(refusal) => Some(Reply::Refused(refusal)),
                 None => {
@@ -452,7 +481,7 @@ impl Connection {
     /// Why there is no room for one more session, if this asks for one.
     fn no_room_for(&self, body: &Body) -> Option<Refusal> {
         let max = self.hub.options.sessions_per_connection;
-        let is_full = matches!(body, Body::Open(_) | Body::Attach(_)) && self.sessions.len() >= max;
+        let is_full = matches!(body, Body::Open(_) | Body::Attach(_)) && self.sessions.all.len() >= max;
         is_full.then_some(Refusal::TooMany { what: Bound::SessionsPerConnection, max })
     }
 
@@ -462,14 +491,10 @@ impl Connection {
         match (body, command) {
             (Body::Open(proto::Open { session: number, .. }), Command::Open { session, .. })
             | (Body::Attach(proto::Attach { session: number, .. }), Command::Attach { session, .. }) => {
-                if proved {
-                    self.sessions.insert(*number, session);
-                } else {
-                    self.sessions.remove(number);
-                }
+                self.sessions.set(*number, proved.then_some(session));
             }
             (Body::Close(proto::Close { session }) | Body::Detach(proto::Detach { session }), _) => {
-                self.sessions.remove(session);
+                self.sessions.set(*session, None);
             }
             _ => {}
         }

@@ -98,7 +98,7 @@ fn open(number: u8, ttl: Duration) -> Command<'static> {
 /// For the name `a`.
 fn enqueue(owner: u8, number: u8) -> Command<'static> {
     let (session, claim, mode) = (session(owner), claim(number), Mode::Exclusive);
-    Command::Enqueue { session, claim, name: "a", mode, waits: true, value: b"" }
+    Command::Enqueue { session, claim, name: b"a", mode, waits: true, value: b"" }
 }
 
 proptest! {

@@ -48,17 +48,17 @@ pub(super) fn write_command(id: u64, session: u32, command: &Command<'_>, out: &
         return false;
     }
     framed(id, kind, out, |out| {
-        number(tag::FIRST, session.into(), out);
+        number(tag::FIRST, session.into(), |byte| out.push(byte));
         out.extend_from_slice(&[tag::CLAIM, ID_BYTES, tag::HIGH]);
         out.extend_from_slice(&claim.high.to_le_bytes());
         out.push(tag::LOW);
         out.extend_from_slice(&claim.low.to_le_bytes());
         if let Command::Enqueue { name, mode, waits, value, .. } = command {
             let (mode, permits) = from_mode(*mode);
-            bytes(tag::NAME, name.as_bytes(), out);
-            number(tag::MODE, u64::from(mode as u32), out);
-            number(tag::PERMITS, permits.into(), out);
-            number(tag::TRY, u64::from(!waits), out);
+            bytes(tag::NAME, name, out);
+            number(tag::MODE, u64::from(mode as u32), |byte| out.push(byte));
+            number(tag::PERMITS, permits.into(), |byte| out.push(byte));
+            number(tag::TRY, u64::from(!waits), |byte| out.push(byte));
             bytes(tag::VALUE, value, out);
         }
     })
@@ -66,21 +66,36 @@ pub(super) fn write_command(id: u64, session: u32, command: &Command<'_>, out: &
 
 /// Appends a reply as a response; `false` if it has to take the long way.
 pub(super) fn write_reply(id: u64, reply: &Reply, out: &mut Vec<u8>) -> bool {
-    match reply {
-        Reply::Granted { token } => framed(id, tag::GRANTED, out, |out| number(tag::FIRST, token.get(), out)),
-        Reply::Withdrawn(withdrawn) => framed(id, tag::WITHDRAWN, out, |out| {
-            number(tag::FIRST, u64::from(from_found(*withdrawn) as u32), out);
-        }),
-        _ => false,
-    }
+    let (kind, value) = match reply {
+        Reply::Granted { token } => (tag::GRANTED, token.get()),
+        Reply::Withdrawn(withdrawn) => (tag::WITHDRAWN, u64::from(from_found(*withdrawn) as u32)),
+        _ => return false,
+    };
+    // A frame of known room, appended at once: half the cost of one that grows byte by byte.
+    let (mut frame, mut end) = ([0; REPLY_MAX], HEADER);
+    let mut put = |byte: u8| {
+        frame[end] = byte;
+        end += 1;
+    };
+    number(tag::ID, id, &mut put);
+    put(kind);
+    put(length_of_number(value));
+    number(tag::FIRST, value, &mut put);
+    let length = u32::try_from(end - HEADER).unwrap_or(u32::MAX);
+    frame[..HEADER].copy_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&frame[..end]);
+    true
 }
+
+/// The longest reply in the plainest form: a header, and two numbers of ten bytes with their tags.
+const REPLY_MAX: usize = HEADER + 11 + 2 + 11;
 
 /// One frame with an id and one message. If the message is longer than a length of one byte tells, nothing is appended:
 /// `false`.
 fn framed(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
-    number(tag::ID, id, out);
+    number(tag::ID, id, |byte| out.push(byte));
     out.extend_from_slice(&[kind, 0]);
     let inner = out.len();
     body(out);
@@ -99,27 +114,33 @@ fn framed(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>))
 }
 
 /// A field of a number; none for 0, as in all of proto3.
-fn number(tag: u8, value: u64, out: &mut Vec<u8>) {
+fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
     if value != 0 {
-        out.push(tag);
-        varint(value, out);
+        put(tag);
+        varint(value, put);
     }
+}
+
+/// The bytes of such a field.
+fn length_of_number(value: u64) -> u8 {
+    let bits = 64 - value.leading_zeros();
+    if bits == 0 { 0 } else { 1 + u8::try_from(bits.div_ceil(7)).unwrap_or(u8::MAX) }
 }
 
 fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.push(tag);
-        varint(value.len() as u64, out);
+        varint(value.len() as u64, |byte| out.push(byte));
         out.extend_from_slice(value);
     }
 }
 
-fn varint(mut value: u64, out: &mut Vec<u8>) {
+fn varint(mut value: u64, mut put: impl FnMut(u8)) {
     while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
+        put(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value.to_le_bytes()[0]);
+    put(value.to_le_bytes()[0]);
 }
 
 /// The command of a request in the plainest form; `None` leaves it to the long way, which also knows what is wrong with it.
@@ -138,7 +159,7 @@ pub(super) fn read_command<'a>(
     let command = if kind == tag::WITHDRAW {
         Command::Withdraw { session, claim }
     } else {
-        let name = std::str::from_utf8(rest.bytes(tag::NAME)?).ok()?;
+        let name = rest.bytes(tag::NAME)?;
         let mode = i32::try_from(rest.number_or_0(tag::MODE)?).ok()?;
         let permits = u32::try_from(rest.number_or_0(tag::PERMITS)?).ok()?;
         let waits = rest.number_or_0(tag::TRY)? == 0;
@@ -218,16 +239,16 @@ impl<'a> Rest<'a> {
         self.taken(usize::try_from(length).ok()?)
     }
 
-    fn half(&mut self, tag: u8) -> Option<u64> {
-        self.tagged(tag)?;
-        Some(u64::from_le_bytes(self.taken(8)?.try_into().ok()?))
-    }
-
     fn claim(&mut self) -> Option<ClaimId> {
-        self.tagged(tag::CLAIM)?;
-        self.tagged(ID_BYTES)?;
-        let id = proto::Id { high: self.half(tag::HIGH)?, low: self.half(tag::LOW)? };
-        Some(ClaimId::from_bits(id.into()))
+        // Its bytes are always as many: one look at the room for all of them.
+        let (claim, rest) = self.0.split_first_chunk::<{ 2 + ID_BYTES as usize }>()?;
+        let [tag::CLAIM, ID_BYTES, tag::HIGH, high @ .., tag::LOW, l0, l1, l2, l3, l4, l5, l6, l7] = *claim
+        else {
+            return None;
+        };
+        self.0 = rest;
+        let low = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
+        Some(ClaimId::from_bits(proto::Id { high: u64::from_le_bytes(high), low }.into()))
     }
 }
 
@@ -306,7 +327,7 @@ mod tests {
             let claim = ClaimId::from_bits(claim);
             let command = match leaves {
                 true => Command::Withdraw { session: SESSION, claim },
-                false => Command::Enqueue { session: SESSION, claim, name: &name, mode, waits, value: &value },
+                false => Command::Enqueue { session: SESSION, claim, name: name.as_bytes(), mode, waits, value: &value },
             };
             let (mut short, mut long) = (Vec::new(), Vec::new());
             encode(&to_request(id, 5, command).unwrap(), &mut long);

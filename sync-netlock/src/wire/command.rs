@@ -57,7 +57,7 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
             Body::Enqueue(proto::Enqueue {
                 session,
                 claim: claimed(claim),
-                name: named(name),
+                name: Bytes::copy_from_slice(name),
                 mode: mode.into(),
                 permits,
                 r#try: !waits,
@@ -183,7 +183,7 @@ pub fn to_command<'a>(
         Body::Enqueue(enqueue) => Command::Enqueue {
             session: session(enqueue.session)?,
             claim: claim(enqueue.claim)?,
-            name: text(&enqueue.name)?,
+            name: &enqueue.name,
             mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Malformed)?,
             waits: !enqueue.r#try,
             value: &enqueue.value,

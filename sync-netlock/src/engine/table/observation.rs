@@ -15,10 +15,10 @@ impl<J: Journal> LockTable<J> {
         self.revision.0 += 1;
         let lock = &mut self.locks[index];
         lock.revision = self.revision;
-        let watchers = std::mem::take(&mut lock.watchers);
-        if watchers.is_empty() {
+        if lock.watchers.is_empty() {
             return;
         }
+        let watchers = std::mem::take(&mut lock.watchers);
         let queue = self.queue_of(index);
         for to in watchers {
             self.watchers.remove(to);
@@ -68,12 +68,11 @@ impl<J: Journal> LockTable<J> {
     }
 
     fn watch(&mut self, from: Requester, name: &str, after: Revision) -> Result<(), Refusal> {
-        self.check_name(name)?;
         let max = self.limits.watches_per_connection;
         if self.watchers.count(from.connection) >= max {
             return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
         }
-        let index = self.lock_of(name, after)?;
+        let index = self.lock_of(name.as_bytes(), after)?;
         self.locks[index].watchers.push(from);
         self.watchers.insert(from, Watched::Name(index));
         Ok(())

@@ -83,10 +83,7 @@ impl<J: Journal> LockTable<J> {
             Change::Arrived { session, claim, name, mode, value, token } => {
                 let session = self.find_session(session).ok_or(Misfit("a claim of an unknown session"))?;
                 let first = self.find_claim(claim);
-                let lock = self
-                    .locks
-                    .enter(name, self.revision, usize::MAX)
-                    .ok_or(Misfit("there is no room for a name"))?;
+                let lock = self.locks.enter_or_insert(name, self.revision);
                 let arriving = Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now);
                 let index = match first {
                     None => self.put_in(arriving),

@@ -39,7 +39,7 @@ impl<J: Journal> LockTable<J> {
         names.sort_unstable();
         names.dedup();
         if let [name] = *names {
-            let ArrivalOfSeveral { claim, mode, waits, value, .. } = arrival;
+            let (name, ArrivalOfSeveral { claim, mode, waits, value, .. }) = (name.as_bytes(), arrival);
             return self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects);
         }
         let Some(session) = self.find_session(session) else {
@@ -89,9 +89,6 @@ impl<J: Journal> LockTable<J> {
         if names.len() > max {
             return Err(Refusal::TooMany { what: Bound::NamesPerClaim, max });
         }
-        for name in names {
-            self.check_name(name)?;
-        }
         self.check_claim(session, mode, value, names.len())?;
         let mut lines = Vec::with_capacity(names.len());
         let reply = self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits));
@@ -107,10 +104,10 @@ impl<J: Journal> LockTable<J> {
             }
         };
         let mut parts = Vec::with_capacity(lines.len());
-        for (line, name) in lines.iter().zip(names) {
+        for line in &lines {
             let part = if parts.is_empty() { Part::First } else { Part::Further };
             let claim = Claim::new(id, session, *line, mode, from, value, self.now).of_part(part);
-            parts.push(self.stand(claim, name, token));
+            parts.push(self.stand(claim, token));
         }
         self.several.insert(id, parts);
         for line in &lines {
@@ -125,7 +122,7 @@ impl<J: Journal> LockTable<J> {
     /// Finds or makes all names.
     fn enter_all(&mut self, names: &[&str], lines: &mut Vec<Slot>) -> Result<(), Refusal> {
         for name in names {
-            lines.push(self.lock_of(name, self.revision)?);
+            lines.push(self.lock_of(name.as_bytes(), self.revision)?);
         }
         Ok(())
     }
@@ -192,6 +189,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// What an arrival of this mode finds in these lines.
+    #[inline]
     pub(super) fn admission(&self, lines: &[Slot], mode: Mode, waits: bool) -> Result<Admission, Refusal> {
         for line in lines {
             if let Some(of) = self.locks[*line].other_permits(mode) {

@@ -138,7 +138,7 @@ impl Rig {
         let request = self.send(Command::Enqueue {
             session: SessionId::from_bits(session),
             claim: Self::claim(claim),
-            name,
+            name: name.as_bytes(),
             mode,
             waits,
             value: b"",

@@ -21,7 +21,7 @@ fn open(number: u128, ttl: Duration) -> Command<'static> {
 
 fn enqueue(number: u128) -> Command<'static> {
     let (session, claim) = (SessionId::from_bits(number), ClaimId::from_bits(number));
-    Command::Enqueue { session, claim, name: "a", mode: Mode::Exclusive, waits: true, value: b"" }
+    Command::Enqueue { session, claim, name: b"a", mode: Mode::Exclusive, waits: true, value: b"" }
 }
 
 #[tokio::test]

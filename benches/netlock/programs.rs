@@ -1,0 +1,100 @@
+//! Two builds of netlockd side by side, as programs: what a change has cost. `cargo bench --bench netlock -- programs
+//! EARLIER LATER` takes the paths of both.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use super::{ROUND, ROUNDS, raw, side};
+
+/// A netlockd that is ended with its load.
+struct Program {
+    child: Child,
+    address: String,
+}
+
+impl Program {
+    fn start(path: &str, flags: &[&str]) -> Self {
+        let mut child = Command::new(path)
+            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{path} cannot be started: {error}"));
+        let stdout = child.stdout.take().expect("it is piped");
+        let line = BufReader::new(stdout).lines().next().expect("it says something").expect("text");
+        let address = line.strip_prefix("listening on ").expect("where it listens").to_owned();
+        Self { child, address }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What one round found.
+#[derive(Clone, Copy)]
+struct Round {
+    pairs_per_second: f64,
+    /// Processor time of the server, in microseconds: tells more than the speed on a machine whose processors others use too.
+    cpu_per_pair: f64,
+}
+
+impl Program {
+    /// Processor time so far, in seconds.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().map(|rest| rest.split_whitespace().collect()).unwrap_or_default();
+        let ticks = |field: usize| fields[field].parse::<f64>().expect("a number");
+        // User and system time, in ticks of 10 ms.
+        (ticks(11) + ticks(12)) / 100.0
+    }
+
+    fn round(path: &str, flags: &[&str], connections: usize, window: usize) -> Round {
+        let program = Self::start(path, flags);
+        let before = program.cpu();
+        let address = program.address.parse().expect("an address");
+        let pairs_per_second = raw::load(address, connections, window, ROUND);
+        let cpu = program.cpu() - before;
+        Round { pairs_per_second, cpu_per_pair: cpu * 1e6 / (pairs_per_second * ROUND.as_secs_f64()) }
+    }
+}
+
+pub(crate) fn table(earlier: &str, later: &str) {
+    println!("two programs, pairs/s and us of processor a pair");
+    println!(
+        "                       earlier            later   of that   wanted    with a folder   of that   wanted"
+    );
+    for (connections, window) in [(1, 1), (1, 256), (16, 16)] {
+        let load = |path: &str, flags: &[&str]| Program::round(path, flags, connections, window);
+        let kept = || {
+            let folder = tempfile::tempdir().expect("a folder");
+            load(later, &["--data-dir", folder.path().to_str().expect("a path")])
+        };
+        let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
+        for _ in 0..3 * ROUNDS {
+            for (side, round) in rounds.iter_mut().zip([load(earlier, &[]), load(later, &[]), kept()]) {
+                side.push(round);
+            }
+        }
+        let of = |what: fn(&Round) -> f64| {
+            rounds.each_ref().map(|side| side::median(side.iter().map(what).collect()))
+        };
+        let [earlier, later, kept] = of(|round| round.pairs_per_second);
+        println!(
+            "{connections:>4} x {window:<4} {earlier:>19.0} {later:>16.0} {:>9.2}     0.95 {kept:>16.0} {:>9.2}      0.8",
+            later / earlier,
+            kept / earlier,
+        );
+        let [earlier, later, kept] = of(|round| round.cpu_per_pair);
+        println!(
+            "            {earlier:>18.2} {later:>16.2} {:>9.2}          {kept:>16.2} {:>9.2}",
+            earlier / later,
+            earlier / kept,
+        );
+    }
+    println!();
+}
