@@ -105,7 +105,9 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
 
 /// After this many requests their answers are written, so that a client that waits for many works on the first of them
 /// while the server works on the rest.
-const VISIT: usize = 128;
+const VISIT: usize = 64;
+/// The same for a server with a data folder, where each visit is a write to the log too.
+const VISIT_KEPT: usize = 128;
 /// At this many bytes answers are written before more are made, and no more than this is kept of the buffer.
 const OUT_KEPT: usize = 64 << 10;
 /// How long the last words to a connection may take.
@@ -320,9 +322,10 @@ impl Connection {
     /// Answers some of what was read, in one visit to the table. Whether there may be more.
     async fn answer(&mut self, now: Moment) -> Result<bool, End> {
         let hub = self.hub.clone();
+        let requests = if hub.options.storage.is_some() { VISIT_KEPT } else { VISIT };
         let mut frames = std::mem::take(&mut self.frames);
         let (more, mark) = hub.visit(|desk| {
-            for _ in 0..VISIT {
+            for _ in 0..requests {
                 let max = if self.greeted { hub.options.request_max } else { hub.options.greeting_max };
                 let request = frames.take(max).map_err(|long| {
                     let reason =

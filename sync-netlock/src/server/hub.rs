@@ -223,9 +223,9 @@ impl Hub {
     /// Waits until what a visit did is kept as well as the options say.
     pub(super) async fn kept(&self, mark: Option<Mark>) {
         let Some(mark) = mark else { return };
-        // Other connections that have something to ask visit the table first: one write for all of them.
-        tokio::task::yield_now().await;
-        {
+        if !mark.is_written() {
+            // Other connections that have something to ask visit the table first: one write for all of them.
+            tokio::task::yield_now().await;
             let mut desk = locked(&self.desk);
             let desk = &mut *desk;
             if let Some(storage) = &mut desk.storage {

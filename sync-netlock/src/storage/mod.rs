@@ -66,15 +66,26 @@ impl Journal for Scribe {
     }
 }
 
+/// A frame of this length is worth a write of its own, in bytes. Shorter ones wait for those of other visits.
+const WORTH_A_WRITE: usize = 2 << 10;
+
 /// Up to where the log has to be kept before somebody is told of what a visit has found.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(u64);
+pub(crate) struct Mark {
+    end: u64,
+    /// Whether it is with the system.
+    is_written: bool,
+}
 
 impl Mark {
+    pub(crate) fn is_written(self) -> bool {
+        self.is_written
+    }
+
     /// Resolves when so much is on the disk.
     pub(crate) async fn on_disk(self, mut synced: watch::Receiver<u64>) {
         // The other end goes away when the server has stopped, and nobody is told anything any more.
-        let _ = synced.wait_for(|synced| *synced >= self.0).await;
+        let _ = synced.wait_for(|synced| *synced >= self.end).await;
     }
 }
 
@@ -264,22 +275,27 @@ impl Storage {
             frame.clear(FRAME);
         }
         let pending = if frame.is_empty() { 0 } else { frame.len() as u64 };
-        let mark = Mark(keeping.written + pending);
-        if frame.len() >= FRAME / 2 {
-            self.write(table, mark);
+        let end = keeping.written + pending;
+        let is_worth_it = frame.len() >= WORTH_A_WRITE;
+        if is_worth_it {
+            self.write_all(table);
         }
-        Some(mark)
+        Some(Mark { end, is_written: is_worth_it || pending == 0 })
     }
 
     /// Hands the changes of all visits up to a mark to the system, if nobody has done so since.
     pub(crate) fn write(&mut self, table: &mut Table, mark: Mark) {
-        let frame = &mut table.journal().frame;
-        let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.written < mark.0) else { return };
-        if !frame.is_empty() {
-            keeping.append(frame.sealed());
-            frame.clear(FRAME);
-            self.turn_over(table);
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.written < mark.end) {
+            self.write_all(table);
         }
+    }
+
+    fn write_all(&mut self, table: &mut Table) {
+        let frame = &mut table.journal().frame;
+        let Some(keeping) = self.keeping.as_mut().filter(|_| !frame.is_empty()) else { return };
+        keeping.append(frame.sealed());
+        frame.clear(FRAME);
+        self.turn_over(table);
     }
 
     /// A session with a longer TTL than any before may have begun: a grace has to be that long. `false`: there is no room to
@@ -401,7 +417,7 @@ impl Storage {
 
     /// Nothing will change any more: brings all of it to the disk, and says so in the log.
     pub(crate) fn end(&mut self, table: &mut Table) {
-        self.write(table, Mark(u64::MAX));
+        self.write_all(table);
         let Some(keeping) = self.keeping.take() else { return };
         let Keeping { mut log, gap, syncer, .. } = keeping;
         drop(syncer);
