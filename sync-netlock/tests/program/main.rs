@@ -5,6 +5,7 @@ mod clients;
 mod configuration;
 mod crowd;
 mod isolation;
+mod losing_disk;
 mod python;
 mod raw;
 mod restart;

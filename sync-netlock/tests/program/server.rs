@@ -1,7 +1,7 @@
 //! netlockd as a process of its own, ended with the test.
 
 use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,6 +65,11 @@ impl Netlockd {
         self.child.wait().unwrap().success()
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        ended(&mut self.child).unwrap_or_else(|| panic!("netlockd goes on"))
+    }
+
     /// Its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -90,15 +95,23 @@ impl Drop for Netlockd {
 pub(crate) fn run(arguments: &[&str]) -> Output {
     let mut child =
         Command::new(NETLOCKD).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    if ended(&mut child).is_none() {
+        let _ = child.kill();
+        panic!("netlockd {arguments:?} goes on: {:?}", child.wait_with_output());
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// How a program has ended; `None` if it goes on for half a minute.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
     let deadline = clock::now().after(Duration::from_secs(30));
-    while child.try_wait().unwrap().is_none() {
-        if clock::now() > deadline {
-            let _ = child.kill();
-            panic!("netlockd {arguments:?} goes on: {:?}", child.wait_with_output());
+    loop {
+        let status = child.try_wait().unwrap();
+        if status.is_some() || clock::now() > deadline {
+            return status;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    child.wait_with_output().unwrap()
 }
 
 /// What a program said before it failed.

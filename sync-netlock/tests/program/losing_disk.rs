@@ -1,0 +1,193 @@
+//! A server on a disk that forgets what it was not told to keep: power failures, and syncs that fail.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use sync_core::backend::ClaimId;
+use sync_core::{Handle, LockOptions, Sync, Token, clock};
+use tempfile::TempDir;
+
+use super::server::{NETLOCKD, Netlockd, acquire};
+
+const TTL: Duration = Duration::from_secs(3);
+
+/// The disk: what is on it, and the library that makes it forget.
+struct LosingDisk {
+    place: TempDir,
+    durability: &'static str,
+}
+
+impl LosingDisk {
+    fn new(durability: &'static str) -> Self {
+        let disk = Self { place: tempfile::tempdir().unwrap(), durability };
+        std::fs::create_dir(disk.path("kept")).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/losing_disk.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-D_FILE_OFFSET_BITS=64", "-o"]);
+        compiler.arg(disk.path("library.so")).arg(source);
+        assert!(compiler.status().expect("a C compiler, as Rust itself needs one").success());
+        disk.boot("first");
+        disk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// Another run of the kernel.
+    fn boot(&self, run: &str) {
+        std::fs::write(self.path("boot"), format!("{:032x}", crc32fast::hash(run.as_bytes()))).unwrap();
+    }
+
+    fn start(&self, address: &str) -> Netlockd {
+        let mut command = Command::new(NETLOCKD);
+        command
+            .args(["--listen", address, "--log", "warn", "--durability", self.durability, "--data-dir"])
+            .arg(self.path("data"))
+            // A log of this many bytes is made anew again and again.
+            .args(["--set", "log_bytes=20000"])
+            .env("LD_PRELOAD", self.path("library.so"))
+            .env("LOSING_DISK", self.path("kept"))
+            .env("LOSING_BOOT", self.path("boot"))
+            .stderr(Stdio::null());
+        Netlockd::spawn(command)
+    }
+
+    /// The power fails: what was not synced is gone, names of files included. A server runs again at the same address.
+    fn lose_power(&self, server: Netlockd, run: &str) -> Netlockd {
+        let address = server.address().to_owned();
+        server.end(Signal::KILL);
+        let data = self.path("data");
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        for line in std::fs::read_to_string(self.path("kept/entries")).unwrap().lines() {
+            let (inode, name) = line.split_once(' ').unwrap();
+            let bytes = std::fs::read(self.path("kept").join(inode)).unwrap_or_default();
+            std::fs::write(data.join(name), bytes).unwrap();
+        }
+        self.boot(run);
+        self.start(&address)
+    }
+}
+
+/// A grant that a client was told of.
+struct Told {
+    name: String,
+    claim: ClaimId,
+    token: Token,
+    /// `None`: it is given back, and the answer to that has not come.
+    is_held: Option<bool>,
+}
+
+/// Acquires until the server goes down, and gives back half of what it gets.
+async fn contend(client: &Handle, number: usize, told: &Mutex<Vec<Told>>, goes_down: &AtomicBool) {
+    for round in 0.. {
+        let name = format!("{number}-{round}");
+        let lock = client.lock(&name, LockOptions::new()).unwrap();
+        let acquired = tokio::time::timeout(Duration::from_millis(500), lock.acquire()).await;
+        let Ok(Ok(guard)) = acquired else {
+            assert!(goes_down.load(Ordering::Relaxed), "the server is there");
+            return;
+        };
+        let index = {
+            let mut told = told.lock().unwrap();
+            told.push(Told { name, claim: guard.claim(), token: guard.token(), is_held: Some(true) });
+            told.len() - 1
+        };
+        if round % 2 == 0 {
+            told.lock().unwrap()[index].is_held = None;
+            let released = tokio::time::timeout(Duration::from_millis(500), guard.release()).await;
+            if released.is_ok_and(|released| released.is_ok()) {
+                told.lock().unwrap()[index].is_held = Some(false);
+            }
+        }
+        std::mem::forget(guard);
+    }
+}
+
+#[tokio::test]
+async fn what_was_told_outlives_a_power_failure_with_fsync() {
+    let disk = LosingDisk::new("fsync");
+    let mut server = disk.start("127.0.0.1:0");
+    let mut newest = None;
+    for run in ["second", "third", "fourth"] {
+        let client = server.connect(TTL).await;
+        // After a power failure nothing is granted for a while.
+        acquire(&client, "first").await.release().await.unwrap();
+        let (told, goes_down) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        let load = join_all((0..8).map(|number| contend(&client, number, &told, &goes_down)));
+        let failure = async {
+            let deadline = clock::now().after(Duration::from_secs(20));
+            while told.lock().unwrap().len() < 300 {
+                assert!(clock::now() < deadline, "only {} grants", told.lock().unwrap().len());
+                tokio::task::yield_now().await;
+            }
+            // In the middle of the load.
+            goes_down.store(true, Ordering::Relaxed);
+            server.signal(Signal::KILL);
+        };
+        tokio::join!(load, failure);
+        server = disk.lose_power(server, run);
+        let observer = server.connect(TTL).await;
+        let told = told.into_inner().unwrap();
+        for Told { name, claim, token, is_held } in &told {
+            let queue = observer.lock(name, LockOptions::new()).unwrap().inspect().await.unwrap();
+            let found = queue.entries.iter().find(|entry| entry.claim == *claim).map(|entry| entry.token);
+            match is_held {
+                Some(true) => assert_eq!(found, Some(Some(*token)), "{name} was granted, and is forgotten"),
+                Some(false) => assert_eq!(found, None, "{name} was given back, and is held"),
+                None => {}
+            }
+        }
+        let last = told.iter().map(|told| told.token).max();
+        assert!(last > newest, "tokens rise over a power failure");
+        newest = last;
+        client.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_power_failure_forgets_is_granted_to_nobody_in_time() {
+    let disk = LosingDisk::new("async");
+    let mut server = disk.start("127.0.0.1:0");
+    for run in 0..10 {
+        let (client, name) = (server.connect(TTL).await, format!("a-{run}"));
+        let guard = acquire(&client, &name).await;
+        server.signal(Signal::KILL);
+        server = disk.lose_power(server, &run.to_string());
+        let other = server.connect(TTL).await;
+        let lock = other.lock(&name, LockOptions::new()).unwrap();
+        let is_forgotten = lock.inspect().await.unwrap().holders().next().is_none();
+        assert!(is_forgotten || guard.check(Duration::ZERO).is_ok(), "what is kept is held");
+        if is_forgotten {
+            let again = acquire(&other, &name).await;
+            assert!(guard.check(Duration::ZERO).is_err(), "granted while its holder believed in it");
+            assert!(again.token() > guard.token());
+            return;
+        }
+        // It went to the disk just before the failure: once more.
+        client.close().await.unwrap();
+    }
+    panic!("nothing is ever forgotten: the disk is none that loses");
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_ends_the_server_and_is_told_as_no_grant() {
+    for durability in ["fsync", "async"] {
+        let disk = LosingDisk::new(durability);
+        let mut server = disk.start("127.0.0.1:0");
+        let client = server.connect(TTL).await;
+        drop(acquire(&client, "a").await);
+        std::fs::write(disk.path("kept/fails"), "").unwrap();
+        let lock = client.lock("b", LockOptions::new()).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(1), lock.acquire()).await;
+        assert!(durability == "async" || !matches!(answer, Ok(Ok(_))), "granted, and not on the disk");
+        assert_eq!(server.ended().signal(), Some(Signal::ABORT.as_raw()), "{durability}");
+    }
+}
