@@ -51,7 +51,7 @@ impl LosingDisk {
             .args(["--listen", address, "--log", "warn", "--durability", self.durability, "--data-dir"])
             .arg(self.path("data"))
             // A log of this many bytes is made anew again and again.
-            .args(["--set", "log_bytes=20000"])
+            .args(["--set", "log_bytes=2000"])
             .env("LD_PRELOAD", self.path("library.so"))
             .env("LOSING_DISK", self.path("kept"))
             .env("LOSING_BOOT", self.path("boot"))
