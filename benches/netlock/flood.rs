@@ -34,11 +34,11 @@ pub(crate) fn table() {
 }
 
 /// Pairs of one task, in milliseconds each.
-struct Pairs {
-    per_second: f64,
-    p50: f64,
-    p99: f64,
-    longest: f64,
+pub(crate) struct Pairs {
+    pub(crate) per_second: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) longest: f64,
 }
 
 async fn measure(address: SocketAddr) -> (Pairs, Pairs, u64, usize) {
@@ -66,7 +66,7 @@ async fn measure(address: SocketAddr) -> (Pairs, Pairs, u64, usize) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
+pub(crate) async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
     let start = Instant::now();
     let mut took = Vec::new();
     while start.elapsed() < time {

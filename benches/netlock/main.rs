@@ -3,8 +3,12 @@
 //! The yardstick is a tokio TCP echo of 64-byte frames with the same connections and frames in flight. A pair is
 //! acquire + release of a free name: two frames each way. All sides run on threads of this process with runtimes of their
 //! own. The sides of a comparison take turns, and the table shows the median of their rounds.
+//!
+//! The names of sections run these alone. Two more need a program, and are run by their names only: `programs EARLIER LATER`
+//! compares two builds of netlockd, `crowd NETLOCKD` sets ten thousand bad clients on one.
 
 mod api;
+mod crowd;
 mod echo;
 mod expiry;
 mod flood;
@@ -29,6 +33,11 @@ fn main() {
         && section == "programs"
     {
         return programs::table(earlier, later);
+    }
+    if let [section, netlockd] = &wanted[..]
+        && section == "crowd"
+    {
+        return crowd::table(netlockd);
     }
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!("netlock, {} cores, median of {ROUNDS} rounds of {ROUND:?}\n", side::cores());

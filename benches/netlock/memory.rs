@@ -55,7 +55,12 @@ fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
 }
 
 pub(crate) fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
+    resident_of("self")
+}
+
+/// Of a process, by its id.
+pub(crate) fn resident_of(process: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a system with /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
     line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024
 }

@@ -4,16 +4,16 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use super::{ROUND, ROUNDS, raw, side};
+use super::{ROUND, ROUNDS, memory, raw, side};
 
 /// A netlockd that is ended with its load.
-struct Program {
+pub(crate) struct Program {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Program {
-    fn start(path: &str, flags: &[&str]) -> Self {
+    pub(crate) fn start(path: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(path)
             .args(["--listen", "127.0.0.1:0", "--log", "warn"])
             .args(flags)
@@ -43,6 +43,11 @@ struct Round {
 }
 
 impl Program {
+    /// Its resident memory, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        memory::resident_of(&self.child.id().to_string())
+    }
+
     /// Processor time so far, in seconds.
     fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
