@@ -20,7 +20,10 @@ impl Secret {
     /// A new random secret.
     #[must_use]
     pub fn random() -> Self {
-        Self(nonce())
+        let bits = nonce();
+        #[cfg(feature = "conformance")]
+        crate::conformance::secrets::drawn(bits);
+        Self(bits)
     }
 
     /// A secret of these bits.

@@ -32,11 +32,13 @@
 //! ```
 //!
 //! Cases make their own names, so that they can run side by side on one store. Faults are made by [`Faulty`], a backend
-//! around the backend: no proxy is needed. A capability that is `false` is tested for being refused.
+//! around the backend: no proxy is needed. A capability that is `false` is tested for being refused. While they run, everything
+//! that the process logs through `tracing` is searched for [secrets].
 
 pub mod broken;
 pub mod cases;
 mod faulty;
+pub mod secrets;
 mod stage;
 
 use std::future::Future;
@@ -76,6 +78,7 @@ where
     F: Harness,
     C: Future<Output = ()>,
 {
+    secrets::watch_logs();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

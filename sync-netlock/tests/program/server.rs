@@ -5,8 +5,10 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sync_core::conformance::secrets;
 use sync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait, clock};
 use sync_netlock::{Client, Config};
+use tempfile::NamedTempFile;
 
 pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");
 
@@ -15,6 +17,7 @@ pub(crate) struct Netlockd {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     address: String,
+    log: Option<NamedTempFile>,
 }
 
 impl Netlockd {
@@ -23,17 +26,22 @@ impl Netlockd {
         Self::start_at("127.0.0.1:0", flags)
     }
 
+    /// Everything that it logs is searched for our secrets, once it has ended.
     pub(crate) fn start_at(address: &str, flags: &[&str]) -> Self {
+        secrets::watch_logs();
+        let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new(NETLOCKD);
-        command.args(["--listen", address, "--log", "warn"]).args(flags);
-        Self::spawn(command)
+        command.args(["--listen", address, "--log", "trace"]).args(flags).stderr(log.reopen().unwrap());
+        let mut server = Self::spawn(command);
+        server.log = Some(log);
+        server
     }
 
     /// Any command that becomes netlockd. Returns once it serves.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut server = Self { child, lines, address: String::new() };
+        let mut server = Self { child, lines, address: String::new(), log: None };
         server.address = server.said("listening on ");
         server
     }
@@ -49,6 +57,11 @@ impl Netlockd {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn logged(&self) -> String {
+        self.log.as_ref().map_or_else(String::new, |log| std::fs::read_to_string(log.path()).unwrap())
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -88,6 +101,12 @@ impl Drop for Netlockd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let told = secrets::found_in(&self.logged());
+        assert!(
+            told.is_none() || std::thread::panicking(),
+            "netlockd tells the secret {told:?}: {}",
+            self.logged()
+        );
     }
 }
 

