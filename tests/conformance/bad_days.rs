@@ -1,13 +1,12 @@
 //! What goes wrong with a store: each a clear error or a recovery, on the real server.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use std::io::{Read, Write};
-
 use distsync::etcd::etcd_client::{Client, Permission, PermissionType, Txn, TxnOp};
 use distsync::{Error, ErrorKind, LockOptions, Sync, Wait, connect};
-use sync_core::conformance::Harness;
+use sync_core::conformance::{Harness, secrets};
 
 use super::processes::acquired_again;
 use super::stores::{Consul, Etcd, Redis};
@@ -57,6 +56,7 @@ const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +eval +script|load 
 
 #[tokio::test]
 async fn redis_users_need_exactly_the_rights_that_are_documented() {
+    secrets::note("hidden");
     let documented = include_str!("../../docs/semantics.md").replace('\n', " ");
     assert!(documented.contains(&REDIS_RIGHTS.split_whitespace().collect::<Vec<_>>().join(" ")));
     let redis = Redis::start();
@@ -117,6 +117,7 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
 
 #[tokio::test]
 async fn etcd_roles_need_exactly_the_rights_that_are_documented() {
+    secrets::note("hidden");
     let etcd = Etcd::start();
     let address = format!("127.0.0.1:{}", etcd.port());
     let admin = Client::connect([&address], None).await.unwrap();
@@ -205,6 +206,7 @@ async fn a_consul_session_that_is_destroyed_from_outside_is_lost() {
 
 #[tokio::test]
 async fn consul_tokens_need_exactly_the_rights_that_are_documented() {
+    secrets::note("hidden");
     let consul = Consul::start_with_acl();
     let port = consul.port();
     let field = |answer: &str, name: &str| {
@@ -225,7 +227,9 @@ async fn consul_tokens_need_exactly_the_rights_that_are_documented() {
         let body = format!(r#"{{"Name":"{policy}","Rules":"{}"}}"#, rules.replace('"', "\\\""));
         http(port, "PUT", "/v1/acl/policy", &management, &body);
         let body = format!(r#"{{"Policies":[{{"Name":"{policy}"}}]}}"#);
-        field(&http(port, "PUT", "/v1/acl/token", &management, &body), "SecretID")
+        let token = field(&http(port, "PUT", "/v1/acl/token", &management, &body), "SecretID");
+        secrets::note(&token);
+        token
     };
     let keys = r#"key_prefix "shop/" { policy = "write" }"#;
     let sessions = r#"session_prefix "" { policy = "write" }"#;
