@@ -266,3 +266,35 @@ async fn a_hand_over_on_redis_asks_once() {
     assert!(acquires * 10 <= grants * 11, "{acquires} scripts that acquire for {grants} grants");
     drop(clients);
 }
+
+/// A waiter on Consul looks once more when the one ahead has left, and holds then.
+#[tokio::test]
+async fn a_hand_over_on_consul_asks_once() {
+    const GRANTS: u64 = 20;
+
+    let consul = Consul::start();
+    let recorder = Recorder::before("consul", consul.port());
+    let waiting = connect(&format!("consul://127.0.0.1:{}?ttl=600s", recorder.port)).await.unwrap();
+    let direct = connect(&format!("consul://127.0.0.1:{}?ttl=600s", consul.port())).await.unwrap();
+    let hot = direct.lock("hot", LockOptions::new()).unwrap();
+    let guard = hot.acquire().await.unwrap();
+    let mut waiters = JoinSet::new();
+    for _ in 0..GRANTS {
+        let lock = waiting.lock("hot", LockOptions::new()).unwrap();
+        waiters.spawn(async move { lock.acquire().await.unwrap().release().await.unwrap() });
+    }
+    while hot.inspect().await.unwrap().waiters().count() < usize::try_from(GRANTS).unwrap() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    quiet(&recorder).await;
+    let (_, turns) = recorder
+        .turns(async {
+            guard.release().await.unwrap();
+            waiters.join_all().await
+        })
+        .await;
+    // Each of them also releases.
+    let requests = turns - GRANTS;
+    assert!(requests * 2 <= GRANTS * 3, "{requests} requests for {GRANTS} grants");
+    assert!(requests >= GRANTS, "{requests} requests for {GRANTS} grants: nobody looks");
+}
