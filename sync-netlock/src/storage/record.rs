@@ -150,11 +150,14 @@ impl Frame {
         };
         let holds = if next { HOLDS_NEXT } else { HOLDS };
         let flags = mode | if same_session { SAME_SESSION } else { 0 } | if token == 0 { 0 } else { holds };
-        self.bytes.extend_from_slice(&[ARRIVED, flags]);
+        // Most arrivals are all of this, and go in by one append.
+        let mut usual = [ARRIVED; 2 + 16];
+        usual[1] = flags;
+        usual[2..].copy_from_slice(&id(if same_session { claim.bits() } else { session.bits() }));
+        self.bytes.extend_from_slice(&usual);
         if !same_session {
-            self.bytes.extend_from_slice(&id(session.bits()));
+            self.bytes.extend_from_slice(&id(claim.bits()));
         }
-        self.bytes.extend_from_slice(&id(claim.bits()));
         if token != 0 {
             self.context.token = token;
             if !next {
@@ -175,7 +178,10 @@ impl Frame {
     }
 
     fn push_bytes(&mut self, bytes: &[u8]) {
-        prost::encoding::encode_varint(bytes.len() as u64, &mut self.bytes);
+        match u8::try_from(bytes.len()) {
+            Ok(length) if length < 0x80 => self.bytes.push(length),
+            _ => prost::encoding::encode_varint(bytes.len() as u64, &mut self.bytes),
+        }
         self.bytes.extend_from_slice(bytes);
     }
 }
