@@ -91,17 +91,14 @@ impl<J: Journal> LockTable<J> {
         }
         self.check_claim(session, mode, value, names.len())?;
         let mut lines = Vec::with_capacity(names.len());
-        let reply = self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits));
-        let token = match reply {
-            Ok(Admission::AtOnce) => Some(self.tokens.next()),
-            Ok(Admission::InLine) => None,
-            refused => {
-                lines.iter().for_each(|line| self.tidy(*line));
-                return match refused? {
-                    Admission::Busy { at } => Ok(Reply::Busy { holder: self.holder(at) }),
-                    Admission::AtOnce | Admission::InLine => Err(Refusal::NameInvalid),
-                };
-            }
+        let admission = self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits));
+        if !matches!(admission, Ok(Admission::AtOnce | Admission::InLine)) {
+            lines.iter().for_each(|line| self.tidy(*line));
+        }
+        let token = match admission? {
+            Admission::AtOnce => Some(self.tokens.next()),
+            Admission::InLine => None,
+            Admission::Busy { at } => return Ok(Reply::Busy { holder: self.holder(at) }),
         };
         let mut parts = Vec::with_capacity(lines.len());
         for line in &lines {
