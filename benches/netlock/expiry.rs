@@ -47,6 +47,7 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
             session,
             name: name.clone(),
             also: Vec::new(),
+            any: false,
             mode: Mode::Exclusive,
             waits: true,
             client: "bench".into(),

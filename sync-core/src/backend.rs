@@ -131,6 +131,8 @@ pub struct Claim {
     /// What it wants at the same time: granted when all of the names are free, and holding none before. Empty, unless the
     /// store [grants several at once](Capabilities::several_at_once).
     pub also: Vec<LockName>,
+    /// Any one of the names is enough: the first that is free, in this order, else the first that becomes free.
+    pub any: bool,
     /// In which company.
     pub mode: Mode,
     /// Whether it stands in line if the name is taken. `false`: a try, which leaves nothing behind when it is busy.
@@ -153,6 +155,13 @@ pub enum Standing {
     Granted {
         /// Its fencing token.
         token: Token,
+    },
+    /// It wanted [any](Claim::any) of several names, and holds one; it stands in no other line any more.
+    GrantedAny {
+        /// The fencing token.
+        token: Token,
+        /// What it holds.
+        name: LockName,
     },
     /// It is in line.
     Waiting {

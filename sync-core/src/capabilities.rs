@@ -32,8 +32,8 @@ pub struct Capabilities {
     /// A client whose session ends by itself while it holds can be isolated before its locks go to others, if the store's
     /// operator has said how.
     pub isolates: bool,
-    /// A claim of several names is granted when all of them are free, and holds none before. `false`: they are taken one
-    /// after the other.
+    /// A claim of several names is granted when all of them are free, and holds none before; or any one, and it leaves the other
+    /// lines with the grant. `false`: a client takes them one after the other, or stands in each line for itself.
     pub several_at_once: bool,
 }
 

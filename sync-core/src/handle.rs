@@ -20,6 +20,7 @@ use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
 use crate::revocation::Loss;
 use crate::session::keeper::{Keeper, closed, isolated};
 use crate::session::live::{LiveSession, locked};
+use crate::several;
 use crate::ticket::Ticket;
 use crate::traits::{Leader, Lock, Sync};
 
@@ -165,8 +166,17 @@ impl Handle {
         Ok(Self { shared, namespace: options.namespace })
     }
 
-    /// The lock of a name, and of others at the same time.
-    fn lock_of(&self, name: &str, also: &[&str], options: LockOptions) -> Result<NamedLock> {
+    /// The lock of some names: all of them, or any.
+    fn lock_of(&self, names: &[&str], any: bool, options: LockOptions) -> Result<NamedLock> {
+        let mut given: Vec<&str> = Vec::with_capacity(names.len());
+        for name in names {
+            if !given.contains(name) {
+                given.push(name);
+            }
+        }
+        let Some((&name, also)) = given.split_first() else {
+            return Err(several::no_names().on(self.shared.backend_name()));
+        };
         let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
         let options = options.validated().map_err(explain)?;
         let capabilities = self.shared.backend.capabilities();
@@ -182,7 +192,7 @@ impl Handle {
         }
         if !also.is_empty() && !capabilities.several_at_once {
             return unsupported(
-                "this store does not grant several names at once: take them one after the other with `lock_each`",
+                "this store does not grant several names at once: use `lock_each` or `lock_any`",
             );
         }
         let also = also.iter().map(|name| self.named(Kind::Lock, name)).collect::<Result<_>>()?;
@@ -190,6 +200,7 @@ impl Handle {
             operation: "acquire",
             name: self.named(Kind::Lock, name)?,
             also,
+            any,
             mode: options.mode,
             ttl: options.ttl,
             on_disconnect: options.on_disconnect,
@@ -207,18 +218,15 @@ impl Handle {
 #[async_trait]
 impl Sync for Handle {
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>> {
-        Ok(Box::new(self.lock_of(name, &[], options)?))
+        Ok(Box::new(self.lock_of(&[name], false, options)?))
     }
 
     async fn acquire_all(&self, names: &[&str], options: LockOptions) -> Result<Guard> {
-        let mut names = names.to_vec();
-        names.sort_unstable();
-        names.dedup();
-        let Some((name, also)) = names.split_first() else {
-            let error = Error::new(ErrorKind::InvalidOption, "no names were given: give at least one");
-            return Err(error.during("acquire all").on(self.name()));
-        };
-        self.lock_of(name, also, options)?.acquire().await
+        self.lock_of(names, false, options)?.acquire().await
+    }
+
+    async fn acquire_any(&self, names: &[&str], options: LockOptions) -> Result<Guard> {
+        self.lock_of(names, true, options)?.acquire().await
     }
 
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>> {
@@ -227,6 +235,7 @@ impl Sync for Handle {
             operation: "elect",
             name: self.named(Kind::Leader, name)?,
             also: Vec::new(),
+            any: false,
             mode: crate::mode::Mode::Exclusive,
             ttl: None,
             on_disconnect: OnDisconnect::Hold,

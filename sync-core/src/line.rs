@@ -31,6 +31,7 @@ pub(crate) struct Wish {
     pub(crate) operation: &'static str,
     pub(crate) name: LockName,
     pub(crate) also: Vec<LockName>,
+    pub(crate) any: bool,
     pub(crate) mode: Mode,
     pub(crate) ttl: Option<Duration>,
     pub(crate) on_disconnect: OnDisconnect,
@@ -47,7 +48,8 @@ pub(crate) enum Turn {
 
 /// How one place in line ended.
 enum Outcome {
-    Granted(Token),
+    /// With the name, if it is one of several.
+    Granted(Token, Option<LockName>),
     Busy(Option<Box<Entry>>),
     /// The session ended before the grant: another place, under another session.
     Lost(Loss),
@@ -118,6 +120,7 @@ impl Wish {
                 session: *session.session(),
                 name: self.name.clone(),
                 also: self.also.clone(),
+                any: self.any,
                 mode: self.mode,
                 waits,
                 client: shared.client.clone(),
@@ -127,7 +130,7 @@ impl Wish {
             let place =
                 Place { wish: self, shared, session, claim: Some(claim), arrived: AtomicBool::new(false) };
             match place.wait(holder).await? {
-                Outcome::Granted(token) => match place.into_guard(token).await? {
+                Outcome::Granted(token, name) => match place.into_guard(token, name).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
                     None if waits => {}
                     None => return Err(lost(Loss::Expired)),
@@ -206,7 +209,8 @@ impl Place<'_> {
                 };
             }
             match standing {
-                Standing::Granted { token } => return Ok(Outcome::Granted(token)),
+                Standing::Granted { token } => return Ok(Outcome::Granted(token, None)),
+                Standing::GrantedAny { token, name } => return Ok(Outcome::Granted(token, Some(name))),
                 Standing::Busy { holder } => return Ok(Outcome::Busy(holder)),
                 Standing::Waiting { .. } => Box::pin(breathe()).await,
                 Standing::Gone { why: Gone::Evicted | Gone::Withdrawn } => {
@@ -224,7 +228,10 @@ impl Place<'_> {
     }
 
     /// The grant is checked: `None` if the session is lost by now. A hold limit counts from here.
-    async fn into_guard(mut self, token: Token) -> Result<Option<Guard>> {
+    async fn into_guard(mut self, token: Token, name: Option<LockName>) -> Result<Option<Guard>> {
+        if let (Some(claim), Some(name)) = (&mut self.claim, name) {
+            (claim.name, claim.also, claim.any) = (name, Vec::new(), false);
+        }
         if self.wish.outlives_the_handle() {
             self.session.outlive_the_handle();
         }
@@ -280,6 +287,7 @@ pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guar
         session: *session.session(),
         name: ticket.name.clone(),
         also: Vec::new(),
+        any: false,
         mode: ticket.mode,
         waits: false,
         client: shared.client.clone(),

@@ -127,7 +127,8 @@ pub async fn lock_each<'a>(
 }
 
 /// Takes the lock of any one of these names: the first that is free, in the order given, else the first that becomes free. Waits in
-/// all their lines at a time.
+/// all their lines at a time. A store that [can](crate::Capabilities::several_at_once) grants one and no more; on others who is granted
+/// two at one moment gives one back at once.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidOption`] without a name; as [`Lock::acquire`] if none can be had.
@@ -139,11 +140,14 @@ pub async fn lock_any<'a>(
     names: impl IntoIterator<Item = &'a str>,
     options: LockOptions,
 ) -> Result<Guard> {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.len() > 1 && sync.capabilities().several_at_once {
+        return sync.acquire_any(&names, options).await;
+    }
     let locks: Vec<Box<dyn Lock>> =
         names.into_iter().map(|name| sync.lock(name, options.clone())).collect::<Result<_>>()?;
     if locks.is_empty() {
-        let error = Error::new(ErrorKind::InvalidOption, "no names were given: give at least one");
-        return Err(error.during("lock any").on(sync.name()));
+        return Err(no_names().during("lock any").on(sync.name()));
     }
     for lock in &locks {
         if let Some(guard) = lock.try_acquire().await? {
@@ -160,4 +164,9 @@ pub async fn lock_any<'a>(
         }
     }
     Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Contended, "none of the names is free")))
+}
+
+/// The error of who asks for none.
+pub(crate) fn no_names() -> Error {
+    Error::new(ErrorKind::InvalidOption, "no names were given: give at least one")
 }

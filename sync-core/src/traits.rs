@@ -40,6 +40,18 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Safe, as [`Lock::acquire`].
     async fn acquire_all(&self, names: &[&str], options: LockOptions) -> Result<Guard>;
 
+    /// Acquires any one of these names: the first that is free, in the order given, else the first that becomes free. It stands in
+    /// all their lines at a time, and leaves the others with the grant. [`Guard::name`] tells which it is.
+    ///
+    /// See [`lock_any`](crate::lock_any), which works on every store.
+    ///
+    /// # Errors
+    /// As [`acquire_all`](Self::acquire_all).
+    ///
+    /// # Cancel safety
+    /// Safe, as [`Lock::acquire`].
+    async fn acquire_any(&self, names: &[&str], options: LockOptions) -> Result<Guard>;
+
     /// An election of this name. Does no I/O. A lock of the same name is a stranger to it.
     ///
     /// # Errors

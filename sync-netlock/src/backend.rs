@@ -71,6 +71,9 @@ impl<C: Carrier> Netlock<C> {
     fn standing(&self, reply: Reply) -> Result<Standing> {
         Ok(match reply {
             Reply::Granted { token } => Standing::Granted { token },
+            Reply::GrantedAny { token, name } => {
+                Standing::GrantedAny { token, name: LockName::from_path(&name)? }
+            }
             Reply::Waiting { position, holder } => Standing::Waiting { position, holder },
             Reply::Busy { holder } => Standing::Busy { holder },
             Reply::Gone { why } => Standing::Gone { why },
@@ -162,14 +165,15 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let Claim { id, session: Session { id: session, .. }, mode, waits, .. } = *claim;
+        let Claim { id, session: Session { id: session, .. }, any, mode, waits, .. } = *claim;
         let (name, value) = (claim.name.path(), &*claim.value);
         let reply = if claim.also.is_empty() {
             let enqueue = Command::Enqueue { session, claim: id, name: name.as_bytes(), mode, waits, value };
             self.0.call(Some(&claim.session), enqueue).await?
         } else {
             let names: Vec<_> = std::iter::once(name).chain(claim.also.iter().map(LockName::path)).collect();
-            let enqueue = Command::EnqueueAll { session, claim: id, names: &names, mode, waits, value };
+            let enqueue =
+                Command::EnqueueSeveral { session, claim: id, names: &names, any, mode, waits, value };
             self.0.call(Some(&claim.session), enqueue).await?
         };
         self.standing(reply)

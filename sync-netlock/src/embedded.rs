@@ -155,7 +155,7 @@ impl Carrier for Embedded {
 
     async fn call<'a>(&'a self, _session: Option<&'a Session>, command: Command<'a>) -> Result<Reply> {
         let claim = match command {
-            Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => Some(claim),
+            Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => Some(claim),
             _ => None,
         };
         let (request, wakers) = {

@@ -207,7 +207,7 @@ impl Connection {
     /// Sends a command; the future is its first answer. Dropped, the answer is not waited for any more.
     pub(super) fn call(self: &Arc<Self>, session: Option<&Session>, command: Command<'_>) -> Result<Answer> {
         let (claim, lasting) = match command {
-            Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => (Some(claim), false),
+            Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => (Some(claim), false),
             Command::Changed { .. } | Command::Evictions { .. } => (None, true),
             _ => (None, false),
         };

@@ -91,15 +91,18 @@ pub enum Command<'a> {
         /// Seen by observers.
         value: &'a [u8],
     },
-    /// As [`Enqueue`](Self::Enqueue), for several names at a time: the claim stands in all their lines, is granted when all of
-    /// them are free, and holds nothing before. It has one token for all of them. Names given twice count once.
-    EnqueueAll {
+    /// As [`Enqueue`](Self::Enqueue), for several names at a time: the claim stands in all their lines. It is granted when all of
+    /// them are free, and holds nothing before, with one token for all; or any one of them, leaves the other lines, and is answered
+    /// [`Reply::GrantedAny`]. Names given twice count once.
+    EnqueueSeveral {
         /// The session it lives with.
         session: SessionId,
         /// Its id.
         claim: ClaimId,
         /// What it wants.
         names: &'a [&'a str],
+        /// Whether any one of them is enough: the first that is free, in this order, else the first that becomes free.
+        any: bool,
         /// In which company, for each of them.
         mode: Mode,
         /// Whether it stands in line if any name is taken.
@@ -217,6 +220,13 @@ pub enum Reply {
     Granted {
         /// Its fencing token.
         token: Token,
+    },
+    /// The claim, which any of several names is enough for, holds one.
+    GrantedAny {
+        /// Its fencing token.
+        token: Token,
+        /// What it holds.
+        name: Box<str>,
     },
     /// The claim is in line.
     Waiting {

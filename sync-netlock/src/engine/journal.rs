@@ -58,6 +58,17 @@ pub enum Change<'a> {
         value: &'a [u8],
         /// Its token, if it held at once.
         token: Option<Token>,
+        /// Of several lines, any one is enough.
+        any: bool,
+    },
+    /// A claim that any of several names is enough for holds one now, and has left the other lines.
+    Chosen {
+        /// The claim.
+        claim: ClaimId,
+        /// What it holds.
+        name: &'a str,
+        /// Its token.
+        token: Token,
     },
     /// The next claim of a line holds now.
     Granted {

@@ -54,6 +54,8 @@ pub(super) struct Claim {
     pub(super) lock: Slot,
     pub(super) mode: Mode,
     pub(super) part: Part,
+    /// Of several lines, any one is enough.
+    pub(super) any: bool,
     /// Whom to tell of the grant.
     pub(super) requester: Requester,
     /// When it came, or when it began to hold.
@@ -80,6 +82,7 @@ impl Claim {
             lock,
             mode,
             part: Part::Whole,
+            any: false,
             requester,
             since: now,
             value: value.into(),
@@ -88,8 +91,8 @@ impl Claim {
         }
     }
 
-    pub(super) fn of_part(self, part: Part) -> Self {
-        Self { part, ..self }
+    pub(super) fn of_part(self, part: Part, any: bool) -> Self {
+        Self { part, any, ..self }
     }
 
     pub(super) fn holds(&self) -> bool {

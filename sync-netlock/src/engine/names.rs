@@ -53,6 +53,11 @@ impl Names {
         self.locks.len() - self.idle
     }
 
+    /// Whether somebody is at the name of this slot, or was since it was entered last.
+    pub(super) fn is_in_use(&self, index: Slot) -> bool {
+        self.locks.get(key(index)).is_some_and(|lock| !lock.idle)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lock> {
         self.locks.iter().map(|(_, lock)| lock)
     }

@@ -203,9 +203,9 @@ impl<J: Journal> LockTable<J> {
             Command::Enqueue { session, claim, name, mode, waits, value } => {
                 self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects)
             }
-            Command::EnqueueAll { session, claim, names, mode, waits, value } => {
-                let arrival = ArrivalOfSeveral { claim, names, mode, waits, value };
-                self.enqueue_all(from, session, arrival, effects)
+            Command::EnqueueSeveral { session, claim, names, any, mode, waits, value } => {
+                let arrival = ArrivalOfSeveral { claim, names, any, mode, waits, value };
+                self.enqueue_several(from, session, arrival, effects)
             }
             Command::Update { session, claim, value } => self.update(session, claim, value, effects),
             Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
@@ -314,7 +314,7 @@ impl<J: Journal> LockTable<J> {
         let Arrival { claim: id, name, mode, waits, value } = arrival;
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
-        let token = match self.admission(&[index], mode, waits) {
+        let token = match self.admission(&[index], mode, waits, false) {
             Ok(Admission::AtOnce) => Some(self.tokens.next()),
             Ok(Admission::InLine) => None,
             Ok(Admission::Busy { .. }) => return Ok(Reply::Busy { holder: self.holder(index) }),
@@ -347,8 +347,9 @@ impl<J: Journal> LockTable<J> {
     #[inline]
     fn stand(&mut self, claim: Claim, token: Option<Token>) -> Slot {
         let session = self.sessions[key(claim.session)].id;
-        let (name, mode, value) = (&self.locks[claim.lock].name, claim.mode, &claim.value);
-        self.journal.record(Change::Arrived { session, claim: claim.id, name, mode, value, token });
+        let (name, value) = (&self.locks[claim.lock].name, &claim.value);
+        let Claim { id, mode, any, .. } = claim;
+        self.journal.record(Change::Arrived { session, claim: id, name, mode, value, token, any });
         let index = self.put_in(claim);
         if let Some(token) = token {
             let waited = self.begin_hold(index, token);
@@ -374,9 +375,7 @@ impl<J: Journal> LockTable<J> {
         let Claim { id, session, lock, mode, part, .. } = claim;
         let index = slot(self.claims.insert(claim));
         if part != Part::Further {
-            let (claims, hasher) = (&self.claims, &self.hasher);
-            let hash = |slot: &Slot| hasher.hash_one(claims[key(*slot)].id);
-            self.by_claim.insert_unique(hasher.hash_one(id), index, hash);
+            self.put_in_index(id, index);
         }
         let session = &mut self.sessions[key(session)];
         session.claims.push(&mut self.claims, index);
@@ -388,6 +387,13 @@ impl<J: Journal> LockTable<J> {
             lock.next = index;
         }
         index
+    }
+
+    #[inline]
+    fn put_in_index(&mut self, id: ClaimId, index: Slot) {
+        let (claims, hasher) = (&self.claims, &self.hasher);
+        let hash = |slot: &Slot| hasher.hash_one(claims[key(*slot)].id);
+        self.by_claim.insert_unique(hasher.hash_one(id), index, hash);
     }
 
     fn check_value(&self, value: &[u8]) -> Result<(), Refusal> {
@@ -523,6 +529,10 @@ impl<J: Journal> LockTable<J> {
     }
 
     fn settle_line(&mut self, index: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
+        // It may have been settled before, and deserted since.
+        if !self.locks.is_in_use(index) {
+            return;
+        }
         while self.frozen.is_none() {
             let lock = &self.locks[index];
             let next = lock.next;

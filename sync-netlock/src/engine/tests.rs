@@ -288,9 +288,12 @@ fn every_limit_refuses_by_name() {
     assert_eq!(rig.acquire(0, 3, "a", X), too_many(Bound::ClaimsPerSession, 2));
     assert_eq!(rig.acquire(1, 3, "a", X), too_many(Bound::ClaimsPerName, 2));
     assert_eq!(rig.acquire(1, 3, "b", X), too_many(Bound::Names, 1));
-    assert_eq!(rig.enqueue_all(1, 3, &["b", "c", "d"], X, true), too_many(Bound::NamesPerClaim, 2));
-    assert_eq!(rig.enqueue_all(1, 3, &["b", "c"], X, true), too_many(Bound::Names, 1));
-    assert_eq!(rig.enqueue_all(1, 3, &["a", ""], X, true), Reply::Refused(Refusal::NameInvalid));
+    assert_eq!(
+        rig.enqueue_several(1, 3, &["b", "c", "d"], false, X, true),
+        too_many(Bound::NamesPerClaim, 2)
+    );
+    assert_eq!(rig.enqueue_several(1, 3, &["b", "c"], false, X, true), too_many(Bound::Names, 1));
+    assert_eq!(rig.enqueue_several(1, 3, &["a", ""], false, X, true), Reply::Refused(Refusal::NameInvalid));
     let known = rig.inspect("a").revision;
     rig.changed("a", known);
     let second = rig.changed("a", known);

@@ -151,7 +151,7 @@ impl Access {
     /// Whether a principal may do what a command says.
     pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
         match command {
-            Command::EnqueueAll { names, .. } => {
+            Command::EnqueueSeveral { names, .. } => {
                 names.iter().all(|name| self.allows_verb(principal, Verb::Acquire, name.as_bytes()))
             }
             command => need(command).is_none_or(|(verb, name)| self.allows_verb(principal, verb, name)),
@@ -181,7 +181,7 @@ fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a [u8])> {
         | Command::Evictions { .. }
         | Command::Forget { .. }
         // Each of its names is looked at.
-        | Command::EnqueueAll { .. }
+        | Command::EnqueueSeveral { .. }
         | Command::Disconnected
         | Command::Tick => None,
         Command::Enqueue { name, .. } => Some((Verb::Acquire, name)),

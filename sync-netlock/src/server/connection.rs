@@ -148,7 +148,7 @@ impl Known {
         let may_see = |name: &[u8]| self.access.allows_verb(&self.principal, Verb::Observe, name);
         let shows = match command {
             Command::Enqueue { name, .. } => may_see(name),
-            Command::EnqueueAll { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
+            Command::EnqueueSeveral { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
             _ => true,
         };
         match reply {

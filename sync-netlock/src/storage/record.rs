@@ -44,6 +44,7 @@ const ARRIVED: u8 = 12;
 const GRANTED: u8 = 13;
 const UPDATED: u8 = 14;
 const LEFT: u8 = 15;
+const CHOSEN: u8 = 16;
 
 /// What an [`ARRIVED`] record says in its second byte: the mode in the low bits, and these.
 const SHARED: u8 = 1;
@@ -55,6 +56,8 @@ const SAME_SESSION: u8 = 4;
 const HOLDS: u8 = 8;
 /// It holds, with the token after the last one.
 const HOLDS_NEXT: u8 = 16;
+/// Of several lines, any one is enough.
+const ANY: u8 = 32;
 
 /// What a record can leave out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -130,6 +133,11 @@ impl Frame {
                 self.push_id(GRANTED, claim.bits());
                 self.bytes.extend_from_slice(&token.get().to_le_bytes());
             }
+            Change::Chosen { claim, name, token } => {
+                self.push_id(CHOSEN, claim.bits());
+                self.bytes.extend_from_slice(&token.get().to_le_bytes());
+                self.push_bytes(name.as_bytes());
+            }
             Change::Updated { claim, value } => {
                 self.push_id(UPDATED, claim.bits());
                 self.push_bytes(value);
@@ -139,7 +147,7 @@ impl Frame {
     }
 
     fn push_arrival(&mut self, change: Change<'_>) {
-        let Change::Arrived { session, claim, name, mode, value, token } = change else { return };
+        let Change::Arrived { session, claim, name, mode, value, token, any } = change else { return };
         let token = token.map_or(0, Token::get);
         let same_session = self.context.session.replace(session) == Some(session);
         let next = token != 0 && token == self.context.token + 1;
@@ -149,7 +157,10 @@ impl Frame {
             Mode::Permit { of } => (PERMIT, Some(of)),
         };
         let holds = if next { HOLDS_NEXT } else { HOLDS };
-        let flags = mode | if same_session { SAME_SESSION } else { 0 } | if token == 0 { 0 } else { holds };
+        let flags = mode
+            | if same_session { SAME_SESSION } else { 0 }
+            | if token == 0 { 0 } else { holds }
+            | if any { ANY } else { 0 };
         // Most arrivals are all of this, and go in by one append.
         let mut usual = [ARRIVED; 2 + 16];
         usual[1] = flags;
@@ -272,6 +283,10 @@ impl<'a> Records<'a> {
             CLOSED => Change::Closed { session: SessionId::from_bits(self.id()?) },
             ARRIVED => self.arrival()?,
             GRANTED => Change::Granted { claim: self.claim()?, token: self.token()? },
+            CHOSEN => {
+                let (claim, token) = (self.claim()?, self.token()?);
+                Change::Chosen { claim, token, name: std::str::from_utf8(self.bytes()?).ok()? }
+            }
             UPDATED => Change::Updated { claim: self.claim()?, value: self.bytes()? },
             LEFT => Change::Left { claim: self.claim()? },
             _ => return None,
@@ -300,7 +315,8 @@ impl<'a> Records<'a> {
             _ => return None,
         };
         let name = std::str::from_utf8(self.bytes()?).ok()?;
-        Some(Change::Arrived { session, claim, name, mode, value: self.bytes()?, token })
+        let (value, any) = (self.bytes()?, flags & ANY != 0);
+        Some(Change::Arrived { session, claim, name, mode, value, token, any })
     }
 
     fn id(&mut self) -> Option<u128> {
@@ -336,8 +352,9 @@ mod tests {
         let (session, claim) = (SessionId::from_bits(u128::MAX - 1), ClaimId::from_bits(7));
         let secret = Secret::from_bits(9);
         let token = Token::new(5).unwrap();
-        let arrived = |mode, token| {
-            Record::Change(Change::Arrived { session, claim, name: "n/l/ä", mode, value: b"v", token })
+        let arrived = |mode, token: Option<Token>| {
+            let (name, value, any) = ("n/l/ä", b"v", token.is_none());
+            Record::Change(Change::Arrived { session, claim, name, mode, value, token, any })
         };
         vec![
             Record::Head { boot: 3 },
@@ -355,6 +372,7 @@ mod tests {
             arrived(Mode::Shared, Token::new(9)),
             arrived(Mode::Permit { of: 3 }, None),
             Record::Change(Change::Granted { claim, token }),
+            Record::Change(Change::Chosen { claim, name: "n/l/ö", token }),
             Record::Change(Change::Updated { claim, value: b"" }),
             Record::Change(Change::Left { claim }),
             Record::Change(Change::Closed { session }),

@@ -60,6 +60,7 @@ enum Step {
         claim: u8,
         names: Vec<usize>,
         shared: bool,
+        any: bool,
     },
     Withdraw {
         session: u8,
@@ -75,8 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..4u8).prop_map(Step::Open),
         1 => (0..4u8).prop_map(Step::Close),
-        12 => (0..4u8, 0..20u8, prop::sample::subsequence(vec![0, 1, 2], 1..=3), any::<bool>())
-            .prop_map(|(session, claim, names, shared)| Step::Enqueue { session, claim, names, shared }),
+        12 => (0..4u8, 0..20u8, prop::sample::subsequence(vec![0, 1, 2], 1..=3), any::<bool>(), any::<bool>())
+            .prop_map(|(session, claim, names, shared, any)| Step::Enqueue { session, claim, names, shared, any }),
         10 => (0..4u8, 0..20u8).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
         1 => any::<bool>().prop_map(|ends| Step::Restart { ends }),
     ]
@@ -122,11 +123,11 @@ proptest! {
                 Step::Close(number) => {
                     kept.ask(Command::Close { session: session(number) });
                 }
-                Step::Enqueue { session: owner, claim: id, names, shared } => {
+                Step::Enqueue { session: owner, claim: id, names, shared, any } => {
                     let mode = if shared { Mode::Shared } else { Mode::Exclusive };
                     let (session, claim) = (session(owner), claim(id));
                     let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
-                    kept.ask(Command::EnqueueAll { session, claim, names: &names, mode, waits: true, value: &[id] });
+                    kept.ask(Command::EnqueueSeveral { session, claim, names: &names, any, mode, waits: true, value: &[id] });
                 }
                 Step::Withdraw { session: owner, claim: id } => {
                     kept.ask(Command::Withdraw { session: session(owner), claim: claim(id) });

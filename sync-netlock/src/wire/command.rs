@@ -64,9 +64,9 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
                 value: Bytes::copy_from_slice(value),
             })
         }
-        Command::EnqueueAll { claim, names, mode, waits, value, .. } => {
+        Command::EnqueueSeveral { claim, names, any, mode, waits, value, .. } => {
             let (mode, permits) = from_mode(mode);
-            Body::EnqueueAll(proto::EnqueueAll {
+            Body::EnqueueSeveral(proto::EnqueueSeveral {
                 session,
                 claim: claimed(claim),
                 names: names.iter().map(|name| named(name)).collect(),
@@ -74,6 +74,7 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
                 permits,
                 r#try: !waits,
                 value: Bytes::copy_from_slice(value),
+                any,
             })
         }
         Command::Update { claim, value, .. } => Body::Update(proto::Update {
@@ -188,14 +189,15 @@ pub fn to_command<'a>(
             waits: !enqueue.r#try,
             value: &enqueue.value,
         },
-        Body::EnqueueAll(enqueue) => {
+        Body::EnqueueSeveral(enqueue) => {
             for name in &enqueue.names {
                 names.push(text(name)?);
             }
-            Command::EnqueueAll {
+            Command::EnqueueSeveral {
                 session: session(enqueue.session)?,
                 claim: claim(enqueue.claim)?,
                 names,
+                any: enqueue.any,
                 mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Malformed)?,
                 waits: !enqueue.r#try,
                 value: &enqueue.value,

@@ -52,7 +52,7 @@ pub mod request {
         #[prost(message, tag = "21")]
         ConfirmIsolated(super::ConfirmIsolated),
         #[prost(message, tag = "22")]
-        EnqueueAll(super::EnqueueAll),
+        EnqueueSeveral(super::EnqueueSeveral),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -231,10 +231,12 @@ pub struct Enqueue {
     #[prost(bytes = "bytes", tag = "7")]
     pub value: ::prost::bytes::Bytes,
 }
-/// Puts one claim in line for several names at a time: it is granted when all of them are free, and holds none before. Answered
-/// as Enqueue: one token for all names; the position is the farthest of them. Whatever ends the claim ends it for all of them.
+/// Puts one claim in line for several names at a time: it is granted when all of them are free, and holds none before. Or, with
+/// `any`, as soon as one of them is free, and leaves the other lines: the first that is free in the order given, else the first
+/// that becomes free. Answered as Enqueue: one token for all names; the position is the farthest of them. Whatever ends the
+/// claim ends it for all of them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EnqueueAll {
+pub struct EnqueueSeveral {
     #[prost(uint32, tag = "1")]
     pub session: u32,
     #[prost(message, optional, tag = "2")]
@@ -251,12 +253,17 @@ pub struct EnqueueAll {
     pub r#try: bool,
     #[prost(bytes = "bytes", tag = "7")]
     pub value: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "8")]
+    pub any: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Granted {
     /// The fencing token: below 2^63, greater than that of every earlier grant of the name.
     #[prost(uint64, tag = "1")]
     pub token: u64,
+    /// Which name it is, of a claim that any of several is enough for.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub name: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Waiting {

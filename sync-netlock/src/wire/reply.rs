@@ -42,7 +42,12 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
         Reply::Detached => Body::Detached(proto::Detached {}),
         Reply::Renewed { ttl } => Body::Renewed(proto::Renewed { ttl_ms: millis(ttl) }),
         Reply::Closed => Body::Closed(proto::Closed {}),
-        Reply::Granted { token } => Body::Granted(proto::Granted { token: token.get() }),
+        Reply::Granted { token } => {
+            Body::Granted(proto::Granted { token: token.get(), name: Default::default() })
+        }
+        Reply::GrantedAny { token, name } => {
+            Body::Granted(proto::Granted { token: token.get(), name: String::from(name).into() })
+        }
         Reply::Waiting { position, holder } => {
             Body::Waiting(proto::Waiting { position, holder: holder.map(|holder| from_entry(*holder)) })
         }
@@ -186,7 +191,10 @@ pub fn to_reply(body: Body) -> Option<Reply> {
         Body::Detached(_) => Reply::Detached,
         Body::Renewed(renewed) => Reply::Renewed { ttl: Duration::from_millis(renewed.ttl_ms) },
         Body::Closed(_) => Reply::Closed,
-        Body::Granted(granted) => Reply::Granted { token: Token::new(granted.token)? },
+        Body::Granted(granted) => match (Token::new(granted.token)?, &*granted.name) {
+            (token, b"") => Reply::Granted { token },
+            (token, name) => Reply::GrantedAny { token, name: std::str::from_utf8(name).ok()?.into() },
+        },
         Body::Waiting(waiting) => {
             Reply::Waiting { position: waiting.position, holder: to_holder(waiting.holder) }
         }

@@ -48,9 +48,9 @@ fn start(folder: &Path) -> Netlockd {
     Netlockd::start(&["--config", config.to_str().unwrap()])
 }
 
-fn enqueue_all(names: &[&str]) -> Request {
+fn enqueue_several(names: &[&str]) -> Request {
     let names = names.iter().map(|name| name.to_string().into()).collect();
-    Request::EnqueueAll(proto::EnqueueAll { session: 1, claim: id(3), names, ..Default::default() })
+    Request::EnqueueSeveral(proto::EnqueueSeveral { session: 1, claim: id(3), names, ..Default::default() })
 }
 
 /// What stands in the matrix for a message: who is not denied it.
@@ -76,7 +76,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
         // Not answered: sent with a ping behind it.
         ("forget", (Request::Forget(proto::Forget { request: 1 }), EVERYBODY)),
         ("enqueue", (enqueue(1, 1, "shop/l/a"), &["worker"])),
-        ("enqueue_all", (enqueue_all(&["shop/l/a", "shop/l/b"]), &["worker"])),
+        ("enqueue_several", (enqueue_several(&["shop/l/a", "shop/l/b"]), &["worker"])),
         ("inspect", (Request::Inspect(proto::Inspect { name: name() }), &["observer"])),
         ("changed", (Request::Changed(proto::Changed { name: name(), after: 0 }), &["observer"])),
         (
@@ -163,7 +163,7 @@ fn names_outside_of_the_prefix_are_denied_in_every_form() {
         long,
         enqueue(1, 1, "sho"),
         enqueue(1, 1, "Shop/l/a"),
-        enqueue_all(&["shop/l/a", "other/l/a"]),
+        enqueue_several(&["shop/l/a", "other/l/a"]),
     ] {
         assert!(is_denied(&worker.ask(request)));
     }
@@ -181,7 +181,7 @@ fn who_may_only_acquire_does_not_see_who_holds() {
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
     worker.open(session());
     assert!(matches!(worker.ask(enqueue(1, 1, "shop/l/a")), Response::Granted(_)));
-    for request in [enqueue(1, 2, "shop/l/a"), enqueue_all(&["shop/l/b", "shop/l/a"])] {
+    for request in [enqueue(1, 2, "shop/l/a"), enqueue_several(&["shop/l/b", "shop/l/a"])] {
         match worker.ask(request) {
             Response::Waiting(waiting) => assert!(waiting.position > 0 && waiting.holder.is_none()),
             other => panic!("{other:?}"),

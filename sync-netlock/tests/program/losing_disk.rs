@@ -4,7 +4,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,6 +11,7 @@ use rustix::process::Signal;
 use sync_core::backend::ClaimId;
 use sync_core::{Handle, LockOptions, Sync, Token, clock};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::server::{NETLOCKD, Netlockd, acquire};
 
@@ -86,15 +86,13 @@ struct Told {
 }
 
 /// Acquires until the server goes down, and gives back half of what it gets.
-async fn contend(client: &Handle, number: usize, told: &Mutex<Vec<Told>>, goes_down: &AtomicBool) {
+async fn contend(client: &Handle, number: usize, told: &Mutex<Vec<Told>>, goes_down: &CancellationToken) {
     for round in 0.. {
         let name = format!("{number}-{round}");
         let lock = client.lock(&name, LockOptions::new()).unwrap();
-        let acquired = tokio::time::timeout(Duration::from_millis(500), lock.acquire()).await;
-        let Ok(Ok(guard)) = acquired else {
-            assert!(goes_down.load(Ordering::Relaxed), "the server is there");
-            return;
-        };
+        let Some(acquired) = goes_down.run_until_cancelled(lock.acquire()).await else { return };
+        // What comes while the server goes down comes from nowhere.
+        let Ok(guard) = acquired else { return goes_down.cancelled().await };
         let index = {
             let mut told = told.lock().unwrap();
             told.push(Told { name, claim: guard.claim(), token: guard.token(), is_held: Some(true) });
@@ -102,11 +100,11 @@ async fn contend(client: &Handle, number: usize, told: &Mutex<Vec<Told>>, goes_d
         };
         if round % 2 == 0 {
             told.lock().unwrap()[index].is_held = None;
-            let released = tokio::time::timeout(Duration::from_millis(500), guard.release()).await;
-            if released.is_ok_and(|released| released.is_ok()) {
+            if let Some(Ok(_)) = goes_down.run_until_cancelled(guard.release()).await {
                 told.lock().unwrap()[index].is_held = Some(false);
             }
         }
+        // Dropped, it would be given back.
         std::mem::forget(guard);
     }
 }
@@ -120,17 +118,17 @@ async fn what_was_told_outlives_a_power_failure_with_fsync() {
         let client = server.connect(TTL).await;
         // After a power failure nothing is granted for a while.
         acquire(&client, "first").await.release().await.unwrap();
-        let (told, goes_down) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        let (told, goes_down) = (Mutex::new(Vec::new()), CancellationToken::new());
         let load = join_all((0..8).map(|number| contend(&client, number, &told, &goes_down)));
         let failure = async {
-            let deadline = clock::now().after(Duration::from_secs(20));
+            let deadline = clock::now().after(Duration::from_secs(60));
             while told.lock().unwrap().len() < 300 {
                 assert!(clock::now() < deadline, "only {} grants", told.lock().unwrap().len());
                 tokio::task::yield_now().await;
             }
             // In the middle of the load.
-            goes_down.store(true, Ordering::Relaxed);
             server.signal(Signal::KILL);
+            goes_down.cancel();
         };
         tokio::join!(load, failure);
         server = disk.lose_power(server, run);

@@ -84,6 +84,7 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
         session,
         name: LockName::new(stage.namespace(), Kind::Lock, "a").expect("a name"),
         also: Vec::new(),
+        any: false,
         mode: Mode::Exclusive,
         waits: true,
         client: "bare".into(),

@@ -35,6 +35,7 @@ fn claim(stage: &Stage, session: crate::backend::Session, waits: bool) -> Claim 
         session,
         name: LockName::new(stage.namespace(), Kind::Lock, "a").expect("a name"),
         also: Vec::new(),
+        any: false,
         mode: Mode::Exclusive,
         waits,
         client: "bare".into(),

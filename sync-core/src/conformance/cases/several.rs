@@ -94,6 +94,24 @@ pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: St
     holder.lock("b").evict(guard.claim()).await.expect("evicted");
     tokio::time::timeout(SOON, guard.revoked()).await.expect("one of its names is all of them");
     assert!(queue_of(&holder, "a").await.entries.is_empty(), "nothing is left of it");
+
+    // Any one of them: both become free at one moment, and it takes one and leaves the other.
+    let _held = holder.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect("free");
+    let waiter = client.clone();
+    let waiting =
+        spawn(
+            async move { waiter.sync.acquire_any(&["b", "a"], LockOptions::new()).await.expect("granted") },
+        );
+    in_line("a", false, 2).await;
+    in_line("b", false, 2).await;
+    holder.sync.release_all().await.expect("released");
+    let guard = waiting.join_all().await.pop().expect("one task");
+    let (one, other) = if guard.name().plain() == "a" { ("a", "b") } else { ("b", "a") };
+    assert_eq!(queue_of(&third, one).await.entries[0].token, Some(guard.token()));
+    assert!(queue_of(&third, other).await.entries.is_empty(), "the other line is left with the grant");
+    let second = third.sync.acquire_any(&[one, other], LockOptions::new()).await.expect("one is free");
+    assert_eq!(second.name().plain(), other, "the first that is free");
+    assert_eq!(guard.release().await.expect("released"), Release::Done);
 }
 
 /// Who has to wait is told how many are ahead, and who holds.

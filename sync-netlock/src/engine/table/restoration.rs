@@ -53,6 +53,7 @@ impl<J: Journal> LockTable<J> {
                     mode: claim.mode,
                     value: &claim.value,
                     token: claim.token(),
+                    any: claim.any && claim.part != Part::Whole,
                 });
             }
         }
@@ -80,15 +81,16 @@ impl<J: Journal> LockTable<J> {
                 }
                 self.remove_session(found);
             }
-            Change::Arrived { session, claim, name, mode, value, token } => {
+            Change::Arrived { session, claim, name, mode, value, token, any } => {
                 let session = self.find_session(session).ok_or(Misfit("a claim of an unknown session"))?;
                 let first = self.find_claim(claim);
                 let lock = self.locks.enter_or_insert(name, self.revision);
-                let arriving = Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now);
+                let arriving = Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now)
+                    .of_part(Part::Whole, any);
                 let index = match first {
                     None => self.put_in(arriving),
                     Some(first) if self.is_further(&arriving, first) => {
-                        let index = self.put_in(arriving.of_part(Part::Further));
+                        let index = self.put_in(arriving.of_part(Part::Further, any));
                         self.join(first, index);
                         index
                     }
@@ -102,6 +104,16 @@ impl<J: Journal> LockTable<J> {
                 for part in self.parts(self.restored(claim)?) {
                     self.restore_grant(part, token)?;
                 }
+            }
+            Change::Chosen { claim, name, token } => {
+                let parts = self.parts(self.restored(claim)?);
+                let is_chosen = |part: &&Slot| &*self.locks[self.claims[key(**part)].lock].name == name;
+                let chosen =
+                    *parts.iter().find(is_chosen).ok_or(Misfit("a claim holds where it never stood"))?;
+                for line in self.choose(chosen) {
+                    self.tidy(line);
+                }
+                self.restore_grant(chosen, token)?;
             }
             Change::Updated { claim, value } => {
                 self.set_value(self.restored(claim)?, value);
@@ -121,6 +133,7 @@ impl<J: Journal> LockTable<J> {
         let claim = &self.claims[key(first)];
         claim.session == arriving.session
             && claim.mode == arriving.mode
+            && claim.any == arriving.any
             && self.parts(first).iter().all(|part| self.claims[key(*part)].lock != arriving.lock)
     }
 

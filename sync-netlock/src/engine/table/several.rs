@@ -1,4 +1,5 @@
-//! Claims of several names: in all their lines at a time, granted when all of them are free, and nothing held before.
+//! Claims of several names: in all their lines at a time, granted when all of them are free, and nothing held before; or as
+//! soon as any one is free, and the other lines are left.
 //!
 //! A claim has a part in each line, which counts there as any claim does. The parts come to their lines in one step, so of
 //! two claims the one that came first is ahead in every line that both stand in: no two wait for each other.
@@ -12,7 +13,7 @@ use sync_core::backend::{ClaimId, Gone, SessionId, Withdrawn};
 use super::{Arrival, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{Claim, Part, Slot, key};
+use crate::engine::line::{Claim, NONE, Part, Slot, key};
 
 /// The parts of the claims of several names, the one that is found by the claim's id first.
 pub(super) type Several = HashMap<ClaimId, Vec<Slot>, RandomState>;
@@ -22,22 +23,31 @@ pub(super) type Several = HashMap<ClaimId, Vec<Slot>, RandomState>;
 pub(super) struct ArrivalOfSeveral<'a> {
     pub(super) claim: ClaimId,
     pub(super) names: &'a [&'a str],
+    pub(super) any: bool,
     pub(super) mode: Mode,
     pub(super) waits: bool,
     pub(super) value: &'a [u8],
 }
 
 impl<J: Journal> LockTable<J> {
-    pub(super) fn enqueue_all(
+    pub(super) fn enqueue_several(
         &mut self,
         from: Requester,
         session: SessionId,
         arrival: ArrivalOfSeveral<'_>,
         effects: &mut Vec<Effect>,
     ) -> Reply {
-        let mut names = arrival.names.to_vec();
-        names.sort_unstable();
-        names.dedup();
+        let max = self.limits.names_per_claim;
+        if arrival.names.len() > max {
+            return Reply::Refused(Refusal::TooMany { what: Bound::NamesPerClaim, max });
+        }
+        // Once each, in the order given.
+        let mut names: Vec<&str> = Vec::with_capacity(arrival.names.len());
+        for name in arrival.names {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
         if let [name] = *names {
             let (name, ArrivalOfSeveral { claim, mode, waits, value, .. }) = (name.as_bytes(), arrival);
             return self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects);
@@ -46,16 +56,32 @@ impl<J: Journal> LockTable<J> {
             return Reply::Refused(self.unknown(session));
         };
         if let Some(found) = self.find_claim(arrival.claim) {
-            return self.repeat_several(from, found, session, &names);
+            return self.repeat_several(from, found, session, &names, arrival.any);
         }
         let arrival = ArrivalOfSeveral { names: &names, ..arrival };
         self.arrive_at_several(from, session, arrival, effects).unwrap_or_else(Reply::Refused)
     }
 
-    fn repeat_several(&mut self, from: Requester, found: Slot, session: Slot, names: &[&str]) -> Reply {
+    fn repeat_several(
+        &mut self,
+        from: Requester,
+        found: Slot,
+        session: Slot,
+        names: &[&str],
+        any: bool,
+    ) -> Reply {
+        let claim = &self.claims[key(found)];
+        if any && claim.part == Part::Whole && claim.session == session {
+            let name = &self.locks[claim.lock].name;
+            return match claim.token() {
+                Some(token) if names.contains(&&**name) => Reply::GrantedAny { token, name: name.clone() },
+                _ => Reply::Refused(Refusal::ClaimTaken),
+            };
+        }
         let parts = self.parts(found);
         let lines: Vec<_> = parts.iter().map(|part| self.claims[key(*part)].lock).collect();
         let is_same = self.claims[key(found)].session == session
+            && self.claims[key(found)].any == any
             && lines.len() == names.len()
             && names.iter().all(|name| self.locks.find(name).is_some_and(|line| lines.contains(&line)));
         if !is_same {
@@ -81,17 +107,19 @@ impl<J: Journal> LockTable<J> {
         arrival: ArrivalOfSeveral<'_>,
         effects: &mut Vec<Effect>,
     ) -> Result<Reply, Refusal> {
-        let ArrivalOfSeveral { claim: id, names, mode, waits, value } = arrival;
+        let ArrivalOfSeveral { claim: id, names, any, mode, waits, value } = arrival;
         if names.is_empty() {
             return Err(Refusal::NameInvalid);
         }
-        let max = self.limits.names_per_claim;
-        if names.len() > max {
-            return Err(Refusal::TooMany { what: Bound::NamesPerClaim, max });
-        }
         self.check_claim(session, mode, value, names.len())?;
         let mut lines = Vec::with_capacity(names.len());
-        let admission = self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits));
+        let admission =
+            self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits, any));
+        if any && let Ok(Admission::AtOnce) = admission {
+            let free = lines.iter().copied().find(|line| self.locks[*line].admits(mode)).unwrap_or(NONE);
+            let claim = Claim::new(id, session, free, mode, from, value, self.now);
+            return Ok(self.hold_any(claim, &lines, effects));
+        }
         if !matches!(admission, Ok(Admission::AtOnce | Admission::InLine)) {
             lines.iter().for_each(|line| self.tidy(*line));
         }
@@ -103,7 +131,7 @@ impl<J: Journal> LockTable<J> {
         let mut parts = Vec::with_capacity(lines.len());
         for line in &lines {
             let part = if parts.is_empty() { Part::First } else { Part::Further };
-            let claim = Claim::new(id, session, *line, mode, from, value, self.now).of_part(part);
+            let claim = Claim::new(id, session, *line, mode, from, value, self.now).of_part(part, any);
             parts.push(self.stand(claim, token));
         }
         self.several.insert(id, parts);
@@ -114,6 +142,16 @@ impl<J: Journal> LockTable<J> {
             Some(token) => Reply::Granted { token },
             None => self.waiting(id, &lines),
         })
+    }
+
+    /// A claim holds its name, which is free, and comes to no other.
+    fn hold_any(&mut self, claim: Claim, lines: &[Slot], effects: &mut Vec<Effect>) -> Reply {
+        let (free, token) = (claim.lock, self.tokens.next());
+        self.stand(claim, Some(token));
+        let name = self.locks[free].name.clone();
+        self.changed_now(free, effects);
+        lines.iter().for_each(|line| self.tidy(*line));
+        Reply::GrantedAny { token, name }
     }
 
     /// Finds or makes all names.
@@ -140,6 +178,10 @@ impl<J: Journal> LockTable<J> {
         more: &mut Vec<Slot>,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        if self.claims[key(next)].any {
+            self.grant_any(next, more, effects);
+            return true;
+        }
         let parts = self.parts(next);
         let is_next = |part: &Slot| {
             let claim = &self.claims[key(*part)];
@@ -159,6 +201,32 @@ impl<J: Journal> LockTable<J> {
         }
         effects.push(Effect { to: requester, reply: Reply::Granted { token } });
         true
+    }
+
+    /// A part is next in its line and fits, and it is enough.
+    fn grant_any(&mut self, next: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
+        more.extend(self.choose(next));
+        let (claim, token) = (&self.claims[key(next)], self.tokens.next());
+        let (to, name) = (claim.requester, self.locks[claim.lock].name.clone());
+        self.journal.record(Change::Chosen { claim: claim.id, name: &name, token });
+        let waited = self.begin_hold(next, token);
+        self.counters.waits.note(waited);
+        effects.push(Effect { to, reply: Reply::GrantedAny { token, name } });
+    }
+
+    /// Of a claim's parts this one is left. Whose lines the others have left, which have to be settled.
+    pub(super) fn choose(&mut self, chosen: Slot) -> Vec<Slot> {
+        let parts = self.parts(chosen);
+        let Claim { id, requester, .. } = self.claims[key(parts[0])];
+        let others = parts.into_iter().filter(|part| *part != chosen);
+        let left = others.map(|part| self.take_out(part).lock).collect();
+        self.several.remove(&id);
+        let claim = &mut self.claims[key(chosen)];
+        claim.requester = requester;
+        if std::mem::replace(&mut claim.part, Part::Whole) == Part::Further {
+            self.put_in_index(id, chosen);
+        }
+        left
     }
 
     /// Ends a claim of several names, in all their lines.
@@ -187,13 +255,21 @@ impl<J: Journal> LockTable<J> {
 
     /// What an arrival of this mode finds in these lines.
     #[inline]
-    pub(super) fn admission(&self, lines: &[Slot], mode: Mode, waits: bool) -> Result<Admission, Refusal> {
+    pub(super) fn admission(
+        &self,
+        lines: &[Slot],
+        mode: Mode,
+        waits: bool,
+        any: bool,
+    ) -> Result<Admission, Refusal> {
         for line in lines {
             if let Some(of) = self.locks[*line].other_permits(mode) {
                 return Err(Refusal::PermitsDiffer { of });
             }
         }
-        let taken = lines.iter().find(|line| !self.locks[**line].admits(mode));
+        let is_free = |line: &Slot| self.locks[*line].admits(mode);
+        let taken =
+            if any && lines.iter().any(is_free) { None } else { lines.iter().find(|line| !is_free(line)) };
         if taken.is_none() && self.frozen.is_none() {
             return Ok(Admission::AtOnce);
         }

@@ -23,7 +23,7 @@ enum Step {
     Renew(u128),
     Enqueue(Wish),
     /// Several names at a time; none, one or all of them included.
-    EnqueueAll(Wish),
+    EnqueueSeveral(Wish),
     Withdraw {
         session: u128,
         claim: u128,
@@ -40,6 +40,8 @@ struct Wish {
     session: u128,
     claim: u128,
     names: Vec<usize>,
+    /// Any one of them is enough.
+    any: bool,
     mode: Mode,
     waits: bool,
 }
@@ -51,8 +53,9 @@ fn wish(names: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Wish>
         2 => Just(Mode::Permit { of: 2 }),
         1 => Just(Mode::Permit { of: 3 }),
     ];
-    (0..SESSIONS, 0..CLAIMS, names, mode, any::<bool>())
-        .prop_map(|(session, claim, names, mode, waits)| Wish { session, claim, names, mode, waits })
+    (0..SESSIONS, 0..CLAIMS, names, any::<bool>(), mode, any::<bool>()).prop_map(
+        |(session, claim, names, any, mode, waits)| Wish { session, claim, names, any, mode, waits },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -62,7 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..SESSIONS).prop_map(Step::Close),
         2 => (0..SESSIONS).prop_map(Step::Renew),
         6 => wish((0..NAMES.len()).prop_map(|name| vec![name])).prop_map(Step::Enqueue),
-        3 => wish(names).prop_map(Step::EnqueueAll),
+        3 => wish(names).prop_map(Step::EnqueueSeveral),
         6 => (0..SESSIONS, 0..CLAIMS).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
         1 => (0..NAMES.len(), 0..CLAIMS).prop_map(|(name, claim)| Step::Evict { name, claim }),
         2 => (0u64..6_000).prop_map(Step::Pass),
@@ -75,6 +78,8 @@ struct Standing {
     session: u128,
     mode: Mode,
     token: Option<Token>,
+    /// It stands in several lines, and one is enough.
+    any: bool,
 }
 
 #[derive(Default)]
@@ -105,11 +110,24 @@ impl Oracle {
         standing
     }
 
-    /// Whether a claim holds in a line where these do besides those with tokens.
-    fn is_granted(line: &[Standing], index: usize, fresh: &[u128]) -> bool {
+    /// Whether a claim is next in a line, or holds there.
+    fn is_granted(&self, (name, index): (usize, usize)) -> bool {
+        let line = &self.lines[&name];
         let modes: Vec<_> = line.iter().map(|standing| (Rig::claim(standing.claim), standing.mode)).collect();
-        let holds = |ahead: &Standing| ahead.token.is_some() || fresh.contains(&ahead.claim);
-        place(&modes, Rig::claim(line[index].claim)) == Place::Granted && line[..index].iter().all(holds)
+        place(&modes, Rig::claim(line[index].claim)) == Place::Granted
+            && line[..index].iter().all(|ahead| ahead.token.is_some())
+    }
+
+    /// Whether a claim that waits is to be granted; one that any name is enough for, this one.
+    fn is_due(&self, claim: u128, chosen: Option<usize>) -> bool {
+        let any = self.standing(claim).expect("granted to nobody").any;
+        let mut positions = self.positions(claim).into_iter();
+        assert!(chosen.is_none() || any);
+        match chosen {
+            Some(chosen) => positions.any(|position| position.0 == chosen && self.is_granted(position)),
+            None if any => positions.any(|position| self.is_granted(position)),
+            None => positions.all(|position| self.is_granted(position)),
+        }
     }
 
     fn end_sessions(&mut self, ended: &[u128]) -> Told {
@@ -127,27 +145,17 @@ impl Oracle {
         told
     }
 
-    /// Those who hold now and did not before.
-    fn newly_granted(&self) -> Vec<u128> {
-        let mut granted = Vec::new();
-        loop {
-            let waiting = self.lines.values().flatten().filter(|standing| standing.token.is_none());
-            let fresh = waiting.map(|standing| standing.claim).find(|claim| {
-                let is_granted = |(name, index)| Self::is_granted(&self.lines[&name], index, &granted);
-                !granted.contains(claim) && self.positions(*claim).into_iter().all(is_granted)
-            });
-            match fresh {
-                Some(claim) => granted.push(claim),
-                None => return granted,
-            }
-        }
-    }
-
-    fn grant(&mut self, claim: u128, token: Token) {
+    fn grant(&mut self, claim: u128, token: Token, chosen: Option<usize>) {
         assert!(Some(token) > self.newest, "tokens rise");
         self.newest = Some(token);
+        if let Some(chosen) = chosen {
+            for (_, line) in self.lines.iter_mut().filter(|(name, _)| **name != chosen) {
+                line.retain(|standing| standing.claim != claim);
+            }
+        }
         let standing = self.lines.values_mut().flatten().filter(|standing| standing.claim == claim);
-        assert!(standing.map(|standing| standing.token = Some(token)).count() > 0, "granted to nobody");
+        let hold = |standing: &mut Standing| (standing.token, standing.any) = (Some(token), false);
+        assert!(standing.map(hold).count() > 0, "granted to nobody");
     }
 }
 
@@ -206,12 +214,12 @@ fn run(steps: &[Step]) {
                 };
                 enqueue(&mut oracle, &reply, wish);
             }
-            Step::EnqueueAll(ref wish) => {
-                let Wish { session, claim, mode, waits, .. } = *wish;
+            Step::EnqueueSeveral(ref wish) => {
+                let Wish { session, claim, any, mode, waits, .. } = *wish;
                 // In another order, and one of them twice.
                 let mut names: Vec<_> = wish.names.iter().rev().map(|name| NAMES[*name]).collect();
                 names.extend(names.first().copied());
-                let reply = rig.enqueue_all(session, claim, &names, mode, waits);
+                let reply = rig.enqueue_several(session, claim, &names, any, mode, waits);
                 enqueue(&mut oracle, &reply, wish);
             }
         }
@@ -236,25 +244,41 @@ fn ended(reply: &Reply, found: Option<Standing>, why: Gone) -> Option<(u128, Gon
     told
 }
 
-/// The waiters that the oracle finds granted are told so by the table.
+/// Whom the table grants is due at that moment, and nobody who is due is left out.
 fn settle(rig: &mut Rig, oracle: &mut Oracle) {
-    let granted = oracle.newly_granted();
-    let mut told: Vec<_> = granted.iter().map(|claim| (rig.told(*claim).token(), *claim)).collect();
-    told.sort_unstable();
-    for (token, claim) in told {
-        oracle.grant(claim, token);
+    for (token, claim, name) in rig.grants() {
+        let chosen = name.map(|name| number_of(&name));
+        assert!(oracle.is_due(claim, chosen), "{claim} holds {chosen:?} out of turn");
+        oracle.grant(claim, token, chosen);
+    }
+    let waiting = oracle.lines.values().flatten().filter(|standing| standing.token.is_none());
+    for claim in waiting.map(|standing| standing.claim) {
+        assert!(!oracle.is_due(claim, None), "{claim} is left out");
     }
 }
 
+fn number_of(name: &str) -> usize {
+    NAMES.iter().position(|known| *known == name).expect("a name that was asked for")
+}
+
 fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
-    let Wish { session, claim, ref names, mode, waits } = *wish;
+    let Wish { session, claim, ref names, any, mode, waits } = *wish;
+    let any = any && names.len() > 1;
     if !oracle.sessions.contains_key(&session) {
         return assert_eq!(*reply, Reply::Refused(Refusal::SessionUnknown));
     }
     let positions = oracle.positions(claim);
     let farthest = positions.iter().map(|(_, index)| *index).max();
     if let Some(standing) = oracle.standing(claim) {
-        if standing.session != session || !positions.iter().map(|(name, _)| name).eq(names) {
+        if let (true, false, Some(token)) = (any, standing.any, standing.token)
+            && standing.session == session
+            && let [(name, _)] = *positions
+            && names.contains(&name)
+        {
+            return assert_eq!(*reply, Reply::GrantedAny { token, name: NAMES[name].into() });
+        }
+        let is_same = positions.iter().map(|(name, _)| name).eq(names) && standing.any == any;
+        if standing.session != session || !is_same {
             return assert_eq!(*reply, Reply::Refused(Refusal::ClaimTaken));
         }
         return match standing.token {
@@ -278,11 +302,18 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
         }
     }
     for name in names {
-        oracle.lines.entry(*name).or_default().push(Standing { claim, session, mode, token: None });
+        oracle.lines.entry(*name).or_default().push(Standing { claim, session, mode, token: None, any });
     }
     let positions = oracle.positions(claim);
-    if positions.iter().all(|(name, index)| Oracle::is_granted(&oracle.lines[name], *index, &[])) {
-        oracle.grant(claim, reply.token());
+    if oracle.is_due(claim, None) {
+        // The first in the order in which they are asked for.
+        let is_free = |position: &&(usize, usize)| oracle.is_granted(**position);
+        let chosen = positions.iter().rev().find(is_free).filter(|_| any).map(|(name, _)| *name);
+        match (reply, chosen) {
+            (Reply::GrantedAny { name, .. }, Some(chosen)) => assert_eq!(number_of(name), chosen),
+            (reply, chosen) => assert_eq!((reply, chosen), (&Reply::Granted { token: reply.token() }, None)),
+        }
+        oracle.grant(claim, reply.token(), chosen);
     } else if waits {
         assert_eq!(reply.position() as usize, positions.iter().map(|(_, index)| *index).max().unwrap());
     } else {

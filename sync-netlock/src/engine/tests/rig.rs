@@ -108,6 +108,30 @@ impl Rig {
         self.answer(self.enqueued[&claim])
     }
 
+    /// The grants that waiters were told of since, in order of their tokens, with the name if it was one of several.
+    pub(super) fn grants(&mut self) -> Vec<(Token, u128, Option<Box<str>>)> {
+        let mut grants = Vec::new();
+        for (claim, request) in &self.enqueued {
+            let Some(replies) = self.told.get_mut(request) else { continue };
+            replies.retain(|reply| match reply {
+                Reply::Granted { token } => {
+                    grants.push((*token, *claim, None));
+                    false
+                }
+                Reply::GrantedAny { token, name } => {
+                    grants.push((*token, *claim, Some(name.clone())));
+                    false
+                }
+                _ => true,
+            });
+            if replies.is_empty() {
+                self.told.remove(request);
+            }
+        }
+        grants.sort_unstable();
+        grants
+    }
+
     pub(super) fn told_any(&mut self) -> Option<u64> {
         self.told.keys().next().copied()
     }
@@ -147,22 +171,24 @@ impl Rig {
     }
 
     /// Several names at a time.
-    pub(super) fn enqueue_all(
+    pub(super) fn enqueue_several(
         &mut self,
         session: u128,
         claim: u128,
         names: &[&str],
+        any: bool,
         mode: Mode,
         waits: bool,
     ) -> Reply {
         let (session, id) = (SessionId::from_bits(session), Self::claim(claim));
-        let request = self.send(Command::EnqueueAll { session, claim: id, names, mode, waits, value: b"" });
+        let request =
+            self.send(Command::EnqueueSeveral { session, claim: id, names, any, mode, waits, value: b"" });
         self.remember(claim, request)
     }
 
     fn remember(&mut self, claim: u128, request: u64) -> Reply {
         let reply = self.answer(request);
-        if matches!(reply, Reply::Granted { .. } | Reply::Waiting { .. }) {
+        if matches!(reply, Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Waiting { .. }) {
             self.enqueued.insert(claim, request);
         }
         reply
@@ -275,7 +301,7 @@ impl Reply {
     /// The token of a grant.
     pub(super) fn token(&self) -> Token {
         match self {
-            Self::Granted { token } => *token,
+            Self::Granted { token } | Self::GrantedAny { token, .. } => *token,
             other => panic!("not granted: {other:?}"),
         }
     }
