@@ -25,24 +25,7 @@ impl Program {
         let address = line.strip_prefix("listening on ").expect("where it listens").to_owned();
         Self { child, address }
     }
-}
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What one round found.
-#[derive(Clone, Copy)]
-struct Round {
-    pairs_per_second: f64,
-    /// Processor time of the server, in microseconds: tells more than the speed on a machine whose processors others use too.
-    cpu_per_pair: f64,
-}
-
-impl Program {
     /// Its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         memory::resident_of(&self.child.id().to_string())
@@ -66,6 +49,21 @@ impl Program {
         let cpu = program.cpu() - before;
         Round { pairs_per_second, cpu_per_pair: cpu * 1e6 / (pairs_per_second * ROUND.as_secs_f64()) }
     }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What one round found.
+#[derive(Clone, Copy)]
+struct Round {
+    pairs_per_second: f64,
+    /// Processor time of the server, in microseconds: tells more than the speed on a machine whose processors others use too.
+    cpu_per_pair: f64,
 }
 
 pub(crate) fn table(earlier: &str, later: &str) {

@@ -150,11 +150,31 @@ impl Access {
 
     /// Whether a principal may do what a command says.
     pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
+        let may = |verb, name: &[u8]| self.allows_verb(principal, verb, name);
         match command {
+            // The secret of the session that it speaks for is permission enough.
+            Command::Open { .. }
+            | Command::Attach { .. }
+            | Command::Detach { .. }
+            | Command::Renew { .. }
+            | Command::Close { .. }
+            | Command::Update { .. }
+            | Command::Withdraw { .. }
+            | Command::Evictions { .. }
+            | Command::Forget { .. }
+            | Command::Disconnected
+            | Command::Tick => true,
+            Command::Enqueue { name, .. } => may(Verb::Acquire, name),
             Command::EnqueueSeveral { names, .. } => {
-                names.iter().all(|name| self.allows_verb(principal, Verb::Acquire, name.as_bytes()))
+                names.iter().all(|name| may(Verb::Acquire, name.as_bytes()))
             }
-            command => need(command).is_none_or(|(verb, name)| self.allows_verb(principal, verb, name)),
+            Command::Inspect { name } | Command::Changed { name, .. } => may(Verb::Observe, name.as_bytes()),
+            Command::List { prefix, .. } => may(Verb::Observe, prefix.as_bytes()),
+            Command::Evict { name, .. } => may(Verb::Admin, name.as_bytes()),
+            Command::ReleaseAll { prefix } => may(Verb::Admin, prefix.as_bytes()),
+            Command::EndSession { .. } | Command::ConfirmIsolated { .. } | Command::Sessions { .. } => {
+                may(Verb::Admin, b"")
+            }
         }
     }
 
@@ -164,34 +184,6 @@ impl Access {
                 && name.starts_with(permission.prefix.as_bytes())
                 && permission.verbs.contains(&verb)
         })
-    }
-}
-
-/// What a command needs to be allowed, on which name or prefix of names. `None`: the secret of the session that it speaks for
-/// is permission enough.
-fn need<'a>(command: &Command<'a>) -> Option<(Verb, &'a [u8])> {
-    match command {
-        Command::Open { .. }
-        | Command::Attach { .. }
-        | Command::Detach { .. }
-        | Command::Renew { .. }
-        | Command::Close { .. }
-        | Command::Update { .. }
-        | Command::Withdraw { .. }
-        | Command::Evictions { .. }
-        | Command::Forget { .. }
-        // Each of its names is looked at.
-        | Command::EnqueueSeveral { .. }
-        | Command::Disconnected
-        | Command::Tick => None,
-        Command::Enqueue { name, .. } => Some((Verb::Acquire, name)),
-        Command::Inspect { name } | Command::Changed { name, .. } => Some((Verb::Observe, name.as_bytes())),
-        Command::List { prefix, .. } => Some((Verb::Observe, prefix.as_bytes())),
-        Command::Evict { name, .. } => Some((Verb::Admin, name.as_bytes())),
-        Command::ReleaseAll { prefix } => Some((Verb::Admin, prefix.as_bytes())),
-        Command::EndSession { .. } | Command::ConfirmIsolated { .. } | Command::Sessions { .. } => {
-            Some((Verb::Admin, b""))
-        }
     }
 }
 
