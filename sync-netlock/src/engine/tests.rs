@@ -10,7 +10,7 @@ use std::time::Duration;
 use sync_core::Mode;
 use sync_core::backend::{Gone, Withdrawn};
 
-use super::{Bound, Limits, Refusal, Reply};
+use super::{Bound, Command, Limits, Refusal, Reply};
 use rig::Rig;
 
 const X: Mode = Mode::Exclusive;
@@ -307,4 +307,21 @@ fn every_limit_refuses_by_name() {
         let refusal = Refusal::TtlOutOfRange { min: limits.ttl_min, max: limits.ttl_max };
         assert_eq!(rig.open_for(3, 3, ttl), Reply::Refused(refusal));
     }
+}
+
+#[test]
+fn a_release_of_all_grants_nobody_what_he_is_about_to_lose() {
+    let mut rig = Rig::with_sessions(3);
+    rig.acquire(0, 1, "y", X);
+    rig.acquire(0, 2, "x", X);
+    rig.enqueue_several(1, 3, &["x", "y"], false, X, true);
+    rig.withdraw(0, 1);
+    // Behind a claim that waits for another name too.
+    rig.acquire(2, 4, "y", X);
+    assert_eq!(rig.ask(Command::ReleaseAll { prefix: "" }), Reply::Released { claims: 3 });
+    for waiter in [3, 4] {
+        assert_eq!(rig.told(waiter), Reply::Gone { why: Gone::Evicted });
+    }
+    assert_eq!(rig.told_any(), None, "and nothing else");
+    assert_eq!(rig.stats().claims, 0);
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use sync_core::backend::{ClaimId, Gone, Revision, SessionId, Withdrawn};
 use sync_core::{Mode, Token};
 
-use super::several::Admission;
 use super::{Arrival, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
@@ -95,7 +94,7 @@ impl<J: Journal> LockTable<J> {
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
         let token = match self.admission(&[index], mode, waits, false) {
-            Ok(Admission::AtOnce) => Some(self.tokens.next()),
+            Ok(Admission::AtOnce { .. }) => Some(self.tokens.next()),
             Ok(Admission::InLine) => None,
             Ok(Admission::Busy { .. }) => return Ok(Reply::Busy { holder: self.holder(index) }),
             Err(refusal) => {
@@ -109,6 +108,39 @@ impl<J: Journal> LockTable<J> {
             Some(token) => Reply::Granted { token },
             None => Reply::Waiting { position: self.locks[index].claims - 1, holder: self.holder(index) },
         })
+    }
+
+    /// What an arrival of this mode finds in these lines, all of which it wants, or any.
+    #[inline]
+    pub(super) fn admission(
+        &self,
+        lines: &[Slot],
+        mode: Mode,
+        waits: bool,
+        any: bool,
+    ) -> Result<Admission, Refusal> {
+        for line in lines {
+            if let Some(of) = self.locks[*line].other_permits(mode) {
+                return Err(Refusal::PermitsDiffer { of });
+            }
+        }
+        let is_free = |line: &Slot| self.locks[*line].admits(mode);
+        let free = lines.iter().copied().find(is_free);
+        let taken = if any && free.is_some() { None } else { lines.iter().find(|line| !is_free(line)) };
+        if let (Some(free), None, None) = (free, taken, self.frozen) {
+            return Ok(Admission::AtOnce { free });
+        }
+        if let Some(refusal) = self.refusal_when_frozen(waits || taken.is_some()) {
+            return Err(refusal);
+        }
+        if let Some(at) = taken.filter(|_| !waits) {
+            return Ok(Admission::Busy { at: *at });
+        }
+        let max = self.limits.claims_per_name;
+        if lines.iter().any(|line| self.locks[*line].claims as usize >= max) {
+            return Err(Refusal::TooMany { what: Bound::ClaimsPerName, max });
+        }
+        Ok(Admission::InLine)
     }
 
     /// Whether a session may have a claim like this, with so many names.
@@ -233,7 +265,9 @@ impl<J: Journal> LockTable<J> {
     /// Ends one claim. Whoever waits for its grant hears why there will be none.
     pub(super) fn end_claim(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
         if self.claims[key(found)].part != Part::Whole {
-            return self.end_several(found, why, effects);
+            let (lines, withdrawn) = self.leave(found, why, effects);
+            self.settle_all(lines, effects);
+            return withdrawn;
         }
         let claim = self.take_out(found);
         self.journal.record(Change::Left { claim: claim.id });
@@ -244,29 +278,45 @@ impl<J: Journal> LockTable<J> {
         if claim.holds() { Withdrawn::Held } else { Withdrawn::Waiting }
     }
 
+    /// As [`end_claim`](Self::end_claim), but for the settling of the lines that it has left.
+    pub(super) fn leave(
+        &mut self,
+        found: Slot,
+        why: Gone,
+        effects: &mut Vec<Effect>,
+    ) -> (Vec<Slot>, Withdrawn) {
+        let (lines, claim) = self.take_out_several(found);
+        if claim.holds() {
+            return (lines, Withdrawn::Held);
+        }
+        effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
+        (lines, Withdrawn::Waiting)
+    }
+
     pub(super) fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
         let stands = |part: &Slot| &*self.locks[self.claims[key(*part)].lock].name == name;
         let found = self.find_claim(id).filter(|found| self.parts(*found).iter().any(stands));
         let Some(found) = found else { return Reply::Withdrawn(Withdrawn::Absent) };
-        Reply::Withdrawn(self.evict_found(found, effects))
+        self.note_eviction(found, effects);
+        Reply::Withdrawn(self.end_claim(found, Gone::Evicted, effects))
     }
 
     pub(super) fn release_all(&mut self, prefix: &str, effects: &mut Vec<Effect>) -> Reply {
-        // Those in line first, last come first: nobody is granted what he is about to lose.
-        let mut ending = self.locks.claims_below(prefix, &self.claims);
-        ending.reverse();
-        let mut claims = 0;
-        for id in ending {
+        // First all of them leave, then others advance: nobody is granted what he is about to lose.
+        let (mut claims, mut touched) = (0, Vec::new());
+        for id in self.locks.claims_below(prefix, &self.claims) {
             if let Some(found) = self.find_claim(id) {
-                self.evict_found(found, effects);
+                self.note_eviction(found, effects);
+                touched.extend(self.leave(found, Gone::Evicted, effects).0);
                 claims += 1;
             }
         }
+        self.settle_all(touched, effects);
         Reply::Released { claims }
     }
 
-    /// Ends a claim that is somebody else's.
-    pub(super) fn evict_found(&mut self, found: Slot, effects: &mut Vec<Effect>) -> Withdrawn {
+    /// A claim is about to end that is somebody else's: its session hears of it, if it holds.
+    fn note_eviction(&mut self, found: Slot, effects: &mut Vec<Effect>) {
         self.counters.evictions += 1;
         let claim = &self.claims[key(found)];
         let id = claim.id;
@@ -279,7 +329,6 @@ impl<J: Journal> LockTable<J> {
                 effects.push(Effect { to, reply: Reply::Evictions(evicted) });
             }
         }
-        self.end_claim(found, Gone::Evicted, effects)
     }
 
     /// Takes a claim out of its line, its session and the index. Its lock has to be settled afterwards.
@@ -308,4 +357,14 @@ impl<J: Journal> LockTable<J> {
         session.claim_count -= 1;
         self.claims.remove(key(index))
     }
+}
+
+/// How a claim comes to its lines.
+pub(super) enum Admission {
+    /// It holds: all of them are free, or any is. This one is the first that is.
+    AtOnce { free: Slot },
+    /// It waits.
+    InLine,
+    /// It does not come: this line is taken.
+    Busy { at: Slot },
 }

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 use sync_core::Token;
-use sync_core::backend::{ClaimId, Gone, SessionId};
+use sync_core::backend::{Gone, SessionId};
 
 use super::LockTable;
 use crate::engine::command::{Effect, Refusal, Reply};
@@ -104,7 +104,10 @@ impl<J: Journal> LockTable<J> {
         let claims = self.sessions[key(index)].claims.iter(&self.claims);
         let (touched, ids): (Vec<Slot>, Vec<_>) = claims.map(|claim| (claim.lock, claim.id)).unzip();
         for id in ids {
-            self.leave_line(id, effects);
+            let found = self.find_claim(id).filter(|found| !self.claims[key(*found)].holds());
+            if let Some(found) = found {
+                self.leave(found, Gone::SessionLost, effects);
+            }
         }
         self.forget_id(index);
         let session = &mut self.sessions[key(index)];
@@ -124,15 +127,6 @@ impl<J: Journal> LockTable<J> {
             self.isolated.known.remove(&oldest);
         }
         touched
-    }
-
-    /// A claim leaves its line, if it waits in it.
-    fn leave_line(&mut self, id: ClaimId, effects: &mut Vec<Effect>) {
-        let Some(found) = self.find_claim(id).filter(|found| !self.claims[key(*found)].holds()) else {
-            return;
-        };
-        let (_, claim) = self.take_out_several(found);
-        effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
     }
 
     /// The client can do nothing more: what it held goes to others.

@@ -166,9 +166,7 @@ impl<J: Journal> LockTable<J> {
     /// Grants again, beginning with those who stand in line.
     pub fn thaw(&mut self, effects: &mut Vec<Effect>) {
         self.frozen = None;
-        for lock in self.locks.with_waiters() {
-            self.settle(lock, effects);
-        }
+        self.settle_all(self.locks.with_waiters(), effects);
     }
 
     /// A grace that is over by now ends.

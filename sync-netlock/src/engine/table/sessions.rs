@@ -217,7 +217,7 @@ impl<J: Journal> LockTable<J> {
         touched
     }
 
-    fn settle_all(&mut self, mut touched: Vec<Slot>, effects: &mut Vec<Effect>) {
+    pub(super) fn settle_all(&mut self, mut touched: Vec<Slot>, effects: &mut Vec<Effect>) {
         // Several claims can have stood in one line: settle it once, for settling may remove it.
         touched.sort_unstable();
         touched.dedup();

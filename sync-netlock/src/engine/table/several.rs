@@ -8,12 +8,13 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use sync_core::Mode;
-use sync_core::backend::{ClaimId, Gone, SessionId, Withdrawn};
+use sync_core::backend::{ClaimId, SessionId};
 
+use super::claims::Admission;
 use super::{Arrival, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{Claim, NONE, Part, Slot, key};
+use crate::engine::line::{Claim, Part, Slot, key};
 
 /// The parts of the claims of several names, the one that is found by the claim's id first.
 pub(super) type Several = HashMap<ClaimId, Vec<Slot>, RandomState>;
@@ -115,16 +116,15 @@ impl<J: Journal> LockTable<J> {
         let mut lines = Vec::with_capacity(names.len());
         let admission =
             self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits, any));
-        if any && let Ok(Admission::AtOnce) = admission {
-            let free = lines.iter().copied().find(|line| self.locks[*line].admits(mode)).unwrap_or(NONE);
-            let claim = Claim::new(id, session, free, mode, from, value, self.now);
-            return Ok(self.hold_any(claim, &lines, effects));
-        }
-        if !matches!(admission, Ok(Admission::AtOnce | Admission::InLine)) {
+        if !matches!(admission, Ok(Admission::AtOnce { .. } | Admission::InLine)) {
             lines.iter().for_each(|line| self.tidy(*line));
         }
         let token = match admission? {
-            Admission::AtOnce => Some(self.tokens.next()),
+            Admission::AtOnce { free } if any => {
+                let claim = Claim::new(id, session, free, mode, from, value, self.now);
+                return Ok(self.hold_any(claim, &lines, effects));
+            }
+            Admission::AtOnce { .. } => Some(self.tokens.next()),
             Admission::InLine => None,
             Admission::Busy { at } => return Ok(Reply::Busy { holder: self.holder(at) }),
         };
@@ -229,18 +229,6 @@ impl<J: Journal> LockTable<J> {
         left
     }
 
-    /// Ends a claim of several names, in all their lines.
-    pub(super) fn end_several(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
-        let (lines, claim) = self.take_out_several(found);
-        if !claim.holds() {
-            effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
-        }
-        for line in lines {
-            self.settle(line, effects);
-        }
-        if claim.holds() { Withdrawn::Held } else { Withdrawn::Waiting }
-    }
-
     /// Takes a claim out of all its lines, which have to be settled afterwards.
     pub(super) fn take_out_several(&mut self, found: Slot) -> (Vec<Slot>, Claim) {
         let parts = self.parts(found);
@@ -253,53 +241,10 @@ impl<J: Journal> LockTable<J> {
         (lines, claim)
     }
 
-    /// What an arrival of this mode finds in these lines.
-    #[inline]
-    pub(super) fn admission(
-        &self,
-        lines: &[Slot],
-        mode: Mode,
-        waits: bool,
-        any: bool,
-    ) -> Result<Admission, Refusal> {
-        for line in lines {
-            if let Some(of) = self.locks[*line].other_permits(mode) {
-                return Err(Refusal::PermitsDiffer { of });
-            }
-        }
-        let is_free = |line: &Slot| self.locks[*line].admits(mode);
-        let taken =
-            if any && lines.iter().any(is_free) { None } else { lines.iter().find(|line| !is_free(line)) };
-        if taken.is_none() && self.frozen.is_none() {
-            return Ok(Admission::AtOnce);
-        }
-        if let Some(refusal) = self.refusal_when_frozen(waits || taken.is_some()) {
-            return Err(refusal);
-        }
-        if let Some(at) = taken.filter(|_| !waits) {
-            return Ok(Admission::Busy { at: *at });
-        }
-        let max = self.limits.claims_per_name;
-        if lines.iter().any(|line| self.locks[*line].claims as usize >= max) {
-            return Err(Refusal::TooMany { what: Bound::ClaimsPerName, max });
-        }
-        Ok(Admission::InLine)
-    }
-
     /// A claim that comes back from a journal once more is of several names.
     pub(super) fn join(&mut self, first: Slot, part: Slot) {
         let claim = &mut self.claims[key(first)];
         claim.part = Part::First;
         self.several.entry(claim.id).or_insert_with(|| vec![first]).push(part);
     }
-}
-
-/// How a claim comes to its lines.
-pub(super) enum Admission {
-    /// It holds.
-    AtOnce,
-    /// It waits.
-    InLine,
-    /// It does not come: this line is taken.
-    Busy { at: Slot },
 }
