@@ -7,6 +7,7 @@
 //! ([`backend`]), and gets locks, elections, observation and revocation from here.
 
 pub mod backend;
+pub mod batch;
 mod call;
 mod capabilities;
 pub mod clock;

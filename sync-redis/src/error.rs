@@ -4,7 +4,7 @@ use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
 use sync_core::{Error, ErrorKind};
 
 /// What can go wrong between this backend and Redis.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("redis: {0}")]
     Redis(#[from] RedisError),
@@ -13,6 +13,11 @@ pub(crate) enum Failure {
     Tls(RedisError),
     #[error("no answer that this backend knows: {0}")]
     Answer(String),
+    /// Of all steps that were carried together, this one's name made the script fail.
+    #[error("redis: {0}")]
+    Refused(String),
+    #[error("a semaphore of {0} permits is in use")]
+    Permits(u64),
     #[error("the connection was lost")]
     Lost,
     #[error("the Sentinels do not know this service: {0}")]
@@ -41,6 +46,16 @@ impl From<Failure> for Error {
             Failure::Answer(answer) => Error::new(
                 ErrorKind::Protocol,
                 format!("an answer that this version does not know: {answer}"),
+            ),
+            Failure::Refused(detail) if is_denied_in_script(&detail) => {
+                Error::new(ErrorKind::Denied, lacks_permission(&detail))
+            }
+            Failure::Refused(detail) => Error::new(ErrorKind::Store, refuses(&detail)),
+            Failure::Permits(force) => Error::new(
+                ErrorKind::InvalidOption,
+                format!(
+                    "a semaphore of {force} permits is in use under this name: all have to agree on the number"
+                ),
             ),
             Failure::Lost => {
                 Error::new(ErrorKind::Unavailable, "the connection was lost: is Redis still running?")
@@ -82,11 +97,7 @@ fn classify(error: RedisError) -> Error {
         _ if wrong_password => {
             (ErrorKind::Denied, "wrong user or password: check the URL's credentials".to_owned(), false)
         }
-        _ if lacks_rights => (
-            ErrorKind::Denied,
-            format!("the user lacks a permission ({detail}): docs/semantics.md names those needed"),
-            false,
-        ),
+        _ if lacks_rights => (ErrorKind::Denied, lacks_permission(&detail), false),
         Upstream::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::TryAgain
@@ -105,12 +116,20 @@ fn classify(error: RedisError) -> Error {
         _ if detail.contains("NOAUTH") || error.code() == Some("NOAUTH") => {
             (ErrorKind::Denied, "a password is required: put it into the URL".to_owned(), false)
         }
-        _ => (ErrorKind::Store, format!("the server refuses ({detail})"), false),
+        _ => (ErrorKind::Store, refuses(&detail), false),
     };
     let applied = error.is_io_error() && !error.is_connection_refusal();
     let classified = Error::new(kind, message).because(error);
     let classified = if applied { classified.or_applied() } else { classified };
     if retryable { classified.retryable() } else { classified }
+}
+
+fn lacks_permission(detail: &str) -> String {
+    format!("the user lacks a permission ({detail}): docs/semantics.md names those needed")
+}
+
+fn refuses(detail: &str) -> String {
+    format!("the server refuses ({detail})")
 }
 
 /// A command that a script may not run comes as a plain error, told by its words (Redis 7.0 and 7.2).

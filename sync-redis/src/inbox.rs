@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use redis::{PushInfo, PushKind, Value};
 use sync_core::Token;
 use sync_core::backend::ClaimId;
@@ -56,7 +57,7 @@ impl Slot {
 /// The messages of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    waiters: Mutex<HashMap<ClaimId, Arc<Slot>>>,
+    waiters: Mutex<HashMap<ClaimId, Arc<Slot>, RandomState>>,
     /// By session, in the words of its channel.
     evictions: Mutex<HashMap<String, Evictions>>,
     watches: Mutex<HashMap<String, Arc<Notify>>>,

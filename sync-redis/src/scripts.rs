@@ -1,16 +1,18 @@
-//! The Lua scripts, each whole with the prelude that it needs. EVALSHA first; the client sends the text when the server does
+//! The Lua scripts, each whole with what stands before it. EVALSHA first; the client sends the text when the server does
 //! not know it (a restart, a fail-over, SCRIPT FLUSH).
 
 use redis::Script;
 
-/// A script on one name's line, after what `$first` begins with: the clock, and the name's record.
-macro_rules! of_line {
-    ($first:literal, $file:literal) => {
-        Script::new(concat!(
-            include_str!(concat!("scripts/", $first)),
-            include_str!("scripts/line.lua"),
-            include_str!(concat!("scripts/", $file))
-        ))
+macro_rules! text {
+    ($($file:literal),+) => {
+        concat!($(include_str!(concat!("scripts/", $file))),+)
+    };
+}
+
+/// A script of these files, one after the other.
+macro_rules! script {
+    ($($file:literal),+) => {
+        Script::new(text!($($file),+))
     };
 }
 
@@ -20,8 +22,7 @@ pub(crate) struct Scripts {
     pub(crate) renew: Script,
     pub(crate) close: Script,
     pub(crate) list: Script,
-    pub(crate) enqueue: Script,
-    pub(crate) withdraw: Script,
+    pub(crate) steps: Script,
     pub(crate) update: Script,
     pub(crate) settle: Script,
     pub(crate) queue: Script,
@@ -30,15 +31,21 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
-            open: Script::new(include_str!("scripts/open.lua")),
-            renew: Script::new(include_str!("scripts/renew.lua")),
-            close: Script::new(include_str!("scripts/close.lua")),
-            list: Script::new(include_str!("scripts/list.lua")),
-            enqueue: of_line!("enqueue.free.lua", "enqueue.lua"),
-            withdraw: of_line!("withdraw.free.lua", "withdraw.lua"),
-            update: of_line!("now.lua", "update.lua"),
-            settle: of_line!("now.lua", "settle.lua"),
-            queue: of_line!("now.lua", "queue.lua"),
+            open: script!("prelude.lua", "now.lua", "open.lua"),
+            renew: script!("prelude.lua", "now.lua", "renew.lua"),
+            close: script!("prelude.lua", "close.lua"),
+            list: script!("prelude.lua", "now.lua", "list.lua"),
+            // Most steps need none of what works on a line, so that is made only when it is wanted.
+            steps: Script::new(concat!(
+                text!("prelude.lua"),
+                "local function functions()\n",
+                text!("line.lua", "enqueue.lua", "withdraw.lua"),
+                "return enqueue, withdraw\nend\n",
+                text!("steps.lua")
+            )),
+            update: script!("prelude.lua", "now.lua", "line.lua", "update.lua"),
+            settle: script!("prelude.lua", "now.lua", "line.lua", "settle.lua"),
+            queue: script!("prelude.lua", "now.lua", "line.lua", "queue.lua"),
         }
     }
 }

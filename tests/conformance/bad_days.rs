@@ -50,8 +50,8 @@ async fn nobody_listens_at_a_wrong_port() {
 }
 
 /// The rights that docs/semantics.md names.
-const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +eval +script|load +time +subscribe +publish +get +set +incr +hget \
-    +hset +hdel +hincrby +hkeys +hscan +hgetall +zadd +zrem +zrange +zcard +zrank +del +hello \
+const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +eval +script|load +time +subscribe +publish +hget +hmget \
+    +hset +hdel +hexists +hincrby +hkeys +hscan +hgetall +zadd +zrem +zrange +zcard +zrank +del +hello \
     +select +ping";
 
 #[tokio::test]
@@ -102,15 +102,15 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
     let (claim, session) = ("a".repeat(32), "b".repeat(32));
     for name in ["distsync/l/one", "distsync/l/two"] {
         let record = format!("{claim}{session}e0\\x20{0}\\x20{0}\\x201\\x20x", 1);
-        assert_eq!(redis.tell(&format!("HSET distsync:{{0}}:names {name} \"{record}\"")), ":1\r\n");
+        assert_eq!(redis.tell(&format!("HSET distsync:{{0}}:table {name} \"{record}\"")), ":1\r\n");
     }
-    redis.tell(&format!("HSET distsync:{{0}}:sessions {session} 1"));
+    redis.tell(&format!("HSET distsync:{{0}}:table {session} 1"));
     let sync = connect(&url).await.unwrap();
     assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
-    assert_eq!(redis.tell("HLEN distsync:{0}:names"), ":0\r\n");
+    // What is left: our own session, and where the look ended.
     let deadline = sync_core::clock::now().after(Duration::from_secs(5));
-    while redis.tell("HLEN distsync:{0}:sessions") != ":1\r\n" {
-        assert!(sync_core::clock::now() < deadline, "the dead session stays");
+    while redis.tell("HLEN distsync:{0}:table") != ":2\r\n" {
+        assert!(sync_core::clock::now() < deadline, "the dead stay");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -102,7 +102,7 @@ async fn a_grant_that_too_few_replicas_have_is_given_back() {
 
 #[tokio::test]
 async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
-    const KEY: &str = "distsync:{0}:sessions";
+    const KEY: &str = "distsync:{0}:table";
 
     let mut cluster = RedisCluster::start();
     let owner = cluster.owner(KEY);

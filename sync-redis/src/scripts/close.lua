@@ -1,6 +1,7 @@
 -- Ends a session. Returns the names it stood in line for.
--- KEYS: 1 sessions, 2 held
-redis.call('HDEL', KEYS[1], ARGV[1])
-local lines = redis.call('HKEYS', KEYS[2])
-redis.call('DEL', KEYS[2])
+-- ARGV: 1 session
+local held = string.sub(all, 1, -6) .. 'held:' .. ARGV[1]
+redis.call('HDEL', all, ARGV[1])
+local lines = redis.call('HKEYS', held)
+redis.call('DEL', held)
 return lines

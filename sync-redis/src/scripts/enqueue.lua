@@ -1,43 +1,49 @@
--- The name is taken: a try is told so, and whoever waits stands in line.
-local id, session, mode, of = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-
-local alone = holder_alone()
-if alone then
-  if ARGV[7] == '0' and not (mode == alone.mode and mode ~= 'exclusive') then
-    return { 'busy', entry(alone) }
+-- Puts a claim in the line of a name that is taken, or finds it there. `head` and `tail` are of the record that an only claim
+-- has, before its token and after its revision. Intents: '0' to try, '1' to wait, '2' to look only.
+local function enqueue(path, record, intent, session, head, tail)
+  local line = line_of(path, record)
+  local length, rest = string.match(tail, '^(%d+) (.*)$')
+  local claim = {
+    id = string.sub(head, 1, 32), session = session, mode = line.mode(string.sub(head, 65, 65)),
+    of = tonumber(string.sub(head, 66)), client = string.sub(rest, 1, length), value = string.sub(rest, length + 1),
+  }
+  local alone = line.holder_alone()
+  if alone then
+    if intent == '0' and not (claim.mode == alone.mode and claim.mode ~= 'exclusive') then
+      return { 'busy', line.entry(alone) }
+    end
+    line.write_out(alone)
   end
-  write_out(alone)
-end
-local claim = load(id)
-if claim and claim.session ~= session then
-  return { 'taken' }
-end
-local run, waiting = settle(id)
-claim = claim and load(id)
-if not claim and ARGV[7] == '2' then
-  finish()
-  return { 'evicted' }
-end
-if not claim then
-  if mode == 'permit' and tonumber(redis.call('HGET', claims, '+') or '0') > 0 then
-    local force = tonumber(redis.call('HGET', claims, '%'))
-    if force ~= of then
-      finish()
+  local found = line.load(claim.id)
+  if found and found.session ~= session then
+    line.finish()
+    return { 'taken' }
+  end
+  local run, waiting = line.settle(claim.id)
+  found = found and line.load(claim.id)
+  if not found and intent == '2' then
+    line.finish()
+    return { 'evicted' }
+  end
+  if not found then
+    local force = claim.mode == 'permit' and line.permits()
+    if force and force ~= claim.of then
+      line.finish()
       return { 'permits', force }
     end
+    local free = not waiting and run.admits(claim)
+    if not free and intent == '0' then
+      line.finish()
+      return { 'busy', line.entry(run.first) }
+    end
+    found = claim
+    line.arrive(found)
+    if free then line.grant(found) end
+    line.store(found)
   end
-  claim = { id = id, session = session, mode = mode, of = of, client = ARGV[8], value = ARGV[9] }
-  local free = not waiting and run.admits(claim)
-  if not free and ARGV[7] == '0' then
-    finish()
-    return { 'busy', entry(run.first) }
+  line.finish()
+  if found.token then
+    return found.token
   end
-  arrive(claim)
-  if free then grant(claim) end
-  store(claim)
+  return { 'waiting', line.position(found.id), line.until_expiry(run), line.entry(run.first) }
 end
-finish()
-if claim.token then
-  return { 'granted', claim.token }
-end
-return { 'waiting', redis.call('ZRANK', queue, id), until_expiry(run), entry(run.first) }

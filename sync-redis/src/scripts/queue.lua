@@ -1,18 +1,24 @@
 -- Who holds and who waits, the dead left out; and the revision.
-local alone, revision = holder_alone()
+-- ARGV: 1 name, 2 for how long the name is watched from now on, in microseconds, or '0'
+if ARGV[2] ~= '0' then
+  local ends = string.format('%.0f', now + ARGV[2])
+  redis.call('HSET', all, '?', ends, '?' .. ARGV[1], ends)
+end
+local record = redis.call('HGET', all, ARGV[1])
+local line = line_of(ARGV[1], record)
+local alone, revision = line.holder_alone()
 if alone then
-  return { revision, { entry(alone) } }
+  return { revision, { line.entry(alone) } }
 end
-if record ~= '*' then
-  return { redis.call('GET', tick) or '0', {} }
+if record == '*' then
+  line.settle()
+  line.finish()
 end
-settle()
-finish()
 local entries = {}
-for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-  local claim = load(id)
-  if lives(claim.session) then
-    entries[#entries + 1] = entry(claim)
+for _, id in ipairs(line.ids()) do
+  local claim = line.load(id)
+  if line.lives(claim.session) then
+    entries[#entries + 1] = line.entry(claim)
   end
 end
-return { redis.call('HGET', claims, '!') or redis.call('GET', tick), entries }
+return { line.revision(), entries }

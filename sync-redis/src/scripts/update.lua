@@ -1,20 +1,17 @@
 -- A holder's new value.
--- ARGV: 3 claim, 4 session, 5 value
-local alone = holder_alone()
+-- ARGV: 1 name, 2 claim, 3 session, 4 value
+local line = line_of(ARGV[1], redis.call('HGET', all, ARGV[1]))
+local alone = line.holder_alone()
 if alone then
-  if alone.id ~= ARGV[3] or alone.session ~= ARGV[4] then return 0 end
-  local revision = text(redis.call('INCR', tick))
-  redis.call('HSET', names, path, alone.id .. alone.session .. string.sub(alone.mode, 1, 1) .. alone.of
-    .. ' ' .. alone.token .. ' ' .. revision .. ' ' .. #alone.client .. ' ' .. alone.client .. ARGV[5])
-  redis.call('PUBLISH', channels .. 'watch:' .. path, '')
+  if alone.id ~= ARGV[2] or alone.session ~= ARGV[3] then return 0 end
+  line.rewrite_alone(alone, ARGV[4])
   return 1
 end
-local claim = load(ARGV[3])
-if not claim or claim.session ~= ARGV[4] or not claim.token or not lives(claim.session) then
+local claim = line.load(ARGV[2])
+if not claim or claim.session ~= ARGV[3] or not claim.token or not line.lives(claim.session) then
   return 0
 end
-claim.value = ARGV[5]
-store(claim)
-changed = true
-finish()
+claim.value = ARGV[4]
+line.store(claim)
+line.finish()
 return 1

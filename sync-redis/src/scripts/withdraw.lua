@@ -1,14 +1,17 @@
--- The name has a line: whoever is next in it is granted.
-local claim = load(ARGV[3])
-local found = 'absent'
-if claim and lives(claim.session) and (claim.session == ARGV[4] or ARGV[4] == '*') then
-  found = claim.token and 'held' or 'waiting'
-  leave(claim)
-  count_held(claim.session, -1)
-  if ARGV[4] == '*' then
-    redis.call('PUBLISH', channels .. claim.session, 'evicted ' .. claim.id)
+-- Ends exactly one claim in a line that is written out, of its own session, or of any if the session is '*'. Whoever is next
+-- is granted.
+local function withdraw(path, record, session, id)
+  local line = line_of(path, record)
+  local claim = line.load(id)
+  local found = 'absent'
+  if claim and line.lives(claim.session) and (claim.session == session or session == '*') then
+    found = claim.token and 'held' or 'waiting'
+    line.leave(claim)
+    if session == '*' then
+      line.tell(claim.session, 'evicted ' .. id)
+    end
   end
+  line.settle()
+  line.finish()
+  return found
 end
-settle()
-finish()
-return found

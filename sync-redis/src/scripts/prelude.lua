@@ -1,0 +1,27 @@
+-- What every script begins with.
+--
+-- KEYS: 1 table  hash of all that is short:
+--         NAME     the record of its only claim, which holds; or '*', for a line that is written out
+--         SESSION  the end of its life, in microseconds of this server's clock
+--         ?NAME    until when somebody watches the name, by the same clock
+--         ?        until when somebody watches any name
+--         #        the last number given out, as a token or as the revision of a change
+--         @        where the last look for the dead ended
+--       A name has a '/' in it; a session is 32 characters without.
+--
+-- A claim counts while its session does. The dead are passed over, and taken out where they are met.
+local all = KEYS[1]
+local clock, now
+
+local function read_clock()
+  clock = redis.call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+end
+
+-- Tells those who watch a name. Only worth asking for while anybody watches any.
+local function tell_watchers(path)
+  if redis.call('HEXISTS', all, '?' .. path) == 1 then
+    redis.call('PUBLISH', string.sub(all, 1, -6) .. 'on:watch:' .. path, '')
+  end
+end
+
