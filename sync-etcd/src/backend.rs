@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::connection::{Connection, Done};
 use crate::error::Failure;
 use crate::keys::{Place, key, prefix, read_entry, read_place, value};
 use crate::tls;
@@ -32,7 +33,9 @@ const DIAL: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Etcd {
     config: Config,
-    client: tokio::sync::Mutex<Option<Connected>>,
+    current: Mutex<Option<Arc<Connection>>>,
+    /// One connects while the others wait for it.
+    connecting: tokio::sync::Mutex<()>,
     /// One watch a namespace.
     watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     shared: Arc<Shared>,
@@ -47,14 +50,6 @@ struct Shared {
     leaving: Mutex<HashSet<ClaimId>>,
     /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
     namespace: watch::Sender<Option<String>>,
-}
-
-struct Connected(Client);
-
-impl std::fmt::Debug for Connected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connected")
-    }
 }
 
 /// A line as a transaction has shown it.
@@ -125,7 +120,11 @@ fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
     reads.collect()
 }
 
-fn line_of(response: &TxnResponse) -> Result<Line, Failure> {
+fn line_of(done: &Done) -> Result<Line, Failure> {
+    line_in(&done.response, done.revision)
+}
+
+fn line_in(response: &TxnResponse, revision: i64) -> Result<Line, Failure> {
     let reads = gets(response);
     let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
     let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
@@ -133,7 +132,6 @@ fn line_of(response: &TxnResponse) -> Result<Line, Failure> {
         Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
         None => None,
     };
-    let revision = response.header().map_or(0, |header| header.revision());
     Ok(Line { places, holder, revision })
 }
 
@@ -141,7 +139,7 @@ fn line_of(response: &TxnResponse) -> Result<Line, Failure> {
 enum Taken {
     Is(Standing),
     /// Somebody is there, and this was done instead.
-    Not(TxnResponse),
+    Not(Done),
 }
 
 /// Holds while there is no key of this prefix.
@@ -159,17 +157,26 @@ impl Etcd {
     fn with(config: Config, shared: Arc<Shared>) -> Self {
         Self {
             config,
-            client: tokio::sync::Mutex::new(None),
+            current: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
             watches: tokio::sync::Mutex::default(),
             shared,
             tasks: TaskTracker::new(),
         }
     }
 
-    async fn client(&self) -> Result<Client, Failure> {
-        let mut client = self.client.lock().await;
-        if let Some(Connected(client)) = &*client {
-            return Ok(client.clone());
+    async fn connection(&self) -> Result<Arc<Connection>, Failure> {
+        if let Some(connection) = &*locked(&self.current) {
+            return Ok(connection.clone());
+        }
+        // Rare, and large: boxed, so that each call does not carry room for it.
+        Box::pin(self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Arc<Connection>, Failure> {
+        let _turn = self.connecting.lock().await;
+        if let Some(connection) = &*locked(&self.current) {
+            return Ok(connection.clone());
         }
         let mut options = ConnectOptions::new()
             .with_connect_timeout(DIAL)
@@ -184,13 +191,24 @@ impl Etcd {
             tls::agree(&self.config.endpoints, tls, DIAL).await?;
             options = options.with_tls(tls::settings(tls));
         }
-        let fresh = Client::connect(&self.config.endpoints, Some(options)).await?;
-        *client = Some(Connected(fresh.clone()));
-        Ok(fresh)
+        let client = Client::connect(&self.config.endpoints, Some(options)).await?;
+        let connection = Arc::new(Connection::new(client, self.config.has_permissions()));
+        *locked(&self.current) = Some(connection.clone());
+        Ok(connection)
     }
 
-    async fn transact(&self, txn: Txn) -> Result<TxnResponse, Failure> {
-        Ok(self.client().await?.kv_client().txn(txn).await?)
+    async fn client(&self) -> Result<Client, Failure> {
+        Ok(self.connection().await?.client().clone())
+    }
+
+    /// Does one step of a name.
+    async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
+        let connection = self.connection().await?;
+        let done = connection.step(name, txn).await;
+        if matches!(done, Err(Failure::ClientGone)) {
+            locked(&self.current).take_if(|current| Arc::ptr_eq(current, &connection));
+        }
+        done
     }
 
     /// The watch of a name's namespace.
@@ -210,7 +228,7 @@ impl Etcd {
     }
 
     async fn read(&self, name: &LockName) -> Result<Line, Failure> {
-        line_of(&self.transact(Txn::new().and_then([read_order(name)])).await?)
+        line_of(&self.transact(name, Txn::new().and_then([read_order(name)])).await?)
     }
 
     fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
@@ -250,14 +268,13 @@ impl Etcd {
     /// Puts the claim's key if nobody is in line, which is to hold at once; does what `taken` says otherwise.
     async fn take(&self, claim: &Claim, taken: Vec<TxnOp>) -> Result<Taken> {
         let take = Txn::new().when([nobody(prefix(&claim.name))]).and_then([self.put(claim)]).or_else(taken);
-        match self.transact(take).await {
-            Ok(response) if response.succeeded() => {
+        match self.transact(&claim.name, take).await {
+            Ok(done) if done.response.succeeded() => {
                 // The revision at which it was created is that of this transaction.
-                let revision = response.header().ok_or(Failure::Answer("no header"))?.revision();
-                let token = token(revision).ok_or(Failure::Answer("a negative revision"))?;
+                let token = token(done.revision).ok_or(Failure::Answer("a negative revision"))?;
                 Ok(Taken::Is(Standing::Granted { token }))
             }
-            Ok(response) => Ok(Taken::Not(response)),
+            Ok(done) => Ok(Taken::Not(done)),
             Err(failure) if failure.is_lease_gone() => {
                 Ok(Taken::Is(Standing::Gone { why: Gone::SessionLost }))
             }
@@ -266,14 +283,14 @@ impl Etcd {
     }
 
     async fn wait_in_line(&self, claim: &Claim) -> Result<Standing> {
-        let response = match self.take(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))]).await? {
+        let done = match self.take(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))]).await? {
             Taken::Is(standing) => return Ok(standing),
-            Taken::Not(response) => response,
+            Taken::Not(done) => done,
         };
-        let [TxnOpResponse::Txn(joined)] = &response.op_responses()[..] else {
+        let [TxnOpResponse::Txn(joined)] = &done.response.op_responses()[..] else {
             return Err(Failure::Answer("no transaction inside of the transaction").into());
         };
-        let line = line_of(joined)?;
+        let line = line_in(joined, done.revision)?;
         if let Err(error) = self.check_permits(claim, &line) {
             self.withdraw(claim).await?;
             return Err(error);
@@ -288,14 +305,14 @@ impl Etcd {
             Mode::Exclusive => {
                 return match self.take(claim, read_line(&claim.name).into()).await? {
                     Taken::Is(standing) => Ok(standing),
-                    Taken::Not(response) => self.standing(claim, line_of(&response)?),
+                    Taken::Not(done) => self.standing(claim, line_of(&done)?),
                 };
             }
             Mode::Shared => vec![nobody(format!("{prefix}x-")), nobody(format!("{prefix}p"))],
             Mode::Permit { .. } => {
                 // etcd cannot count in a comparison: look first, then put if nobody has come since.
-                let response = self.transact(Txn::new().and_then(read_line(&claim.name))).await?;
-                let line = line_of(&response)?;
+                let line =
+                    line_of(&self.transact(&claim.name, Txn::new().and_then(read_line(&claim.name))).await?)?;
                 self.check_permits(claim, &line)?;
                 let mut run = Run::default();
                 let fits = line.places.iter().all(|place| run.admit(place.mode)) && run.admits(claim.mode);
@@ -305,11 +322,8 @@ impl Etcd {
                 vec![Compare::create_revision(prefix, CompareOp::Less, line.revision + 1).with_prefix()]
             }
         };
-        match self.transact(self.join(claim, extra)).await {
-            Ok(response) => {
-                let line = line_of(&response)?;
-                self.standing(claim, line)
-            }
+        match self.transact(&claim.name, self.join(claim, extra)).await {
+            Ok(done) => self.standing(claim, line_of(&done)?),
             Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone { why: Gone::SessionLost }),
             Err(failure) => Err(failure.into()),
         }
@@ -331,7 +345,8 @@ impl Etcd {
         let created = i64::try_from(token.get()).unwrap_or(i64::MAX);
         let same = Compare::create_revision(own.clone(), CompareOp::Equal, created);
         let delete = TxnOp::delete(own.clone(), None);
-        if self.transact(Txn::new().when([same]).and_then([delete])).await?.succeeded() {
+        let done = self.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
+        if done.response.succeeded() {
             return Ok(Withdrawn::Held);
         }
         // What may stand there under its id is a late request's, and nobody's any more.
@@ -342,7 +357,7 @@ impl Etcd {
     /// Deletes one claim's key, and says what it was.
     async fn delete(&self, name: &LockName, claim: ClaimId, key: String) -> Result<Withdrawn> {
         let delete = TxnOp::delete(key, Some(DeleteOptions::new()));
-        let line = line_of(&self.transact(Txn::new().and_then([read_order(name), delete])).await?)?;
+        let line = line_of(&self.transact(name, Txn::new().and_then([read_order(name), delete])).await?)?;
         Ok(match line.of(claim) {
             order::Place::Granted => Withdrawn::Held,
             order::Place::Behind { .. } => Withdrawn::Waiting,
@@ -426,7 +441,8 @@ impl Backend for Etcd {
         let options = PutOptions::new().with_ignore_lease();
         let put = TxnOp::put(own.clone(), value(&claim.client, &bytes), Some(options));
         let exists = Compare::create_revision(own, CompareOp::Greater, 0);
-        Ok(self.transact(Txn::new().when([exists]).and_then([put])).await?.succeeded())
+        let done = self.transact(&claim.name, Txn::new().when([exists]).and_then([put])).await?;
+        Ok(done.response.succeeded())
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {

@@ -44,6 +44,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether etcd may know who this is, and look at what he may do.
+    pub(crate) fn has_permissions(&self) -> bool {
+        self.user.is_some() || self.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config").field("endpoints", &self.endpoints).finish_non_exhaustive()

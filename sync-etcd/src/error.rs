@@ -1,31 +1,62 @@
 //! What the errors of etcd mean to a caller.
 
+use std::sync::Arc;
+
 use etcd_client::Error as Upstream;
 use sync_core::{Error, ErrorKind};
 use tonic::Code;
 
 /// What can go wrong between this backend and etcd.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// Shared by all whose steps travelled together.
     #[error("etcd: {0}")]
-    Etcd(#[from] Upstream),
+    Etcd(Arc<Upstream>),
     #[error("no answer that this backend knows: {0}")]
     Answer(&'static str),
     #[error("a foreign key: {0}")]
     Foreign(String),
     #[error("the watch was lost")]
     WatchLost,
+    #[error("the runtime that connected is gone")]
+    ClientGone,
+}
+
+impl From<Upstream> for Failure {
+    fn from(error: Upstream) -> Self {
+        Self::Etcd(Arc::new(error))
+    }
 }
 
 impl Failure {
     /// Whether the request named a lease that is gone.
     pub(crate) fn is_lease_gone(&self) -> bool {
-        match self {
-            Self::Etcd(Upstream::GRpcStatus(status)) => {
+        match self.upstream() {
+            Some(Upstream::GRpcStatus(status)) => {
                 status.code() == Code::NotFound && status.message().contains("lease not found")
             }
-            Self::Etcd(Upstream::LeaseKeepAliveError(text)) => text == "lease not found",
+            Some(Upstream::LeaseKeepAliveError(text)) => text == "lease not found",
             _ => false,
+        }
+    }
+
+    /// Whether etcd has looked at the request, and done nothing of it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Some(Upstream::GRpcStatus(status)) = self.upstream() else { return false };
+        matches!(
+            status.code(),
+            Code::NotFound
+                | Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+        )
+    }
+
+    fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Self::Etcd(error) => Some(error),
+            _ => None,
         }
     }
 }
@@ -33,14 +64,16 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Etcd(Upstream::GRpcStatus(status)) => from_status(status),
-            Failure::Etcd(Upstream::TransportError(error)) => match sync_core::tls::disagreement(&error) {
-                Some(disagreement) => disagreement.because(error),
-                None => unreachable_store().because(error).or_applied(),
+            Failure::Etcd(error) => match &*error {
+                Upstream::GRpcStatus(status) => from_status(status.clone()),
+                Upstream::TransportError(transport) => match sync_core::tls::disagreement(transport) {
+                    Some(disagreement) => disagreement.because(error),
+                    None => unreachable_store().because(error).or_applied(),
+                },
+                Upstream::IoError(_) => unreachable_store().because(error).or_applied(),
+                Upstream::WatchError(_) | Upstream::LeaseKeepAliveError(_) => unreachable_store(),
+                _ => Error::new(ErrorKind::Store, "the client refuses").because(error),
             },
-            Failure::Etcd(error @ Upstream::IoError(_)) => unreachable_store().because(error).or_applied(),
-            Failure::Etcd(Upstream::WatchError(_) | Upstream::LeaseKeepAliveError(_)) => unreachable_store(),
-            Failure::Etcd(error) => Error::new(ErrorKind::Store, "the client refuses").because(error),
             Failure::Answer(what) => {
                 Error::new(ErrorKind::Protocol, format!("an answer that this version does not know: {what}"))
             }
@@ -52,6 +85,12 @@ impl From<Failure> for Error {
                 ),
             ),
             Failure::WatchLost => unreachable_store(),
+            Failure::ClientGone => Error::new(
+                ErrorKind::Unavailable,
+                "the runtime on which this client connected has ended: connect on one that lives as long as it is used",
+            )
+            .or_applied()
+            .retryable(),
         }
         .on("etcd")
     }
@@ -124,7 +163,7 @@ mod tests {
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::Store, false),
             (Code::Internal, "", ErrorKind::Store, false),
         ] {
-            let error: Error = Failure::Etcd(Upstream::GRpcStatus(tonic::Status::new(code, text))).into();
+            let error: Error = Failure::from(Upstream::GRpcStatus(tonic::Status::new(code, text))).into();
             assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{code:?} {text}");
         }
     }
@@ -132,7 +171,7 @@ mod tests {
     #[test]
     fn a_lease_that_is_gone_is_no_error_of_its_own() {
         let status = tonic::Status::new(Code::NotFound, "etcdserver: requested lease not found");
-        assert!(Failure::Etcd(Upstream::GRpcStatus(status)).is_lease_gone());
+        assert!(Failure::from(Upstream::GRpcStatus(status)).is_lease_gone());
         assert!(!Failure::WatchLost.is_lease_gone());
     }
 }
