@@ -30,7 +30,8 @@ use crate::token::Token;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u128);
 
-/// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object.
+/// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object. (96 bits of it,
+/// where the store has [seats](Capabilities::seats).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId(u128);
 
@@ -74,6 +75,21 @@ macro_rules! id {
 
 id!(SessionId);
 id!(ClaimId);
+
+impl ClaimId {
+    /// A new id, random but for its seat.
+    pub(crate) fn seated(seat: u32) -> Self {
+        Self(nonce() & !u128::from(u32::MAX) | u128::from(seat))
+    }
+
+    /// Where the store has [seats](Capabilities::seats): a small number that no other claim of this session at this name
+    /// has, as long as anything of this one can be on its way to the store. Random elsewhere.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest 32 bits are meant")]
+    pub const fn seat(self) -> u32 {
+        self.0 as u32
+    }
+}
 
 /// What the core asks of a new session.
 #[derive(Clone, Debug)]

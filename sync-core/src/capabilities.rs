@@ -35,6 +35,9 @@ pub struct Capabilities {
     /// A claim of several names is granted when all of them are free, and holds none before; or any one, and it leaves the other
     /// lines with the grant. `false`: a client takes them one after the other, or stands in each line for itself.
     pub several_at_once: bool,
+    /// The store keeps traces of every key that it ever had, so a session's claims take turns in few of them: a claim's id has
+    /// a [seat](crate::ClaimId::seat).
+    pub seats: bool,
 }
 
 impl Capabilities {
@@ -54,6 +57,7 @@ impl Capabilities {
             release_on_disconnect: false,
             isolates: false,
             several_at_once: false,
+            seats: false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::backend::{ClaimId, Withdrawn};
+use crate::backend::{ClaimId, SessionId, Withdrawn};
 use crate::call::{Call, Ended};
 use crate::clock::{self, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,6 +57,12 @@ impl Guard {
     #[must_use]
     pub fn claim(&self) -> ClaimId {
         self.hold.claim().id
+    }
+
+    /// The session that it lives with.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.hold.claim().session.id
     }
 
     /// The name that is held.
@@ -182,7 +188,12 @@ impl Guard {
         std::mem::forget(unfinished);
         let outcome = match withdrawn {
             Ended::Answered(Ok(Withdrawn::Absent)) | Ended::Lost(_) => Release::AlreadyGone,
-            Ended::Answered(Ok(_)) => Release::Done,
+            Ended::Answered(Ok(_)) => {
+                if self.hold.has_arrived() {
+                    self.hold.session().give_back(claim);
+                }
+                Release::Done
+            }
             Ended::Answered(Err(error)) => return Err(error),
         };
         self.finish();
@@ -233,7 +244,8 @@ impl Guard {
         }
         let held = self.hold.seems_held();
         if held && !self.alone {
-            self.shared.keeper.withdraw(self.hold.claim().clone(), self.hold.session().clone(), true);
+            let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
+            self.shared.keeper.withdraw(claim, session, self.hold.has_arrived());
         }
         self.finish();
         self.outcome.get_or_init(|| if held { Release::Done } else { Release::AlreadyGone });

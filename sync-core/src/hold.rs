@@ -17,6 +17,8 @@ pub(crate) struct Hold {
     claim: Claim,
     token: Token,
     session: Arc<LiveSession>,
+    /// Whether the store has answered all that asked for it.
+    arrived: bool,
     /// Set once, with the first reason.
     loss: OnceLock<Loss>,
     lost: Notify,
@@ -24,11 +26,17 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Begins to hold; `None` if the session is lost by now, and the claim with it.
-    pub(crate) fn begin(claim: Claim, token: Token, session: Arc<LiveSession>) -> Option<Arc<Self>> {
+    pub(crate) fn begin(
+        claim: Claim,
+        token: Token,
+        session: Arc<LiveSession>,
+        arrived: bool,
+    ) -> Option<Arc<Self>> {
         let hold = Arc::new(Self {
             claim: Claim { token: Some(token), ..claim },
             token,
             session: session.clone(),
+            arrived,
             loss: OnceLock::new(),
             lost: Notify::new(),
         });
@@ -38,6 +46,10 @@ impl Hold {
 
     pub(crate) fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.arrived
     }
 
     pub(crate) fn token(&self) -> Token {

@@ -4,13 +4,13 @@
 //! that each acquire does not carry room for all of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use crate::backend::{Claim, ClaimId, Entry, Gone, Standing};
+use crate::backend::{Claim, Entry, Gone, Standing};
 use crate::call::{Ended, breathe, wait_for_better_times};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -116,7 +116,7 @@ impl Wish {
                 Err(error) => return Err(error),
             };
             let claim = Claim {
-                id: ClaimId::random(),
+                id: session.claim_id(&self.name),
                 session: *session.session(),
                 name: self.name.clone(),
                 also: self.also.clone(),
@@ -127,8 +127,9 @@ impl Wish {
                 value: self.value.clone(),
                 token: None,
             };
+            let asked = AtomicU32::new(0);
             let place =
-                Place { wish: self, shared, session, claim: Some(claim), arrived: AtomicBool::new(false) };
+                Place { wish: self, shared, session, claim: Some(claim), asked, answered: AtomicU32::new(0) };
             match place.wait(holder).await? {
                 Outcome::Granted(token, name) => match place.into_guard(token, name).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
@@ -171,8 +172,9 @@ struct Place<'a> {
     session: Arc<LiveSession>,
     /// Gone once the place needs no giving up.
     claim: Option<Claim>,
-    /// Whether the store has answered for the claim.
-    arrived: AtomicBool,
+    /// How often the store was asked for the claim, and how often it has answered.
+    asked: AtomicU32,
+    answered: AtomicU32,
 }
 
 impl Place<'_> {
@@ -182,14 +184,18 @@ impl Place<'_> {
         let call = self.shared.call(self.wish.operation, &claim.name);
         let mut in_line = false;
         loop {
-            let mut standing = match call.persist(&self.session, || backend.enqueue(claim)).await {
+            let ask = || {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                backend.enqueue(claim)
+            };
+            let mut standing = match call.persist(&self.session, ask).await {
                 Ended::Answered(Ok(standing)) => standing,
                 // Out of reach for now, but the place in line lives as long as the session does.
                 Ended::Answered(Err(error)) if in_line && error.is_retryable() => continue,
                 Ended::Answered(Err(error)) => return Err(error),
                 Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
             };
-            self.arrived.store(true, Ordering::Relaxed);
+            self.answered.fetch_add(1, Ordering::Relaxed);
             if let Standing::Waiting { position, holder: ahead } = standing {
                 if let Some(on_wait) = self.wish.on_wait.as_ref().filter(|_| !in_line) {
                     on_wait.tell(Waiting { position, holder: ahead.as_deref().cloned() });
@@ -243,13 +249,20 @@ impl Place<'_> {
             }
         }
         let Some(claim) = self.claim.take() else { return Ok(None) };
-        let hold = Hold::begin(claim, token, self.session.clone());
+        let hold = Hold::begin(claim, token, self.session.clone(), self.has_arrived());
         Ok(hold.map(|hold| Guard::new(self.shared.clone(), hold, self.wish.is_alone())))
+    }
+
+    /// Whether no request for the claim can be on its way any more.
+    fn has_arrived(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) == self.answered.load(Ordering::Relaxed)
     }
 
     /// There is nothing in the store to be given up, other than a session of its own.
     fn leave_nothing(mut self) {
-        self.claim = None;
+        if let Some(claim) = self.claim.take().filter(|_| self.has_arrived()) {
+            self.session.give_back(&claim);
+        }
         if self.wish.is_alone() {
             self.session.end();
         }
@@ -262,7 +275,7 @@ impl Drop for Place<'_> {
         if self.wish.is_alone() {
             self.session.end();
         } else {
-            self.shared.keeper.withdraw(claim, self.session.clone(), self.arrived.load(Ordering::Relaxed));
+            self.shared.keeper.withdraw(claim, self.session.clone(), self.has_arrived());
         }
     }
 }
@@ -294,7 +307,7 @@ pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guar
         value: Bytes::new(),
         token: Some(ticket.token),
     };
-    match Hold::begin(claim, ticket.token, session) {
+    match Hold::begin(claim, ticket.token, session, true) {
         Some(hold) => Ok(Guard::new(shared.clone(), hold, true)),
         None => Err(call.explain(Ticket::ended())),
     }

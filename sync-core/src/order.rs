@@ -4,7 +4,6 @@
 //! alone, or a run of shared ones, or a run of permits up to their number. The first claim that does not fit closes the
 //! run, so nobody behind it overtakes.
 
-use crate::backend::ClaimId;
 use crate::mode::Mode;
 
 /// The run of holders at the head of a line.
@@ -51,7 +50,7 @@ impl Run {
 
 /// Where a claim stands in its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Place<I> {
     /// It holds.
     Granted,
     /// It waits: `position` claims are ahead of it, and it has to look again when any of `awaits` has ended.
@@ -59,15 +58,15 @@ pub enum Place {
         /// How many claims are ahead, holders included.
         position: u32,
         /// The claims whose end can change this one's place, in line order; never empty.
-        awaits: Vec<ClaimId>,
+        awaits: Vec<I>,
     },
     /// It is not in the line.
     Absent,
 }
 
-/// The place of the claim `me` in `line`, which is in order of arrival.
+/// The place of the claim `me` in `line`, which is in order of arrival, and known by whatever tells one claim from another.
 #[must_use]
-pub fn place(line: &[(ClaimId, Mode)], me: ClaimId) -> Place {
+pub fn place<I: Copy + PartialEq>(line: &[(I, Mode)], me: I) -> Place<I> {
     let Some(index) = line.iter().position(|(id, _)| *id == me) else { return Place::Absent };
     let (ahead, mode) = (&line[..index], line[index].1);
     let mut run = Run::default();
@@ -88,6 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::backend::ClaimId;
 
     const X: Mode = Mode::Exclusive;
     const S: Mode = Mode::Shared;
@@ -97,11 +97,11 @@ mod tests {
         modes.iter().zip(0u32..).map(|(mode, id)| (ClaimId::from_bits(u128::from(id)), *mode)).collect()
     }
 
-    fn place_of(modes: &[Mode], index: u32) -> Place {
+    fn place_of(modes: &[Mode], index: u32) -> Place<ClaimId> {
         place(&line(modes), ClaimId::from_bits(u128::from(index)))
     }
 
-    fn behind(position: u32, awaits: &[u32]) -> Place {
+    fn behind(position: u32, awaits: &[u32]) -> Place<ClaimId> {
         let awaits = awaits.iter().map(|id| ClaimId::from_bits(u128::from(*id))).collect();
         Place::Behind { position, awaits }
     }

@@ -39,6 +39,8 @@ pub struct Etcd {
     /// One watch a namespace.
     watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     shared: Arc<Shared>,
+    /// Up to which revision each session has heard of evictions.
+    heard: Mutex<HashMap<SessionId, i64>>,
     /// Owns the tasks that drive the watches; each ends with its stream.
     tasks: TaskTracker,
 }
@@ -60,24 +62,15 @@ struct Line {
 }
 
 impl Line {
-    fn order(&self) -> Vec<(ClaimId, Mode)> {
-        self.places.iter().map(|place| (place.claim, place.mode)).collect()
+    /// The place of the claim with this key.
+    fn of<'a>(&'a self, key: &'a str) -> order::Place<&'a str> {
+        let order: Vec<_> = self.places.iter().map(|place| (&*place.key, place.mode)).collect();
+        order::place(&order, key)
     }
 
-    fn of(&self, claim: ClaimId) -> order::Place {
-        order::place(&self.order(), claim)
-    }
-
-    fn token(&self, claim: ClaimId) -> Result<Token, Failure> {
-        let place = self.places.iter().find(|place| place.claim == claim);
+    fn token(&self, key: &str) -> Result<Token, Failure> {
+        let place = self.places.iter().find(|place| place.key == key);
         place.and_then(|place| token(place.created)).ok_or(Failure::Answer("a revision that is no token"))
-    }
-
-    /// The keys whose end can change a claim's place, and its own.
-    fn awaited(&self, awaits: &[ClaimId], own: &str) -> Vec<String> {
-        let keys =
-            self.places.iter().filter(|place| awaits.contains(&place.claim)).map(|place| place.key.clone());
-        keys.chain([own.to_owned()]).collect()
     }
 }
 
@@ -161,6 +154,7 @@ impl Etcd {
             connecting: tokio::sync::Mutex::default(),
             watches: tokio::sync::Mutex::default(),
             shared,
+            heard: Mutex::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -232,8 +226,9 @@ impl Etcd {
     }
 
     fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
-        Ok(match line.of(claim.id) {
-            order::Place::Granted => Standing::Granted { token: line.token(claim.id)? },
+        let key = key(claim);
+        Ok(match line.of(&key) {
+            order::Place::Granted => Standing::Granted { token: line.token(&key)? },
             order::Place::Behind { position, .. } => Standing::Waiting { position, holder: line.holder },
             order::Place::Absent => Standing::Busy { holder: line.holder },
         })
@@ -253,7 +248,7 @@ impl Etcd {
 
     fn put(&self, claim: &Claim) -> TxnOp {
         let options = PutOptions::new().with_lease(lease(claim.session.id));
-        TxnOp::put(key(claim), value(&claim.client, &claim.value), Some(options))
+        TxnOp::put(key(claim), value(claim.id, &claim.client, &claim.value), Some(options))
     }
 
     /// Puts the claim's key if it is not there, and reads the line after it; `extra` has to hold too.
@@ -316,7 +311,7 @@ impl Etcd {
                 self.check_permits(claim, &line)?;
                 let mut run = Run::default();
                 let fits = line.places.iter().all(|place| run.admit(place.mode)) && run.admits(claim.mode);
-                if !fits || line.places.iter().any(|place| place.claim == claim.id) {
+                if !fits || line.places.iter().any(|place| place.key == key(claim)) {
                     return self.standing(claim, line);
                 }
                 vec![Compare::create_revision(prefix, CompareOp::Less, line.revision + 1).with_prefix()]
@@ -341,29 +336,53 @@ impl Etcd {
 
     /// Ends a claim that holds by this token, without reading its line.
     async fn release(&self, claim: &Claim, token: Token) -> Result<Withdrawn> {
-        let own = key(claim);
-        let created = i64::try_from(token.get()).unwrap_or(i64::MAX);
-        let same = Compare::create_revision(own.clone(), CompareOp::Equal, created);
-        let delete = TxnOp::delete(own.clone(), None);
+        let key = key(claim);
+        let same = created_at(&key, token);
+        let delete = TxnOp::delete(key, None);
         let done = self.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
         if done.response.succeeded() {
             return Ok(Withdrawn::Held);
         }
-        // What may stand there under its id is a late request's, and nobody's any more.
-        self.delete(&claim.name, claim.id, own).await?;
+        // What may stand there for it is a late request's, and nobody's any more.
+        self.leave(claim).await?;
         Ok(Withdrawn::Absent)
     }
 
-    /// Deletes one claim's key, and says what it was.
-    async fn delete(&self, name: &LockName, claim: ClaimId, key: String) -> Result<Withdrawn> {
-        let delete = TxnOp::delete(key, Some(DeleteOptions::new()));
-        let line = line_of(&self.transact(name, Txn::new().and_then([read_order(name), delete])).await?)?;
-        Ok(match line.of(claim) {
+    /// Deletes the key of a claim that nobody knows to hold, and says what it was. What has come to its seat since then is
+    /// another's, and stays.
+    async fn leave(&self, claim: &Claim) -> Result<Withdrawn> {
+        let key = key(claim);
+        let own = value(claim.id, &claim.client, &claim.value);
+        let same = Compare::value(key.clone(), CompareOp::Equal, own);
+        self.delete(&claim.name, key, same).await
+    }
+
+    /// Deletes a key if it is the `same`, and says what its claim was.
+    async fn delete(&self, name: &LockName, key: String, same: Compare) -> Result<Withdrawn> {
+        let delete = TxnOp::delete(key.clone(), Some(DeleteOptions::new()));
+        let done = self.transact(name, Txn::new().when([same]).and_then([read_order(name), delete])).await?;
+        if !done.response.succeeded() {
+            return Ok(Withdrawn::Absent);
+        }
+        Ok(match line_of(&done)?.of(&key) {
             order::Place::Granted => Withdrawn::Held,
             order::Place::Behind { .. } => Withdrawn::Waiting,
             order::Place::Absent => Withdrawn::Absent,
         })
     }
+
+    /// All of a line, with what its keys hold; and the revision at which it was read.
+    async fn read_all(&self, name: &LockName) -> Result<(Vec<KeyValue>, i64)> {
+        let mut kv = self.client().await?.kv_client();
+        let mut response = kv.get(prefix(name), Some(in_order())).await.map_err(Failure::from)?;
+        let revision = response.header().map_or(0, |header| header.revision());
+        Ok((response.take_kvs(), revision))
+    }
+}
+
+/// Holds while the key is the one that was created with this token.
+fn created_at(key: &str, token: Token) -> Compare {
+    Compare::create_revision(key, CompareOp::Equal, i64::try_from(token.get()).unwrap_or(i64::MAX))
 }
 
 #[async_trait]
@@ -374,6 +393,7 @@ impl Backend for Etcd {
         capabilities.ttl_min = Duration::from_secs(2);
         // Leases end on a loop of half a second; a fraction of a second of the TTL is rounded up.
         capabilities.expiry_slack = Duration::from_millis(1_500);
+        capabilities.seats = true;
         capabilities
     }
 
@@ -404,6 +424,7 @@ impl Backend for Etcd {
 
     async fn close(&self, session: &Session) -> Result<()> {
         let mut leases = self.client().await?.lease_client();
+        locked(&self.heard).remove(&session.id);
         match leases.revoke(lease(session.id)).await.map_err(Failure::from) {
             Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
             _ => Ok(()),
@@ -423,12 +444,13 @@ impl Backend for Etcd {
         loop {
             // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
             let line = self.read(&claim.name).await?;
-            let awaits = match line.of(claim.id) {
-                order::Place::Granted => return Ok(Standing::Granted { token: line.token(claim.id)? }),
+            let awaits = match line.of(&own) {
+                order::Place::Granted => return Ok(Standing::Granted { token: line.token(&own)? }),
                 order::Place::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
                 order::Place::Behind { awaits, .. } => awaits,
             };
-            let registered = watch.register(line.awaited(&awaits, &own), line.revision);
+            let awaited = awaits.into_iter().chain([&*own]).map(str::to_owned).collect();
+            let registered = watch.register(awaited, line.revision);
             registered.told.notified().await;
             if watch.is_lost() {
                 return Err(Failure::WatchLost.into());
@@ -439,9 +461,12 @@ impl Backend for Etcd {
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
         let own = key(claim);
         let options = PutOptions::new().with_ignore_lease();
-        let put = TxnOp::put(own.clone(), value(&claim.client, &bytes), Some(options));
-        let exists = Compare::create_revision(own, CompareOp::Greater, 0);
-        let done = self.transact(&claim.name, Txn::new().when([exists]).and_then([put])).await?;
+        let same = match claim.token {
+            Some(token) => created_at(&own, token),
+            None => Compare::create_revision(own.clone(), CompareOp::Greater, 0),
+        };
+        let put = TxnOp::put(own, value(claim.id, &claim.client, &bytes), Some(options));
+        let done = self.transact(&claim.name, Txn::new().when([same]).and_then([put])).await?;
         Ok(done.response.succeeded())
     }
 
@@ -449,7 +474,7 @@ impl Backend for Etcd {
         locked(&self.shared.leaving).insert(claim.id);
         let withdrawn = match claim.token {
             Some(token) => self.release(claim, token).await,
-            None => self.delete(&claim.name, claim.id, key(claim)).await,
+            None => self.leave(claim).await,
         };
         if !matches!(withdrawn, Ok(Withdrawn::Held)) {
             // Nobody hears of the end of such a claim.
@@ -459,18 +484,25 @@ impl Backend for Etcd {
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        let line = self.read(name).await?;
-        match line.places.into_iter().find(|place| place.claim == claim) {
-            Some(place) => self.delete(name, claim, place.key).await,
-            None => Ok(Withdrawn::Absent),
+        for kv in self.read_all(name).await?.0 {
+            if read_entry(&kv, None)?.claim == claim {
+                let key = read_place(&kv)?.key;
+                let same = Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
+                return self.delete(name, key, same).await;
+            }
         }
+        Ok(Withdrawn::Absent)
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
         let mut known = self.shared.namespace.subscribe();
         let known = known.wait_for(Option::is_some).await.map(|namespace| namespace.clone());
         let watch = self.watch_prefix(&known.ok().flatten().unwrap_or_default()).await?;
-        let mut seen = watch.seen();
+        // From where the last call has left off, if the watch goes on from there.
+        let mut seen = locked(&self.heard).get(&session.id).copied().unwrap_or_default();
+        if !watch.knows(seen) {
+            seen = watch.seen();
+        }
         loop {
             let told = watch.any.notified();
             tokio::pin!(told);
@@ -478,13 +510,13 @@ impl Backend for Etcd {
             let mut evicted = Vec::new();
             for gone in watch.since(seen) {
                 seen = seen.max(gone.revision);
-                let claim = gone.key.rsplit('-').next().and_then(|claim| claim.parse::<ClaimId>().ok());
-                if let Some(claim) = claim.filter(|_| gone.lease == lease(session.id))
+                if let Some(claim) = gone.claim.filter(|_| gone.lease == lease(session.id))
                     && !locked(&self.shared.leaving).remove(&claim)
                 {
                     evicted.push(claim);
                 }
             }
+            locked(&self.heard).insert(session.id, seen);
             if !evicted.is_empty() {
                 return Ok(evicted);
             }
@@ -496,17 +528,14 @@ impl Backend for Etcd {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        let options = GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend);
-        let mut kv = self.client().await?.kv_client();
-        let response = kv.get(prefix(name), Some(options)).await.map_err(Failure::from)?;
+        let (kvs, revision) = self.read_all(name).await?;
         let mut run = Run::default();
         let mut holding = true;
         let mut entries = Vec::new();
-        for kv in response.kvs() {
+        for kv in &kvs {
             holding = holding && run.admit(read_place(kv)?.mode);
             entries.push(read_entry(kv, if holding { token(kv.create_revision()) } else { None })?);
         }
-        let revision = response.header().map_or(0, |header| header.revision());
         Ok(Queue { entries, revision: Revision(u64::try_from(revision).unwrap_or(0)) })
     }
 

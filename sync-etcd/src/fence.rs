@@ -12,7 +12,7 @@ use crate::keys::key_of;
 /// has another one.
 #[must_use]
 pub fn fence(guard: &Guard) -> Compare {
-    let key = key_of(guard.name(), guard.mode(), guard.claim());
+    let key = key_of(guard.name(), guard.mode(), guard.session(), guard.claim());
     // A token is below 2^63 by construction.
     let revision = i64::try_from(guard.token().get()).unwrap_or(i64::MAX);
     Compare::create_revision(key, CompareOp::Equal, revision)

@@ -1,10 +1,12 @@
-//! How claims are keys: `<path of the name>/<mode>-<claim>`, with who it is and its value inside.
+//! How claims are keys: `<path of the name>/<mode>-<lease>-<seat>`, with the claim's id, who it is and its value inside.
 //!
-//! The mode stands in the key, so that the order of a line can be read without its values.
+//! The mode stands in the key, so that the order of a line can be read without its values. A session uses few keys at a name,
+//! one for each seat: etcd walks over all keys that a prefix ever had since the last compaction, so a key for each claim would
+//! make a busy lock slower and slower.
 
 use bytes::Bytes;
 use etcd_client::KeyValue;
-use sync_core::backend::{Claim, ClaimId, Entry};
+use sync_core::backend::{Claim, ClaimId, Entry, SessionId};
 use sync_core::{LockName, Mode};
 
 use crate::error::Failure;
@@ -15,11 +17,11 @@ pub(crate) fn prefix(name: &LockName) -> String {
 }
 
 pub(crate) fn key(claim: &Claim) -> String {
-    key_of(&claim.name, claim.mode, claim.id)
+    key_of(&claim.name, claim.mode, claim.session.id, claim.id)
 }
 
-pub(crate) fn key_of(name: &LockName, mode: Mode, claim: ClaimId) -> String {
-    format!("{}/{}-{claim}", name.path(), tag(mode))
+pub(crate) fn key_of(name: &LockName, mode: Mode, session: SessionId, claim: ClaimId) -> String {
+    format!("{}/{}-{:x}-{:x}", name.path(), tag(mode), session.bits(), claim.seat())
 }
 
 fn tag(mode: Mode) -> String {
@@ -34,7 +36,6 @@ fn tag(mode: Mode) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) key: String,
-    pub(crate) claim: ClaimId,
     pub(crate) mode: Mode,
     pub(crate) created: i64,
 }
@@ -43,29 +44,39 @@ pub(crate) struct Place {
 pub(crate) fn read_place(kv: &KeyValue) -> Result<Place, Failure> {
     let key = String::from_utf8_lossy(kv.key()).into_owned();
     let parsed = key.rsplit_once('/').and_then(|(_, last)| {
-        let (tag, claim) = last.split_once('-')?;
-        let mode = match tag {
+        let (tag, seat) = last.split_once('-')?;
+        let (lease, seat) = seat.split_once('-')?;
+        let _ = (i64::from_str_radix(lease, 16).ok()?, u32::from_str_radix(seat, 16).ok()?);
+        Some(match tag {
             "x" => Mode::Exclusive,
             "s" => Mode::Shared,
             permit => Mode::Permit { of: permit.strip_prefix('p')?.parse().ok()? },
-        };
-        Some((claim.parse().ok()?, mode))
+        })
     });
     match parsed {
-        Some((claim, mode)) => Ok(Place { key, claim, mode, created: kv.create_revision() }),
+        Some(mode) => Ok(Place { key, mode, created: kv.create_revision() }),
         None => Err(Failure::Foreign(key)),
     }
 }
 
-/// A claim's value: the client's name, which has no line break, and on the next line what the user wants seen.
-pub(crate) fn value(client: &str, value: &[u8]) -> Vec<u8> {
-    [client.as_bytes(), b"\n", value].concat()
+/// What a claim's key holds: its id and the client's name, which has no line break, and on the next line what the user wants seen.
+pub(crate) fn value(claim: ClaimId, client: &str, value: &[u8]) -> Vec<u8> {
+    [format!("{claim} {client}\n").as_bytes(), value].concat()
+}
+
+/// The claim whose key holds this.
+pub(crate) fn read_claim(value: &[u8]) -> Option<ClaimId> {
+    let id = value.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 pub(crate) fn read_entry(kv: &KeyValue, token: Option<sync_core::Token>) -> Result<Entry, Failure> {
-    let place = read_place(kv)?;
+    let mode = read_place(kv)?.mode;
+    let claim = read_claim(kv.value())
+        .ok_or_else(|| Failure::Foreign(String::from_utf8_lossy(kv.key()).into_owned()))?;
     let mut parts = kv.value().splitn(2, |byte| *byte == b'\n');
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let client = client.split_once(' ').map_or("", |(_, client)| client).to_owned();
     let value = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-    Ok(Entry { claim: place.claim, token, age: None, is_isolating: false, mode: place.mode, client, value })
+    Ok(Entry { claim, token, age: None, is_isolating: false, mode, client, value })
 }

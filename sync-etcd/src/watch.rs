@@ -6,11 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use etcd_client::{EventType, WatchClient, WatchFilterType, WatchOptions, WatchStream};
+use etcd_client::{EventType, KeyValue, WatchClient, WatchFilterType, WatchOptions, WatchStream};
+use sync_core::ClaimId;
 use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::error::Failure;
+use crate::keys::read_claim;
 
 /// How many deletions are remembered. A waiter that missed more looks again.
 const REMEMBERED: usize = 4_096;
@@ -21,6 +23,8 @@ pub(crate) struct Deleted {
     pub(crate) revision: i64,
     pub(crate) key: String,
     pub(crate) lease: i64,
+    /// Whose it was.
+    pub(crate) claim: Option<ClaimId>,
 }
 
 #[derive(Debug)]
@@ -101,7 +105,8 @@ impl Watch {
                             losing.0.deleted(Deleted {
                                 revision: kv.mod_revision(),
                                 key: String::from_utf8_lossy(kv.key()).into_owned(),
-                                lease: event.prev_kv().map_or(0, etcd_client::KeyValue::lease),
+                                lease: event.prev_kv().map_or(0, KeyValue::lease),
+                                claim: event.prev_kv().and_then(|kv| read_claim(kv.value())),
                             });
                         }
                     }
@@ -153,6 +158,11 @@ impl Watch {
     /// What was deleted after `revision`, and the revision up to which that is known.
     pub(crate) fn since(&self, revision: i64) -> Vec<Deleted> {
         self.state().recent.iter().filter(|gone| gone.revision > revision).cloned().collect()
+    }
+
+    /// Whether every deletion after `revision` is remembered.
+    pub(crate) fn knows(&self, revision: i64) -> bool {
+        self.state().complete_after <= revision
     }
 
     /// Up to where deletions have been seen.

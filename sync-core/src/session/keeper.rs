@@ -212,7 +212,10 @@ async fn live(
 ) {
     let sent = clock::now();
     let session = match begin(&*backend, &beginning).await {
-        Ok(session) => Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost)),
+        Ok(session) => {
+            let has_seats = backend.capabilities().seats;
+            Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost, has_seats))
+        }
         Err(error) => {
             let _ = reply.send(Err(error.on(backend.capabilities().backend)));
             return;
@@ -361,7 +364,13 @@ async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSess
     let mut pause = Duration::from_millis(20);
     loop {
         match session.request(backend.withdraw(&claim)).await {
-            Err(_) | Ok(Some(Ok(Withdrawn::Held | Withdrawn::Waiting))) => return,
+            Err(_) => return,
+            Ok(Some(Ok(Withdrawn::Held | Withdrawn::Waiting))) => {
+                if arrived {
+                    session.give_back(&claim);
+                }
+                return;
+            }
             Ok(Some(Ok(Withdrawn::Absent))) => {
                 let Some(next) = looks.next() else { return };
                 if session.while_live(tokio::time::sleep(*next)).await.is_err() {

@@ -12,11 +12,13 @@ use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::seats::Seats;
 use super::validity::{Health, Validity};
-use crate::backend::{ClaimId, Session};
+use crate::backend::{Claim, ClaimId, Session};
 use crate::call::PATIENCE;
 use crate::clock::{self, Moment};
 use crate::hold::Hold;
+use crate::names::LockName;
 use crate::options::OnLost;
 use crate::revocation::Loss;
 
@@ -50,10 +52,18 @@ pub(crate) struct LiveSession {
     /// Whether the keeper leaves it to its TTL when the handle is closed.
     outlives: AtomicBool,
     on_lost: OnLost,
+    /// Where the store has them.
+    seats: Option<Seats>,
 }
 
 impl LiveSession {
-    pub(crate) fn opened(session: Session, sent: Moment, ending: CancellationToken, on_lost: OnLost) -> Self {
+    pub(crate) fn opened(
+        session: Session,
+        sent: Moment,
+        ending: CancellationToken,
+        on_lost: OnLost,
+        has_seats: bool,
+    ) -> Self {
         let validity = Validity::opened(session.ttl, sent);
         Self {
             session,
@@ -68,6 +78,22 @@ impl LiveSession {
             ending,
             outlives: AtomicBool::new(false),
             on_lost,
+            seats: has_seats.then(Seats::default),
+        }
+    }
+
+    /// An id for a new claim of this session.
+    pub(crate) fn claim_id(&self, name: &LockName) -> ClaimId {
+        match &self.seats {
+            Some(seats) => ClaimId::seated(seats.take(name)),
+            None => ClaimId::random(),
+        }
+    }
+
+    /// A claim has ended, and nothing of it can reach the store any more.
+    pub(crate) fn give_back(&self, claim: &Claim) {
+        if let Some(seats) = &self.seats {
+            seats.give_back(&claim.name, claim.id.seat());
         }
     }
 

@@ -1,0 +1,60 @@
+//! The numbers of a session's claims, for stores that keep traces of every key that they ever had.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use foldhash::fast::RandomState;
+
+use super::live::locked;
+use crate::names::LockName;
+
+/// Which seats are taken, by name. A name without any is not kept.
+#[derive(Debug, Default)]
+pub(super) struct Seats(Mutex<HashMap<LockName, Vec<bool>, RandomState>>);
+
+impl Seats {
+    /// The lowest that is free at this name, from 0.
+    pub(super) fn take(&self, name: &LockName) -> u32 {
+        let mut names = locked(&self.0);
+        let taken = names.entry(name.clone()).or_default();
+        let seat = taken.iter().position(|taken| !taken).unwrap_or_else(|| {
+            taken.push(false);
+            taken.len() - 1
+        });
+        taken[seat] = true;
+        u32::try_from(seat).unwrap_or(u32::MAX)
+    }
+
+    /// Nothing of the claim that had it can reach the store any more.
+    pub(super) fn give_back(&self, name: &LockName, seat: u32) {
+        let mut names = locked(&self.0);
+        let Some(taken) = names.get_mut(name) else { return };
+        if let Some(taken) = usize::try_from(seat).ok().and_then(|seat| taken.get_mut(seat)) {
+            *taken = false;
+        }
+        if !taken.contains(&true) {
+            names.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{Kind, Namespace};
+
+    #[test]
+    fn the_lowest_free_seat_is_taken() {
+        let seats = Seats::default();
+        let name = |name| LockName::new(&Namespace::default(), Kind::Lock, name).unwrap();
+        let (a, b) = (name("a"), name("b"));
+        assert_eq!([seats.take(&a), seats.take(&a), seats.take(&b), seats.take(&a)], [0, 1, 0, 2]);
+        seats.give_back(&a, 1);
+        assert_eq!([seats.take(&a), seats.take(&a)], [1, 3]);
+        seats.give_back(&b, 0);
+        seats.give_back(&b, 0);
+        seats.give_back(&a, 99);
+        assert_eq!(locked(&seats.0).len(), 1);
+        assert_eq!([seats.take(&b), seats.take(&a)], [0, 4]);
+    }
+}
