@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use distsync::etcd::etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 
-type Work = Pin<Box<dyn Future<Output = u64> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = u64> + Send>>;
 type Worker = Box<dyn FnOnce(Arc<AtomicBool>) -> Work>;
 
 /// A store's own client.

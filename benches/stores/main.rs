@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use distsync::{LockOptions, connect};
+use distsync::{LockOptions, Sync, connect};
 use tokio::task::JoinSet;
 
 use stores::{Consul, Etcd, Redis};
 
 /// Rounds of each side of a comparison.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 6;
 /// How long one round measures.
 const ROUND: Duration = Duration::from_millis(800);
 
@@ -63,27 +63,36 @@ async fn table<B: bare::Bare>(beside: &str, url: &str, bare: &B, wanted: f64) {
     for tasks in [1, 16, 64] {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            theirs.push(rate(tasks, |task| bare.worker(format!("bare-{tasks}-{round}-{task}"))).await);
-            ours.push(
-                rate(tasks, |task| {
-                    let name = format!("ours-{tasks}-{round}-{task}");
-                    let lock = sync.lock(&name, LockOptions::new()).expect("a lock");
-                    async move |over: Arc<AtomicBool>| {
-                        let mut pairs = 0;
-                        while !over.load(Ordering::Relaxed) {
-                            lock.acquire().await.expect("acquire").release().await.expect("release");
-                            pairs += 1;
-                        }
-                        pairs
-                    }
-                })
-                .await,
-            );
+            // Who is first takes turns too: a store grows slower with what it has done.
+            for is_bare in [round % 2 == 0, round % 2 == 1] {
+                if is_bare {
+                    theirs
+                        .push(rate(tasks, |task| bare.worker(format!("bare-{tasks}-{round}-{task}"))).await);
+                } else {
+                    let names = |task| format!("ours-{tasks}-{round}-{task}");
+                    ours.push(rate(tasks, |task| worker(&*sync, &names(task))).await);
+                }
+            }
         }
         let (theirs, ours) = (median(theirs), median(ours));
         println!("{beside:<8} {tasks:>9} {theirs:>14.0} {ours:>18.0} {:>7.2} {wanted:>8}", ours / theirs);
     }
     sync.close().await.expect("close");
+}
+
+/// A worker that takes and frees `name` until told to stop, and counts.
+fn worker(sync: &dyn Sync, name: &str) -> impl FnOnce(Arc<AtomicBool>) -> bare::Work + use<> {
+    let lock = sync.lock(name, LockOptions::new()).expect("a lock");
+    |over| {
+        Box::pin(async move {
+            let mut pairs = 0;
+            while !over.load(Ordering::Relaxed) {
+                lock.acquire().await.expect("acquire").release().await.expect("release");
+                pairs += 1;
+            }
+            pairs
+        })
+    }
 }
 
 /// Pairs per second of `tasks` workers.
@@ -107,5 +116,6 @@ where
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let middle = values.len() / 2;
+    (values[middle - 1] + values[middle]) / 2.0
 }

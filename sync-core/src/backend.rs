@@ -319,3 +319,24 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// All names that have a claim and whose path begins with `prefix`, in order.
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_written_as_32_digits_and_read_back() {
+        for bits in [0, 1, 0xabc, u128::MAX, 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978] {
+            let id = ClaimId::from_bits(bits);
+            assert_eq!(id.to_string(), format!("{bits:032x}"));
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn a_seat_is_kept_and_the_rest_is_random() {
+        let (one, two) = (ClaimId::seated(7), ClaimId::seated(7));
+        assert_eq!((one.seat(), two.seat()), (7, 7));
+        assert_ne!(one, two);
+    }
+}

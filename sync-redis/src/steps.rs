@@ -24,9 +24,10 @@ pub(crate) enum Intent {
 /// What one claim asks for, in the words of the script.
 #[derive(Debug)]
 pub(crate) struct Step {
-    words: Vec<u8>,
+    text: Vec<u8>,
     /// Where each word ends.
-    ends: Vec<usize>,
+    ends: [usize; 5],
+    words: usize,
 }
 
 impl Step {
@@ -46,7 +47,7 @@ impl Step {
         step.word(format_args!("{session}"));
         step.word(format_args!("{}{session}{letter}{of}", claim.id));
         step.write(format_args!("{} {}", claim.client.len(), claim.client));
-        step.words.extend_from_slice(&claim.value);
+        step.text.extend_from_slice(&claim.value);
         step.end();
         step
     }
@@ -63,7 +64,7 @@ impl Step {
     }
 
     fn of(name: &LockName, what: &str) -> Self {
-        let mut step = Self { words: Vec::with_capacity(256), ends: Vec::with_capacity(5) };
+        let mut step = Self { text: Vec::with_capacity(256), ends: [0; 5], words: 0 };
         step.word(format_args!("{what}"));
         step.word(format_args!("{}", name.path()));
         step
@@ -76,18 +77,19 @@ impl Step {
 
     fn write(&mut self, text: fmt::Arguments<'_>) {
         // Writing to a vector does not fail.
-        let _ = self.words.write_fmt(text);
+        let _ = self.text.write_fmt(text);
     }
 
     fn end(&mut self) {
-        self.ends.push(self.words.len());
+        self.ends[self.words] = self.text.len();
+        self.words += 1;
     }
 
     /// Adds its words to those of a command.
     pub(crate) fn add_to(&self, command: &mut Cmd) {
         let mut start = 0;
-        for end in &self.ends {
-            command.arg(&self.words[start..*end]);
+        for end in &self.ends[..self.words] {
+            command.arg(&self.text[start..*end]);
             start = *end;
         }
     }

@@ -14,6 +14,8 @@ mod round_trips;
 mod stores;
 #[cfg(feature = "full")]
 mod tls;
+#[cfg(feature = "full")]
+mod together;
 
 use stores::{Memory, Netlock};
 
