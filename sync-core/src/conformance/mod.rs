@@ -146,6 +146,7 @@ macro_rules! conformance_cases {
             law_17_a_failed_release_stays_armed,
             law_18_names_never_collide,
             spi_enqueue_and_withdraw_are_idempotent,
+            spi_claims_take_turns_in_seats_where_the_store_has_them,
             spi_a_closed_session_frees_all,
             api_a_hold_limit_runs_out_unless_extended,
             api_inspect_watch_and_list_show_who_is_there,

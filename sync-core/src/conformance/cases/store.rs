@@ -41,6 +41,33 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
         .await;
 }
 
+/// Where the store has seats, those who hold one after the other have the same, those at the same time have not; and
+/// elsewhere ids are random as a whole.
+pub async fn spi_claims_take_turns_in_seats_where_the_store_has_them(stage: Stage) {
+    let client = stage.client("client").await;
+    let lock = client.lock("a");
+    let mut seats = Vec::new();
+    for round in 0..4 {
+        let guard = lock.acquire().await.expect("acquire");
+        assert!(lock.try_acquire().await.expect("try").is_none());
+        seats.push(guard.claim().seat());
+        match round % 2 {
+            0 => assert!(guard.release().await.is_ok()),
+            // In the background: the next is there before the seat is given back, perhaps.
+            _ => drop(guard),
+        }
+    }
+    let readers = client.lock_with("b", LockOptions::shared());
+    let (one, two) = (readers.acquire().await.expect("one"), readers.acquire().await.expect("two"));
+    assert_ne!(one.claim(), two.claim());
+    if stage.capabilities().seats {
+        assert_eq!((one.claim().seat(), two.claim().seat()), (0, 1));
+        assert!(seats.iter().all(|seat| *seat < 3), "{seats:?}");
+    } else {
+        assert!(seats.iter().any(|seat| *seat > 1_000), "{seats:?}");
+    }
+}
+
 /// A hundred locks of a session cause no more renewals than one.
 pub async fn law_14_keep_alive_does_not_grow_with_locks(stage: Stage) {
     let client = stage.client("client").await;
