@@ -68,6 +68,13 @@ impl Line {
         order::place(&order, key)
     }
 
+    /// The line as it was at a later revision, after the keys in `gone` were deleted. Without those who have come since.
+    fn without(mut self, gone: &HashSet<String>, revision: i64) -> Self {
+        self.places.retain(|place| !gone.contains(&place.key));
+        self.revision = revision;
+        self
+    }
+
     fn token(&self, key: &str) -> Result<Token, Failure> {
         let place = self.places.iter().find(|place| place.key == key);
         place.and_then(|place| token(place.created)).ok_or(Failure::Answer("a revision that is no token"))
@@ -441,9 +448,8 @@ impl Backend for Etcd {
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         let own = key(claim);
         let watch = self.watch(&claim.name).await?;
+        let mut line = self.read(&claim.name).await?;
         loop {
-            // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
-            let line = self.read(&claim.name).await?;
             let awaits = match line.of(&own) {
                 order::Place::Granted => return Ok(Standing::Granted { token: line.token(&own)? }),
                 order::Place::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
@@ -455,6 +461,11 @@ impl Backend for Etcd {
             if watch.is_lost() {
                 return Err(Failure::WatchLost.into());
             }
+            // Who comes later stands behind, and who has left does not come back: what was deleted is all there is to know.
+            line = match watch.gone_since(line.revision) {
+                Some((gone, revision)) => line.without(&gone, revision),
+                None => self.read(&claim.name).await?,
+            };
         }
     }
 

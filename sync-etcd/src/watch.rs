@@ -3,10 +3,10 @@
 //! A watch that starts in the past waits for etcd's 100 ms catch-up loop; this one never does. A waiter registers the keys
 //! whose end matters to it, with the revision at which it saw them; what was deleted in between is remembered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use etcd_client::{EventType, KeyValue, WatchClient, WatchFilterType, WatchOptions, WatchStream};
+use etcd_client::{Event, EventType, KeyValue, WatchClient, WatchFilterType, WatchOptions, WatchStream};
 use sync_core::ClaimId;
 use tokio::sync::Notify;
 use tracing::debug;
@@ -25,6 +25,16 @@ pub(crate) struct Deleted {
     pub(crate) lease: i64,
     /// Whose it was.
     pub(crate) claim: Option<ClaimId>,
+}
+
+fn read_deletion(event: &Event) -> Option<Deleted> {
+    let kv = event.kv().filter(|_| event.event_type() == EventType::Delete)?;
+    Some(Deleted {
+        revision: kv.mod_revision(),
+        key: String::from_utf8_lossy(kv.key()).into_owned(),
+        lease: event.prev_kv().map_or(0, KeyValue::lease),
+        claim: event.prev_kv().and_then(|kv| read_claim(kv.value())),
+    })
 }
 
 #[derive(Debug)]
@@ -98,18 +108,7 @@ impl Watch {
         loop {
             match stream.message().await {
                 Ok(Some(response)) if !response.canceled() => {
-                    for event in response.events() {
-                        if event.event_type() == EventType::Delete
-                            && let Some(kv) = event.kv()
-                        {
-                            losing.0.deleted(Deleted {
-                                revision: kv.mod_revision(),
-                                key: String::from_utf8_lossy(kv.key()).into_owned(),
-                                lease: event.prev_kv().map_or(0, KeyValue::lease),
-                                claim: event.prev_kv().and_then(|kv| read_claim(kv.value())),
-                            });
-                        }
-                    }
+                    losing.0.deleted(response.events().iter().filter_map(read_deletion));
                 }
                 Ok(Some(response)) => return debug!(reason = response.cancel_reason(), "watch cancelled"),
                 Ok(None) => return debug!("watch ended"),
@@ -118,13 +117,16 @@ impl Watch {
         }
     }
 
-    fn deleted(&self, deleted: Deleted) {
+    /// Takes what one response tells. All of a revision is in one, and seen together: who looks finds all of it or nothing.
+    fn deleted(&self, deleted: impl Iterator<Item = Deleted>) {
         let mut state = self.state();
-        if let Some(waiters) = state.waiters.get(&deleted.key) {
-            waiters.iter().for_each(|waiter| waiter.notify_one());
+        for deleted in deleted {
+            if let Some(waiters) = state.waiters.get(&deleted.key) {
+                waiters.iter().for_each(|waiter| waiter.notify_one());
+            }
+            state.recent.push_back(deleted);
         }
-        state.recent.push_back(deleted);
-        if state.recent.len() > REMEMBERED
+        while state.recent.len() > REMEMBERED
             && let Some(oldest) = state.recent.pop_front()
         {
             state.complete_after = oldest.revision;
@@ -155,6 +157,17 @@ impl Watch {
         Registered { watch: self.clone(), keys, told }
     }
 
+    /// The keys that were deleted after `revision`, and up to which revision that is known; `None` if it is not.
+    pub(crate) fn gone_since(&self, revision: i64) -> Option<(HashSet<String>, i64)> {
+        let state = self.state();
+        if revision < state.complete_after {
+            return None;
+        }
+        let gone = state.recent.iter().rev().take_while(|gone| gone.revision > revision);
+        let keys = gone.map(|gone| gone.key.clone()).collect();
+        Some((keys, state.recent.back().map_or(revision, |last| last.revision.max(revision))))
+    }
+
     /// What was deleted after `revision`, and the revision up to which that is known.
     pub(crate) fn since(&self, revision: i64) -> Vec<Deleted> {
         self.state().recent.iter().filter(|gone| gone.revision > revision).cloned().collect()
@@ -182,5 +195,51 @@ impl Drop for Losing {
         state.waiters.values().flatten().for_each(|waiter| waiter.notify_one());
         drop(state);
         self.0.any.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch() -> Arc<Watch> {
+        let (waiters, recent) = (HashMap::new(), VecDeque::new());
+        let state = Mutex::new(State { waiters, recent, complete_after: 10, lost: false });
+        Arc::new(Watch { state, any: Notify::new() })
+    }
+
+    fn gone(key: &str, revision: i64) -> Deleted {
+        Deleted { revision, key: key.to_owned(), lease: 0, claim: None }
+    }
+
+    #[tokio::test]
+    async fn what_went_together_is_seen_together() {
+        let watch = watch();
+        let registered = watch.register(vec!["b".to_owned()], 10);
+        watch.deleted([gone("a", 12), gone("b", 12)].into_iter());
+        registered.told.notified().await;
+        let (keys, revision) = watch.gone_since(10).unwrap();
+        assert_eq!((keys, revision), (HashSet::from(["a".to_owned(), "b".to_owned()]), 12));
+        assert_eq!(watch.gone_since(12), Some((HashSet::new(), 12)));
+        assert_eq!(watch.gone_since(15), Some((HashSet::new(), 15)), "read later than the watch has seen");
+    }
+
+    #[tokio::test]
+    async fn who_comes_late_is_told_at_once() {
+        let watch = watch();
+        watch.deleted([gone("a", 12)].into_iter());
+        watch.register(vec!["a".to_owned()], 11).told.notified().await;
+        let mut patient = Box::pin(watch.register(vec!["a".to_owned()], 12).told.clone().notified_owned());
+        assert!(futures_util::poll!(&mut patient).is_pending());
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_not_known() {
+        let watch = watch();
+        watch.deleted((11..).take(REMEMBERED + 1).map(|revision| gone("x", revision)));
+        assert_eq!(watch.gone_since(10), None);
+        assert!(!watch.knows(10) && watch.knows(11));
+        assert_eq!(watch.since(11).len(), REMEMBERED);
+        watch.register(vec!["a".to_owned()], 10).told.notified().await;
     }
 }
