@@ -36,8 +36,6 @@ pub struct Etcd {
     current: Mutex<Option<Arc<Connection>>>,
     /// One connects while the others wait for it.
     connecting: tokio::sync::Mutex<()>,
-    /// One watch a namespace.
-    watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     shared: Arc<Shared>,
     /// Up to which revision each session has heard of evictions.
     heard: Mutex<HashMap<SessionId, i64>>,
@@ -50,6 +48,8 @@ pub struct Etcd {
 struct Shared {
     /// Claims that this client withdraws itself: their end is no eviction.
     leaving: Mutex<HashSet<ClaimId>>,
+    /// One watch a namespace, driven by whoever needed it first.
+    watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
     namespace: watch::Sender<Option<String>>,
 }
@@ -159,7 +159,6 @@ impl Etcd {
             config,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
-            watches: tokio::sync::Mutex::default(),
             shared,
             heard: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -218,7 +217,7 @@ impl Etcd {
     }
 
     async fn watch_prefix(&self, prefix: &str) -> Result<Arc<Watch>, Failure> {
-        let mut watches = self.watches.lock().await;
+        let mut watches = self.shared.watches.lock().await;
         if let Some(watch) = watches.get(prefix).filter(|watch| !watch.is_lost()) {
             return Ok(watch.clone());
         }
