@@ -189,11 +189,12 @@ impl Backend for Redis {
         let intent = if claim.waits { Intent::Wait } else { Intent::Try };
         // Heard from before the claim is in line, so that nobody has to look again.
         let heard = claim.waits && connection.hears(&Channel::Session(claim.session.id));
-        let expecting = if heard { connection.inbox().anticipate(claim.id) } else { None };
+        let mark = heard.then(|| connection.inbox().mark());
         match self.ask(&connection, claim, intent).await? {
             Answer::Is(Standing::Granted { token }) => self.replicated(&connection, claim, token).await,
             Answer::Is(standing) => Ok(standing),
             Answer::Waits { standing, expiry } => {
+                let expecting = mark.and_then(|mark| connection.inbox().expect_since(claim.id, mark));
                 if let Some(expecting) = expecting {
                     expecting.keep(expiry);
                 }

@@ -2,7 +2,7 @@
 //!
 //! Messages are lost with the connection, and only then: who waits is told of that too, and asks again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 
 /// With more slots than this, claims are looked up again once their messages are heard.
 const ANTICIPATED: usize = 10_000;
+/// So many messages are kept that nobody has waited for yet. Who has missed more looks again.
+const EARLY: usize = 1_024;
 
 /// Why a waiter is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +59,33 @@ impl Slot {
 /// The messages of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    waiters: Mutex<HashMap<ClaimId, Arc<Slot>, RandomState>>,
+    waiters: Mutex<Waiters>,
     /// By session, in the words of its channel.
     evictions: Mutex<HashMap<String, Evictions>>,
     watches: Mutex<HashMap<String, Arc<Notify>>>,
     lost: Mutex<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    slots: HashMap<ClaimId, Arc<Slot>, RandomState>,
+    /// The last messages for claims without a slot: who has come into line may be told before it knows that it has to wait.
+    early: VecDeque<(ClaimId, News)>,
+    /// How many of them there have been.
+    count: u64,
+}
+
+impl Waiters {
+    fn tell(&mut self, claim: ClaimId, news: News) {
+        if let Some(slot) = self.slots.get(&claim) {
+            return slot.tell(news);
+        }
+        if self.early.len() == EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back((claim, news));
+        self.count += 1;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,17 +132,10 @@ impl Inbox {
             return;
         };
         let token = words.next().and_then(|token| Token::new(token.parse().ok()?));
-        let slot = locked(&self.waiters).get(&claim).cloned();
         match (what, token) {
-            ("granted", Some(token)) => {
-                if let Some(slot) = slot {
-                    slot.tell(News::Granted(token));
-                }
-            }
+            ("granted", Some(token)) => locked(&self.waiters).tell(claim, News::Granted(token)),
             ("evicted", _) => {
-                if let Some(slot) = slot {
-                    slot.tell(News::Evicted);
-                }
+                locked(&self.waiters).tell(claim, News::Evicted);
                 if let Some(evictions) = locked(&self.evictions).get_mut(channel) {
                     evictions.claims.push(claim);
                     evictions.told.notify_one();
@@ -131,20 +148,37 @@ impl Inbox {
     /// The connection is gone.
     pub(crate) fn lose(&self) {
         *locked(&self.lost) = true;
-        locked(&self.waiters).values().for_each(|slot| slot.tell(News::Lost));
+        locked(&self.waiters).slots.values().for_each(|slot| slot.tell(News::Lost));
         locked(&self.watches).values().for_each(|watch| watch.notify_waiters());
         locked(&self.evictions).values().for_each(|evictions| evictions.told.notify_one());
     }
 
     /// A slot for a claim that is about to stand in line; it goes with the returned value.
     pub(crate) fn expect(self: &Arc<Self>, claim: ClaimId) -> Expecting {
-        let slot = locked(&self.waiters).entry(claim).or_default().clone();
+        let slot = locked(&self.waiters).slots.entry(claim).or_default().clone();
         Expecting { inbox: self.clone(), claim, slot, kept: false }
     }
 
-    /// A slot for a claim that is sent into line with its messages heard already; `None` if there are too many.
-    pub(crate) fn anticipate(self: &Arc<Self>, claim: ClaimId) -> Option<Expecting> {
-        if locked(&self.waiters).len() >= ANTICIPATED { None } else { Some(self.expect(claim)) }
+    /// A mark before a claim is sent into line whose messages are heard already.
+    pub(crate) fn mark(&self) -> u64 {
+        locked(&self.waiters).count
+    }
+
+    /// A slot for a claim that has come into line since the mark, with what it was told since. `None` if that is not known, or
+    /// if there are too many slots.
+    pub(crate) fn expect_since(self: &Arc<Self>, claim: ClaimId, mark: u64) -> Option<Expecting> {
+        let mut waiters = locked(&self.waiters);
+        let since = usize::try_from(waiters.count - mark).unwrap_or(usize::MAX);
+        if waiters.slots.len() >= ANTICIPATED || since > waiters.early.len() {
+            return None;
+        }
+        let slot = waiters.slots.entry(claim).or_default().clone();
+        let mut told = waiters.early.iter().rev().take(since).rev();
+        if let Some((_, news)) = told.find(|(early, _)| *early == claim) {
+            slot.tell(*news);
+        }
+        drop(waiters);
+        Some(Expecting { inbox: self.clone(), claim, slot, kept: false })
     }
 
     /// What is heard of a line's changes.
@@ -188,7 +222,55 @@ impl Expecting {
 impl Drop for Expecting {
     fn drop(&mut self) {
         if !self.kept {
-            locked(&self.inbox.waiters).remove(&self.claim);
+            locked(&self.inbox.waiters).slots.remove(&self.claim);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const SESSION: &str = "session";
+
+    fn granted(inbox: &Inbox, claim: ClaimId, token: u64) {
+        inbox.message(SESSION, &format!("granted {claim} {token}"));
+    }
+
+    fn token(token: u64) -> News {
+        News::Granted(Token::new(token).unwrap())
+    }
+
+    #[test]
+    fn a_grant_before_the_wait_is_not_lost() {
+        let (inbox, claim) = (Arc::new(Inbox::default()), ClaimId::random());
+        granted(&inbox, claim, 1);
+        let mark = inbox.mark();
+        granted(&inbox, ClaimId::random(), 2);
+        let expecting = inbox.expect_since(claim, mark).unwrap();
+        assert_eq!(expecting.slot.next().now_or_never(), None, "that was before the mark");
+        granted(&inbox, claim, 3);
+        assert_eq!(expecting.slot.next().now_or_never(), Some(token(3)));
+
+        let (late, mark) = (ClaimId::random(), inbox.mark());
+        granted(&inbox, late, 4);
+        inbox.expect_since(late, mark).unwrap().keep(Duration::from_secs(1));
+        let expecting = inbox.expect(late);
+        assert_eq!(expecting.slot.take_expiry(), Some(Duration::from_secs(1)));
+        assert_eq!(expecting.slot.next().now_or_never(), Some(token(4)));
+    }
+
+    #[test]
+    fn who_may_have_missed_something_is_told_so() {
+        let (inbox, claim) = (Arc::new(Inbox::default()), ClaimId::random());
+        let mark = inbox.mark();
+        granted(&inbox, claim, 1);
+        for _ in 0..EARLY {
+            granted(&inbox, ClaimId::random(), 2);
+        }
+        assert!(inbox.expect_since(claim, mark).is_none());
+        assert!(inbox.expect_since(claim, inbox.mark()).is_some());
     }
 }
