@@ -105,6 +105,9 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
         assert_eq!(redis.tell(&format!("HSET distsync:{{0}}:table {name} \"{record}\"")), ":1\r\n");
     }
     redis.tell(&format!("HSET distsync:{{0}}:table {session} 1"));
+    // And what nobody of us has written.
+    let foreign = "c".repeat(32);
+    redis.tell(&format!("HSET distsync:{{0}}:table {foreign} nonsense ?distsync/l/one nonsense"));
     let sync = connect(&url).await.unwrap();
     assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
     // What is left: our own session, and where the look ended.
