@@ -47,7 +47,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 
     /// Asks, and waits for the answer. `None`: its runtime is gone, or it was not answered.
     ///
-    /// Cancel safety: a request that is dropped may be carried all the same.
+    /// Cancel safety: a request that is dropped is not carried, unless it is on its way.
     pub async fn ask(&self, request: Q) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Asked { request, answer }).ok()?;
@@ -77,9 +77,12 @@ async fn drive<Q, A, F: Future<Output = Vec<A>>>(
             biased;
             count = requests.recv_many(&mut asked, MOST), if is_open && carried <= MOST => {
                 is_open = count > 0;
+                // Who has gone before it left is spared the trip.
+                asked.retain(|asked| !asked.answer.is_closed());
+                let count = asked.len();
                 let (batch, askers): (Vec<Q>, Vec<_>) =
                     asked.drain(..).map(|asked| (asked.request, asked.answer)).unzip();
-                if is_open {
+                if count > 0 {
                     let mut batch = Box::pin(hand_out(carry(batch), askers));
                     // It leaves now, before any that are back are looked at.
                     if poll!(batch.as_mut()).is_pending() {
@@ -169,12 +172,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_gone_keeps_nobody_waiting() {
-        let (batcher, _, gate) = doubling();
-        let mut first = Box::pin(batcher.ask(1));
+        let (batcher, sizes, gate) = doubling();
+        // One is on its way, and one is not yet.
+        let (mut first, mut second) = (Box::pin(batcher.ask(1)), Box::pin(batcher.ask(2)));
         assert!(poll!(first.as_mut()).is_pending());
-        drop(first);
+        tokio::task::yield_now().await;
+        assert!(poll!(second.as_mut()).is_pending());
+        drop((first, second));
         gate.add_permits(2);
-        assert_eq!(batcher.ask(2).await, Some(4));
+        assert_eq!(batcher.ask(3).await, Some(6));
+        assert_eq!(*sizes.lock().unwrap(), [1, 1]);
     }
 
     #[tokio::test]

@@ -45,11 +45,7 @@ impl Failure {
         let Some(Upstream::GRpcStatus(status)) = self.upstream() else { return false };
         matches!(
             status.code(),
-            Code::NotFound
-                | Code::InvalidArgument
-                | Code::PermissionDenied
-                | Code::FailedPrecondition
-                | Code::OutOfRange
+            Code::NotFound | Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition
         )
     }
 
