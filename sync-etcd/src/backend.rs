@@ -8,11 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions,
-    PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, TxnResponse, WatchOptions,
+    PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 use sync_core::backend::{
-    Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
-    Withdrawn,
+    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };
 use sync_core::order::{self, Run};
 use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
@@ -22,7 +21,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{Connection, Done};
 use crate::error::Failure;
-use crate::keys::{Place, key, prefix, read_entry, read_place, value};
+use crate::keys::{Place, created_at, key, prefix, read_entry, read_place, value};
+use crate::line::{Line, in_order, line_in, line_of, read_line, read_order, token};
 use crate::tls;
 use crate::watch::Watch;
 
@@ -54,37 +54,6 @@ struct Shared {
     namespace: watch::Sender<Option<String>>,
 }
 
-/// A line as a transaction has shown it.
-struct Line {
-    places: Vec<Place>,
-    holder: Option<Box<Entry>>,
-    revision: i64,
-}
-
-impl Line {
-    /// The place of the claim with this key.
-    fn of<'a>(&'a self, key: &'a str) -> order::Place<&'a str> {
-        let order: Vec<_> = self.places.iter().map(|place| (&*place.key, place.mode)).collect();
-        order::place(&order, key)
-    }
-
-    /// The line as it was at a later revision, after the keys in `gone` were deleted. Without those who have come since.
-    fn without(mut self, gone: &HashSet<String>, revision: i64) -> Self {
-        self.places.retain(|place| !gone.contains(&place.key));
-        self.revision = revision;
-        self
-    }
-
-    fn token(&self, key: &str) -> Result<Token, Failure> {
-        let place = self.places.iter().find(|place| place.key == key);
-        place.and_then(|place| token(place.created)).ok_or(Failure::Answer("a revision that is no token"))
-    }
-}
-
-fn token(created: i64) -> Option<Token> {
-    Token::new(u64::try_from(created).ok()?)
-}
-
 /// The prefix of all keys of a name's namespace.
 fn namespace(name: &LockName) -> String {
     format!("{}/", name.path().split('/').next().unwrap_or_default())
@@ -96,43 +65,6 @@ fn lease(session: SessionId) -> i64 {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn in_order() -> GetOptions {
-    GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend)
-}
-
-/// Reads a line in the order of arrival, without values.
-fn read_order(name: &LockName) -> TxnOp {
-    TxnOp::get(prefix(name), Some(in_order().with_keys_only()))
-}
-
-/// Reads a line, and the first entry with its value.
-fn read_line(name: &LockName) -> [TxnOp; 2] {
-    [read_order(name), TxnOp::get(prefix(name), Some(in_order().with_limit(1)))]
-}
-
-fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
-    let reads = response.op_responses().into_iter().filter_map(|response| match response {
-        TxnOpResponse::Get(mut get) => Some(get.take_kvs()),
-        _ => None,
-    });
-    reads.collect()
-}
-
-fn line_of(done: &Done) -> Result<Line, Failure> {
-    line_in(&done.response, done.revision)
-}
-
-fn line_in(response: &TxnResponse, revision: i64) -> Result<Line, Failure> {
-    let reads = gets(response);
-    let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
-    let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
-    let holder = match reads.get(1).and_then(|first| first.first()) {
-        Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
-        None => None,
-    };
-    Ok(Line { places, holder, revision })
 }
 
 /// Whether a name that nobody was at was taken.
@@ -384,11 +316,6 @@ impl Etcd {
         let revision = response.header().map_or(0, |header| header.revision());
         Ok((response.take_kvs(), revision))
     }
-}
-
-/// Holds while the key is the one that was created with this token.
-fn created_at(key: &str, token: Token) -> Compare {
-    Compare::create_revision(key, CompareOp::Equal, i64::try_from(token.get()).unwrap_or(i64::MAX))
 }
 
 #[async_trait]

@@ -1,9 +1,9 @@
 //! Fencing inside of etcd itself.
 
-use etcd_client::{Compare, CompareOp};
+use etcd_client::Compare;
 use sync_core::Guard;
 
-use crate::keys::key_of;
+use crate::keys::{created_at, key_of};
 
 /// A condition for a transaction of your own in the same etcd: it holds as long as the guard's claim does. The write and the
 /// check are one step, so no other fence is needed for what lives in etcd.
@@ -13,7 +13,5 @@ use crate::keys::key_of;
 #[must_use]
 pub fn fence(guard: &Guard) -> Compare {
     let key = key_of(guard.name(), guard.mode(), guard.session(), guard.claim());
-    // A token is below 2^63 by construction.
-    let revision = i64::try_from(guard.token().get()).unwrap_or(i64::MAX);
-    Compare::create_revision(key, CompareOp::Equal, revision)
+    created_at(&key, guard.token())
 }

@@ -5,9 +5,9 @@
 //! make a busy lock slower and slower.
 
 use bytes::Bytes;
-use etcd_client::KeyValue;
+use etcd_client::{Compare, CompareOp, KeyValue};
 use sync_core::backend::{Claim, ClaimId, Entry, SessionId};
-use sync_core::{LockName, Mode};
+use sync_core::{LockName, Mode, Token};
 
 use crate::error::Failure;
 
@@ -30,6 +30,12 @@ fn tag(mode: Mode) -> String {
         Mode::Shared => "s".to_owned(),
         Mode::Permit { of } => format!("p{of}"),
     }
+}
+
+/// Holds while the key is the one that was created with this token.
+pub(crate) fn created_at(key: &str, token: Token) -> Compare {
+    // A token is below 2^63 by construction.
+    Compare::create_revision(key, CompareOp::Equal, i64::try_from(token.get()).unwrap_or(i64::MAX))
 }
 
 /// One claim in a line.
@@ -70,10 +76,9 @@ pub(crate) fn read_claim(value: &[u8]) -> Option<ClaimId> {
     std::str::from_utf8(id).ok()?.parse().ok()
 }
 
-pub(crate) fn read_entry(kv: &KeyValue, token: Option<sync_core::Token>) -> Result<Entry, Failure> {
-    let mode = read_place(kv)?.mode;
-    let claim = read_claim(kv.value())
-        .ok_or_else(|| Failure::Foreign(String::from_utf8_lossy(kv.key()).into_owned()))?;
+pub(crate) fn read_entry(kv: &KeyValue, token: Option<Token>) -> Result<Entry, Failure> {
+    let Place { key, mode, .. } = read_place(kv)?;
+    let claim = read_claim(kv.value()).ok_or(Failure::Foreign(key))?;
     let mut parts = kv.value().splitn(2, |byte| *byte == b'\n');
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let client = client.split_once(' ').map_or("", |(_, client)| client).to_owned();

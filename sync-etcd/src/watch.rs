@@ -168,7 +168,7 @@ impl Watch {
         Some((keys, state.recent.back().map_or(revision, |last| last.revision.max(revision))))
     }
 
-    /// What was deleted after `revision`, and the revision up to which that is known.
+    /// What was deleted after `revision`, as far as it is remembered.
     pub(crate) fn since(&self, revision: i64) -> Vec<Deleted> {
         self.state().recent.iter().filter(|gone| gone.revision > revision).cloned().collect()
     }

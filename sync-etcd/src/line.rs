@@ -1,0 +1,79 @@
+//! A name's line as etcd shows it, in the order of arrival.
+
+use std::collections::HashSet;
+
+use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, TxnOp, TxnOpResponse, TxnResponse};
+use sync_core::backend::Entry;
+use sync_core::{LockName, Token, order};
+
+use crate::connection::Done;
+use crate::error::Failure;
+use crate::keys::{Place, prefix, read_entry, read_place};
+
+/// A line as a transaction has shown it.
+pub(crate) struct Line {
+    pub(crate) places: Vec<Place>,
+    pub(crate) holder: Option<Box<Entry>>,
+    pub(crate) revision: i64,
+}
+
+impl Line {
+    /// The place of the claim with this key.
+    pub(crate) fn of<'a>(&'a self, key: &'a str) -> order::Place<&'a str> {
+        let order: Vec<_> = self.places.iter().map(|place| (&*place.key, place.mode)).collect();
+        order::place(&order, key)
+    }
+
+    /// The line as it was at a later revision, after the keys in `gone` were deleted. Without those who have come since.
+    pub(crate) fn without(mut self, gone: &HashSet<String>, revision: i64) -> Self {
+        self.places.retain(|place| !gone.contains(&place.key));
+        self.revision = revision;
+        self
+    }
+
+    pub(crate) fn token(&self, key: &str) -> Result<Token, Failure> {
+        let place = self.places.iter().find(|place| place.key == key);
+        place.and_then(|place| token(place.created)).ok_or(Failure::Answer("a revision that is no token"))
+    }
+}
+
+pub(crate) fn token(created: i64) -> Option<Token> {
+    Token::new(u64::try_from(created).ok()?)
+}
+
+pub(crate) fn in_order() -> GetOptions {
+    GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend)
+}
+
+/// Reads a line in the order of arrival, without values.
+pub(crate) fn read_order(name: &LockName) -> TxnOp {
+    TxnOp::get(prefix(name), Some(in_order().with_keys_only()))
+}
+
+/// Reads a line, and the first entry with its value.
+pub(crate) fn read_line(name: &LockName) -> [TxnOp; 2] {
+    [read_order(name), TxnOp::get(prefix(name), Some(in_order().with_limit(1)))]
+}
+
+fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
+    let reads = response.op_responses().into_iter().filter_map(|response| match response {
+        TxnOpResponse::Get(mut get) => Some(get.take_kvs()),
+        _ => None,
+    });
+    reads.collect()
+}
+
+pub(crate) fn line_of(done: &Done) -> Result<Line, Failure> {
+    line_in(&done.response, done.revision)
+}
+
+pub(crate) fn line_in(response: &TxnResponse, revision: i64) -> Result<Line, Failure> {
+    let reads = gets(response);
+    let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
+    let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
+    let holder = match reads.get(1).and_then(|first| first.first()) {
+        Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
+        None => None,
+    };
+    Ok(Line { places, holder, revision })
+}
