@@ -127,9 +127,8 @@ impl Wish {
                 value: self.value.clone(),
                 token: None,
             };
-            let asked = AtomicU32::new(0);
             let place =
-                Place { wish: self, shared, session, claim: Some(claim), asked, answered: AtomicU32::new(0) };
+                Place { wish: self, shared, session, claim: Some(claim), unanswered: AtomicU32::new(0) };
             match place.wait(holder).await? {
                 Outcome::Granted(token, name) => match place.into_guard(token, name).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
@@ -172,9 +171,8 @@ struct Place<'a> {
     session: Arc<LiveSession>,
     /// Gone once the place needs no giving up.
     claim: Option<Claim>,
-    /// How often the store was asked for the claim, and how often it has answered.
-    asked: AtomicU32,
-    answered: AtomicU32,
+    /// How many requests for the claim the store has not answered.
+    unanswered: AtomicU32,
 }
 
 impl Place<'_> {
@@ -185,7 +183,7 @@ impl Place<'_> {
         let mut in_line = false;
         loop {
             let ask = || {
-                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
                 backend.enqueue(claim)
             };
             let mut standing = match call.persist(&self.session, ask).await {
@@ -195,7 +193,7 @@ impl Place<'_> {
                 Ended::Answered(Err(error)) => return Err(error),
                 Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
             };
-            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
             if let Standing::Waiting { position, holder: ahead } = standing {
                 if let Some(on_wait) = self.wish.on_wait.as_ref().filter(|_| !in_line) {
                     on_wait.tell(Waiting { position, holder: ahead.as_deref().cloned() });
@@ -255,7 +253,7 @@ impl Place<'_> {
 
     /// Whether no request for the claim can be on its way any more.
     fn has_arrived(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) == self.answered.load(Ordering::Relaxed)
+        self.unanswered.load(Ordering::Relaxed) == 0
     }
 
     /// There is nothing in the store to be given up, other than a session of its own.
