@@ -69,8 +69,9 @@ async fn table<B: bare::Bare>(beside: &str, url: &str, bare: &B, wanted: f64) {
                     theirs
                         .push(rate(tasks, |task| bare.worker(format!("bare-{tasks}-{round}-{task}"))).await);
                 } else {
-                    let names = |task| format!("ours-{tasks}-{round}-{task}");
-                    ours.push(rate(tasks, |task| worker(&*sync, &names(task))).await);
+                    ours.push(
+                        rate(tasks, |task| worker(&*sync, &format!("ours-{tasks}-{round}-{task}"))).await,
+                    );
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Claims on Redis: one script a step, on one server.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use sync_core::{Backend, Capabilities, LockName, Result, Token};
 use crate::config::Config;
 use crate::connection::{Channel, Connection, on_table};
 use crate::error::Failure;
-use crate::inbox::News;
+use crate::inbox::{News, locked};
 use crate::scripts::Scripts;
 use crate::steps::{Answer, Intent, Step, read_entry, read_standing, read_withdrawn};
 
@@ -55,8 +55,7 @@ impl Redis {
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().filter(|connection| !connection.is_lost()).cloned()
+        locked(&self.current).as_ref().filter(|connection| !connection.is_lost()).cloned()
     }
 
     async fn connection(&self) -> Result<Arc<Connection>> {
@@ -73,7 +72,7 @@ impl Redis {
             return Ok(connection);
         }
         let connection = Arc::new(Connection::open(&self.config, &self.scripts).await?);
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+        *locked(&self.current) = Some(connection.clone());
         Ok(connection)
     }
 

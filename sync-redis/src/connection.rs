@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foldhash::fast::RandomState;
 use redis::aio::MultiplexedConnection;
@@ -16,7 +16,7 @@ use sync_core::{LockName, Result};
 
 use crate::config::{Config, Replicas};
 use crate::error::Failure;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, locked};
 use crate::scripts::Scripts;
 use crate::steps::Step;
 use crate::topology;
@@ -95,10 +95,6 @@ impl Wire {
 /// A script, with the key that all of them have.
 pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
     script.key(TABLE)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {

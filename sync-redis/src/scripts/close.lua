@@ -1,6 +1,6 @@
 -- Ends a session. Returns the names it stood in line for.
 -- ARGV: 1 session
-local held = string.sub(all, 1, -6) .. 'held:' .. ARGV[1]
+local held = start .. 'held:' .. ARGV[1]
 redis.call('HDEL', all, ARGV[1])
 local lines = redis.call('HKEYS', held)
 redis.call('DEL', held)

@@ -11,7 +11,6 @@
 local function line_of(path, record)
   local line = {}
   local modes = { e = 'exclusive', s = 'shared', p = 'permit' }
-  local start = string.sub(all, 1, -6)
   local channels = start .. 'on:'
   local queue, claims = start .. 'queue:' .. path, start .. 'claims:' .. path
   local changed = false

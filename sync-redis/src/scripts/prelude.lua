@@ -11,6 +11,8 @@
 --
 -- A claim counts while its session does. The dead are passed over, and taken out where they are met.
 local all = KEYS[1]
+-- What all keys and channels begin with: the key without its last word.
+local start = string.sub(all, 1, -6)
 local clock, now
 
 local function read_clock()
@@ -21,7 +23,7 @@ end
 -- Tells those who watch a name. Only worth asking for while anybody watches any.
 local function tell_watchers(path)
   if redis.call('HEXISTS', all, '?' .. path) == 1 then
-    redis.call('PUBLISH', string.sub(all, 1, -6) .. 'on:watch:' .. path, '')
+    redis.call('PUBLISH', start .. 'on:watch:' .. path, '')
   end
 end
 

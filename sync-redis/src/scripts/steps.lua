@@ -40,7 +40,7 @@ while at <= #ARGV do
     elseif record and string.sub(record, 1, 32) == claim and (session == holder or session == '*') then
       redis.call('HDEL', all, path)
       if token == string.match(record, ' (%d+)', 66) then token = nil end
-      if session == '*' then redis.call('PUBLISH', string.sub(all, 1, -6) .. 'on:' .. holder, 'evicted ' .. claim) end
+      if session == '*' then redis.call('PUBLISH', start .. 'on:' .. holder, 'evicted ' .. claim) end
       if watched then tell_watchers(path) end
       answer = 'held'
     else
