@@ -1,9 +1,15 @@
 //! What a connection by TLS needs: whom to trust, and who we are.
 
+#[cfg(feature = "tls")]
+mod handshake;
+
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store_url::StoreUrl;
+
+#[cfg(feature = "tls")]
+pub use handshake::{broken, connect};
 
 /// Certificates and a key, as PEM. Debug shows none of them.
 #[derive(Clone, Default, PartialEq, Eq)]

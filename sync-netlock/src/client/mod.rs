@@ -6,8 +6,6 @@
 mod admin;
 mod config;
 mod connection;
-#[cfg(feature = "tls")]
-mod tls;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,7 +125,12 @@ impl Client {
             stream.set_nodelay(true).map_err(|error| unreachable("no connection").because(error))?;
             #[cfg(feature = "tls")]
             let stream = match &self.config.tls {
-                Some(tls) => Stream::Tls(Box::new(tls::connect(tls, address, stream).await?)),
+                Some(tls) => {
+                    let versions = [&rustls::version::TLS13];
+                    let shaken =
+                        sync_core::tls::connect(tls, address, &versions, &[crate::wire::ALPN], stream).await;
+                    Stream::Tls(Box::new(shaken.map_err(|error| error.on("netlock"))?.into()))
+                }
                 None => Stream::Plain(stream),
             };
             #[cfg(not(feature = "tls"))]
