@@ -1,10 +1,11 @@
 //! What several callers ask of a store at the same time, carried to it together.
 //!
 //! Nobody waits for company: what is asked leaves at once, with all else that is asked at that moment. Only while more than
-//! [`MOST`] requests are on their way does the rest gather, and leaves with the next batch. So a caller who is alone pays
-//! nothing, and many share what a round trip costs both sides.
+//! [`MOST`] requests are on their way does the rest gather, and leaves with the next batch. A caller who is alone asks from
+//! where he is and wakes nobody; many share what a round trip costs both sides.
 
-use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, poll};
@@ -16,52 +17,100 @@ pub const MOST: usize = 32;
 /// So many are answered before their next requests leave: fewer make poor batches, and more leave the store idle meanwhile.
 const TURN: usize = MOST / 2;
 
-struct Asked<Q, A> {
-    request: Q,
-    answer: oneshot::Sender<A>,
+/// What carries requests to a store.
+pub trait Carry: Send + Sync + 'static {
+    /// What is asked.
+    type Request: Send + 'static;
+    /// What the store says to it.
+    type Answer: Send + 'static;
+
+    /// Carries 2 to [`MOST`] requests in the order in which they came, and gives an answer to each, in the same order.
+    fn carry(&self, requests: Vec<Self::Request>) -> impl Future<Output = Vec<Self::Answer>> + Send;
+
+    /// Carries a request that nobody else's travels with.
+    fn carry_one(&self, request: Self::Request) -> impl Future<Output = Self::Answer> + Send;
 }
 
-/// Where requests are handed in. Owns the task that carries them.
-#[derive(Debug)]
-pub struct Batcher<Q, A> {
-    queue: mpsc::UnboundedSender<Asked<Q, A>>,
-    _carrier: JoinSet<()>,
+struct Asked<C: Carry> {
+    request: C::Request,
+    answer: oneshot::Sender<C::Answer>,
 }
 
-impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// A batcher whose requests are carried by a task on the current runtime.
-    ///
-    /// `carry` takes 1 to [`MOST`] requests in the order in which they came, and gives an answer to each, in the same order.
+/// Where requests are handed in. Owns the task that carries those of several callers.
+pub struct Batcher<C: Carry> {
+    carrier: Arc<C>,
+    queue: mpsc::UnboundedSender<Asked<C>>,
+    crowd: Arc<Crowd>,
+    _driver: JoinSet<()>,
+}
+
+impl<C: Carry> std::fmt::Debug for Batcher<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batcher").field("crowd", &self.crowd).finish_non_exhaustive()
+    }
+}
+
+/// Whether a caller is alone: then his request leaves from where he is.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// Requests without an answer.
+    unanswered: AtomicUsize,
+    /// Whether the last requests travelled together.
+    together: AtomicBool,
+}
+
+impl<C: Carry> Batcher<C> {
+    /// A batcher whose requests are carried by a task on the current runtime, or from where they are asked.
     ///
     /// # Panics
     /// Outside of a runtime of tokio.
-    pub fn start<F>(carry: impl Fn(Vec<Q>) -> F + Send + 'static) -> Self
-    where
-        F: Future<Output = Vec<A>> + Send + 'static,
-    {
+    pub fn start(carrier: C) -> Self {
         let (queue, requests) = mpsc::unbounded_channel();
-        let mut carrier = JoinSet::new();
-        carrier.spawn(drive(requests, carry));
-        Self { queue, _carrier: carrier }
+        let (carrier, crowd) = (Arc::new(carrier), Arc::new(Crowd::default()));
+        let mut driver = JoinSet::new();
+        driver.spawn(drive(requests, carrier.clone(), crowd.clone()));
+        Self { carrier, queue, crowd, _driver: driver }
     }
 
     /// Asks, and waits for the answer. `None`: its runtime is gone, or it was not answered.
     ///
     /// Cancel safety: a request that is dropped is not carried, unless it is on its way.
-    pub async fn ask(&self, request: Q) -> Option<A> {
+    pub async fn ask(&self, request: C::Request) -> Option<C::Answer> {
+        let crowd = &self.crowd;
+        let _counted = Counted::new(&crowd.unanswered);
+        if crowd.unanswered.load(Ordering::Relaxed) == 1 && !crowd.together.load(Ordering::Relaxed) {
+            return Some(self.carrier.carry_one(request).await);
+        }
         let (answer, answered) = oneshot::channel();
         self.queue.send(Asked { request, answer }).ok()?;
         answered.await.ok()
     }
 }
 
-async fn drive<Q, A, F: Future<Output = Vec<A>>>(
-    mut requests: mpsc::UnboundedReceiver<Asked<Q, A>>,
-    carry: impl Fn(Vec<Q>) -> F,
+/// One that is counted as long as it is there.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn drive<C: Carry>(
+    mut requests: mpsc::UnboundedReceiver<Asked<C>>,
+    carrier: Arc<C>,
+    crowd: Arc<Crowd>,
 ) {
     let mut under_way = FuturesUnordered::new();
     let (mut carried, mut answered) = (0, 0);
-    let (mut asked, mut is_open) = (Vec::with_capacity(MOST), true);
+    let (mut asked, mut is_open) = (Vec::new(), true);
     while is_open || !under_way.is_empty() {
         while answered < TURN
             && let Some(Some(count)) = under_way.next().now_or_never()
@@ -80,10 +129,9 @@ async fn drive<Q, A, F: Future<Output = Vec<A>>>(
                 // Who has gone before it left is spared the trip.
                 asked.retain(|asked| !asked.answer.is_closed());
                 let count = asked.len();
-                let (batch, askers): (Vec<Q>, Vec<_>) =
-                    asked.drain(..).map(|asked| (asked.request, asked.answer)).unzip();
+                crowd.together.store(count > 1, Ordering::Relaxed);
                 if count > 0 {
-                    let mut batch = Box::pin(hand_out(carry(batch), askers));
+                    let mut batch = Box::pin(hand_out(&*carrier, std::mem::take(&mut asked)));
                     // It leaves now, before any that are back are looked at.
                     if poll!(batch.as_mut()).is_pending() {
                         carried += count;
@@ -99,11 +147,19 @@ async fn drive<Q, A, F: Future<Output = Vec<A>>>(
     }
 }
 
-/// Hands out the answers to a batch, and says how many asked.
-async fn hand_out<A>(answers: impl Future<Output = Vec<A>>, askers: Vec<oneshot::Sender<A>>) -> usize {
-    let count = askers.len();
-    for (asker, answer) in askers.into_iter().zip(answers.await) {
-        // Who has gone does not want to know.
+/// Carries requests together and hands out the answers. Says how many asked.
+async fn hand_out<C: Carry>(carrier: &C, mut asked: Vec<Asked<C>>) -> usize {
+    let count = asked.len();
+    // Who has gone does not want to know.
+    if count == 1 {
+        if let Some(Asked { request, answer }) = asked.pop() {
+            let _ = answer.send(carrier.carry_one(request).await);
+        }
+        return count;
+    }
+    let (requests, askers): (Vec<_>, Vec<_>) =
+        asked.into_iter().map(|asked| (asked.request, asked.answer)).unzip();
+    for (asker, answer) in askers.into_iter().zip(carrier.carry(requests).await) {
         let _ = asker.send(answer);
     }
     count
@@ -111,91 +167,153 @@ async fn hand_out<A>(answers: impl Future<Output = Vec<A>>, askers: Vec<oneshot:
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use futures_util::future::join_all;
     use tokio::sync::Semaphore;
 
     use super::*;
 
-    type Sizes = Arc<Mutex<Vec<usize>>>;
+    /// Doubles. Notes how many travel together, and takes a permit for each such trip before it is answered.
+    struct Doubler {
+        sizes: Mutex<Vec<usize>>,
+        gate: Semaphore,
+    }
 
-    /// A batcher that doubles; what it carried; and the permits of which each batch takes one before it is answered.
-    fn doubling() -> (Batcher<usize, usize>, Sizes, Arc<Semaphore>) {
-        let (sizes, gate) = (Sizes::default(), Arc::new(Semaphore::new(0)));
-        let (noted, opened) = (sizes.clone(), gate.clone());
-        let batcher = Batcher::start(move |batch: Vec<usize>| {
-            noted.lock().unwrap().push(batch.len());
-            let opened = opened.clone();
-            async move {
-                opened.acquire().await.unwrap().forget();
-                batch.into_iter().map(|number| 2 * number).collect()
-            }
-        });
-        (batcher, sizes, gate)
+    impl Doubler {
+        async fn travel(&self, size: usize) {
+            self.sizes.lock().unwrap().push(size);
+            self.gate.acquire().await.unwrap().forget();
+        }
+    }
+
+    impl Carry for Doubler {
+        type Request = usize;
+        type Answer = usize;
+
+        async fn carry(&self, numbers: Vec<usize>) -> Vec<usize> {
+            self.travel(numbers.len()).await;
+            numbers.into_iter().map(|number| 2 * number).collect()
+        }
+
+        async fn carry_one(&self, number: usize) -> usize {
+            self.travel(1).await;
+            2 * number
+        }
+    }
+
+    fn doubling(permits: usize) -> Batcher<Doubler> {
+        Batcher::start(Doubler { sizes: Mutex::default(), gate: Semaphore::new(permits) })
+    }
+
+    /// Answers to so many who ask at once, all before the first is answered.
+    async fn crowd(batcher: &Batcher<Doubler>, count: usize) -> Vec<Option<usize>> {
+        let mut asking = Box::pin(join_all((0..count).map(|number| batcher.ask(number))));
+        assert!(poll!(asking.as_mut()).is_pending());
+        batcher.carrier.gate.add_permits(count);
+        asking.await
+    }
+
+    fn sizes(batcher: &Batcher<Doubler>) -> Vec<usize> {
+        batcher.carrier.sizes.lock().unwrap().clone()
     }
 
     #[tokio::test]
     async fn each_caller_gets_the_answer_to_its_own_request() {
-        let (batcher, _, gate) = doubling();
-        gate.add_permits(1_000);
-        let answers = join_all((0..500).map(|number| batcher.ask(number))).await;
+        let batcher = doubling(0);
+        let answers = crowd(&batcher, 500).await;
         assert_eq!(answers, (0..500).map(|number| Some(2 * number)).collect::<Vec<_>>());
     }
 
     #[tokio::test]
+    async fn who_is_alone_needs_no_other_task() {
+        let batcher = doubling(1);
+        assert_eq!(batcher.ask(1).now_or_never(), Some(Some(2)));
+        // After a crowd, the first who is alone again is not known to be.
+        crowd(&batcher, 3).await;
+        batcher.carrier.gate.add_permits(2);
+        assert_eq!(batcher.ask(2).await, Some(4));
+        assert_eq!(batcher.ask(3).now_or_never(), Some(Some(6)));
+        assert_eq!(sizes(&batcher), [1, 1, 2, 1, 1]);
+    }
+
+    #[tokio::test]
     async fn nobody_waits_for_company_until_many_are_under_way() {
-        let (batcher, sizes, gate) = doubling();
-        let total = MOST + 1 + 2 * MOST + 1;
-        let asking: Vec<_> = (0..total).map(|number| batcher.ask(number)).collect();
-        let mut asking: FuturesUnordered<_> = asking.into_iter().map(Box::pin).collect();
-        // Each comes alone.
+        let batcher = doubling(0);
+        // One from where it is asked, and the others one by one.
+        let alone = 1 + MOST + 1;
+        let total = alone + 2 * MOST + 1;
+        let mut asking: FuturesUnordered<_> =
+            (0..total).map(|number| Box::pin(batcher.ask(number))).collect();
         for asking in asking.iter_mut() {
             assert!(poll!(asking).is_pending());
             tokio::task::yield_now().await;
         }
-        assert_eq!(*sizes.lock().unwrap(), [1; MOST + 1]);
-        gate.add_permits(total);
+        assert_eq!(sizes(&batcher), vec![1; alone]);
+        batcher.carrier.gate.add_permits(total);
         let mut answers: Vec<_> = asking.collect().await;
         answers.sort_unstable();
         assert_eq!(answers, (0..total).map(|number| Some(2 * number)).collect::<Vec<_>>());
-        assert_eq!(sizes.lock().unwrap()[MOST + 1..], [MOST, MOST, 1]);
+        assert_eq!(sizes(&batcher)[alone..], [MOST, MOST, 1]);
     }
 
     #[tokio::test]
     async fn what_is_asked_at_once_leaves_together() {
-        let (batcher, sizes, gate) = doubling();
-        gate.add_permits(10);
-        join_all((0..2 * MOST).map(|number| batcher.ask(number))).await;
-        assert_eq!(*sizes.lock().unwrap(), [MOST, MOST]);
+        let batcher = doubling(0);
+        crowd(&batcher, 1 + 2 * MOST).await;
+        assert_eq!(sizes(&batcher), [1, MOST, MOST]);
     }
 
     #[tokio::test]
     async fn who_has_gone_keeps_nobody_waiting() {
-        let (batcher, sizes, gate) = doubling();
-        // One is on its way, and one is not yet.
-        let (mut first, mut second) = (Box::pin(batcher.ask(1)), Box::pin(batcher.ask(2)));
-        assert!(poll!(first.as_mut()).is_pending());
+        let batcher = doubling(0);
+        // Two are on their way, and one is not yet.
+        let mut asking = [1, 2, 3].map(|number| Box::pin(batcher.ask(number)));
+        for asking in &mut asking {
+            assert!(poll!(asking.as_mut()).is_pending());
+            if sizes(&batcher).len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(asking);
+        batcher.carrier.gate.add_permits(3);
+        assert_eq!(batcher.ask(4).await, Some(8));
         tokio::task::yield_now().await;
-        assert!(poll!(second.as_mut()).is_pending());
-        drop((first, second));
-        gate.add_permits(2);
-        assert_eq!(batcher.ask(3).await, Some(6));
-        assert_eq!(*sizes.lock().unwrap(), [1, 1]);
+        assert_eq!(sizes(&batcher), [1, 1, 1]);
     }
 
     #[tokio::test]
     async fn who_is_not_answered_is_told() {
-        let batcher = Batcher::start(|_: Vec<usize>| async { Vec::<usize>::new() });
-        assert_eq!(batcher.ask(1).await, None);
+        struct Silent;
+        impl Carry for Silent {
+            type Request = usize;
+            type Answer = usize;
+
+            async fn carry(&self, _: Vec<usize>) -> Vec<usize> {
+                Vec::new()
+            }
+
+            async fn carry_one(&self, number: usize) -> usize {
+                tokio::task::yield_now().await;
+                number
+            }
+        }
+        let batcher = Batcher::start(Silent);
+        assert_eq!(join_all([1, 2, 3].map(|number| batcher.ask(number))).await, [Some(1), None, None]);
     }
 
     #[test]
     fn without_its_runtime_it_says_so() {
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         let first = runtime();
-        let batcher = first.block_on(async { Batcher::start(|batch: Vec<usize>| async { batch }) });
+        let batcher = first.block_on(async { doubling(0) });
         drop(first);
-        assert_eq!(runtime().block_on(batcher.ask(1)), None);
+        runtime().block_on(async {
+            let mut alone = Box::pin(batcher.ask(1));
+            assert!(poll!(alone.as_mut()).is_pending());
+            assert_eq!(batcher.ask(2).await, None);
+            batcher.carrier.gate.add_permits(1);
+            assert_eq!(alone.await, Some(2), "who is alone needs no task of it");
+        });
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use etcd_client::{Client, Compare, CompareOp, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use futures_util::future::join_all;
 use sync_core::LockName;
-use sync_core::batch::Batcher;
+use sync_core::batch::{Batcher, Carry};
 
 use crate::error::Failure;
 use crate::keys::prefix;
@@ -20,7 +20,7 @@ pub(crate) struct Connection {
     client: Connected,
     /// Absent where etcd may know who we are, and what we may do: before 3.4.42, 3.5.28 and 3.6.9 it does not look at the
     /// permissions for what stands in a transaction inside of another (CVE-2026-33343), and would refuse nothing.
-    together: Option<Batcher<Step, Result<Done, Failure>>>,
+    together: Option<Batcher<Together>>,
 }
 
 struct Connected(Client);
@@ -48,7 +48,7 @@ pub(crate) struct Done {
 impl Connection {
     pub(crate) fn new(client: Client, has_permissions: bool) -> Self {
         let kv = client.kv_client();
-        let together = (!has_permissions).then(|| Batcher::start(move |steps| carry(kv.clone(), steps)));
+        let together = (!has_permissions).then(|| Batcher::start(Together(kv)));
         Self { client: Connected(client), together }
     }
 
@@ -78,18 +78,32 @@ async fn each(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
     join_all(steps.into_iter().map(|step| alone(kv.clone(), step.transaction))).await
 }
 
-async fn carry(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
-    let mut names = HashSet::new();
-    let is_first: Vec<bool> = steps.iter().map(|step| names.insert(step.name.clone())).collect();
-    let (mut first, mut further) = (Vec::new(), Vec::new());
-    for (step, is_first) in steps.into_iter().zip(&is_first) {
-        if *is_first { &mut first } else { &mut further }.push(step);
+/// Carries steps.
+struct Together(KvClient);
+
+impl Carry for Together {
+    type Request = Step;
+    type Answer = Result<Done, Failure>;
+
+    async fn carry(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
+        let kv = &self.0;
+        let mut names = HashSet::new();
+        let is_first: Vec<bool> = steps.iter().map(|step| names.insert(step.name.clone())).collect();
+        let (mut first, mut further) = (Vec::new(), Vec::new());
+        for (step, is_first) in steps.into_iter().zip(&is_first) {
+            if *is_first { &mut first } else { &mut further }.push(step);
+        }
+        let further = each(kv.clone(), further);
+        let (first, further) = tokio::join!(as_one(kv.clone(), first), further);
+        let (mut first, mut further) = (first.into_iter(), further.into_iter());
+        let answers =
+            is_first.into_iter().map(|is_first| if is_first { first.next() } else { further.next() });
+        answers.map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer answers than steps")))).collect()
     }
-    let further = each(kv.clone(), further);
-    let (first, further) = tokio::join!(as_one(kv.clone(), first), further);
-    let (mut first, mut further) = (first.into_iter(), further.into_iter());
-    let answers = is_first.into_iter().map(|is_first| if is_first { first.next() } else { further.next() });
-    answers.map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer answers than steps")))).collect()
+
+    async fn carry_one(&self, step: Step) -> Self::Answer {
+        alone(self.0.clone(), step.transaction).await
+    }
 }
 
 /// Does steps of different names in one transaction. If etcd refuses it, for one of them perhaps, each is done by itself.

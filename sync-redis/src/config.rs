@@ -3,14 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
-    TlsCertificates,
-};
-use sync_core::tls::choose_cryptography;
 use sync_core::{Result, StoreUrl, Tls};
-
-use crate::error::Failure;
 
 /// The port of Redis unless told otherwise.
 const REDIS_PORT: u16 = 6379;
@@ -25,9 +18,18 @@ pub struct Config {
     pub(crate) addresses: Vec<String>,
     pub(crate) topology: Topology,
     pub(crate) replicas: Option<Replicas>,
-    server: RedisConnectionInfo,
-    sentinel: RedisConnectionInfo,
-    tls: Option<Tls>,
+    /// The number of the database.
+    pub(crate) db: u32,
+    pub(crate) tls: Option<Tls>,
+    server: Credentials,
+    sentinel: Credentials,
+}
+
+/// Who we are. Do not print it.
+#[derive(Clone, Default)]
+pub(crate) struct Credentials {
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
 }
 
 /// How the addresses lead to the server that takes our writes.
@@ -75,13 +77,13 @@ impl Config {
             ));
         }
         let user = url.user().filter(|user| !user.is_empty());
-        let server = settings(user, url.password()).set_db(db);
+        let server =
+            Credentials { user: user.map(str::to_owned), password: url.password().map(str::to_owned) };
         let sentinel = match topology {
             Topology::Sentinel { .. } => {
-                let (user, password) = (url.take("sentinel_user")?, url.take("sentinel_password")?);
-                settings(user.as_deref(), password.as_deref())
+                Credentials { user: url.take("sentinel_user")?, password: url.take("sentinel_password")? }
             }
-            _ => settings(None, None),
+            _ => Credentials::default(),
         };
         let replicas = replicas(&mut url)?;
         url.finish(match topology {
@@ -90,7 +92,7 @@ impl Config {
             }
             _ => &["wait_replicas", "wait_timeout", "ca", "cert", "key"],
         })?;
-        Ok(Self { addresses, topology, replicas, server, sentinel, tls })
+        Ok(Self { addresses, topology, replicas, db, tls, server, sentinel })
     }
 
     /// The hosts of the URL, as `host:port`, with commas between them.
@@ -99,48 +101,16 @@ impl Config {
         self.addresses.join(",")
     }
 
-    pub(crate) fn is_secure(&self) -> bool {
-        self.tls.is_some()
+    pub(crate) fn credentials(&self, peer: Peer) -> &Credentials {
+        match peer {
+            Peer::Server => &self.server,
+            Peer::Sentinel => &self.sentinel,
+        }
     }
-
-    /// A client of one server. Does no I/O.
-    pub(crate) fn client(&self, address: &str, peer: Peer) -> Result<Client, Failure> {
-        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-        // An IPv6 address stands in brackets in a URL, and without them in a connection.
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = port.parse().unwrap_or(REDIS_PORT);
-        let settings = match peer {
-            Peer::Server => self.server.clone(),
-            Peer::Sentinel => self.sentinel.clone(),
-        };
-        let place = match self.tls {
-            None => ConnectionAddr::Tcp(host, port),
-            Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-        };
-        let connection = place.into_connection_info()?.set_redis_settings(settings);
-        Ok(match &self.tls {
-            None => Client::open(connection)?,
-            Some(tls) => {
-                choose_cryptography();
-                Client::build_with_tls(connection, certificates(tls))?
-            }
-        })
-    }
-}
-
-fn settings(user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
-    let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-    if let Some(user) = user {
-        settings = settings.set_username(user);
-    }
-    if let Some(password) = password {
-        settings = settings.set_password(password);
-    }
-    settings
 }
 
 /// The topology that the scheme names, and the number of the database.
-fn topology(url: &StoreUrl) -> Result<(Topology, i64)> {
+fn topology(url: &StoreUrl) -> Result<(Topology, u32)> {
     let kind = url.scheme().split_once('+').map_or("", |(_, kind)| kind);
     let number = |db: &str| match db {
         "" => Ok(0),
@@ -177,16 +147,6 @@ fn replicas(url: &mut StoreUrl) -> Result<Option<Replicas>> {
             Err(url.bad("the option `wait_timeout` is 0: give the replicas some time"))
         }
         (Some(count), timeout) => Ok(Some(Replicas { count, timeout: timeout.unwrap_or(WAIT_TIMEOUT) })),
-    }
-}
-
-fn certificates(tls: &Tls) -> TlsCertificates {
-    TlsCertificates {
-        root_cert: tls.ca.clone(),
-        client_tls: tls.identity.as_ref().map(|identity| ClientTlsConfig {
-            client_cert: identity.certificate.clone(),
-            client_key: identity.key.clone(),
-        }),
     }
 }
 

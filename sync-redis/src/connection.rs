@@ -5,26 +5,24 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use foldhash::fast::RandomState;
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind,
-    Value,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value};
 use sync_core::backend::SessionId;
-use sync_core::batch::Batcher;
+use sync_core::batch::{Batcher, Carry};
 use sync_core::{LockName, Result};
 
 use crate::config::{Config, Replicas};
 use crate::error::Failure;
 use crate::inbox::{Inbox, locked};
+use crate::resp::{self, Words};
 use crate::scripts::Scripts;
 use crate::steps::Step;
 use crate::topology;
+use crate::wire::Wire;
 
 /// All keys lie in one hash slot.
 const TABLE: &str = "distsync:{0}:table";
 /// Channels are no keys; they begin alike, so that an ACL can name both.
-const CHANNELS: &str = "distsync:{0}:on:";
+pub(crate) const CHANNELS: &str = "distsync:{0}:on:";
 
 /// What can be heard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,22 +44,34 @@ impl fmt::Display for Channel {
 
 /// A connection. It is of no more use once it is [lost](Self::is_lost).
 pub(crate) struct Connection {
-    wire: Wire,
+    line: Line,
     heard: Mutex<HashSet<Channel, RandomState>>,
-    steps: Batcher<Step, Result<Value, Failure>>,
+    steps: Batcher<Line>,
 }
 
+/// What commands and steps travel by.
 #[derive(Clone)]
-struct Wire {
-    connection: MultiplexedConnection,
+struct Line {
+    wire: Wire,
     inbox: Arc<Inbox>,
+    scripts: Arc<Scripts>,
+    /// What a run of steps begins with.
+    run: Words,
 }
 
-impl Wire {
+impl Line {
+    fn new(wire: Wire, inbox: Arc<Inbox>, scripts: Arc<Scripts>) -> Self {
+        let mut run = Words::default();
+        for word in ["EVALSHA", scripts.steps.get_hash(), "1", TABLE] {
+            run.word(word.as_bytes());
+        }
+        Self { wire, inbox, scripts, run }
+    }
+
     /// Runs a script.
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Failure> {
-        let mut connection = self.connection.clone();
-        self.noting(script.invoke_async(&mut connection).await)
+        let mut wire = self.wire.clone();
+        self.noting(script.invoke_async(&mut wire).await)
     }
 
     /// A connection that breaks is given up.
@@ -73,22 +83,40 @@ impl Wire {
         })?)
     }
 
-    /// Runs steps together, and gives the answer to each.
-    async fn carry(mut self, scripts: Arc<Scripts>, steps: Vec<Step>) -> Vec<Result<Value, Failure>> {
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(scripts.steps.get_hash()).arg(1).arg(TABLE);
-        steps.iter().for_each(|step| step.add_to(&mut command));
-        let mut answer = command.query_async::<Vec<Value>>(&mut self.connection).await;
+    /// Runs steps in one script.
+    async fn run_steps(&self, steps: &[Step]) -> Result<Vec<Value>, Failure> {
+        let ask = || {
+            let words = std::iter::once(&self.run).chain(steps.iter().map(Step::words));
+            self.wire.ask(|to| resp::write_command(to, words))
+        };
+        let mut answer = ask().await;
         if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            answer = match scripts.steps.load_async(&mut self.connection).await {
-                Ok(_) => command.query_async(&mut self.connection).await,
+            answer = match self.scripts.steps.load_async(&mut self.wire.clone()).await {
+                Ok(_) => ask().await,
                 Err(error) => Err(error),
             };
         }
-        match self.noting(answer) {
+        match self.noting(answer)? {
+            Value::Array(answers) if answers.len() == steps.len() => Ok(answers),
+            other => Err(Failure::Answer(format!("{other:?}"))),
+        }
+    }
+}
+
+impl Carry for Line {
+    type Request = Step;
+    type Answer = Result<Value, Failure>;
+
+    async fn carry(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
+        match self.run_steps(&steps).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(failure) => steps.iter().map(|_| Err(failure.clone())).collect(),
         }
+    }
+
+    async fn carry_one(&self, step: Step) -> Self::Answer {
+        let mut answers = self.run_steps(&[step]).await?;
+        Ok(answers.swap_remove(0))
     }
 }
 
@@ -100,29 +128,20 @@ pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
 impl Connection {
     pub(crate) async fn open(config: &Config, scripts: &Arc<Scripts>) -> Result<Self> {
         let inbox = Arc::new(Inbox::default());
-        let heard = inbox.clone();
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(topology::STEP))
-            // The core bounds every request itself.
-            .set_response_timeout(None)
-            .set_push_sender(move |push: redis::PushInfo| {
-                heard.take(CHANNELS, &push);
-                Ok::<(), redis::aio::SendError>(())
-            });
-        let (connection, address) = topology::connect(config, TABLE, &settings).await?;
-        warn_of_eviction(connection.clone(), &address).await;
-        let wire = Wire { connection, inbox };
-        let (carrying, scripts) = (wire.clone(), scripts.clone());
-        let steps = Batcher::start(move |steps| carrying.clone().carry(scripts.clone(), steps));
-        Ok(Self { wire, heard: Mutex::default(), steps })
+        let (wire, address) = topology::connect(config, TABLE, &inbox).await?;
+        warn_of_eviction(wire.clone(), &address).await;
+        // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
+        let _ = scripts.steps.load_async(&mut wire.clone()).await;
+        let line = Line::new(wire, inbox, scripts.clone());
+        Ok(Self { steps: Batcher::start(line.clone()), line, heard: Mutex::default() })
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.wire.inbox.is_lost()
+        self.line.inbox.is_lost()
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
-        &self.wire.inbox
+        &self.line.inbox
     }
 
     /// A step of a claim, carried with those of others.
@@ -132,7 +151,7 @@ impl Connection {
 
     /// Runs any other script.
     pub(crate) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        Ok(self.wire.run(script).await?)
+        Ok(self.line.run(script).await?)
     }
 
     /// How many replicas have what this connection has written, after waiting for as many as are wanted.
@@ -141,14 +160,13 @@ impl Connection {
         wait.arg("WAIT")
             .arg(replicas.count)
             .arg(u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX));
-        Ok(wait.query_async(&mut self.wire.connection.clone()).await.map_err(Failure::from)?)
+        Ok(wait.query_async(&mut self.line.wire.clone()).await.map_err(Failure::from)?)
     }
 
     /// Hears from now on what is published on a channel.
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
         if !self.hears(&channel) {
-            let mut connection = self.wire.connection.clone();
-            connection.subscribe(channel.to_string()).await.map_err(Failure::from)?;
+            self.line.wire.subscribe(&channel.to_string()).await.map_err(Failure::from)?;
             locked(&self.heard).insert(channel);
         }
         Ok(())
@@ -160,8 +178,8 @@ impl Connection {
 }
 
 /// A server that may drop any key when its memory is full may drop locks. Who may not ask is not told.
-async fn warn_of_eviction(mut connection: MultiplexedConnection, address: &str) {
-    let Ok(memory) = redis::cmd("INFO").arg("memory").query_async::<String>(&mut connection).await else {
+async fn warn_of_eviction(mut wire: Wire, address: &str) {
+    let Ok(memory) = redis::cmd("INFO").arg("memory").query_async::<String>(&mut wire).await else {
         return;
     };
     let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or_default();

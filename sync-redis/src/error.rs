@@ -8,9 +8,6 @@ use sync_core::{Error, ErrorKind};
 pub(crate) enum Failure {
     #[error("redis: {0}")]
     Redis(#[from] RedisError),
-    /// The connection broke while both sides were agreeing on TLS.
-    #[error("redis: {0}")]
-    Tls(RedisError),
     #[error("no answer that this backend knows: {0}")]
     Answer(String),
     /// Of all steps that were carried together, this one's name made the script fail.
@@ -18,6 +15,8 @@ pub(crate) enum Failure {
     Refused(String),
     #[error("a semaphore of {0} permits is in use")]
     Permits(u64),
+    #[error("the server did not answer in time")]
+    Silent,
     #[error("the connection was lost")]
     Lost,
     #[error("the Sentinels do not know this service: {0}")]
@@ -32,17 +31,6 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Redis(error) => classify(error),
-            Failure::Tls(error) => match sync_core::tls::disagreement(&error) {
-                Some(disagreement) => disagreement.because(error),
-                // Who asks for a certificate and gets none often hangs up without a word.
-                None => Error::new(
-                    ErrorKind::Unavailable,
-                    "the connection broke while TLS began: does the server ask for a certificate (options `cert` and \
-                     `key`), and speak TLS at this port?",
-                )
-                .because(error)
-                .retryable(),
-            },
             Failure::Answer(answer) => Error::new(
                 ErrorKind::Protocol,
                 format!("an answer that this version does not know: {answer}"),
@@ -57,6 +45,11 @@ impl From<Failure> for Error {
                     "a semaphore of {force} permits is in use under this name: all have to agree on the number"
                 ),
             ),
+            Failure::Silent => Error::new(
+                ErrorKind::Unavailable,
+                "the server took the connection and says nothing: is it Redis, and does it want TLS or not?",
+            )
+            .retryable(),
             Failure::Lost => {
                 Error::new(ErrorKind::Unavailable, "the connection was lost: is Redis still running?")
                     .retryable()

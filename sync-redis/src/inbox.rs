@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use redis::{PushInfo, PushKind, Value};
+use redis::{PushKind, Value};
 use sync_core::Token;
 use sync_core::backend::ClaimId;
 use tokio::sync::Notify;
+
+use crate::connection::CHANNELS;
 
 /// With more slots than this, claims are looked up again once their messages are heard.
 const ANTICIPATED: usize = 10_000;
@@ -105,19 +107,14 @@ impl Inbox {
     }
 
     /// Takes what the connection pushes.
-    pub(crate) fn take(&self, channels: &str, push: &PushInfo) {
-        match push.kind {
-            PushKind::Message => {
-                let [Value::BulkString(channel), Value::BulkString(message)] = push.data.as_slice() else {
-                    return;
-                };
-                let (channel, message) = (String::from_utf8_lossy(channel), String::from_utf8_lossy(message));
-                if let Some(channel) = channel.strip_prefix(channels) {
-                    self.message(channel, &message);
-                }
-            }
-            PushKind::Disconnection => self.lose(),
-            _ => {}
+    pub(crate) fn take(&self, kind: &PushKind, data: &[Value]) {
+        let (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) = (kind, data)
+        else {
+            return;
+        };
+        let (channel, message) = (String::from_utf8_lossy(channel), String::from_utf8_lossy(message));
+        if let Some(channel) = channel.strip_prefix(CHANNELS) {
+            self.message(channel, &message);
         }
     }
 

@@ -6,11 +6,14 @@
 mod backend;
 mod config;
 mod connection;
+mod dial;
 mod error;
 mod inbox;
+mod resp;
 mod scripts;
 mod steps;
 mod topology;
+mod wire;
 
 pub use backend::Redis;
 pub use config::Config;

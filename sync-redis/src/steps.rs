@@ -1,14 +1,13 @@
 //! The steps of claims, which travel together: how they are asked (`scripts/steps.lua`), and how the answers read.
 
-use std::fmt;
-use std::io::Write;
 use std::time::Duration;
 
-use redis::{Cmd, FromRedisValue, Value};
+use redis::{FromRedisValue, Value};
 use sync_core::backend::{Claim, ClaimId, Entry, Gone, SessionId, Standing, Withdrawn};
 use sync_core::{LockName, Mode, Token};
 
 use crate::error::Failure;
+use crate::resp::Words;
 
 /// What is to be done with a claim that is not in line.
 #[derive(Clone, Copy, Debug)]
@@ -23,76 +22,50 @@ pub(crate) enum Intent {
 
 /// What one claim asks for, in the words of the script.
 #[derive(Debug)]
-pub(crate) struct Step {
-    text: Vec<u8>,
-    /// Where each word ends.
-    ends: [usize; 5],
-    words: usize,
-}
+pub(crate) struct Step(Words);
 
 impl Step {
     pub(crate) fn enqueue(claim: &Claim, intent: Intent) -> Self {
         let (letter, of) = match claim.mode {
-            Mode::Exclusive => ('e', 0),
-            Mode::Shared => ('s', 0),
-            Mode::Permit { of } => ('p', of),
+            Mode::Exclusive => (b"e", 0),
+            Mode::Shared => (b"s", 0),
+            Mode::Permit { of } => (b"p", of),
         };
         let intent = match intent {
-            Intent::Try => "0",
-            Intent::Wait => "1",
-            Intent::Look => "2",
+            Intent::Try => b"0",
+            Intent::Wait => b"1",
+            Intent::Look => b"2",
         };
-        let mut step = Self::of(&claim.name, intent);
-        let session = claim.session.id;
-        step.word(format_args!("{session}"));
-        step.word(format_args!("{}{session}{letter}{of}", claim.id));
-        step.write(format_args!("{} {}", claim.client.len(), claim.client));
-        step.text.extend_from_slice(&claim.value);
-        step.end();
-        step
+        let mut words = words_of(&claim.name, intent, claim.client.len() + claim.value.len());
+        let (session, client) = (claim.session.id.digits(), claim.client.as_bytes());
+        words.word(&session);
+        words.join(&[&claim.id.digits(), &session, letter, itoa::Buffer::new().format(of).as_bytes()]);
+        words.join(&[itoa::Buffer::new().format(client.len()).as_bytes(), b" ", client, &claim.value]);
+        Self(words)
     }
 
     /// Under its own session only, if one is given.
     pub(crate) fn withdraw(name: &LockName, claim: ClaimId, session: Option<SessionId>) -> Self {
-        let mut step = Self::of(name, "w");
+        let mut words = words_of(name, b"w", 0);
         match session {
-            Some(session) => step.word(format_args!("{session}")),
-            None => step.word(format_args!("*")),
+            Some(session) => words.word(&session.digits()),
+            None => words.word(b"*"),
         }
-        step.word(format_args!("{claim}"));
-        step
+        words.word(&claim.digits());
+        Self(words)
     }
 
-    fn of(name: &LockName, what: &str) -> Self {
-        let mut step = Self { text: Vec::with_capacity(256), ends: [0; 5], words: 0 };
-        step.word(format_args!("{what}"));
-        step.word(format_args!("{}", name.path()));
-        step
+    pub(crate) fn words(&self) -> &Words {
+        &self.0
     }
+}
 
-    fn word(&mut self, word: fmt::Arguments<'_>) {
-        self.write(word);
-        self.end();
-    }
-
-    fn write(&mut self, text: fmt::Arguments<'_>) {
-        // Writing to a vector does not fail.
-        let _ = self.text.write_fmt(text);
-    }
-
-    fn end(&mut self) {
-        self.ends[self.words] = self.text.len();
-        self.words += 1;
-    }
-
-    /// Adds its words to those of a command.
-    pub(crate) fn add_to(&self, command: &mut Cmd) {
-        let mut start = 0;
-        for end in &self.ends[..self.words] {
-            command.arg(&self.text[start..*end]);
-            start = *end;
-        }
-    }
+fn words_of(name: &LockName, what: &[u8], more: usize) -> Words {
+    let path = name.path();
+    let mut words = Words::with_capacity(192 + path.len() + more);
+    words.word(what);
+    words.word(path.as_bytes());
+    words
 }
 
 /// Where a claim stands that was enqueued.

@@ -1,0 +1,63 @@
+//! To a server at an address: TCP, TLS where it is wanted, and who we are.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+use sync_core::{Result, tls};
+use tokio::net::TcpStream;
+
+use crate::config::{Config, Peer};
+use crate::error::Failure;
+use crate::inbox::Inbox;
+use crate::wire::Wire;
+
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connects to the server at `address`, `host:port`.
+pub(crate) async fn dial(config: &Config, address: &str, peer: Peer, inbox: &Arc<Inbox>) -> Result<Wire> {
+    let reached = tokio::time::timeout(PATIENCE, reach(config, address, peer, inbox)).await;
+    let silent = |_| Err(if config.tls.is_some() { tls::broken(address) } else { Failure::Silent.into() });
+    reached.unwrap_or_else(silent).map_err(|error| error.on("redis").of(address))
+}
+
+async fn reach(config: &Config, address: &str, peer: Peer, inbox: &Arc<Inbox>) -> Result<Wire> {
+    let stream = connect(address).await.map_err(|error| Failure::Redis(error.into()))?;
+    let Some(tls) = &config.tls else {
+        let mut wire = Wire::start(stream, inbox.clone());
+        return Ok(greet(config, peer, &mut wire).await.map(|()| wire).map_err(Failure::Redis)?);
+    };
+    let stream = tls::connect(tls, address, rustls::DEFAULT_VERSIONS, &[], stream).await?;
+    let mut wire = Wire::start(stream, inbox.clone());
+    match greet(config, peer, &mut wire).await {
+        Ok(()) => Ok(wire),
+        // With TLS 1.3 a server says only now whether it trusts us, or hangs up.
+        Err(error) if error.is_io_error() => {
+            Err(tls::disagreement(&error).unwrap_or_else(|| tls::broken(address)).because(error))
+        }
+        Err(error) => Err(Failure::Redis(error).into()),
+    }
+}
+
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Says who we are, and which words we use.
+async fn greet(config: &Config, peer: Peer, wire: &mut Wire) -> RedisResult<()> {
+    let credentials = config.credentials(peer);
+    let mut hello = redis::cmd("HELLO");
+    hello.arg(3);
+    if let Some(password) = &credentials.password {
+        hello.arg("AUTH").arg(credentials.user.as_deref().unwrap_or("default")).arg(password);
+    }
+    let () = hello.query_async(wire).await?;
+    match (peer, config.db) {
+        (Peer::Server, db @ 1..) => redis::cmd("SELECT").arg(db).query_async(wire).await,
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,375 @@
+//! One connection to one server: commands go out, answers come back in their order, and messages between them.
+//!
+//! Whoever asks writes to the socket from where he is, and one task reads and wakes him. The redis crate's client, which has a
+//! task and channels between them and a general parser, takes three times the instructions (ARCHITECTURE.md).
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ErrorKind, Pipeline, PushKind, RedisError, RedisFuture, RedisResult, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::io::poll_read_buf;
+
+use crate::inbox::{Inbox, locked};
+use crate::resp::{self, Extent, Words};
+
+/// So much is read at once, at least if it is there.
+const READ: usize = 4_096;
+
+/// What carries the bytes.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+type Answer = oneshot::Receiver<RedisResult<Value>>;
+
+/// A connection. The task that reads ends with the last of its clones.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    end: Arc<Mutex<End>>,
+    _reader: Arc<JoinSet<()>>,
+}
+
+impl Wire {
+    /// Takes over a stream. What the server pushes goes to the inbox.
+    ///
+    /// # Panics
+    /// Outside of a runtime of tokio.
+    pub(crate) fn start(stream: impl Stream, inbox: Arc<Inbox>) -> Self {
+        let end = Arc::new(Mutex::new(End {
+            stream: Box::new(stream),
+            unsent: Vec::new(),
+            is_flushed: true,
+            received: BytesMut::new(),
+            extent: Extent::default(),
+            awaited: VecDeque::new(),
+            reader: None,
+            lost: None,
+        }));
+        let reader = Reader { end: end.clone(), inbox };
+        let mut task = JoinSet::new();
+        task.spawn(async move { std::future::poll_fn(|cx| reader.poll(cx)).await });
+        Self { end, _reader: Arc::new(task) }
+    }
+
+    /// Sends a command, now, and gives what its answer comes by.
+    fn send(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>),
+        awaited: fn(oneshot::Sender<RedisResult<Value>>) -> Awaited,
+    ) -> RedisResult<Answer> {
+        let (answer, answered) = oneshot::channel();
+        let mut end = locked(&self.end);
+        if let Some(error) = &end.lost {
+            return Err(error.clone());
+        }
+        write(&mut end.unsent);
+        end.is_flushed = false;
+        end.awaited.push_back(awaited(answer));
+        // What the socket does not take now, the reader sends on.
+        if !matches!(end.flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+            && let Some(reader) = &end.reader
+        {
+            reader.wake_by_ref();
+        }
+        drop(end);
+        Ok(answered)
+    }
+
+    /// Asks what `write` writes, one command, and waits for the answer.
+    ///
+    /// Cancel safety: the command is sent when this is polled first, and is not taken back.
+    pub(crate) async fn ask(&self, write: impl FnOnce(&mut Vec<u8>)) -> RedisResult<Value> {
+        let answer = self.send(write, Awaited::Answer)?;
+        answer.await.unwrap_or_else(|_| Err(hung_up()))
+    }
+
+    /// Hears from now on what is published on a channel.
+    pub(crate) async fn subscribe(&self, channel: &str) -> RedisResult<()> {
+        let mut words = Words::default();
+        words.word(b"SUBSCRIBE");
+        words.word(channel.as_bytes());
+        let answer = self.send(|to| resp::write_command(to, [words].iter()), Awaited::Subscription)?;
+        answer.await.unwrap_or_else(|_| Err(hung_up())).map(|_| ())
+    }
+}
+
+fn hung_up() -> RedisError {
+    io::Error::from(io::ErrorKind::UnexpectedEof).into()
+}
+
+fn garbage(problem: &'static str) -> RedisError {
+    (ErrorKind::Parse, problem).into()
+}
+
+/// With this, whatever the redis crate can ask can be asked here.
+impl ConnectionLike for Wire {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.ask(|to| command.write_packed_command(to)))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let mut answers = Vec::new();
+            for command in pipeline.cmd_iter() {
+                answers.push(self.ask(|to| command.write_packed_command(to)).await?);
+            }
+            Ok(answers.into_iter().skip(offset).take(count).collect())
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+/// Whom an answer is for. To a subscription, it comes as a message; a refusal does not.
+enum Awaited {
+    Answer(oneshot::Sender<RedisResult<Value>>),
+    Subscription(oneshot::Sender<RedisResult<Value>>),
+}
+
+impl Awaited {
+    fn tell(self, answer: RedisResult<Value>) {
+        let (Self::Answer(asker) | Self::Subscription(asker)) = self;
+        // Who has gone does not want to know.
+        let _ = asker.send(answer);
+    }
+}
+
+/// Our end of a connection.
+struct End {
+    stream: Box<dyn Stream>,
+    unsent: Vec<u8>,
+    /// Whether the stream has passed on all that it took.
+    is_flushed: bool,
+    received: BytesMut,
+    /// How far the value at the beginning of `received` has been looked at.
+    extent: Extent,
+    awaited: VecDeque<Awaited>,
+    reader: Option<Waker>,
+    lost: Option<RedisError>,
+}
+
+impl End {
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            match ready!(Pin::new(&mut *self.stream).poll_write(cx, &self.unsent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => drop(self.unsent.drain(..sent)),
+            }
+        }
+        if !self.is_flushed {
+            ready!(Pin::new(&mut *self.stream).poll_flush(cx))?;
+            self.is_flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is to be sent and takes what has come, until the connection is no more.
+    fn poll(&mut self, cx: &mut Context<'_>, inbox: &Inbox) -> Poll<RedisError> {
+        if let Poll::Ready(Err(error)) = self.flush(cx) {
+            return Poll::Ready(error.into());
+        }
+        loop {
+            self.received.reserve(READ);
+            match ready!(poll_read_buf(Pin::new(&mut *self.stream), cx, &mut self.received)) {
+                Ok(0) => return Poll::Ready(hung_up()),
+                Ok(_) => {
+                    if let Err(error) = self.take(inbox) {
+                        return Poll::Ready(error);
+                    }
+                }
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+    }
+
+    /// Hands out what has come whole.
+    fn take(&mut self, inbox: &Inbox) -> RedisResult<()> {
+        while let Some(length) = self.extent.find(&self.received).map_err(garbage)? {
+            let value = resp::read(&self.received[..length]).map_err(garbage)?;
+            self.received.advance(length);
+            match value {
+                Value::Push { kind, data } => {
+                    if kind == PushKind::Subscribe
+                        && matches!(self.awaited.front(), Some(Awaited::Subscription(_)))
+                        && let Some(asker) = self.awaited.pop_front()
+                    {
+                        asker.tell(Ok(Value::Okay));
+                    }
+                    inbox.take(&kind, &data);
+                }
+                answer => {
+                    let asker = self.awaited.pop_front().ok_or(garbage("an answer that nobody asked for"))?;
+                    asker.tell(match answer {
+                        Value::ServerError(error) => Err(error.into()),
+                        answer => Ok(answer),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, error: RedisError) {
+        for asker in self.awaited.drain(..) {
+            asker.tell(Err(error.clone()));
+        }
+        self.lost = Some(error);
+    }
+}
+
+/// What the task that reads owns. However it ends, nobody is left waiting.
+struct Reader {
+    end: Arc<Mutex<End>>,
+    inbox: Arc<Inbox>,
+}
+
+impl Reader {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut end = locked(&self.end);
+        if !end.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            end.reader = Some(cx.waker().clone());
+        }
+        let error = ready!(end.poll(cx, &self.inbox));
+        end.lose(error);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut end = locked(&self.end);
+        if end.lost.is_none() {
+            end.lose(hung_up());
+        }
+        drop(end);
+        self.inbox.lose();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// A connection, and the server's end of it. So many bytes are on their way at most.
+    fn wire(room: usize) -> (Wire, DuplexStream, Arc<Inbox>) {
+        let (ours, theirs) = tokio::io::duplex(room);
+        let inbox = Arc::new(Inbox::default());
+        (Wire::start(ours, inbox.clone()), theirs, inbox)
+    }
+
+    async fn ask(wire: &Wire, word: &str) -> RedisResult<Value> {
+        wire.ask(|to| to.extend_from_slice(word.as_bytes())).await
+    }
+
+    async fn hear(server: &mut DuplexStream, expected: &str) {
+        let mut heard = vec![0; expected.len()];
+        server.read_exact(&mut heard).await.unwrap();
+        assert_eq!(String::from_utf8(heard).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn answers_come_in_the_order_of_the_questions() {
+        let (wire, mut server, _) = wire(1_000);
+        let serving = async {
+            hear(&mut server, "abc").await;
+            for part in [":1\r\n:", "2\r", "\n-ERR no\r\n"] {
+                server.write_all(part.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (answers, ()) = tokio::join!(join_all(["a", "b", "c"].map(|word| ask(&wire, word))), serving);
+        assert_eq!(answers[..2], [Ok(Value::Int(1)), Ok(Value::Int(2))]);
+        assert_eq!(answers[2].as_ref().unwrap_err().detail(), Some("no"));
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_leaves_his_answer_to_nobody() {
+        let (wire, mut server, _) = wire(1_000);
+        let mut gone = Box::pin(ask(&wire, "a"));
+        assert!(futures_util::poll!(gone.as_mut()).is_pending());
+        drop(gone);
+        server.write_all(b":1\r\n:2\r\n").await.unwrap();
+        assert_eq!(ask(&wire, "b").await, Ok(Value::Int(2)));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_is_answered_by_a_message_or_refused_by_an_answer() {
+        let (wire, mut server, _) = wire(1_000);
+        let serving = async {
+            hear(&mut server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\nx").await;
+            // A message between is for nobody who asks.
+            let messages = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n:7\r\n";
+            server.write_all(messages.as_bytes()).await.unwrap();
+            hear(&mut server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nb\r\n").await;
+            server.write_all(b"-NOPERM not you\r\n").await.unwrap();
+        };
+        let asking = async {
+            let (told, answer) = tokio::join!(wire.subscribe("a"), ask(&wire, "x"));
+            assert_eq!((told, answer), (Ok(()), Ok(Value::Int(7))));
+            assert_eq!(wire.subscribe("b").await.unwrap_err().code(), Some("NOPERM"));
+        };
+        tokio::join!(serving, asking);
+    }
+
+    #[tokio::test]
+    async fn what_the_socket_does_not_take_is_sent_on() {
+        let (wire, mut server, _) = wire(16);
+        let word = "0123456789".repeat(100);
+        let serving = async {
+            hear(&mut server, &word).await;
+            server.write_all(b"+OK\r\n").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(ask(&wire, &word), serving);
+        assert_eq!(answer, Ok(Value::Okay));
+    }
+
+    #[tokio::test]
+    async fn all_are_told_that_the_server_has_gone() {
+        for last in ["", "what is this?\r\n", ":1\r\n:2\r\n"] {
+            let (wire, mut server, inbox) = wire(1_000);
+            let serving = async {
+                hear(&mut server, "a").await;
+                server.write_all(last.as_bytes()).await.unwrap();
+                drop(server);
+            };
+            let (answer, ()) = tokio::join!(ask(&wire, "a"), serving);
+            assert_eq!(answer.is_ok(), last.starts_with(':'), "{answer:?}");
+            while !inbox.is_lost() {
+                tokio::task::yield_now().await;
+            }
+            assert!(ask(&wire, "b").await.is_err());
+        }
+    }
+
+    #[test]
+    fn all_are_told_that_the_runtime_has_gone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (wire, _server, inbox) = runtime.block_on(async { wire(1_000) });
+        let asking = std::thread::spawn({
+            let wire = wire.clone();
+            move || futures_util::FutureExt::now_or_never(ask(&wire, "a"))
+        });
+        assert_eq!(asking.join().unwrap(), None, "it waits");
+        drop(runtime);
+        assert!(inbox.is_lost());
+        assert!(futures_util::FutureExt::now_or_never(ask(&wire, "b")).unwrap().is_err());
+    }
+}
