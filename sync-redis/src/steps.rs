@@ -1,8 +1,9 @@
 //! The steps of claims, which travel together: how they are asked (`scripts/steps.lua`), and how the answers read.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use redis::{FromRedisValue, Value};
+use redis::Value;
 use sync_core::backend::{Claim, ClaimId, Entry, Gone, SessionId, Standing, Withdrawn};
 use sync_core::{LockName, Mode, Token};
 
@@ -36,22 +37,26 @@ impl Step {
             Intent::Wait => b"1",
             Intent::Look => b"2",
         };
-        let mut words = words_of(&claim.name, intent, claim.client.len() + claim.value.len());
-        let (session, client) = (claim.session.id.digits(), claim.client.as_bytes());
-        words.word(&session);
-        words.join(&[&claim.id.digits(), &session, letter, itoa::Buffer::new().format(of).as_bytes()]);
+        let client = claim.client.as_bytes();
+        let mut words = words_of(&claim.name, client.len() + claim.value.len());
+        words.join(&[
+            &claim.id.digits(),
+            &claim.session.id.digits(),
+            letter,
+            itoa::Buffer::new().format(of).as_bytes(),
+        ]);
         words.join(&[itoa::Buffer::new().format(client.len()).as_bytes(), b" ", client, &claim.value]);
+        words.word(intent);
         Self(words)
     }
 
     /// Under its own session only, if one is given.
     pub(crate) fn withdraw(name: &LockName, claim: ClaimId, session: Option<SessionId>) -> Self {
-        let mut words = words_of(name, b"w", 0);
+        let mut words = words_of(name, 0);
         match session {
-            Some(session) => words.word(&session.digits()),
-            None => words.word(b"*"),
+            Some(session) => words.join(&[&claim.digits(), &session.digits()]),
+            None => words.join(&[&claim.digits(), b"*"]),
         }
-        words.word(&claim.digits());
         Self(words)
     }
 
@@ -60,10 +65,9 @@ impl Step {
     }
 }
 
-fn words_of(name: &LockName, what: &[u8], more: usize) -> Words {
+fn words_of(name: &LockName, more: usize) -> Words {
     let path = name.path();
-    let mut words = Words::with_capacity(192 + path.len() + more);
-    words.word(what);
+    let mut words = Words::with_capacity(160 + path.len() + more);
     words.word(path.as_bytes());
     words
 }
@@ -82,28 +86,35 @@ fn unknown(answer: &Value) -> Failure {
     Failure::Answer(format!("{answer:?}"))
 }
 
-fn text(value: &Value) -> Option<String> {
-    String::from_redis_value_ref(value).ok()
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(text) => std::str::from_utf8(text).ok(),
+        _ => None,
+    }
+}
+
+fn number<N: TryFrom<i64> + FromStr>(value: &Value) -> Option<N> {
+    match value {
+        Value::Int(number) => N::try_from(*number).ok(),
+        value => text(value)?.parse().ok(),
+    }
 }
 
 pub(crate) fn read_standing(answer: &Value) -> Result<Answer, Failure> {
     let standing = match answer {
         Value::Array(words) => match words.as_slice() {
-            [word, rest @ ..] => read_words(&text(word).unwrap_or_default(), rest)?,
+            [word, rest @ ..] => read_words(text(word).unwrap_or_default(), rest)?,
             [] => None,
         },
-        token => text(token)
-            .and_then(|token| Token::new(token.parse().ok()?))
-            .map(|token| Answer::Is(Standing::Granted { token })),
+        token => number(token).and_then(Token::new).map(|token| Answer::Is(Standing::Granted { token })),
     };
     standing.ok_or_else(|| unknown(answer))
 }
 
 fn read_words(word: &str, rest: &[Value]) -> Result<Option<Answer>, Failure> {
-    let number = |index: usize| text(rest.get(index)?)?.parse::<u64>().ok();
     let holder = |index: usize| rest.get(index).and_then(read_entry).map(Box::new);
-    Ok(match word {
-        "waiting" => match (number(0), number(1)) {
+    Ok(match (word, rest) {
+        ("waiting", [position, expiry, ..]) => match (number::<u64>(position), number(expiry)) {
             (Some(position), Some(expiry)) => Some(Answer::Waits {
                 standing: Standing::Waiting {
                     position: u32::try_from(position).unwrap_or(u32::MAX),
@@ -113,22 +124,19 @@ fn read_words(word: &str, rest: &[Value]) -> Result<Option<Answer>, Failure> {
             }),
             _ => None,
         },
-        "busy" => Some(Answer::Is(Standing::Busy { holder: holder(0) })),
-        "evicted" => Some(Answer::Is(Standing::Gone { why: Gone::Evicted })),
-        "gone" => Some(Answer::Is(Standing::Gone { why: Gone::SessionLost })),
-        "permits" => return Err(Failure::Permits(number(0).unwrap_or_default())),
-        "error" => return Err(Failure::Refused(rest.first().and_then(text).unwrap_or_default())),
+        ("busy", _) => Some(Answer::Is(Standing::Busy { holder: holder(0) })),
+        ("evicted", _) => Some(Answer::Is(Standing::Gone { why: Gone::Evicted })),
+        ("gone", _) => Some(Answer::Is(Standing::Gone { why: Gone::SessionLost })),
+        ("permits", [force, ..]) => return Err(Failure::Permits(number(force).unwrap_or_default())),
+        ("error", [reason, ..]) => return Err(refused(reason)),
         _ => None,
     })
 }
 
 pub(crate) fn read_withdrawn(answer: &Value) -> Result<Withdrawn, Failure> {
     match answer {
-        Value::Array(words) => {
-            let reason = words.get(1).and_then(text).ok_or_else(|| unknown(answer))?;
-            Err(Failure::Refused(reason))
-        }
-        word => match text(word).as_deref() {
+        Value::Array(words) => Err(words.get(1).map_or_else(|| unknown(answer), refused)),
+        word => match text(word) {
             Some("held") => Ok(Withdrawn::Held),
             Some("waiting") => Ok(Withdrawn::Waiting),
             Some("absent") => Ok(Withdrawn::Absent),
@@ -137,22 +145,25 @@ pub(crate) fn read_withdrawn(answer: &Value) -> Result<Withdrawn, Failure> {
     }
 }
 
+fn refused(reason: &Value) -> Failure {
+    Failure::Refused(text(reason).unwrap_or_default().to_owned())
+}
+
 pub(crate) fn read_entry(value: &Value) -> Option<Entry> {
     let Value::Array(fields) = value else { return None };
-    let text = |index: usize| text(fields.get(index)?);
-    let of = text(3)?.parse().ok()?;
+    let [claim, token, mode, of, client, Value::BulkString(value)] = fields.as_slice() else { return None };
     Some(Entry {
-        claim: text(0)?.parse().ok()?,
+        claim: text(claim)?.parse().ok()?,
         age: None,
         is_isolating: false,
-        token: text(1)?.parse().ok().and_then(Token::new),
-        mode: match text(2)?.as_str() {
+        token: number(token).and_then(Token::new),
+        mode: match text(mode)? {
             "exclusive" => Mode::Exclusive,
             "shared" => Mode::Shared,
-            "permit" => Mode::Permit { of },
+            "permit" => Mode::Permit { of: number(of)? },
             _ => return None,
         },
-        client: text(4)?,
-        value: Vec::<u8>::from_redis_value_ref(fields.get(5)?).ok()?.into(),
+        client: text(client)?.to_owned(),
+        value: value.clone().into(),
     })
 }

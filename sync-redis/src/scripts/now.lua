@@ -1,2 +1,3 @@
-read_clock()
+clock = redis.call('TIME')
+now = clock[1] * 1000000 + clock[2]
 

@@ -13,12 +13,8 @@
 local all = KEYS[1]
 -- What all keys and channels begin with: the key without its last word.
 local start = string.sub(all, 1, -6)
+-- The server's clock once it is read: as Redis says it, and in microseconds.
 local clock, now
-
-local function read_clock()
-  clock = redis.call('TIME')
-  now = clock[1] * 1000000 + clock[2]
-end
 
 -- Tells those who watch a name. Only worth asking for while anybody watches any.
 local function tell_watchers(path)
