@@ -1,6 +1,6 @@
 //! Claims on etcd: one transaction a step.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,14 +17,16 @@ use sync_core::order::{self, Run};
 use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::config::Config;
 use crate::connection::{Connection, Done};
 use crate::error::Failure;
-use crate::keys::{Place, created_at, key, prefix, read_entry, read_place, value};
+use crate::keys::{Place, created_at, key, lease_of, prefix, read_claim, read_entry, read_place, value};
+use crate::leaving::Leaving;
 use crate::line::{Line, in_order, line_in, line_of, read_line, read_order, token};
 use crate::tls;
-use crate::watch::Watch;
+use crate::watch::{Deleted, Watch};
 
 /// How long connecting may take.
 const DIAL: Duration = Duration::from_secs(3);
@@ -46,8 +48,7 @@ pub struct Etcd {
 /// What a backend and its twin share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Claims that this client withdraws itself: their end is no eviction.
-    leaving: Mutex<HashSet<ClaimId>>,
+    leaving: Leaving,
     /// One watch a namespace, driven by whoever needed it first.
     watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
@@ -272,41 +273,55 @@ impl Etcd {
         }
     }
 
-    /// Ends a claim that holds by this token, without reading its line.
-    async fn release(&self, claim: &Claim, token: Token) -> Result<Withdrawn> {
+    /// Ends a claim that holds by this token, without reading its line. Says at which revision.
+    async fn release(&self, claim: &Claim, token: Token) -> Result<(Withdrawn, i64)> {
         let key = key(claim);
         let same = created_at(&key, token);
         let delete = TxnOp::delete(key, None);
         let done = self.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
         if done.response.succeeded() {
-            return Ok(Withdrawn::Held);
+            return Ok((Withdrawn::Held, done.revision));
         }
         // What may stand there for it is a late request's, and nobody's any more.
-        self.leave(claim).await?;
-        Ok(Withdrawn::Absent)
+        let (_, revision) = self.leave(claim).await?;
+        Ok((Withdrawn::Absent, revision))
     }
 
     /// Deletes the key of a claim that nobody knows to hold, and says what it was. What has come to its seat since then is
     /// another's, and stays.
-    async fn leave(&self, claim: &Claim) -> Result<Withdrawn> {
+    async fn leave(&self, claim: &Claim) -> Result<(Withdrawn, i64)> {
         let key = key(claim);
         let own = value(claim.id, &claim.client, &claim.value);
         let same = Compare::value(key.clone(), CompareOp::Equal, own);
         self.delete(&claim.name, key, same).await
     }
 
-    /// Deletes a key if it is the `same`, and says what its claim was.
-    async fn delete(&self, name: &LockName, key: String, same: Compare) -> Result<Withdrawn> {
+    /// Deletes a key if it is the `same`, and says what its claim was, and at which revision it ended.
+    async fn delete(&self, name: &LockName, key: String, same: Compare) -> Result<(Withdrawn, i64)> {
         let delete = TxnOp::delete(key.clone(), Some(DeleteOptions::new()));
         let done = self.transact(name, Txn::new().when([same]).and_then([read_order(name), delete])).await?;
         if !done.response.succeeded() {
-            return Ok(Withdrawn::Absent);
+            return Ok((Withdrawn::Absent, done.revision));
         }
-        Ok(match line_of(&done)?.of(&key) {
+        let withdrawn = match line_of(&done)?.of(&key) {
             order::Place::Granted => Withdrawn::Held,
             order::Place::Behind { .. } => Withdrawn::Waiting,
             order::Place::Absent => Withdrawn::Absent,
-        })
+        };
+        Ok((withdrawn, done.revision))
+    }
+
+    /// The claim whose key was deleted. `None` if etcd has forgotten it, by a compaction in the very moment.
+    async fn claim_of(&self, deleted: Deleted) -> Result<Option<ClaimId>> {
+        let before = GetOptions::new().with_revision(deleted.revision - 1);
+        match self.client().await?.kv_client().get(&*deleted.key, Some(before)).await.map_err(Failure::from) {
+            Ok(found) => Ok(found.kvs().first().and_then(|kv| read_claim(kv.value()))),
+            Err(failure) if failure.is_compacted() => {
+                warn!(key = deleted.key, "evicted, and compacted before it could be told whose claim it was");
+                Ok(None)
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// All of a line, with what its keys hold; and the revision at which it was read.
@@ -358,6 +373,7 @@ impl Backend for Etcd {
     async fn close(&self, session: &Session) -> Result<()> {
         let mut leases = self.client().await?.lease_client();
         locked(&self.heard).remove(&session.id);
+        self.shared.leaving.forget(session.id);
         match leases.revoke(lease(session.id)).await.map_err(Failure::from) {
             Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
             _ => Ok(()),
@@ -408,16 +424,15 @@ impl Backend for Etcd {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        locked(&self.shared.leaving).insert(claim.id);
-        let withdrawn = match claim.token {
-            Some(token) => self.release(claim, token).await,
-            None => self.leave(claim).await,
+        let departure = self.shared.leaving.begin(claim, key(claim));
+        let (withdrawn, revision) = match claim.token {
+            Some(token) => self.release(claim, token).await?,
+            None => self.leave(claim).await?,
         };
-        if !matches!(withdrawn, Ok(Withdrawn::Held)) {
-            // Nobody hears of the end of such a claim.
-            locked(&self.shared.leaving).remove(&claim.id);
+        if withdrawn != Withdrawn::Absent {
+            departure.deleted(revision);
         }
-        withdrawn
+        Ok(withdrawn)
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
@@ -425,7 +440,7 @@ impl Backend for Etcd {
             if read_entry(&kv, None)?.claim == claim {
                 let key = read_place(&kv)?.key;
                 let same = Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
-                return self.delete(name, key, same).await;
+                return Ok(self.delete(name, key, same).await?.0);
             }
         }
         Ok(Withdrawn::Absent)
@@ -447,10 +462,10 @@ impl Backend for Etcd {
             let mut evicted = Vec::new();
             for gone in watch.since(seen) {
                 seen = seen.max(gone.revision);
-                if let Some(claim) = gone.claim.filter(|_| gone.lease == lease(session.id))
-                    && !locked(&self.shared.leaving).remove(&claim)
+                if lease_of(&gone.key) == Some(lease(session.id))
+                    && !self.shared.leaving.explains(session.id, &gone.key, gone.revision)
                 {
-                    evicted.push(claim);
+                    evicted.extend(self.claim_of(gone).await?);
                 }
             }
             locked(&self.heard).insert(session.id, seen);

@@ -40,6 +40,11 @@ impl Failure {
         }
     }
 
+    /// Whether the request was about a revision that is compacted.
+    pub(crate) fn is_compacted(&self) -> bool {
+        matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::OutOfRange)
+    }
+
     /// Whether etcd has looked at the request, and done nothing of it.
     pub(crate) fn is_refusal(&self) -> bool {
         let Some(Upstream::GRpcStatus(status)) = self.upstream() else { return false };

@@ -46,13 +46,23 @@ pub(crate) struct Place {
     pub(crate) created: i64,
 }
 
+/// The mode that a key says, and its session's lease.
+fn read_key(key: &str) -> Option<(&str, i64)> {
+    let (tag, seat) = key.rsplit_once('/')?.1.split_once('-')?;
+    let (lease, seat) = seat.split_once('-')?;
+    let (lease, _) = (i64::from_str_radix(lease, 16).ok()?, u32::from_str_radix(seat, 16).ok()?);
+    Some((tag, lease))
+}
+
+/// The lease of the session whose key it is.
+pub(crate) fn lease_of(key: &str) -> Option<i64> {
+    read_key(key).map(|(_, lease)| lease)
+}
+
 /// Reads the place that a key stands for.
 pub(crate) fn read_place(kv: &KeyValue) -> Result<Place, Failure> {
     let key = String::from_utf8_lossy(kv.key()).into_owned();
-    let parsed = key.rsplit_once('/').and_then(|(_, last)| {
-        let (tag, seat) = last.split_once('-')?;
-        let (lease, seat) = seat.split_once('-')?;
-        let _ = (i64::from_str_radix(lease, 16).ok()?, u32::from_str_radix(seat, 16).ok()?);
+    let parsed = read_key(&key).and_then(|(tag, _)| {
         Some(match tag {
             "x" => Mode::Exclusive,
             "s" => Mode::Shared,

@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod fence;
 mod keys;
+mod leaving;
 mod line;
 mod tls;
 mod watch;

@@ -6,13 +6,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use etcd_client::{Event, EventType, KeyValue, WatchClient, WatchFilterType, WatchOptions, WatchStream};
-use sync_core::ClaimId;
+use etcd_client::{Event, EventType, WatchClient, WatchFilterType, WatchOptions, WatchStream};
 use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::error::Failure;
-use crate::keys::read_claim;
 
 /// How many deletions are remembered. A waiter that missed more looks again.
 const REMEMBERED: usize = 4_096;
@@ -22,19 +20,11 @@ const REMEMBERED: usize = 4_096;
 pub(crate) struct Deleted {
     pub(crate) revision: i64,
     pub(crate) key: String,
-    pub(crate) lease: i64,
-    /// Whose it was.
-    pub(crate) claim: Option<ClaimId>,
 }
 
 fn read_deletion(event: &Event) -> Option<Deleted> {
     let kv = event.kv().filter(|_| event.event_type() == EventType::Delete)?;
-    Some(Deleted {
-        revision: kv.mod_revision(),
-        key: String::from_utf8_lossy(kv.key()).into_owned(),
-        lease: event.prev_kv().map_or(0, KeyValue::lease),
-        claim: event.prev_kv().and_then(|kv| read_claim(kv.value())),
-    })
+    Some(Deleted { revision: kv.mod_revision(), key: String::from_utf8_lossy(kv.key()).into_owned() })
 }
 
 #[derive(Debug)]
@@ -81,8 +71,8 @@ impl Watch {
         mut client: WatchClient,
         prefix: &str,
     ) -> Result<(Arc<Self>, WatchStream), Failure> {
-        let options =
-            WatchOptions::new().with_prefix().with_prev_key().with_filters([WatchFilterType::NoPut]);
+        // Not what the keys held: etcd would look that up for each watch, which doubles the time until it is told.
+        let options = WatchOptions::new().with_prefix().with_filters([WatchFilterType::NoPut]);
         let mut stream = client.watch(prefix, Some(options)).await?;
         let created = stream.message().await?.ok_or(Failure::WatchLost)?;
         let revision = created.header().map_or(0, |header| header.revision());
@@ -209,7 +199,7 @@ mod tests {
     }
 
     fn gone(key: &str, revision: i64) -> Deleted {
-        Deleted { revision, key: key.to_owned(), lease: 0, claim: None }
+        Deleted { revision, key: key.to_owned() }
     }
 
     #[tokio::test]
