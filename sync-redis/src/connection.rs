@@ -53,19 +53,18 @@ pub(crate) struct Connection {
 #[derive(Clone)]
 struct Line {
     wire: Wire,
-    inbox: Arc<Inbox>,
     scripts: Arc<Scripts>,
     /// What a run of steps begins with.
     run: Words,
 }
 
 impl Line {
-    fn new(wire: Wire, inbox: Arc<Inbox>, scripts: Arc<Scripts>) -> Self {
+    fn new(wire: Wire, scripts: Arc<Scripts>) -> Self {
         let mut run = Words::default();
         for word in ["EVALSHA", scripts.steps.get_hash(), "1", TABLE] {
             run.word(word.as_bytes());
         }
-        Self { wire, inbox, scripts, run }
+        Self { wire, scripts, run }
     }
 
     /// Runs a script.
@@ -78,7 +77,7 @@ impl Line {
     fn noting<T>(&self, result: RedisResult<T>) -> Result<T, Failure> {
         Ok(result.inspect_err(|error| {
             if error.is_io_error() || error.is_unrecoverable_error() || topology::is_elsewhere(error) {
-                self.inbox.lose();
+                self.wire.inbox().lose();
             }
         })?)
     }
@@ -127,21 +126,20 @@ pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
 
 impl Connection {
     pub(crate) async fn open(config: &Config, scripts: &Arc<Scripts>) -> Result<Self> {
-        let inbox = Arc::new(Inbox::default());
-        let (wire, address) = topology::connect(config, TABLE, &inbox).await?;
+        let (wire, address) = topology::connect(config, TABLE).await?;
         warn_of_eviction(wire.clone(), &address).await;
         // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
         let _ = scripts.steps.load_async(&mut wire.clone()).await;
-        let line = Line::new(wire, inbox, scripts.clone());
+        let line = Line::new(wire, scripts.clone());
         Ok(Self { steps: Batcher::start(line.clone()), line, heard: Mutex::default() })
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.line.inbox.is_lost()
+        self.inbox().is_lost()
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
-        &self.line.inbox
+        self.line.wire.inbox()
     }
 
     /// A step of a claim, carried with those of others.

@@ -1,7 +1,6 @@
 //! To a server at an address: TCP, TLS where it is wanted, and who we are.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisResult;
@@ -10,27 +9,26 @@ use tokio::net::TcpStream;
 
 use crate::config::{Config, Peer};
 use crate::error::Failure;
-use crate::inbox::Inbox;
 use crate::wire::Wire;
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connects to the server at `address`, `host:port`.
-pub(crate) async fn dial(config: &Config, address: &str, peer: Peer, inbox: &Arc<Inbox>) -> Result<Wire> {
-    let reached = tokio::time::timeout(PATIENCE, reach(config, address, peer, inbox)).await;
+pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
+    let reached = tokio::time::timeout(PATIENCE, reach(config, address, peer)).await;
     let silent = |_| Err(if config.tls.is_some() { tls::broken(address) } else { Failure::Silent.into() });
     reached.unwrap_or_else(silent).map_err(|error| error.on("redis").of(address))
 }
 
-async fn reach(config: &Config, address: &str, peer: Peer, inbox: &Arc<Inbox>) -> Result<Wire> {
+async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
     let stream = connect(address).await.map_err(|error| Failure::Redis(error.into()))?;
     let Some(tls) = &config.tls else {
-        let mut wire = Wire::start(stream, inbox.clone());
+        let mut wire = Wire::start(stream);
         return Ok(greet(config, peer, &mut wire).await.map(|()| wire).map_err(Failure::Redis)?);
     };
     let stream = tls::connect(tls, address, rustls::DEFAULT_VERSIONS, &[], stream).await?;
-    let mut wire = Wire::start(stream, inbox.clone());
+    let mut wire = Wire::start(stream);
     match greet(config, peer, &mut wire).await {
         Ok(()) => Ok(wire),
         // With TLS 1.3 a server says only now whether it trusts us, or hangs up.

@@ -2,7 +2,6 @@
 //!
 //! Asked anew for each connection: who leaves a server because it was demoted finds the one that took its place.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
@@ -12,7 +11,6 @@ use tracing::debug;
 use crate::config::{Config, Peer, Topology};
 use crate::dial::dial;
 use crate::error::Failure;
-use crate::inbox::Inbox;
 use crate::wire::Wire;
 
 /// How long a Sentinel may take to answer.
@@ -20,16 +18,16 @@ const STEP: Duration = Duration::from_secs(2);
 /// How often a node of a Cluster may send us on to another.
 const REDIRECTS: usize = 4;
 
-/// Connects to the server that takes our writes, with these settings. Which one it is comes with it.
-pub(crate) async fn connect(config: &Config, probe: &str, inbox: &Arc<Inbox>) -> Result<(Wire, String)> {
+/// Connects to the server that takes our writes. Which one it is comes with it.
+pub(crate) async fn connect(config: &Config, probe: &str) -> Result<(Wire, String)> {
     let mut failures = Vec::new();
     for address in &config.addresses {
         let found = match &config.topology {
             Topology::Single => {
-                dial(config, address, Peer::Server, inbox).await.map(|found| (found, address.clone()))
+                dial(config, address, Peer::Server).await.map(|found| (found, address.clone()))
             }
-            Topology::Sentinel { service } => by_sentinel(config, address, service, inbox).await,
-            Topology::Cluster => by_node(config, address, probe, inbox).await,
+            Topology::Sentinel { service } => by_sentinel(config, address, service).await,
+            Topology::Cluster => by_node(config, address, probe).await,
         };
         match found {
             Ok(found) => return Ok(found),
@@ -44,14 +42,9 @@ pub(crate) async fn connect(config: &Config, probe: &str, inbox: &Arc<Inbox>) ->
     Err(failures.swap_remove(telling))
 }
 
-async fn by_sentinel(
-    config: &Config,
-    sentinel: &str,
-    service: &str,
-    inbox: &Arc<Inbox>,
-) -> Result<(Wire, String)> {
+async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<(Wire, String)> {
     let explain = |failure: Failure| Error::from(failure).of(sentinel);
-    let mut wire = dial(config, sentinel, Peer::Sentinel, &Arc::default()).await?;
+    let mut wire = dial(config, sentinel, Peer::Sentinel).await?;
     let mut asked = redis::cmd("SENTINEL");
     let asked = asked.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(&mut wire);
     let answer: Result<Option<(String, u16)>, Failure> =
@@ -60,7 +53,7 @@ async fn by_sentinel(
         return Err(explain(Failure::NoService(service.to_owned())));
     };
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let mut wire = dial(config, &address, Peer::Server, inbox).await?;
+    let mut wire = dial(config, &address, Peer::Server).await?;
     // The Sentinels may not have noticed yet that it is a primary no more.
     let role: redis::Value =
         redis::cmd("ROLE").query_async(&mut wire).await.map_err(Failure::from).map_err(explain)?;
@@ -72,10 +65,10 @@ async fn by_sentinel(
     }
 }
 
-async fn by_node(config: &Config, node: &str, probe: &str, inbox: &Arc<Inbox>) -> Result<(Wire, String)> {
+async fn by_node(config: &Config, node: &str, probe: &str) -> Result<(Wire, String)> {
     let mut address = node.to_owned();
     for _ in 0..REDIRECTS {
-        let mut wire = dial(config, &address, Peer::Server, inbox).await?;
+        let mut wire = dial(config, &address, Peer::Server).await?;
         let probed: Result<redis::Value, _> =
             redis::cmd("HGET").arg(probe).arg("").query_async(&mut wire).await;
         let Err(error) = probed else { return Ok((wire, address)) };

@@ -1,7 +1,7 @@
 //! One connection to one server: commands go out, answers come back in their order, and messages between them.
 //!
 //! Whoever asks writes to the socket from where he is, and one task reads and wakes him. The redis crate's client, which has a
-//! task and channels between them and a general parser, takes three times the instructions (ARCHITECTURE.md).
+//! task and channels between them and a parser for all cases, takes more instructions than all of ours together (ARCHITECTURE.md).
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,15 +34,17 @@ type Answer = oneshot::Receiver<RedisResult<Value>>;
 #[derive(Clone)]
 pub(crate) struct Wire {
     end: Arc<Mutex<End>>,
+    inbox: Arc<Inbox>,
     _reader: Arc<JoinSet<()>>,
 }
 
 impl Wire {
-    /// Takes over a stream. What the server pushes goes to the inbox.
+    /// Takes over a stream.
     ///
     /// # Panics
     /// Outside of a runtime of tokio.
-    pub(crate) fn start(stream: impl Stream, inbox: Arc<Inbox>) -> Self {
+    pub(crate) fn start(stream: impl Stream) -> Self {
+        let inbox = Arc::new(Inbox::default());
         let end = Arc::new(Mutex::new(End {
             stream: Box::new(stream),
             unsent: Vec::new(),
@@ -53,10 +55,15 @@ impl Wire {
             reader: None,
             lost: None,
         }));
-        let reader = Reader { end: end.clone(), inbox };
+        let reader = Reader { end: end.clone(), inbox: inbox.clone() };
         let mut task = JoinSet::new();
         task.spawn(async move { std::future::poll_fn(|cx| reader.poll(cx)).await });
-        Self { end, _reader: Arc::new(task) }
+        Self { end, inbox, _reader: Arc::new(task) }
+    }
+
+    /// Where the server's messages go, and that there will be no more.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
     }
 
     /// Sends a command, now, and gives what its answer comes by.
@@ -269,10 +276,9 @@ mod tests {
     use super::*;
 
     /// A connection, and the server's end of it. So many bytes are on their way at most.
-    fn wire(room: usize) -> (Wire, DuplexStream, Arc<Inbox>) {
+    fn wire(room: usize) -> (Wire, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
-        let inbox = Arc::new(Inbox::default());
-        (Wire::start(ours, inbox.clone()), theirs, inbox)
+        (Wire::start(ours), theirs)
     }
 
     async fn ask(wire: &Wire, word: &str) -> RedisResult<Value> {
@@ -287,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_come_in_the_order_of_the_questions() {
-        let (wire, mut server, _) = wire(1_000);
+        let (wire, mut server) = wire(1_000);
         let serving = async {
             hear(&mut server, "abc").await;
             for part in [":1\r\n:", "2\r", "\n-ERR no\r\n"] {
@@ -302,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_gone_leaves_his_answer_to_nobody() {
-        let (wire, mut server, _) = wire(1_000);
+        let (wire, mut server) = wire(1_000);
         let mut gone = Box::pin(ask(&wire, "a"));
         assert!(futures_util::poll!(gone.as_mut()).is_pending());
         drop(gone);
@@ -312,7 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_subscription_is_answered_by_a_message_or_refused_by_an_answer() {
-        let (wire, mut server, _) = wire(1_000);
+        let (wire, mut server) = wire(1_000);
         let serving = async {
             hear(&mut server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\nx").await;
             // A message between is for nobody who asks.
@@ -331,7 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_socket_does_not_take_is_sent_on() {
-        let (wire, mut server, _) = wire(16);
+        let (wire, mut server) = wire(16);
         let word = "0123456789".repeat(100);
         let serving = async {
             hear(&mut server, &word).await;
@@ -344,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn all_are_told_that_the_server_has_gone() {
         for last in ["", "what is this?\r\n", ":1\r\n:2\r\n"] {
-            let (wire, mut server, inbox) = wire(1_000);
+            let (wire, mut server) = wire(1_000);
             let serving = async {
                 hear(&mut server, "a").await;
                 server.write_all(last.as_bytes()).await.unwrap();
@@ -352,7 +358,7 @@ mod tests {
             };
             let (answer, ()) = tokio::join!(ask(&wire, "a"), serving);
             assert_eq!(answer.is_ok(), last.starts_with(':'), "{answer:?}");
-            while !inbox.is_lost() {
+            while !wire.inbox().is_lost() {
                 tokio::task::yield_now().await;
             }
             assert!(ask(&wire, "b").await.is_err());
@@ -362,14 +368,14 @@ mod tests {
     #[test]
     fn all_are_told_that_the_runtime_has_gone() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (wire, _server, inbox) = runtime.block_on(async { wire(1_000) });
+        let (wire, _server) = runtime.block_on(async { wire(1_000) });
         let asking = std::thread::spawn({
             let wire = wire.clone();
             move || futures_util::FutureExt::now_or_never(ask(&wire, "a"))
         });
         assert_eq!(asking.join().unwrap(), None, "it waits");
         drop(runtime);
-        assert!(inbox.is_lost());
+        assert!(wire.inbox().is_lost());
         assert!(futures_util::FutureExt::now_or_never(ask(&wire, "b")).unwrap().is_err());
     }
 }

@@ -258,6 +258,11 @@ impl RedisCluster {
         format!("redis+cluster://{}", nodes.join(","))
     }
 
+    /// What a node says to a command.
+    pub(crate) fn tell(&self, node: usize, command: &str) -> String {
+        tell(self.ports[node], command)
+    }
+
     /// The node that serves a key.
     pub(crate) fn owner(&self, key: &str) -> usize {
         (0..self.ports.len())
