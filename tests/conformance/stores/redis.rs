@@ -82,7 +82,7 @@ fn answers(mut stream: TcpStream) -> bool {
 fn tell(port: u16, command: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-    let mut answer = [0; 4_096];
+    let mut answer = [0; 16_384];
     let length = stream.read(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
