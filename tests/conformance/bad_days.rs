@@ -91,6 +91,7 @@ async fn redis_users_need_exactly_the_rights_that_are_documented() {
     assert!(documented.contains(&REDIS_RIGHTS.split_whitespace().collect::<Vec<_>>().join(" ")));
     let redis = Redis::start();
     assert_eq!(redis.tell(&format!("ACL SETUSER app on >hidden {REDIS_RIGHTS}")), "+OK\r\n");
+    assert_eq!(redis.tell("CONFIG RESETSTAT"), "+OK\r\n");
     let sync = connect(&format!("redis://app:hidden@127.0.0.1:{}/1", redis.port())).await.unwrap();
     use_all(&*sync).await;
     sync.close().await.unwrap();
