@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use redis::aio::ConnectionLike;
@@ -15,6 +16,7 @@ use redis::{Cmd, ErrorKind, Pipeline, PushKind, RedisError, RedisFuture, RedisRe
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::io::poll_read_buf;
 
 use crate::inbox::{Inbox, locked};
@@ -22,6 +24,12 @@ use crate::resp::{self, Extent, Words};
 
 /// So much is read at once, at least if it is there.
 const READ: usize = 4_096;
+
+/// How often the connection is looked at.
+const LOOK: Duration = Duration::from_millis(750);
+/// A server that owes an answer and says nothing for so many looks is given up: it, or the way to it, may be gone without a
+/// word, and another may have taken its place.
+const SILENT_LOOKS: u32 = 4;
 
 /// What carries the bytes.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -52,10 +60,13 @@ impl Wire {
             received: BytesMut::new(),
             extent: Extent::default(),
             awaited: VecDeque::new(),
+            silent_looks: 0,
             reader: None,
             lost: None,
         }));
-        let reader = Reader { end: end.clone(), inbox: inbox.clone() };
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reader = Reader { end: end.clone(), inbox: inbox.clone(), looks };
         let mut task = JoinSet::new();
         task.spawn(async move { std::future::poll_fn(|cx| reader.poll(cx)).await });
         Self { end, inbox, _reader: Arc::new(task) }
@@ -166,6 +177,8 @@ struct End {
     /// How far the value at the beginning of `received` has been looked at.
     extent: Extent,
     awaited: VecDeque<Awaited>,
+    /// How often it was looked at since the server said anything, while it owed an answer.
+    silent_looks: u32,
     reader: Option<Waker>,
     lost: Option<RedisError>,
 }
@@ -195,6 +208,7 @@ impl End {
             match ready!(poll_read_buf(Pin::new(&mut *self.stream), cx, &mut self.received)) {
                 Ok(0) => return Poll::Ready(hung_up()),
                 Ok(_) => {
+                    self.silent_looks = 0;
                     if let Err(error) = self.take(inbox) {
                         return Poll::Ready(error);
                     }
@@ -231,6 +245,16 @@ impl End {
         Ok(())
     }
 
+    /// Looks whether the server says anything to those who wait for an answer.
+    fn look(&mut self) -> RedisResult<()> {
+        self.silent_looks = if self.awaited.is_empty() { 0 } else { self.silent_looks + 1 };
+        if self.silent_looks > SILENT_LOOKS {
+            Err(io::Error::from(io::ErrorKind::TimedOut).into())
+        } else {
+            Ok(())
+        }
+    }
+
     fn lose(&mut self, error: RedisError) {
         for asker in self.awaited.drain(..) {
             asker.tell(Err(error.clone()));
@@ -243,15 +267,24 @@ impl End {
 struct Reader {
     end: Arc<Mutex<End>>,
     inbox: Arc<Inbox>,
+    looks: Interval,
 }
 
 impl Reader {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut end = locked(&self.end);
         if !end.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
             end.reader = Some(cx.waker().clone());
         }
-        let error = ready!(end.poll(cx, &self.inbox));
+        let error = match end.poll(cx, &self.inbox) {
+            Poll::Ready(error) => error,
+            Poll::Pending => loop {
+                ready!(self.looks.poll_tick(cx));
+                if let Err(error) = end.look() {
+                    break error;
+                }
+            },
+        };
         end.lose(error);
         Poll::Ready(())
     }
@@ -365,9 +398,30 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_owes_an_answer_and_says_nothing_is_given_up() {
+        let (wire, mut server) = wire(1_000);
+        // Nobody waits for an answer.
+        tokio::time::sleep(20 * LOOK).await;
+        assert!(!wire.inbox().is_lost());
+        // It is slow, but it speaks.
+        let serving = async {
+            for byte in b":12345678\r\n" {
+                tokio::time::sleep(2 * LOOK).await;
+                server.write_all(&[*byte]).await.unwrap();
+            }
+        };
+        assert_eq!(tokio::join!(ask(&wire, "a"), serving).0, Ok(Value::Int(12_345_678)));
+        let start = tokio::time::Instant::now();
+        assert!(ask(&wire, "b").await.unwrap_err().is_timeout());
+        let took = start.elapsed();
+        assert!((SILENT_LOOKS * LOOK..=(SILENT_LOOKS + 1) * LOOK).contains(&took), "{took:?}");
+        assert!(ask(&wire, "c").await.is_err());
+    }
+
     #[test]
     fn all_are_told_that_the_runtime_has_gone() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (wire, _server) = runtime.block_on(async { wire(1_000) });
         let asking = std::thread::spawn({
             let wire = wire.clone();

@@ -63,6 +63,12 @@ async fn redis_sentinels_that_lose_the_primary_keep_locks_and_waiters() {
 }
 
 #[tokio::test]
+async fn a_redis_primary_that_stands_still_is_left_for_the_one_that_takes_its_place() {
+    let sentinels = RedisSentinels::start();
+    held_through(&sentinels.url(), Duration::from_secs(15), || sentinels.freeze_primary()).await;
+}
+
+#[tokio::test]
 async fn a_sentinel_knows_its_services_only() {
     let sentinels = RedisSentinels::start();
     let url = sentinels.url().replace("/main", "/other");

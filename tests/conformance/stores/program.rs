@@ -73,9 +73,19 @@ impl Program {
 
     /// Stops it by SIGTERM, and waits until it has ended.
     pub(crate) fn stop(mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap();
+    }
+
+    /// Lets it stand still, with its connections open.
+    #[cfg(feature = "full")]
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 }
 

@@ -202,6 +202,12 @@ impl RedisSentinels {
         self.servers[server] = None;
     }
 
+    /// Lets the primary stand still once the replica has all.
+    pub(crate) fn freeze_primary(&self) {
+        replicate(self.ports[0]);
+        self.servers[0].as_ref().unwrap().freeze();
+    }
+
     /// Kills the primary once the replica has all.
     pub(crate) fn kill_primary(&mut self) {
         replicate(self.ports[0]);
