@@ -22,13 +22,15 @@ pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<W
 }
 
 async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
+    // It waits for replicas.
+    let busy = config.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout);
     let stream = connect(address).await.map_err(|error| Failure::Redis(error.into()))?;
     let Some(tls) = &config.tls else {
-        let mut wire = Wire::start(stream);
+        let mut wire = Wire::start(stream, busy);
         return Ok(greet(config, peer, &mut wire).await.map(|()| wire).map_err(Failure::Redis)?);
     };
     let stream = tls::connect(tls, address, rustls::DEFAULT_VERSIONS, &[], stream).await?;
-    let mut wire = Wire::start(stream);
+    let mut wire = Wire::start(stream, busy);
     match greet(config, peer, &mut wire).await {
         Ok(()) => Ok(wire),
         // With TLS 1.3 a server says only now whether it trusts us, or hangs up.

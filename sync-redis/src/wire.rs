@@ -47,11 +47,12 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Takes over a stream.
+    /// Takes over a stream. The server may be silent for `busy` longer than usual: a command of ours keeps it waiting.
     ///
     /// # Panics
     /// Outside of a runtime of tokio.
-    pub(crate) fn start(stream: impl Stream) -> Self {
+    pub(crate) fn start(stream: impl Stream, busy: Duration) -> Self {
+        let busy = u32::try_from(busy.as_millis().div_ceil(LOOK.as_millis())).unwrap_or(u32::MAX);
         let inbox = Arc::new(Inbox::default());
         let end = Arc::new(Mutex::new(End {
             stream: Box::new(stream),
@@ -61,6 +62,7 @@ impl Wire {
             extent: Extent::default(),
             awaited: VecDeque::new(),
             silent_looks: 0,
+            patience: SILENT_LOOKS.saturating_add(busy),
             reader: None,
             lost: None,
         }));
@@ -179,6 +181,8 @@ struct End {
     awaited: VecDeque<Awaited>,
     /// How often it was looked at since the server said anything, while it owed an answer.
     silent_looks: u32,
+    /// And how often that may be.
+    patience: u32,
     reader: Option<Waker>,
     lost: Option<RedisError>,
 }
@@ -248,7 +252,7 @@ impl End {
     /// Looks whether the server says anything to those who wait for an answer.
     fn look(&mut self) -> RedisResult<()> {
         self.silent_looks = if self.awaited.is_empty() { 0 } else { self.silent_looks + 1 };
-        if self.silent_looks > SILENT_LOOKS {
+        if self.silent_looks > self.patience {
             Err(io::Error::from(io::ErrorKind::TimedOut).into())
         } else {
             Ok(())
@@ -311,7 +315,7 @@ mod tests {
     /// A connection, and the server's end of it. So many bytes are on their way at most.
     fn wire(room: usize) -> (Wire, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
-        (Wire::start(ours), theirs)
+        (Wire::start(ours, Duration::ZERO), theirs)
     }
 
     async fn ask(wire: &Wire, word: &str) -> RedisResult<Value> {
@@ -417,6 +421,17 @@ mod tests {
         let took = start.elapsed();
         assert!((SILENT_LOOKS * LOOK..=(SILENT_LOOKS + 1) * LOOK).contains(&took), "{took:?}");
         assert!(ask(&wire, "c").await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_kept_waiting_by_ourselves_may_be_silent_for_longer() {
+        let (ours, mut server) = tokio::io::duplex(1_000);
+        let wire = Wire::start(ours, 10 * LOOK);
+        let serving = async {
+            tokio::time::sleep((SILENT_LOOKS + 9) * LOOK).await;
+            server.write_all(b":1\r\n").await.unwrap();
+        };
+        assert_eq!(tokio::join!(ask(&wire, "WAIT"), serving).0, Ok(Value::Int(1)));
     }
 
     #[test]
