@@ -12,6 +12,8 @@ use futures_util::{FutureExt, poll};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::counted::Counted;
+
 /// The most requests in a batch. While more than that are on their way, further batches wait.
 pub const MOST: usize = 32;
 /// So many are answered before their next requests leave: fewer make poor batches, and more leave the store idle meanwhile.
@@ -77,29 +79,13 @@ impl<C: Carry> Batcher<C> {
     /// Cancel safety: a request that is dropped is not carried, unless it is on its way.
     pub async fn ask(&self, request: C::Request) -> Option<C::Answer> {
         let crowd = &self.crowd;
-        let _counted = Counted::new(&crowd.unanswered);
+        let _counted = Counted::begin(&crowd.unanswered);
         if crowd.unanswered.load(Ordering::Relaxed) == 1 && !crowd.together.load(Ordering::Relaxed) {
             return Some(self.carrier.carry_one(request).await);
         }
         let (answer, answered) = oneshot::channel();
         self.queue.send(Asked { request, answer }).ok()?;
         answered.await.ok()
-    }
-}
-
-/// One that is counted as long as it is there.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::backend::{ClaimId, Queue, Withdrawn};
+use crate::counted::Counted;
 use crate::error::Result;
 use crate::guard::{Guard, Release};
 use crate::handle::Shared;
@@ -67,22 +68,6 @@ impl Candidate {
     }
 }
 
-/// Counts a campaign for as long as it runs, cancelled or not.
-struct Campaign<'a>(&'a AtomicUsize);
-
-impl<'a> Campaign<'a> {
-    fn begin(campaigns: &'a AtomicUsize) -> Self {
-        campaigns.fetch_add(1, Ordering::Relaxed);
-        Self(campaigns)
-    }
-}
-
-impl Drop for Campaign<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[async_trait]
 impl Leader for Candidate {
     fn id(&self) -> &str {
@@ -94,7 +79,7 @@ impl Leader for Candidate {
     }
 
     async fn elect(&self) -> Result<Box<dyn Elected>> {
-        let _campaign = Campaign::begin(&self.campaigns);
+        let _campaign = Counted::begin(&self.campaigns);
         match self.wish.stand(&self.shared, self.wait).await? {
             Turn::Held(guard) => {
                 *locked(&self.office) = Arc::downgrade(guard.hold());

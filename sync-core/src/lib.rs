@@ -13,6 +13,7 @@ mod capabilities;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod counted;
 mod election;
 mod error;
 mod guard;
