@@ -119,16 +119,11 @@ async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
     assert_eq!(sync.list(distsync::Kind::Lock, "").await.unwrap(), ["a"]);
     guard.release().await.unwrap();
     // The connection to which we were sent is kept.
-    let greetings = || {
-        let stats = cluster.tell(owner, "INFO commandstats");
-        let calls = stats.split("cmdstat_hello:calls=").nth(1).and_then(|rest| rest.split(',').next());
-        calls.unwrap().parse::<u32>().unwrap()
-    };
-    let before = greetings();
+    let before = cluster.calls(owner, "hello");
     for _ in 0..20 {
         sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap().release().await.unwrap();
     }
-    assert_eq!(greetings(), before);
+    assert_eq!(cluster.calls(owner, "hello"), before);
     sync.close().await.unwrap();
 
     held_through(&cluster.url(&[0, 1, 2, 3, 4, 5]), Duration::from_secs(10), || cluster.kill(owner)).await;

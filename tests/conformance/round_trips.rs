@@ -233,20 +233,15 @@ async fn keep_alive_traffic_does_not_grow_with_locks() {
 /// One script for an acquire and one for its release: grants come by themselves.
 #[tokio::test]
 async fn a_hand_over_on_redis_asks_once() {
-    const GRANTS: u64 = 50;
-    const CLIENTS: u64 = 3;
+    const GRANTS: usize = 50;
+    const CLIENTS: usize = 3;
 
     let redis = Redis::start();
-    let scripts = || {
-        let stats = redis.tell("INFO commandstats");
-        let calls = stats.split("cmdstat_evalsha:calls=").nth(1).and_then(|rest| rest.split(',').next());
-        calls.and_then(|calls| calls.parse::<u64>().ok()).expect("scripts were called")
-    };
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(connect(&format!("redis://127.0.0.1:{}?ttl=600s", redis.port())).await.unwrap());
     }
-    let before = scripts();
+    let before = redis.calls("evalsha");
     let mut contenders = JoinSet::new();
     for sync in clients {
         contenders.spawn(async move {
@@ -262,7 +257,7 @@ async fn a_hand_over_on_redis_asks_once() {
     }
     let clients = contenders.join_all().await;
     let grants = GRANTS * CLIENTS;
-    let acquires = scripts() - before - grants;
+    let acquires = redis.calls("evalsha") - before - grants;
     assert!(acquires * 10 <= grants * 11, "{acquires} scripts that acquire for {grants} grants");
     drop(clients);
 }

@@ -54,6 +54,12 @@ impl Redis {
         tell(self.port, command)
     }
 
+    /// How often it has run a command.
+    #[cfg(feature = "full")]
+    pub(crate) fn calls(&self, command: &str) -> usize {
+        calls(self.port, command)
+    }
+
     /// Stops it, until a restart.
     pub(crate) fn stop(&self) {
         self.running.lock().unwrap().take().unwrap().stop();
@@ -85,6 +91,13 @@ fn tell(port: u16, command: &str) -> String {
     let mut answer = [0; 16_384];
     let length = stream.read(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+#[cfg(feature = "full")]
+fn calls(port: u16, command: &str) -> usize {
+    let stats = tell(port, "INFO commandstats");
+    let line = stats.split(&format!("cmdstat_{command}:calls=")).nth(1).expect("it was called");
+    line.split(',').next().and_then(|calls| calls.parse().ok()).expect("a number of calls")
 }
 
 #[cfg(feature = "full")]
@@ -264,9 +277,9 @@ impl RedisCluster {
         format!("redis+cluster://{}", nodes.join(","))
     }
 
-    /// What a node says to a command.
-    pub(crate) fn tell(&self, node: usize, command: &str) -> String {
-        tell(self.ports[node], command)
+    /// How often a node has run a command.
+    pub(crate) fn calls(&self, node: usize, command: &str) -> usize {
+        calls(self.ports[node], command)
     }
 
     /// The node that serves a key.
