@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, KeyValue, LeaseGrantOptions,
-    PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    Client, Compare, CompareOp, ConnectOptions, GetOptions, KeyValue, LeaseGrantOptions, PutOptions,
+    SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 use sync_core::backend::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
@@ -22,7 +22,9 @@ use tracing::warn;
 use crate::config::Config;
 use crate::connection::{Connection, Done};
 use crate::error::Failure;
-use crate::keys::{Place, created_at, key, lease_of, prefix, read_claim, read_entry, read_place, value};
+use crate::keys::{
+    Place, created_at, key, lease, lease_of, prefix, read_claim, read_entry, read_place, value,
+};
 use crate::leaving::Leaving;
 use crate::line::{Line, in_order, line_in, line_of, read_line, read_order, token};
 use crate::tls;
@@ -58,10 +60,6 @@ struct Shared {
 /// The prefix of all keys of a name's namespace.
 fn namespace(name: &LockName) -> String {
     format!("{}/", name.path().split('/').next().unwrap_or_default())
-}
-
-fn lease(session: SessionId) -> i64 {
-    i64::try_from(session.bits()).unwrap_or(0)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -274,36 +272,34 @@ impl Etcd {
     }
 
     /// Ends a claim that holds by this token, without reading its line. Says at which revision.
-    async fn release(&self, claim: &Claim, token: Token) -> Result<(Withdrawn, i64)> {
-        let key = key(claim);
-        let same = created_at(&key, token);
+    async fn release(&self, claim: &Claim, key: &str, token: Token) -> Result<(Withdrawn, i64)> {
+        let same = created_at(key, token);
         let delete = TxnOp::delete(key, None);
         let done = self.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
         if done.response.succeeded() {
             return Ok((Withdrawn::Held, done.revision));
         }
         // What may stand there for it is a late request's, and nobody's any more.
-        let (_, revision) = self.leave(claim).await?;
+        let (_, revision) = self.leave(claim, key).await?;
         Ok((Withdrawn::Absent, revision))
     }
 
     /// Deletes the key of a claim that nobody knows to hold, and says what it was. What has come to its seat since then is
     /// another's, and stays.
-    async fn leave(&self, claim: &Claim) -> Result<(Withdrawn, i64)> {
-        let key = key(claim);
+    async fn leave(&self, claim: &Claim, key: &str) -> Result<(Withdrawn, i64)> {
         let own = value(claim.id, &claim.client, &claim.value);
-        let same = Compare::value(key.clone(), CompareOp::Equal, own);
+        let same = Compare::value(key, CompareOp::Equal, own);
         self.delete(&claim.name, key, same).await
     }
 
     /// Deletes a key if it is the `same`, and says what its claim was, and at which revision it ended.
-    async fn delete(&self, name: &LockName, key: String, same: Compare) -> Result<(Withdrawn, i64)> {
-        let delete = TxnOp::delete(key.clone(), Some(DeleteOptions::new()));
+    async fn delete(&self, name: &LockName, key: &str, same: Compare) -> Result<(Withdrawn, i64)> {
+        let delete = TxnOp::delete(key, None);
         let done = self.transact(name, Txn::new().when([same]).and_then([read_order(name), delete])).await?;
         if !done.response.succeeded() {
             return Ok((Withdrawn::Absent, done.revision));
         }
-        let withdrawn = match line_of(&done)?.of(&key) {
+        let withdrawn = match line_of(&done)?.of(key) {
             order::Place::Granted => Withdrawn::Held,
             order::Place::Behind { .. } => Withdrawn::Waiting,
             order::Place::Absent => Withdrawn::Absent,
@@ -424,10 +420,11 @@ impl Backend for Etcd {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        let departure = self.shared.leaving.begin(claim, key(claim));
+        let key = key(claim);
+        let departure = self.shared.leaving.begin(claim.id, &key);
         let (withdrawn, revision) = match claim.token {
-            Some(token) => self.release(claim, token).await?,
-            None => self.leave(claim).await?,
+            Some(token) => self.release(claim, &key, token).await?,
+            None => self.leave(claim, &key).await?,
         };
         if withdrawn != Withdrawn::Absent {
             departure.deleted(revision);
@@ -440,7 +437,7 @@ impl Backend for Etcd {
             if read_entry(&kv, None)?.claim == claim {
                 let key = read_place(&kv)?.key;
                 let same = Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
-                return Ok(self.delete(name, key, same).await?.0);
+                return Ok(self.delete(name, &key, same).await?.0);
             }
         }
         Ok(Withdrawn::Absent)
@@ -463,7 +460,7 @@ impl Backend for Etcd {
             for gone in watch.since(seen) {
                 seen = seen.max(gone.revision);
                 if lease_of(&gone.key) == Some(lease(session.id))
-                    && !self.shared.leaving.explains(session.id, &gone.key, gone.revision)
+                    && !self.shared.leaving.explains(&gone.key, gone.revision)
                 {
                     evicted.extend(self.claim_of(gone).await?);
                 }

@@ -54,6 +54,11 @@ fn read_key(key: &str) -> Option<(&str, i64)> {
     Some((tag, lease))
 }
 
+/// The lease that a session is.
+pub(crate) fn lease(session: SessionId) -> i64 {
+    i64::try_from(session.bits()).unwrap_or(0)
+}
+
 /// The lease of the session whose key it is.
 pub(crate) fn lease_of(key: &str) -> Option<i64> {
     read_key(key).map(|(_, lease)| lease)

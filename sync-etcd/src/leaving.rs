@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sync_core::backend::{Claim, ClaimId, SessionId};
+use sync_core::backend::{ClaimId, SessionId};
 
-/// By session, and by key.
+use crate::keys::{lease, lease_of};
+
+/// By key.
 #[derive(Debug, Default)]
-pub(crate) struct Leaving(Mutex<HashMap<SessionId, HashMap<String, Vec<Leave>>>>);
+pub(crate) struct Leaving(Mutex<HashMap<String, Vec<Leave>>>);
 
 #[derive(Debug)]
 struct Leave {
@@ -19,23 +21,20 @@ struct Leave {
 }
 
 impl Leaving {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, HashMap<String, Vec<Leave>>>> {
+    fn keys(&self) -> MutexGuard<'_, HashMap<String, Vec<Leave>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A claim's key is about to be deleted: from now on, and unless it [was](Departure::deleted) until this is dropped.
-    pub(crate) fn begin(&self, claim: &Claim, key: String) -> Departure<'_> {
-        let leave = Leave { claim: claim.id, deleted_at: None };
-        let mut sessions = self.sessions();
-        sessions.entry(claim.session.id).or_default().entry(key.clone()).or_default().push(leave);
-        Departure { leaving: self, session: claim.session.id, claim: claim.id, key }
+    pub(crate) fn begin<'a>(&'a self, claim: ClaimId, key: &'a str) -> Departure<'a> {
+        self.keys().entry(key.to_owned()).or_default().push(Leave { claim, deleted_at: None });
+        Departure { leaving: self, claim, key }
     }
 
     /// Whether the deletion of a key at a revision is one that this client has asked for. Each is explained once, in the order
     /// in which they are told.
-    pub(crate) fn explains(&self, session: SessionId, key: &str, revision: i64) -> bool {
-        let mut sessions = self.sessions();
-        let Some(keys) = sessions.get_mut(&session) else { return false };
+    pub(crate) fn explains(&self, key: &str, revision: i64) -> bool {
+        let mut keys = self.keys();
         let Some(leaves) = keys.get_mut(key) else { return false };
         // Those before were missed.
         leaves.retain(|leave| leave.deleted_at.is_none_or(|at| at >= revision));
@@ -52,25 +51,25 @@ impl Leaving {
 
     /// Nothing is told of a session any more.
     pub(crate) fn forget(&self, session: SessionId) {
-        self.sessions().remove(&session);
+        self.keys().retain(|key, _| lease_of(key) != Some(lease(session)));
     }
 }
 
 /// A deletion that is under way.
 pub(crate) struct Departure<'a> {
     leaving: &'a Leaving,
-    session: SessionId,
     claim: ClaimId,
-    key: String,
+    key: &'a str,
 }
 
 impl Departure<'_> {
     /// It was deleted, at this revision.
     pub(crate) fn deleted(self, revision: i64) {
-        let mut sessions = self.leaving.sessions();
-        let leaves = sessions.get_mut(&self.session).and_then(|keys| keys.get_mut(&self.key));
+        let mut keys = self.leaving.keys();
         // What was told before it was answered is explained already.
-        if let Some(leave) = leaves.into_iter().flatten().find(|leave| leave.claim == self.claim) {
+        if let Some(leave) =
+            keys.get_mut(self.key).into_iter().flatten().find(|leave| leave.claim == self.claim)
+        {
             leave.deleted_at = Some(revision);
         }
     }
@@ -78,64 +77,42 @@ impl Departure<'_> {
 
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
-        let mut sessions = self.leaving.sessions();
-        let Some(keys) = sessions.get_mut(&self.session) else { return };
-        if let Some(leaves) = keys.get_mut(&self.key) {
-            leaves.retain(|leave| leave.claim != self.claim || leave.deleted_at.is_some());
-            if leaves.is_empty() {
-                keys.remove(&self.key);
-            }
-        }
-        if keys.is_empty() {
-            sessions.remove(&self.session);
+        let mut keys = self.leaving.keys();
+        let Some(leaves) = keys.get_mut(self.key) else { return };
+        leaves.retain(|leave| leave.claim != self.claim || leave.deleted_at.is_some());
+        if leaves.is_empty() {
+            keys.remove(self.key);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use sync_core::backend::Session;
-    use sync_core::{Kind, LockName, Mode, Namespace, Secret};
-
     use super::*;
 
     const SESSION: SessionId = SessionId::from_bits(7);
     const KEY: &str = "a/b/x-7-0";
 
-    fn claim(id: u128) -> Claim {
-        Claim {
-            id: ClaimId::from_bits(id),
-            session: Session { id: SESSION, secret: Secret::default(), ttl: Duration::from_secs(1) },
-            name: LockName::new(&Namespace::default(), Kind::Lock, "a").unwrap(),
-            also: Vec::new(),
-            any: false,
-            mode: Mode::Exclusive,
-            waits: true,
-            client: "".into(),
-            value: Bytes::new(),
-            token: None,
-        }
+    fn begin(leaving: &Leaving, claim: u128) -> Departure<'_> {
+        leaving.begin(ClaimId::from_bits(claim), KEY)
     }
 
     fn is_empty(leaving: &Leaving) -> bool {
-        leaving.sessions().values().all(HashMap::is_empty)
+        leaving.keys().is_empty()
     }
 
     #[test]
     fn a_deletion_of_ours_is_told_before_or_after_its_answer() {
         let leaving = Leaving::default();
-        let departure = leaving.begin(&claim(1), KEY.to_owned());
-        assert!(!leaving.explains(SESSION, "another", 5));
-        assert!(leaving.explains(SESSION, KEY, 5), "before");
+        let departure = begin(&leaving, 1);
+        assert!(!leaving.explains("another", 5));
+        assert!(leaving.explains(KEY, 5), "before");
         departure.deleted(5);
         assert!(is_empty(&leaving));
 
-        leaving.begin(&claim(2), KEY.to_owned()).deleted(7);
-        assert!(leaving.explains(SESSION, KEY, 7), "after");
-        assert!(!leaving.explains(SESSION, KEY, 9), "that was another's doing");
+        begin(&leaving, 2).deleted(7);
+        assert!(leaving.explains(KEY, 7), "after");
+        assert!(!leaving.explains(KEY, 9), "that was another's doing");
         assert!(is_empty(&leaving));
     }
 
@@ -143,23 +120,23 @@ mod tests {
     fn an_eviction_is_none_of_ours_whatever_happened_to_the_key_before() {
         let leaving = Leaving::default();
         // Nothing was there, or nobody knows.
-        drop(leaving.begin(&claim(1), KEY.to_owned()));
-        assert!(!leaving.explains(SESSION, KEY, 3));
+        drop(begin(&leaving, 1));
+        assert!(!leaving.explains(KEY, 3));
         // Of this the watch has not told.
-        leaving.begin(&claim(2), KEY.to_owned()).deleted(5);
-        assert!(!leaving.explains(SESSION, KEY, 7));
+        begin(&leaving, 2).deleted(5);
+        assert!(!leaving.explains(KEY, 7));
         assert!(is_empty(&leaving));
     }
 
     #[test]
     fn a_key_is_used_again_before_its_deletion_is_told() {
         let leaving = Leaving::default();
-        leaving.begin(&claim(1), KEY.to_owned()).deleted(5);
-        let departure = leaving.begin(&claim(2), KEY.to_owned());
-        assert!(leaving.explains(SESSION, KEY, 5) && leaving.explains(SESSION, KEY, 8));
+        begin(&leaving, 1).deleted(5);
+        let departure = begin(&leaving, 2);
+        assert!(leaving.explains(KEY, 5) && leaving.explains(KEY, 8));
         departure.deleted(8);
-        assert!(!leaving.explains(SESSION, KEY, 11));
-        leaving.begin(&claim(3), KEY.to_owned()).deleted(12);
+        assert!(!leaving.explains(KEY, 11));
+        begin(&leaving, 3).deleted(12);
         leaving.forget(SESSION);
         assert!(is_empty(&leaving));
     }
