@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store_url::StoreUrl;
 
 #[cfg(feature = "tls")]
-pub use handshake::{broken, connect};
+pub use handshake::{broken, connect, failed};
 
 /// Certificates and a key, as PEM. Debug shows none of them.
 #[derive(Clone, Default, PartialEq, Eq)]

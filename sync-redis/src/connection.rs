@@ -44,33 +44,27 @@ impl fmt::Display for Channel {
 
 /// A connection. It is of no more use once it is [lost](Self::is_lost).
 pub(crate) struct Connection {
-    line: Line,
+    runner: Runner,
     heard: Mutex<HashSet<Channel, RandomState>>,
-    steps: Batcher<Line>,
+    steps: Batcher<Runner>,
 }
 
 /// What commands and steps travel by.
 #[derive(Clone)]
-struct Line {
+struct Runner {
     wire: Wire,
     scripts: Arc<Scripts>,
     /// What a run of steps begins with.
     run: Words,
 }
 
-impl Line {
+impl Runner {
     fn new(wire: Wire, scripts: Arc<Scripts>) -> Self {
         let mut run = Words::default();
         for word in ["EVALSHA", scripts.steps.get_hash(), "1", TABLE] {
             run.word(word.as_bytes());
         }
         Self { wire, scripts, run }
-    }
-
-    /// Runs a script.
-    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Failure> {
-        let mut wire = self.wire.clone();
-        self.noting(script.invoke_async(&mut wire).await)
     }
 
     /// A connection that breaks is given up.
@@ -102,7 +96,7 @@ impl Line {
     }
 }
 
-impl Carry for Line {
+impl Carry for Runner {
     type Request = Step;
     type Answer = Result<Value, Failure>;
 
@@ -130,8 +124,8 @@ impl Connection {
         warn_of_eviction(wire.clone(), &address).await;
         // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
         let _ = scripts.steps.load_async(&mut wire.clone()).await;
-        let line = Line::new(wire, scripts.clone());
-        Ok(Self { steps: Batcher::start(line.clone()), line, heard: Mutex::default() })
+        let runner = Runner::new(wire, scripts.clone());
+        Ok(Self { steps: Batcher::start(runner.clone()), runner, heard: Mutex::default() })
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -139,7 +133,7 @@ impl Connection {
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
-        self.line.wire.inbox()
+        self.runner.wire.inbox()
     }
 
     /// A step of a claim, carried with those of others.
@@ -149,7 +143,8 @@ impl Connection {
 
     /// Runs any other script.
     pub(crate) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        Ok(self.line.run(script).await?)
+        let mut wire = self.runner.wire.clone();
+        Ok(self.runner.noting(script.invoke_async(&mut wire).await)?)
     }
 
     /// How many replicas have what this connection has written, after waiting for as many as are wanted.
@@ -158,13 +153,13 @@ impl Connection {
         wait.arg("WAIT")
             .arg(replicas.count)
             .arg(u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX));
-        Ok(wait.query_async(&mut self.line.wire.clone()).await.map_err(Failure::from)?)
+        Ok(wait.query_async(&mut self.runner.wire.clone()).await.map_err(Failure::from)?)
     }
 
     /// Hears from now on what is published on a channel.
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
         if !self.hears(&channel) {
-            self.line.wire.subscribe(&channel.to_string()).await.map_err(Failure::from)?;
+            self.runner.wire.subscribe(&channel.to_string()).await.map_err(Failure::from)?;
             locked(&self.heard).insert(channel);
         }
         Ok(())

@@ -11,8 +11,8 @@ use crate::config::{Config, Peer};
 use crate::error::Failure;
 use crate::wire::Wire;
 
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take, and how long a Sentinel to answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connects to the server at `address`, `host:port`.
 pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
@@ -25,18 +25,16 @@ async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
     // It waits for replicas.
     let busy = config.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout);
     let stream = connect(address).await.map_err(|error| Failure::Redis(error.into()))?;
-    let Some(tls) = &config.tls else {
-        let mut wire = Wire::start(stream, busy);
-        return Ok(greet(config, peer, &mut wire).await.map(|()| wire).map_err(Failure::Redis)?);
+    let mut wire = match &config.tls {
+        Some(tls) => {
+            Wire::start(tls::connect(tls, address, rustls::DEFAULT_VERSIONS, &[], stream).await?, busy)
+        }
+        None => Wire::start(stream, busy),
     };
-    let stream = tls::connect(tls, address, rustls::DEFAULT_VERSIONS, &[], stream).await?;
-    let mut wire = Wire::start(stream, busy);
     match greet(config, peer, &mut wire).await {
         Ok(()) => Ok(wire),
         // With TLS 1.3 a server says only now whether it trusts us, or hangs up.
-        Err(error) if error.is_io_error() => {
-            Err(tls::disagreement(&error).unwrap_or_else(|| tls::broken(address)).because(error))
-        }
+        Err(error) if config.tls.is_some() && error.is_io_error() => Err(tls::failed(address, error)),
         Err(error) => Err(Failure::Redis(error).into()),
     }
 }

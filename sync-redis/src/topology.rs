@@ -2,19 +2,15 @@
 //!
 //! Asked anew for each connection: who leaves a server because it was demoted finds the one that took its place.
 
-use std::time::Duration;
-
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
 use sync_core::{Error, ErrorKind, Result};
 use tracing::debug;
 
 use crate::config::{Config, Peer, Topology};
-use crate::dial::dial;
+use crate::dial::{PATIENCE, dial};
 use crate::error::Failure;
 use crate::wire::Wire;
 
-/// How long a Sentinel may take to answer.
-const STEP: Duration = Duration::from_secs(2);
 /// How often a node of a Cluster may send us on to another.
 const REDIRECTS: usize = 4;
 
@@ -48,7 +44,7 @@ async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<(
     let mut asked = redis::cmd("SENTINEL");
     let asked = asked.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(&mut wire);
     let answer: Result<Option<(String, u16)>, Failure> =
-        tokio::time::timeout(STEP, asked).await.map_or(Err(Failure::Silent), |answer| Ok(answer?));
+        tokio::time::timeout(PATIENCE, asked).await.map_or(Err(Failure::Silent), |answer| Ok(answer?));
     let Some((host, port)) = answer.map_err(explain)? else {
         return Err(explain(Failure::NoService(service.to_owned())));
     };

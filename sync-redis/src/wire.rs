@@ -36,7 +36,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
-type Answer = oneshot::Receiver<RedisResult<Value>>;
+type Asker = oneshot::Sender<RedisResult<Value>>;
 
 /// A connection. The task that reads ends with the last of its clones.
 #[derive(Clone)]
@@ -79,36 +79,11 @@ impl Wire {
         &self.inbox
     }
 
-    /// Sends a command, now, and gives what its answer comes by.
-    fn send(
-        &self,
-        write: impl FnOnce(&mut Vec<u8>),
-        awaited: fn(oneshot::Sender<RedisResult<Value>>) -> Awaited,
-    ) -> RedisResult<Answer> {
-        let (answer, answered) = oneshot::channel();
-        let mut end = locked(&self.end);
-        if let Some(error) = &end.lost {
-            return Err(error.clone());
-        }
-        write(&mut end.unsent);
-        end.is_flushed = false;
-        end.awaited.push_back(awaited(answer));
-        // What the socket does not take now, the reader sends on.
-        if !matches!(end.flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
-            && let Some(reader) = &end.reader
-        {
-            reader.wake_by_ref();
-        }
-        drop(end);
-        Ok(answered)
-    }
-
     /// Asks what `write` writes, one command, and waits for the answer.
     ///
     /// Cancel safety: the command is sent when this is polled first, and is not taken back.
     pub(crate) async fn ask(&self, write: impl FnOnce(&mut Vec<u8>)) -> RedisResult<Value> {
-        let answer = self.send(write, Awaited::Answer)?;
-        answer.await.unwrap_or_else(|_| Err(hung_up()))
+        self.send(write, Awaited::Answer).await
     }
 
     /// Hears from now on what is published on a channel.
@@ -116,8 +91,17 @@ impl Wire {
         let mut words = Words::default();
         words.word(b"SUBSCRIBE");
         words.word(channel.as_bytes());
-        let answer = self.send(|to| resp::write_command(to, [words].iter()), Awaited::Subscription)?;
-        answer.await.unwrap_or_else(|_| Err(hung_up())).map(|_| ())
+        self.send(|to| resp::write_command(to, [words].iter()), Awaited::Subscription).await.map(|_| ())
+    }
+
+    async fn send(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>),
+        awaited: fn(Asker) -> Awaited,
+    ) -> RedisResult<Value> {
+        let (asker, answer) = oneshot::channel();
+        locked(&self.end).send(write, awaited(asker))?;
+        answer.await.unwrap_or_else(|_| Err(hung_up()))
     }
 }
 
@@ -157,8 +141,8 @@ impl ConnectionLike for Wire {
 
 /// Whom an answer is for. To a subscription, it comes as a message; a refusal does not.
 enum Awaited {
-    Answer(oneshot::Sender<RedisResult<Value>>),
-    Subscription(oneshot::Sender<RedisResult<Value>>),
+    Answer(Asker),
+    Subscription(Asker),
 }
 
 impl Awaited {
@@ -188,6 +172,22 @@ struct End {
 }
 
 impl End {
+    /// Sends a command, now, of which what the socket does not take is left to the reader.
+    fn send(&mut self, write: impl FnOnce(&mut Vec<u8>), awaited: Awaited) -> RedisResult<()> {
+        if let Some(error) = &self.lost {
+            return Err(error.clone());
+        }
+        write(&mut self.unsent);
+        self.is_flushed = false;
+        self.awaited.push_back(awaited);
+        if !matches!(self.flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+            && let Some(reader) = &self.reader
+        {
+            reader.wake_by_ref();
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             match ready!(Pin::new(&mut *self.stream).poll_write(cx, &self.unsent))? {

@@ -32,7 +32,14 @@ pub async fn connect(
     let mut config = config(tls, versions)?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    connected.map_err(|error| disagreement(&error).unwrap_or_else(|| broken(address)).because(error))
+    connected.map_err(|error| failed(address, error))
+}
+
+/// Why TLS with the server at `address` came to nothing: it and we do not [agree](disagreement), or the connection
+/// [broke](broken).
+#[must_use]
+pub fn failed(address: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    disagreement(&error).unwrap_or_else(|| broken(address)).because(error)
 }
 
 /// The error of a connection by TLS that breaks before anything was said: who asks for a certificate and gets none often hangs up
