@@ -1,13 +1,15 @@
-//! Every law of the design, on every store: `cargo test --all-features --test conformance -- --list` names the cases. Beside
-//! them: stores that are broken on purpose, stores that have a bad day, and whole processes.
+//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the cases. Beside them: stores that
+//! are broken on purpose, stores that have a bad day, and whole processes.
 //!
-//! Without features only what needs no other server is here.
+//! All of it wants the feature `full` (`--all-features`). Without it, what needs that is not here, and the cases of a store that
+//! is not built fail.
 
 #[cfg(feature = "full")]
 mod bad_days;
 mod broken;
 #[cfg(feature = "full")]
 mod fail_over;
+#[cfg(feature = "full")]
 mod processes;
 #[cfg(feature = "full")]
 mod round_trips;
@@ -17,14 +19,11 @@ mod tls;
 #[cfg(feature = "full")]
 mod together;
 
-use stores::{Memory, Netlock};
+use stores::{Consul, Etcd, Memory, Netlock, Redis};
 
 sync_core::conformance!(memory, async { Memory::start() });
 sync_core::conformance!(netlock, async { Netlock::start() });
 sync_core::conformance!(netlock_with_a_folder, async { Netlock::with_a_folder() });
-#[cfg(feature = "redis")]
-sync_core::conformance!(redis, async { super::stores::Redis::start() });
-#[cfg(feature = "etcd")]
-sync_core::conformance!(etcd, async { super::stores::Etcd::start() });
-#[cfg(feature = "consul")]
-sync_core::conformance!(consul, async { super::stores::Consul::start() });
+sync_core::conformance!(redis, async { Redis::start() });
+sync_core::conformance!(etcd, async { Etcd::start() });
+sync_core::conformance!(consul, async { Consul::start() });

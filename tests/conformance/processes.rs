@@ -9,7 +9,6 @@ use std::time::Duration;
 use distsync::{ErrorKind, Guard, Lock, LockOptions, connect};
 use rustix::process::{Pid, Signal, kill_process};
 
-#[cfg(feature = "full")]
 use super::stores::{Consul, Etcd, Redis};
 
 /// An example that `cargo test` has built.
@@ -49,7 +48,6 @@ impl Netlockd {
         Self { child, address }
     }
 
-    #[cfg(feature = "full")]
     pub(crate) fn port(&self) -> u16 {
         self.address.rsplit(':').next().unwrap().parse().unwrap()
     }
@@ -70,12 +68,6 @@ impl Drop for Netlockd {
     }
 }
 
-#[cfg(not(feature = "full"))]
-#[test]
-fn the_quickstart_tells_the_same_story_on_netlock() {
-    assert_eq!(story(&Netlockd::start().url()), story("memory:quickstart"));
-}
-
 /// The story that the quickstart tells, without its numbers and the order in which the two tasks come.
 fn story(url: &str) -> Vec<String> {
     let output = run("quickstart", &["--on", url]);
@@ -89,7 +81,6 @@ fn story(url: &str) -> Vec<String> {
     lines
 }
 
-#[cfg(feature = "full")]
 #[test]
 fn the_quickstart_tells_the_same_story_on_every_store() {
     let (netlock, redis, etcd, consul) = (Netlockd::start(), Redis::start(), Etcd::start(), Consul::start());

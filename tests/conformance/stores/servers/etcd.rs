@@ -10,7 +10,6 @@ use sync_core::Backend;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
-#[cfg(feature = "full")]
 use super::certificates::Certificates;
 use super::program::{Program, free_port};
 
@@ -32,7 +31,6 @@ impl Etcd {
     }
 
     /// Stops it, until a restart.
-    #[cfg(feature = "full")]
     pub(crate) fn stop(&self) {
         self.running.lock().unwrap().take().unwrap().stop();
     }
@@ -71,7 +69,6 @@ fn is_healthy(mut stream: TcpStream) -> bool {
 }
 
 /// A server that speaks only with those who show a certificate.
-#[cfg(feature = "full")]
 #[derive(Debug)]
 pub(crate) struct EtcdTls {
     pub(crate) port: u16,
@@ -79,7 +76,6 @@ pub(crate) struct EtcdTls {
     _folder: TempDir,
 }
 
-#[cfg(feature = "full")]
 impl EtcdTls {
     pub(crate) fn start(certificates: &Certificates) -> Self {
         let (folder, port, health) = (tempfile::tempdir().unwrap(), free_port(), free_port());
@@ -103,7 +99,6 @@ impl EtcdTls {
 }
 
 /// Three members, with their data on disk.
-#[cfg(feature = "full")]
 #[derive(Debug)]
 pub(crate) struct EtcdCluster {
     members: Vec<Option<Program>>,
@@ -111,7 +106,6 @@ pub(crate) struct EtcdCluster {
     _folder: TempDir,
 }
 
-#[cfg(feature = "full")]
 impl EtcdCluster {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -13,7 +13,6 @@ use sync_core::clock;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
-#[cfg(feature = "full")]
 use super::certificates::Certificates;
 use super::program::{Program, free_port};
 
@@ -55,7 +54,6 @@ impl Redis {
     }
 
     /// How often it has run a command.
-    #[cfg(feature = "full")]
     pub(crate) fn calls(&self, command: &str) -> usize {
         calls(self.port, command)
     }
@@ -93,14 +91,12 @@ fn tell(port: u16, command: &str) -> String {
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
-#[cfg(feature = "full")]
 fn calls(port: u16, command: &str) -> usize {
     let stats = tell(port, "INFO commandstats");
     let line = stats.split(&format!("cmdstat_{command}:calls=")).nth(1).expect("it was called");
     line.split(',').next().and_then(|calls| calls.parse().ok()).expect("a number of calls")
 }
 
-#[cfg(feature = "full")]
 /// Waits until a server's answer to a command has `word` in it.
 fn wait_for(port: u16, command: &str, word: &str) {
     let deadline = clock::now().after(Duration::from_secs(20));
@@ -111,7 +107,6 @@ fn wait_for(port: u16, command: &str, word: &str) {
 }
 
 /// A server that speaks TLS only with those who show a certificate.
-#[cfg(feature = "full")]
 #[derive(Debug)]
 pub(crate) struct RedisTls {
     pub(crate) port: u16,
@@ -121,7 +116,6 @@ pub(crate) struct RedisTls {
     _folder: TempDir,
 }
 
-#[cfg(feature = "full")]
 impl RedisTls {
     pub(crate) fn start(certificates: &Certificates) -> Self {
         let (folder, port, plain) = (tempfile::tempdir().unwrap(), free_port(), free_port());
@@ -140,7 +134,6 @@ impl RedisTls {
 
 /// Waits until a replica of this server has all that was written so far: the rest may be lost with it, which is documented
 /// and no promise.
-#[cfg(feature = "full")]
 fn replicate(port: u16) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // Replicas are waited for up to the last write of the same connection.
@@ -151,7 +144,6 @@ fn replicate(port: u16) {
 }
 
 /// A primary, a replica, and three Sentinels that watch them.
-#[cfg(feature = "full")]
 #[derive(Debug)]
 pub(crate) struct RedisSentinels {
     /// The primary first, until a fail-over.
@@ -161,7 +153,6 @@ pub(crate) struct RedisSentinels {
     _folder: TempDir,
 }
 
-#[cfg(feature = "full")]
 impl RedisSentinels {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -229,7 +220,6 @@ impl RedisSentinels {
 }
 
 /// Three primaries with a replica each, in one Cluster.
-#[cfg(feature = "full")]
 #[derive(Debug)]
 pub(crate) struct RedisCluster {
     nodes: Vec<Option<Program>>,
@@ -237,7 +227,6 @@ pub(crate) struct RedisCluster {
     _folder: TempDir,
 }
 
-#[cfg(feature = "full")]
 impl RedisCluster {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();

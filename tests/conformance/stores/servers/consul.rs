@@ -11,7 +11,6 @@ use sync_core::Backend;
 use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
-#[cfg(feature = "full")]
 use super::certificates::Certificates;
 use super::program::{Program, free_port};
 
@@ -32,7 +31,6 @@ impl Agent {
         Self { http: free_port(), server: free_port(), serf: [free_port(), free_port()], https: None, home }
     }
 
-    #[cfg(feature = "full")]
     fn socket(&self) -> PathBuf {
         self.home.join("http.sock")
     }
@@ -87,13 +85,11 @@ impl Consul {
     }
 
     /// A server that denies what no token allows.
-    #[cfg(feature = "full")]
     pub(crate) fn start_with_acl() -> Arc<Self> {
         Self::start_as(|_| r#","acl":{"enabled":true,"default_policy":"deny"}"#.to_owned())
     }
 
     /// A server that also speaks TLS, with those who show a certificate.
-    #[cfg(feature = "full")]
     pub(crate) fn start_with_tls(certificates: &Certificates) -> Arc<Self> {
         let path = |name: &str| certificates.path(name).display().to_string();
         Self::start_as(|agent| {
@@ -108,7 +104,6 @@ impl Consul {
     }
 
     /// A server that is also reached by a socket of the file system.
-    #[cfg(feature = "full")]
     pub(crate) fn start_with_socket() -> Arc<Self> {
         Self::start_as(|agent| {
             format!(r#","addresses":{{"http":"127.0.0.1 unix://{}"}}"#, agent.socket().display())
@@ -116,12 +111,10 @@ impl Consul {
     }
 
     /// Where [`start_with_socket`](Self::start_with_socket) puts the socket.
-    #[cfg(feature = "full")]
     pub(crate) fn socket(&self) -> PathBuf {
         self.agent.socket()
     }
 
-    #[cfg(feature = "full")]
     pub(crate) fn https(&self) -> u16 {
         self.agent.https.expect("started with TLS")
     }
@@ -136,7 +129,6 @@ impl Consul {
     }
 
     /// Stops it, until a restart.
-    #[cfg(feature = "full")]
     pub(crate) fn stop(&self) {
         self.running.lock().unwrap().take().unwrap().stop();
     }
@@ -153,7 +145,6 @@ impl Consul {
 }
 
 /// Three servers.
-#[cfg(feature = "full")]
 #[derive(Debug)]
 pub(crate) struct ConsulCluster {
     agents: Vec<Agent>,
@@ -161,7 +152,6 @@ pub(crate) struct ConsulCluster {
     _folder: TempDir,
 }
 
-#[cfg(feature = "full")]
 impl ConsulCluster {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();

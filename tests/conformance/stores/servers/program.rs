@@ -78,7 +78,6 @@ impl Program {
     }
 
     /// Lets it stand still, with its connections open.
-    #[cfg(feature = "full")]
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }

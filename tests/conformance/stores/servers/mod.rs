@@ -1,0 +1,13 @@
+//! Stores that are programs of their own, one or several.
+
+mod certificates;
+mod consul;
+mod etcd;
+mod program;
+mod redis;
+
+pub(crate) use certificates::Certificates;
+pub(crate) use consul::{Consul, ConsulCluster};
+pub(crate) use etcd::{Etcd, EtcdCluster, EtcdTls};
+pub(crate) use program::free_port;
+pub(crate) use redis::{Redis, RedisCluster, RedisSentinels, RedisTls};
