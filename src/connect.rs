@@ -22,7 +22,8 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// loses a lock: `notify`, the default, `abort`, or `exit:CODE`).
 ///
 /// # Errors
-/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, or a value that does not fit;
+/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, a value that does not fit, or a store that comes with a
+/// feature which this build is without;
 /// [`ErrorKind::Unavailable`] or [`ErrorKind::Denied`] if the store cannot be reached or refuses us.
 ///
 /// # Cancel safety
@@ -48,9 +49,9 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "netlock")]
         "memory" => memory(url),
         #[cfg(feature = "netlock")]
-        "netlock" | "netlocks" => {
-            Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend())
-        }
+        "netlock" => netlock(url),
+        #[cfg(feature = "netlock-tls")]
+        "netlocks" => netlock(url),
         #[cfg(feature = "consul")]
         "consul" | "consuls" => Ok(Arc::new(sync_consul::Consul::new(sync_consul::Config::from_url(url)?))),
         #[cfg(feature = "etcd")]
@@ -59,43 +60,41 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
             Ok(Arc::new(sync_redis::Redis::new(sync_redis::Config::from_url(url)?)))
         }
-        scheme => Err(Error::new(
-            ErrorKind::InvalidOption,
-            format!("there is no store `{scheme}:` here: this build knows {}", SCHEMES.join(", ")),
-        )
-        .during("connect")),
+        scheme => Err(not_here(scheme)),
     }
 }
 
-/// The schemes of this build.
-const SCHEMES: &[&str] = &[
-    #[cfg(feature = "netlock")]
-    "memory:",
-    #[cfg(feature = "netlock")]
-    "netlock:",
-    #[cfg(feature = "netlock-tls")]
-    "netlocks:",
-    #[cfg(feature = "consul")]
-    "consul:",
-    #[cfg(feature = "consul")]
-    "consuls:",
-    #[cfg(feature = "etcd")]
-    "etcd:",
-    #[cfg(feature = "etcd")]
-    "etcds:",
-    #[cfg(feature = "redis")]
-    "redis:",
-    #[cfg(feature = "redis")]
-    "rediss:",
-    #[cfg(feature = "redis")]
-    "redis+sentinel:",
-    #[cfg(feature = "redis")]
-    "rediss+sentinel:",
-    #[cfg(feature = "redis")]
-    "redis+cluster:",
-    #[cfg(feature = "redis")]
-    "rediss+cluster:",
+/// All stores, by their schemes, each with the feature that has it, and whether this build does.
+const STORES: [(&str, &[&str], bool); 5] = [
+    ("netlock", &["memory", "netlock"], cfg!(feature = "netlock")),
+    ("netlock-tls", &["netlocks"], cfg!(feature = "netlock-tls")),
+    ("consul", &["consul", "consuls"], cfg!(feature = "consul")),
+    ("etcd", &["etcd", "etcds"], cfg!(feature = "etcd")),
+    (
+        "redis",
+        &["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"],
+        cfg!(feature = "redis"),
+    ),
 ];
+
+/// Why a scheme is none of this build.
+fn not_here(scheme: &str) -> Error {
+    let mut problem = format!("there is no store `{scheme}:` here: ");
+    match STORES.iter().find(|(_, schemes, _)| schemes.contains(&scheme)) {
+        Some((feature, ..)) => problem += &format!("it comes with distsync's feature `{feature}`"),
+        None => {
+            let built = STORES.iter().filter(|(.., is_built)| *is_built).flat_map(|(_, schemes, _)| *schemes);
+            let built: Vec<_> = built.map(|scheme| format!("{scheme}:")).collect();
+            problem += &format!("this build knows {}", built.join(", "));
+        }
+    }
+    Error::new(ErrorKind::InvalidOption, problem).during("connect")
+}
+
+#[cfg(feature = "netlock")]
+fn netlock(url: StoreUrl) -> Result<Arc<dyn Backend>> {
+    Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend())
+}
 
 #[cfg(feature = "netlock")]
 fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
@@ -105,4 +104,32 @@ fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     let embedded = if url.path().is_empty() { Embedded::private() } else { Embedded::named(url.path()) };
     url.finish(&[])?;
     Ok(embedded.backend())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_not_built_names_its_feature() {
+        for (feature, schemes, _) in STORES {
+            for scheme in schemes {
+                assert!(not_here(scheme).to_string().contains(&format!("feature `{feature}`")), "{scheme}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scheme_is_known_where_its_store_is_built() {
+        let unknown = not_here("nats").to_string();
+        for (_, schemes, is_built) in STORES {
+            for scheme in schemes {
+                assert_eq!(unknown.contains(&format!(" {scheme}:")), is_built, "{unknown}");
+                // What the store has to say to this URL is its own matter.
+                let answer = backend(&format!("{scheme}:")).map(drop);
+                let is_unknown = answer.is_err_and(|error| error.to_string().contains("there is no store"));
+                assert_eq!(is_unknown, !is_built, "{scheme}");
+            }
+        }
+    }
 }
