@@ -1,9 +1,11 @@
 //! Whole processes: the examples do what they say, and netlockd behaves as a program.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use distsync::{ErrorKind, Guard, Lock, LockOptions, connect};
@@ -11,15 +13,30 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::stores::{Consul, Etcd, Redis};
 
-/// An example that `cargo test` has built.
+/// An example, as it is now: `cargo test --test conformance` builds none, and another build may have left one without our stores.
 fn example(name: &str) -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.push("examples");
-    path.push(name);
-    assert!(path.exists(), "{} is not built: run `cargo test` or `cargo build --examples`", path.display());
-    path
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        // `<target folder>/<profile>/deps/<this test>`
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let profile_name = profile.file_name().and_then(OsStr::to_str).unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        // What cargo says to this test about its package would make build scripts that look at it run again.
+        let said = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(said)) {
+            build.env_remove(name);
+        }
+        let built = build
+            .args(["build", "--quiet", "--examples", "--all-features", "--package", "distsync", "--profile"])
+            .arg(if profile_name == "debug" { "dev" } else { profile_name })
+            .arg("--target-dir")
+            .arg(profile.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(built.unwrap().success(), "the examples do not build");
+        profile.join("examples")
+    });
+    FOLDER.join(name)
 }
 
 fn run(name: &str, arguments: &[&str]) -> Output {
