@@ -14,10 +14,10 @@ use crate::guard::{Guard, Release};
 use crate::handle::Shared;
 use crate::hold::Hold;
 use crate::line::{Turn, Wish, contended};
+use crate::mutex::locked;
 use crate::observe;
 use crate::options::{LeaderOptions, Node, Wait};
 use crate::revocation::Revoked;
-use crate::session::live::locked;
 use crate::token::Token;
 use crate::traits::{Elected, Leader};
 

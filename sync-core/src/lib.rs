@@ -22,6 +22,7 @@ mod hold;
 mod line;
 mod lock;
 mod mode;
+mod mutex;
 mod names;
 mod nonce;
 mod observe;
@@ -43,6 +44,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use guard::{Guard, Release};
 pub use handle::Handle;
 pub use mode::Mode;
+pub use mutex::locked;
 pub use names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
 pub use nonce::Secret;
 pub use options::{

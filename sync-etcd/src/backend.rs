@@ -1,7 +1,7 @@
 //! Claims on etcd: one transaction a step.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use sync_core::backend::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };
 use sync_core::order::{self, Run};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token, locked};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -60,10 +60,6 @@ struct Shared {
 /// The prefix of all keys of a name's namespace.
 fn namespace(name: &LockName) -> String {
     format!("{}/", name.path().split('/').next().unwrap_or_default())
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a name that nobody was at was taken.

@@ -3,9 +3,10 @@
 //! The watch tells of a deletion before or after its answer comes, and by its key only, which the session uses again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use sync_core::backend::{ClaimId, SessionId};
+use sync_core::locked;
 
 use crate::keys::{lease, lease_of};
 
@@ -22,7 +23,7 @@ struct Leave {
 
 impl Leaving {
     fn keys(&self) -> MutexGuard<'_, HashMap<String, Vec<Leave>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// A claim's key is about to be deleted: from now on, and unless it [was](Departure::deleted) until this is dropped.

@@ -4,9 +4,10 @@
 //! whose end matters to it, with the revision at which it saw them; what was deleted in between is remembered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use etcd_client::{Event, EventType, WatchClient, WatchFilterType, WatchOptions, WatchStream};
+use sync_core::locked;
 use tokio::sync::Notify;
 use tracing::debug;
 
@@ -85,7 +86,7 @@ impl Watch {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     pub(crate) fn is_lost(&self) -> bool {

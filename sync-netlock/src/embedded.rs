@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use sync_core::backend::{ClaimId, Session};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, clock};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, clock, locked};
 
 use crate::backend::{Carrier, Netlock};
 use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester};
@@ -48,7 +48,7 @@ impl Embedded {
     #[must_use]
     pub fn named(name: &str) -> Self {
         static NAMED: OnceLock<Mutex<HashMap<String, Weak<Store>>>> = OnceLock::new();
-        let mut named = NAMED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = locked(NAMED.get_or_init(Mutex::default));
         named.retain(|_, store| store.strong_count() > 0);
         if let Some(store) = named.get(name).and_then(Weak::upgrade) {
             return Self { store };
@@ -81,7 +81,7 @@ struct Desk {
 
 impl Store {
     fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.desk)
     }
 }
 

@@ -11,12 +11,12 @@ use sync_core::backend::{
     Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
     Withdrawn,
 };
-use sync_core::{Backend, Capabilities, LockName, Result, Token};
+use sync_core::{Backend, Capabilities, LockName, Result, Token, locked};
 
 use crate::config::Config;
 use crate::connection::{Channel, Connection, on_table};
 use crate::error::Failure;
-use crate::inbox::{News, locked};
+use crate::inbox::News;
 use crate::scripts::Scripts;
 use crate::steps::{Answer, Intent, Step, read_entry, read_standing, read_withdrawn};
 

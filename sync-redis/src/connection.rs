@@ -8,11 +8,11 @@ use foldhash::fast::RandomState;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value};
 use sync_core::backend::SessionId;
 use sync_core::batch::{Batcher, Carry};
-use sync_core::{LockName, Result};
+use sync_core::{LockName, Result, locked};
 
 use crate::config::{Config, Replicas};
 use crate::error::Failure;
-use crate::inbox::{Inbox, locked};
+use crate::inbox::Inbox;
 use crate::resp::{self, Words};
 use crate::scripts::Scripts;
 use crate::steps::Step;

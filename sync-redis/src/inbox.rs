@@ -3,13 +3,13 @@
 //! Messages are lost with the connection, and only then: who waits is told of that too, and asks again.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use redis::{PushKind, Value};
-use sync_core::Token;
 use sync_core::backend::ClaimId;
+use sync_core::{Token, locked};
 use tokio::sync::Notify;
 
 use crate::connection::CHANNELS;
@@ -94,11 +94,6 @@ impl Waiters {
 struct Evictions {
     claims: Vec<ClaimId>,
     told: Arc<Notify>,
-}
-
-/// Locks a mutex whose holder never panics half-way.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inbox {

@@ -13,13 +13,14 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, Pipeline, PushKind, RedisError, RedisFuture, RedisResult, Value};
+use sync_core::locked;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::io::poll_read_buf;
 
-use crate::inbox::{Inbox, locked};
+use crate::inbox::Inbox;
 use crate::resp::{self, Extent, Words};
 
 /// So much is read at once, at least if it is there.

@@ -15,8 +15,8 @@ use crate::backend::{
 };
 use crate::capabilities::Capabilities;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::locked;
 use crate::names::LockName;
-use crate::session::live::locked;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

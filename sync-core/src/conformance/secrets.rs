@@ -4,11 +4,13 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+
+use crate::mutex::locked;
 
 /// What nobody may read.
 #[derive(Default)]
@@ -26,7 +28,7 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 const WORD_MIN: usize = 12;
 
 fn known() -> MutexGuard<'static, Known> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+    locked(&KNOWN)
 }
 
 /// A secret was drawn.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -18,14 +18,10 @@ use crate::backend::{Claim, ClaimId, Session};
 use crate::call::PATIENCE;
 use crate::clock::{self, Moment};
 use crate::hold::Hold;
+use crate::mutex::locked;
 use crate::names::LockName;
 use crate::options::OnLost;
 use crate::revocation::Loss;
-
-/// Locks a mutex whose holder never panics half-way: all changes under it are single assignments.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How many beats a request may take.
 const BEATS: u64 = 4;

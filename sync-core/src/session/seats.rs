@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use foldhash::fast::RandomState;
 
-use super::live::locked;
+use crate::mutex::locked;
 use crate::names::LockName;
 
 /// Which seats are taken, by name. A name without any is not kept.

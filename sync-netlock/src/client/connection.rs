@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use prost::Message;
 use sync_core::backend::{ClaimId, Session, SessionId};
 use sync_core::clock::{self, Moment};
-use sync_core::{Error, ErrorKind, Result};
+use sync_core::{Error, ErrorKind, Result, locked};
 use tokio::io::AsyncWrite;
 use tracing::debug;
 
@@ -162,7 +162,7 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     pub(super) fn is_closed(&self) -> bool {

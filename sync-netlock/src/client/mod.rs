@@ -8,11 +8,11 @@ mod config;
 mod connection;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sync_core::backend::{ClaimId, Session};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, Result};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, locked};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -69,7 +69,7 @@ impl Client {
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = locked(&self.current);
         current.as_ref().filter(|connection| !connection.is_closed()).cloned()
     }
 
@@ -82,7 +82,7 @@ impl Client {
             return Ok(connection);
         }
         let connection = self.dial_any().await?;
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+        *locked(&self.current) = Some(connection.clone());
         Ok(connection)
     }
 

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sync_core::Result;
 use sync_core::clock::{self, Moment};
+use sync_core::{Result, locked};
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
@@ -16,10 +16,6 @@ use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats}
 use crate::epoch;
 use crate::storage::{Durability, Mark, Scribe, Storage};
 use crate::wire::{encode_reply, proto};
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[derive(Debug)]
 pub(super) struct Hub {

@@ -1,8 +1,8 @@
 //! What a server tells those who watch over it, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use sync_core::locked;
 
 use crate::engine::{Counters, Durations, Refusal, Stats};
 
@@ -35,13 +36,12 @@ impl Traffic {
             written: count(&self.written),
             isolations: count(&self.isolations),
             isolation_failures: count(&self.isolation_failures),
-            refusals: self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            refusals: locked(&self.refusals).clone(),
         }
     }
 
     pub(super) fn refused(&self, refusal: &Refusal) {
-        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal.reason()).or_default() +=
-            1;
+        *locked(&self.refusals).entry(refusal.reason()).or_default() += 1;
     }
 }
 

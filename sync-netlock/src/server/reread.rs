@@ -1,10 +1,10 @@
 //! Files that are read again when they have changed.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use sync_core::Result;
+use sync_core::{Result, locked};
 use tracing::{error, info};
 
 /// Files that make something together.
@@ -49,7 +49,7 @@ impl<F: Files> Reread<F> {
     }
 
     fn latest(&self) -> MutexGuard<'_, Latest<F::Content>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.latest)
     }
 
     pub(super) fn content(&self) -> Arc<F::Content> {

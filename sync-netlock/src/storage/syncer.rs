@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sync_core::{Error, ErrorKind, Result};
+use sync_core::{Error, ErrorKind, Result, locked};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -72,7 +72,7 @@ pub(super) enum Next {
 
 impl Shared {
     fn work(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.work)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::conformance::Stage;
 use crate::conformance::stage::{Client, SOON};
 use crate::error::ErrorKind;
 use crate::mode::Mode;
+use crate::mutex::locked;
 use crate::options::{LockOptions, Wait};
-use crate::session::live::locked;
 use crate::token::{Fence, Token};
 
 /// A counter that only takes writes with a token that is not old, and that anybody may read.
