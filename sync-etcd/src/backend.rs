@@ -316,6 +316,12 @@ impl Etcd {
         }
     }
 
+    /// Nobody asks any more what became of a session's claims.
+    fn forget(&self, session: SessionId) {
+        locked(&self.heard).remove(&session);
+        self.shared.leaving.forget(session);
+    }
+
     /// All of a line, with what its keys hold; and the revision at which it was read.
     async fn read_all(&self, name: &LockName) -> Result<(Vec<KeyValue>, i64)> {
         let mut kv = self.client().await?.kv_client();
@@ -357,15 +363,17 @@ impl Backend for Etcd {
         let mut leases = self.client().await?.lease_client();
         match leases.keep_alive(lease(session.id)).await.map_err(Failure::from) {
             Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
-            Err(failure) if failure.is_lease_gone() => Ok(Renewal::Expired),
+            Err(failure) if failure.is_lease_gone() => {
+                self.forget(session.id);
+                Ok(Renewal::Expired)
+            }
             Err(failure) => Err(failure.into()),
         }
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
+        self.forget(session.id);
         let mut leases = self.client().await?.lease_client();
-        locked(&self.heard).remove(&session.id);
-        self.shared.leaving.forget(session.id);
         match leases.revoke(lease(session.id)).await.map_err(Failure::from) {
             Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
             _ => Ok(()),
