@@ -13,7 +13,7 @@ use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
 
 use crate::config::Config;
 use crate::error::Failure;
-use crate::http::{Http, Pair, Scope, Step};
+use crate::http::{Http, Scope, Step};
 use crate::keys::{Place, key, prefix, read_line, value};
 
 /// A backend on a Consul agent.
@@ -67,37 +67,44 @@ impl Consul {
         })
     }
 
-    async fn lock(&self, claim: &Claim, bytes: &[u8]) -> Result<Vec<Pair>, Failure> {
-        let (own, prefix) = (key(&claim.name, claim.id), prefix(&claim.name));
-        let lock = Step::lock(&own, &value(claim, bytes), &uuid(claim.session.id));
-        self.http()?.transact(&[lock, Step::get_tree(&prefix)]).await
+    /// Puts a claim in line and reads the line. Its key may be there from an earlier try of the same.
+    async fn join(&self, claim: &Claim) -> Result<Vec<Place>, Failure> {
+        let (own, prefix) = (key(claim), prefix(&claim.name));
+        let lock = Step::lock(&own, &value(claim, &claim.value), &uuid(claim.session.id));
+        let steps = [Step::check_not_exists(&own), lock, Step::get_tree(&prefix)];
+        match self.http()?.transact(&steps).await {
+            Ok(pairs) => read_line(&prefix, &pairs),
+            Err(failure) if failure.is_there() => self.read(&claim.name).await,
+            Err(failure) => Err(failure),
+        }
     }
 
-    /// Deletes one claim's key if `guard` allows, and says what it was.
-    async fn delete(
-        &self,
-        name: &LockName,
-        claim: ClaimId,
-        guard: Option<Step>,
-    ) -> Result<Withdrawn, Failure> {
+    /// Deletes a key if it was last written at `index`, and says what the line was before. `None`: it was not.
+    async fn delete(&self, name: &LockName, key: &str, index: u64) -> Result<Option<Vec<Place>>, Failure> {
         let prefix = prefix(name);
-        let mut steps = vec![Step::get_tree(&prefix)];
-        steps.extend(guard);
-        steps.push(Step::delete(&key(name, claim)));
-        let pairs = match self.http()?.transact(&steps).await {
-            Ok(pairs) => pairs,
-            // The guard: no such key, or not this session's.
-            Err(Failure::RolledBack(reasons)) if reasons.iter().any(|reason| reason.contains("session")) => {
+        let steps = [Step::get_tree(&prefix), Step::check_index(key, index), Step::delete(key)];
+        match self.http()?.transact(&steps).await {
+            Ok(pairs) => read_line(&prefix, &pairs).map(Some),
+            Err(failure) if failure.is_changed() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Deletes a claim's key, wherever it stands, and says what the claim was.
+    async fn remove(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn, Failure> {
+        loop {
+            let line = self.read(name).await?;
+            let Some(found) = line.iter().find(|place| place.entry.claim == claim) else {
                 return Ok(Withdrawn::Absent);
+            };
+            if let Some(line) = self.delete(name, &found.key, found.modified).await? {
+                return Ok(match order::place(&order_of(&line), claim) {
+                    order::Place::Granted => Withdrawn::Held,
+                    order::Place::Behind { .. } => Withdrawn::Waiting,
+                    order::Place::Absent => Withdrawn::Absent,
+                });
             }
-            Err(failure) => return Err(failure),
-        };
-        let line = read_line(&prefix, &pairs)?;
-        Ok(match order::place(&order_of(&line), claim) {
-            order::Place::Granted => Withdrawn::Held,
-            order::Place::Behind { .. } => Withdrawn::Waiting,
-            order::Place::Absent => Withdrawn::Absent,
-        })
+        }
     }
 
     /// Waits until one of `awaits` or the claim's own key has changed.
@@ -133,6 +140,7 @@ impl Backend for Consul {
         capabilities.expiry_slack = Duration::from_secs(1) + self.config.lock_delay;
         // It would take a blocking query for each claim that is held.
         capabilities.reports_evictions = false;
+        capabilities.seats = true;
         capabilities
     }
 
@@ -159,14 +167,13 @@ impl Backend for Consul {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let pairs = match self.lock(claim, &claim.value).await {
-            Ok(pairs) => pairs,
+        let line = match self.join(claim).await {
+            Ok(line) => line,
             Err(failure) if failure.is_session_gone() => {
                 return Ok(Standing::Gone { why: Gone::SessionLost });
             }
             Err(failure) => return Err(failure.into()),
         };
-        let line = read_line(&prefix(&claim.name), &pairs)?;
         if let Some(other) = line.iter().find(|place| place.entry.mode.contradicts(claim.mode)) {
             self.withdraw(claim).await?;
             return Err(Error::new(
@@ -177,7 +184,12 @@ impl Backend for Consul {
         }
         match Self::standing(claim, &line)? {
             Standing::Waiting { holder, .. } if !claim.waits => {
-                self.withdraw(claim).await?;
+                let own = line.iter().find(|place| place.entry.claim == claim.id);
+                if let Some(own) = own
+                    && self.delete(&claim.name, &own.key, own.modified).await?.is_none()
+                {
+                    self.withdraw(claim).await?;
+                }
                 Ok(Standing::Busy { holder })
             }
             standing => Ok(standing),
@@ -200,24 +212,31 @@ impl Backend for Consul {
     }
 
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
-        let (own, session) = (key(&claim.name, claim.id), uuid(claim.session.id));
-        let steps = [Step::check_session(&own, &session), Step::lock(&own, &value(claim, &bytes), &session)];
-        match self.http()?.transact(&steps).await {
-            Ok(_) => Ok(true),
-            Err(Failure::RolledBack(reasons)) if reasons.iter().any(|reason| reason.contains("session")) => {
-                Ok(false)
+        loop {
+            let line = self.read(&claim.name).await?;
+            let Some(own) = line.iter().find(|place| place.entry.claim == claim.id) else { return Ok(false) };
+            let lock = Step::lock(&own.key, &value(claim, &bytes), &uuid(claim.session.id));
+            match self.http()?.transact(&[Step::check_index(&own.key, own.modified), lock]).await {
+                Ok(_) => return Ok(true),
+                Err(failure) if failure.is_session_gone() => return Ok(false),
+                Err(failure) if failure.is_changed() => {}
+                Err(failure) => return Err(failure.into()),
             }
-            Err(failure) => Err(failure.into()),
         }
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        let guard = Step::check_session(&key(&claim.name, claim.id), &uuid(claim.session.id));
-        Ok(self.delete(&claim.name, claim.id, Some(guard)).await?)
+        // Who holds and never changed its value was written at its token.
+        if let Some(token) = claim.token
+            && self.delete(&claim.name, &key(claim), token.get()).await?.is_some()
+        {
+            return Ok(Withdrawn::Held);
+        }
+        Ok(self.remove(&claim.name, claim.id).await?)
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        Ok(self.delete(name, claim, None).await?)
+        Ok(self.remove(name, claim).await?)
     }
 
     async fn evictions(&self, _session: &Session) -> Result<Vec<ClaimId>> {

@@ -23,12 +23,29 @@ impl Failure {
     /// Whether the request named a session that is gone.
     pub(crate) fn is_session_gone(&self) -> bool {
         match self {
-            Self::RolledBack(reasons) => reasons.iter().any(|reason| reason.contains("invalid session")),
+            Self::RolledBack(_) => self.was_rolled_back(|reason| reason.contains("invalid session")),
             Self::Status { status, text } => {
                 *status == StatusCode::NOT_FOUND || text.contains("invalid session")
             }
             _ => false,
         }
+    }
+
+    /// Whether a key is there that should not be.
+    pub(crate) fn is_there(&self) -> bool {
+        self.was_rolled_back(|reason| reason.starts_with("key ") && reason.ends_with(" exists"))
+    }
+
+    /// Whether a key is not there, or was written meanwhile.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.was_rolled_back(|reason| {
+            reason.starts_with("failed index check for key ")
+                || reason.starts_with("failed to check index, key ")
+        })
+    }
+
+    fn was_rolled_back(&self, because: impl Fn(&str) -> bool) -> bool {
+        matches!(self, Self::RolledBack(reasons) if reasons.iter().any(|reason| because(reason)))
     }
 }
 

@@ -60,11 +60,13 @@ struct Operation {
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
 }
 
 impl Step {
     fn new(verb: &'static str, key: &str) -> Self {
-        Self { kv: Operation { verb, key: key.to_owned(), value: None, session: None } }
+        Self { kv: Operation { verb, key: key.to_owned(), value: None, session: None, index: None } }
     }
 
     /// Locks a key, with a value; again with the same session changes the value only.
@@ -75,10 +77,15 @@ impl Step {
         step
     }
 
-    /// Rolls back unless the key is locked by the session.
-    pub(crate) fn check_session(key: &str, session: &str) -> Self {
-        let mut step = Self::new("check-session", key);
-        step.kv.session = Some(session.to_owned());
+    /// Rolls back if the key is there.
+    pub(crate) fn check_not_exists(key: &str) -> Self {
+        Self::new("check-not-exists", key)
+    }
+
+    /// Rolls back unless the key is there and was last written at `index`.
+    pub(crate) fn check_index(key: &str, index: u64) -> Self {
+        let mut step = Self::new("check-index", key);
+        step.kv.index = Some(index);
         step
     }
 

@@ -1,7 +1,10 @@
-//! How claims are keys: `<path of the name>/<claim>`, with mode, client and value inside.
+//! How claims are keys: `<path of the name>/<session>-<seat>`, with the claim's id, mode, client and value inside.
+//!
+//! A session uses few keys at a name, one for each seat: Consul remembers for 15 minutes which keys were deleted, and walks over
+//! all of those under a prefix when it reads it, so a key for each claim would make a busy lock slower and slower.
 
 use bytes::Bytes;
-use sync_core::backend::{Claim, ClaimId, Entry};
+use sync_core::backend::{Claim, Entry};
 use sync_core::{LockName, Mode, Token};
 
 use crate::error::Failure;
@@ -12,18 +15,18 @@ pub(crate) fn prefix(name: &LockName) -> String {
     format!("{}/", name.path())
 }
 
-pub(crate) fn key(name: &LockName, claim: ClaimId) -> String {
-    format!("{}/{claim}", name.path())
+pub(crate) fn key(claim: &Claim) -> String {
+    format!("{}/{}-{:x}", claim.name.path(), claim.session.id, claim.id.seat())
 }
 
-/// A claim's value: mode and client on the first line, then what the user wants seen.
+/// A claim's value: its id, mode and client on the first line, then what the user wants seen.
 pub(crate) fn value(claim: &Claim, value: &[u8]) -> Vec<u8> {
     let mode = match claim.mode {
         Mode::Exclusive => "x".to_owned(),
         Mode::Shared => "s".to_owned(),
         Mode::Permit { of } => format!("p{of}"),
     };
-    [mode.as_bytes(), b" ", claim.client.as_bytes(), b"\n", value].concat()
+    [format!("{} {mode} {}\n", claim.id, claim.client).as_bytes(), value].concat()
 }
 
 /// One claim in a line.
@@ -37,10 +40,11 @@ pub(crate) struct Place {
 
 pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
     let bytes = pair.bytes();
-    let parsed = pair.key.rsplit_once('/').and_then(|(_, claim)| {
+    let parsed = (|| {
         let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
         let first = String::from_utf8_lossy(parts.next()?).into_owned();
-        let (mode, client) = first.split_once(' ')?;
+        let (claim, rest) = first.split_once(' ')?;
+        let (mode, client) = rest.split_once(' ')?;
         let mode = match mode {
             "x" => Mode::Exclusive,
             "s" => Mode::Shared,
@@ -56,7 +60,7 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
             client: client.to_owned(),
             value,
         })
-    });
+    })();
     match parsed {
         Some(entry) => Ok(Place {
             key: pair.key.clone(),
