@@ -13,7 +13,7 @@ use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
 
 use crate::config::Config;
 use crate::error::Failure;
-use crate::http::{Http, Scope, Step};
+use crate::http::{Http, Pair, Scope, Step};
 use crate::keys::{Place, key, prefix, read_line, value};
 
 /// A backend on a Consul agent.
@@ -79,12 +79,12 @@ impl Consul {
         }
     }
 
-    /// Deletes a key if it was last written at `index`, and says what the line was before. `None`: it was not.
-    async fn delete(&self, name: &LockName, key: &str, index: u64) -> Result<Option<Vec<Place>>, Failure> {
-        let prefix = prefix(name);
-        let steps = [Step::get_tree(&prefix), Step::check_index(key, index), Step::delete(key)];
+    /// Deletes a key if it was last written at `index`, and gives what `first` has read before. `None`: it was not.
+    async fn delete(&self, first: Option<Step>, key: &str, index: u64) -> Result<Option<Vec<Pair>>, Failure> {
+        let steps: Vec<_> =
+            first.into_iter().chain([Step::check_index(key, index), Step::delete(key)]).collect();
         match self.http()?.transact(&steps).await {
-            Ok(pairs) => read_line(&prefix, &pairs).map(Some),
+            Ok(pairs) => Ok(Some(pairs)),
             Err(failure) if failure.is_changed() => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -92,13 +92,15 @@ impl Consul {
 
     /// Deletes a claim's key, wherever it stands, and says what the claim was.
     async fn remove(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn, Failure> {
+        let prefix = prefix(name);
         loop {
             let line = self.read(name).await?;
             let Some(found) = line.iter().find(|place| place.entry.claim == claim) else {
                 return Ok(Withdrawn::Absent);
             };
-            if let Some(line) = self.delete(name, &found.key, found.modified).await? {
-                return Ok(match order::place(&order_of(&line), claim) {
+            let tree = Some(Step::get_tree(&prefix));
+            if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
+                return Ok(match order::place(&order_of(&read_line(&prefix, &pairs)?), claim) {
                     order::Place::Granted => Withdrawn::Held,
                     order::Place::Behind { .. } => Withdrawn::Waiting,
                     order::Place::Absent => Withdrawn::Absent,
@@ -186,7 +188,7 @@ impl Backend for Consul {
             Standing::Waiting { holder, .. } if !claim.waits => {
                 let own = line.iter().find(|place| place.entry.claim == claim.id);
                 if let Some(own) = own
-                    && self.delete(&claim.name, &own.key, own.modified).await?.is_none()
+                    && self.delete(None, &own.key, own.modified).await?.is_none()
                 {
                     self.withdraw(claim).await?;
                 }
@@ -228,7 +230,7 @@ impl Backend for Consul {
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
         // Who holds and never changed its value was written at its token.
         if let Some(token) = claim.token
-            && self.delete(&claim.name, &key(claim), token.get()).await?.is_some()
+            && self.delete(None, &key(claim), token.get()).await?.is_some()
         {
             return Ok(Withdrawn::Held);
         }

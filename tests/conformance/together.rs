@@ -14,7 +14,7 @@ use sync_core::backend::{Claim, Session, SessionId, SessionSpec, Standing};
 use sync_core::conformance::Harness;
 use sync_core::{Backend, ClaimId, Kind, LockName, Namespace, Result, Token, Withdrawn};
 
-use super::stores::{Etcd, Memory, Redis};
+use super::stores::{Consul, Etcd, Memory, Redis};
 
 /// A small generator of numbers that anybody can repeat.
 struct Dice(u64);
@@ -319,6 +319,25 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
                 keys.insert(event.kv().unwrap().key().to_vec());
             }
         }
+    }
+    assert_eq!(keys.len(), 2, "two at a time use two seats");
+}
+
+/// Consul walks over every key of a prefix that was deleted within the last 15 minutes.
+#[tokio::test]
+async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_consul() {
+    let consul = Consul::start();
+    let sync = connect(&format!("consul://127.0.0.1:{}", consul.port())).await.unwrap();
+    let lock = sync.lock("busy", LockOptions::shared()).unwrap();
+    let line = format!("http://127.0.0.1:{}/v1/kv/distsync/l/busy/?keys", consul.port());
+    let mut keys = HashSet::new();
+    for _ in 0..10 {
+        let (one, two) = (lock.acquire().await.unwrap(), lock.try_acquire().await.unwrap().unwrap());
+        let now: Vec<String> = reqwest::get(&line).await.unwrap().json().await.unwrap();
+        assert_eq!(now.len(), 2);
+        keys.extend(now);
+        one.release().await.unwrap();
+        two.release().await.unwrap();
     }
     assert_eq!(keys.len(), 2, "two at a time use two seats");
 }
