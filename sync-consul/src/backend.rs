@@ -29,6 +29,11 @@ fn uuid(session: SessionId) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
+/// Where a claim stands in a line.
+fn place_of(line: &[Place], claim: ClaimId) -> Option<&Place> {
+    line.iter().find(|place| place.entry.claim == claim)
+}
+
 fn order_of(line: &[Place]) -> Vec<(ClaimId, sync_core::Mode)> {
     line.iter().map(|place| (place.entry.claim, place.entry.mode)).collect()
 }
@@ -58,8 +63,7 @@ impl Consul {
         let holder = line.first().map(|place| Box::new(place.entry.clone()));
         Ok(match order::place(&order_of(line), claim.id) {
             order::Place::Granted => {
-                let own = line.iter().find(|place| place.entry.claim == claim.id);
-                let token = own.and_then(|place| place.entry.token);
+                let token = place_of(line, claim.id).and_then(|own| own.entry.token);
                 Standing::Granted { token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))? }
             }
             order::Place::Behind { position, .. } => Standing::Waiting { position, holder },
@@ -95,9 +99,7 @@ impl Consul {
         let prefix = prefix(name);
         loop {
             let line = self.read(name).await?;
-            let Some(found) = line.iter().find(|place| place.entry.claim == claim) else {
-                return Ok(Withdrawn::Absent);
-            };
+            let Some(found) = place_of(&line, claim) else { return Ok(Withdrawn::Absent) };
             let tree = Some(Step::get_tree(&prefix));
             if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
                 return Ok(match order::place(&order_of(&read_line(&prefix, &pairs)?), claim) {
@@ -109,12 +111,23 @@ impl Consul {
         }
     }
 
+    /// Takes a claim out of the line that it has just joined.
+    async fn leave(&self, claim: &Claim, line: &[Place]) -> Result<(), Failure> {
+        let left = match place_of(line, claim.id) {
+            Some(own) => self.delete(None, &own.key, own.modified).await?,
+            None => None,
+        };
+        if left.is_none() {
+            self.remove(&claim.name, claim.id).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until one of `awaits` or the claim's own key has changed.
     async fn wait_on(&self, claim: &Claim, line: &[Place], awaits: &[ClaimId]) -> Result<(), Failure> {
         let http = self.http()?;
-        let find = |id: ClaimId| line.iter().find(|place| place.entry.claim == id);
-        if let ([one], Some(own)) = (awaits, find(claim.id))
-            && let Some(one) = find(*one)
+        if let ([one], Some(own)) = (awaits, place_of(line, claim.id))
+            && let Some(one) = place_of(line, *one)
         {
             tokio::select! {
                 read = http.read(Scope::Key(&one.key), Some(one.modified)) => read?,
@@ -177,7 +190,7 @@ impl Backend for Consul {
             Err(failure) => return Err(failure.into()),
         };
         if let Some(other) = line.iter().find(|place| place.entry.mode.contradicts(claim.mode)) {
-            self.withdraw(claim).await?;
+            self.leave(claim, &line).await?;
             return Err(Error::new(
                 ErrorKind::InvalidOption,
                 format!("this name is used with {}: all have to agree on the number", other.entry.mode),
@@ -186,12 +199,7 @@ impl Backend for Consul {
         }
         match Self::standing(claim, &line)? {
             Standing::Waiting { holder, .. } if !claim.waits => {
-                let own = line.iter().find(|place| place.entry.claim == claim.id);
-                if let Some(own) = own
-                    && self.delete(None, &own.key, own.modified).await?.is_none()
-                {
-                    self.withdraw(claim).await?;
-                }
+                self.leave(claim, &line).await?;
                 Ok(Standing::Busy { holder })
             }
             standing => Ok(standing),
@@ -216,7 +224,7 @@ impl Backend for Consul {
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
         loop {
             let line = self.read(&claim.name).await?;
-            let Some(own) = line.iter().find(|place| place.entry.claim == claim.id) else { return Ok(false) };
+            let Some(own) = place_of(&line, claim.id) else { return Ok(false) };
             let lock = Step::lock(&own.key, &value(claim, &bytes), &uuid(claim.session.id));
             match self.http()?.transact(&[Step::check_index(&own.key, own.modified), lock]).await {
                 Ok(_) => return Ok(true),
