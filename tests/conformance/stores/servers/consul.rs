@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, free_port};
+use super::program::{Program, Running, free_port};
 
 /// One server's ports and folder.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Agent {
 pub(crate) struct Consul {
     agent: Agent,
     _folder: TempDir,
-    running: Mutex<Option<Program>>,
+    running: Running,
     /// More settings, each after a comma.
     more: String,
 }
@@ -123,14 +123,14 @@ impl Consul {
         let folder = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(folder.path().join("home"));
         let more = more(&mut agent);
-        let consul = Self { agent, _folder: folder, running: Mutex::new(None), more };
-        *consul.running.lock().unwrap() = Some(consul.run());
+        let consul = Self { agent, _folder: folder, running: Running::default(), more };
+        consul.running.restart(|| consul.run());
         Arc::new(consul)
     }
 
     /// Stops it, until a restart.
     pub(crate) fn stop(&self) {
-        self.running.lock().unwrap().take().unwrap().stop();
+        self.running.stop();
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -206,10 +206,6 @@ impl Harness for Consul {
     }
 
     async fn restart(&self) {
-        let mut running = self.running.lock().unwrap();
-        if let Some(program) = running.take() {
-            program.stop();
-        }
-        *running = Some(self.run());
+        self.running.restart(|| self.run());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, free_port};
+use super::program::{Program, Running, free_port};
 
 /// One server, with its data on disk.
 #[derive(Debug)]
@@ -19,20 +19,20 @@ pub(crate) struct Etcd {
     port: u16,
     peers: u16,
     folder: TempDir,
-    running: Mutex<Option<Program>>,
+    running: Running,
 }
 
 impl Etcd {
     pub(crate) fn start() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let etcd = Self { port: free_port(), peers: free_port(), folder, running: Mutex::new(None) };
-        *etcd.running.lock().unwrap() = Some(etcd.run());
+        let etcd = Self { port: free_port(), peers: free_port(), folder, running: Running::default() };
+        etcd.running.restart(|| etcd.run());
         Arc::new(etcd)
     }
 
     /// Stops it, until a restart.
     pub(crate) fn stop(&self) {
-        self.running.lock().unwrap().take().unwrap().stop();
+        self.running.stop();
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -159,10 +159,6 @@ impl Harness for Etcd {
     }
 
     async fn restart(&self) {
-        let mut running = self.running.lock().unwrap();
-        if let Some(program) = running.take() {
-            program.stop();
-        }
-        *running = Some(self.run());
+        self.running.restart(|| self.run());
     }
 }

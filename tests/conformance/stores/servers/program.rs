@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -85,6 +86,26 @@ impl Program {
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+}
+
+/// The program of a server that tests stop and start again.
+#[derive(Debug, Default)]
+pub(crate) struct Running(Mutex<Option<Program>>);
+
+impl Running {
+    /// Stops it, if it runs, and starts it again.
+    pub(crate) fn restart(&self, start: impl FnOnce() -> Program) {
+        let mut running = self.0.lock().unwrap();
+        if let Some(program) = running.take() {
+            program.stop();
+        }
+        *running = Some(start());
+    }
+
+    /// Stops it, until a restart.
+    pub(crate) fn stop(&self) {
+        self.0.lock().unwrap().take().unwrap().stop();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,14 +14,14 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, free_port};
+use super::program::{Program, Running, free_port};
 
 /// One server.
 #[derive(Debug)]
 pub(crate) struct Redis {
     port: u16,
     folder: TempDir,
-    running: Mutex<Option<Program>>,
+    running: Running,
     flags: &'static str,
 }
 
@@ -39,8 +39,8 @@ impl Redis {
 
     fn start_with(flags: &'static str) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let redis = Self { port: free_port(), folder, running: Mutex::new(None), flags };
-        *redis.running.lock().unwrap() = Some(redis.run());
+        let redis = Self { port: free_port(), folder, running: Running::default(), flags };
+        redis.running.restart(|| redis.run());
         Arc::new(redis)
     }
 
@@ -60,7 +60,7 @@ impl Redis {
 
     /// Stops it, until a restart.
     pub(crate) fn stop(&self) {
-        self.running.lock().unwrap().take().unwrap().stop();
+        self.running.stop();
     }
 
     fn run(&self) -> Program {
@@ -297,10 +297,6 @@ impl Harness for Redis {
     }
 
     async fn restart(&self) {
-        let mut running = self.running.lock().unwrap();
-        if let Some(program) = running.take() {
-            program.stop();
-        }
-        *running = Some(self.run());
+        self.running.restart(|| self.run());
     }
 }
