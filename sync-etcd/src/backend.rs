@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, GetOptions, KeyValue, LeaseGrantOptions, PutOptions,
-    SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, SortOrder, SortTarget,
+    Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 use sync_core::backend::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
@@ -23,15 +23,11 @@ use crate::config::Config;
 use crate::connection::{Connection, Done};
 use crate::error::Failure;
 use crate::keys::{
-    Place, created_at, key, lease, lease_of, prefix, read_claim, read_entry, read_place, value,
+    Place, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry, read_place, value,
 };
 use crate::leaving::Leaving;
 use crate::line::{Line, in_order, line_in, line_of, read_line, read_order, token};
-use crate::tls;
 use crate::watch::{Deleted, Watch};
-
-/// How long connecting may take.
-const DIAL: Duration = Duration::from_secs(3);
 
 /// A backend on an etcd cluster.
 #[derive(Debug)]
@@ -55,11 +51,6 @@ struct Shared {
     watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
     namespace: watch::Sender<Option<String>>,
-}
-
-/// The prefix of all keys of a name's namespace.
-fn namespace(name: &LockName) -> String {
-    format!("{}/", name.path().split('/').next().unwrap_or_default())
 }
 
 /// Whether a name that nobody was at was taken.
@@ -105,21 +96,7 @@ impl Etcd {
         if let Some(connection) = &*locked(&self.current) {
             return Ok(connection.clone());
         }
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(DIAL)
-            .with_keep_alive(Duration::from_secs(5), Duration::from_secs(5))
-            .with_keep_alive_while_idle(true)
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
-        if let Some((user, password)) = &self.config.user {
-            options = options.with_user(user, password);
-        }
-        if let Some(tls) = &self.config.tls {
-            tls::agree(&self.config.endpoints, tls, DIAL).await?;
-            options = options.with_tls(tls::settings(tls));
-        }
-        let client = Client::connect(&self.config.endpoints, Some(options)).await?;
-        let connection = Arc::new(Connection::new(client, self.config.has_permissions()));
+        let connection = Arc::new(Connection::open(&self.config).await?);
         *locked(&self.current) = Some(connection.clone());
         Ok(connection)
     }

@@ -5,14 +5,22 @@
 //! there would both be granted.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
 use futures_util::future::join_all;
 use sync_core::LockName;
 use sync_core::batch::{Batcher, Carry};
 
+use crate::config::Config;
 use crate::error::Failure;
 use crate::keys::prefix;
+use crate::tls;
+
+/// How long connecting may take.
+const DIAL: Duration = Duration::from_secs(3);
 
 /// A client, connected.
 #[derive(Debug)]
@@ -46,10 +54,24 @@ pub(crate) struct Done {
 }
 
 impl Connection {
-    pub(crate) fn new(client: Client, has_permissions: bool) -> Self {
+    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(DIAL)
+            .with_keep_alive(Duration::from_secs(5), Duration::from_secs(5))
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true)
+            .with_auto_token_refresh(true);
+        if let Some((user, password)) = &config.user {
+            options = options.with_user(user, password);
+        }
+        if let Some(tls) = &config.tls {
+            tls::agree(&config.endpoints, tls, DIAL).await?;
+            options = options.with_tls(tls::settings(tls));
+        }
+        let client = Client::connect(&config.endpoints, Some(options)).await?;
         let kv = client.kv_client();
-        let together = (!has_permissions).then(|| Batcher::start(Together(kv)));
-        Self { client: Connected(client), together }
+        let together = (!config.has_permissions()).then(|| Batcher::start(Together(kv)));
+        Ok(Self { client: Connected(client), together })
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -16,6 +16,11 @@ pub(crate) fn prefix(name: &LockName) -> String {
     format!("{}/", name.path())
 }
 
+/// The prefix of all keys of a name's namespace.
+pub(crate) fn namespace(name: &LockName) -> String {
+    format!("{}/", name.path().split('/').next().unwrap_or_default())
+}
+
 pub(crate) fn key(claim: &Claim) -> String {
     key_of(&claim.name, claim.mode, claim.session.id, claim.id)
 }
