@@ -14,13 +14,17 @@ use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::http::{Http, Pair, Scope, Step};
-use crate::keys::{Place, key, prefix, read_line, value};
+use crate::keys::{key, prefix, value};
+use crate::line::{Line, Place};
+use crate::locked::LockedKeys;
 
 /// A backend on a Consul agent.
 #[derive(Debug)]
 pub struct Consul {
     config: Config,
     http: OnceLock<Http>,
+    /// With a lock-delay. The keeper's instance has the same.
+    locked: Option<Arc<LockedKeys>>,
 }
 
 /// Consul's form of a session's id.
@@ -29,20 +33,18 @@ fn uuid(session: SessionId) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// Where a claim stands in a line.
-fn place_of(line: &[Place], claim: ClaimId) -> Option<&Place> {
-    line.iter().find(|place| place.entry.claim == claim)
-}
+/// How often a waiter asks whether the lock-delay of a holder that was lost is over: nobody tells.
+const DELAY_LOOK: Duration = Duration::from_millis(250);
 
-fn order_of(line: &[Place]) -> Vec<(ClaimId, sync_core::Mode)> {
-    line.iter().map(|place| (place.entry.claim, place.entry.mode)).collect()
-}
+/// As many steps as a transaction takes.
+const STEPS_MAX: usize = 64;
 
 impl Consul {
     /// A backend that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, http: OnceLock::new() }
+        let locked = (!config.lock_delay.is_zero()).then(Arc::default);
+        Self { config, http: OnceLock::new(), locked }
     }
 
     fn http(&self) -> Result<&Http, Failure> {
@@ -53,34 +55,80 @@ impl Consul {
         Ok(self.http.get_or_init(|| fresh))
     }
 
-    async fn read(&self, name: &LockName) -> Result<Vec<Place>, Failure> {
+    async fn read(&self, name: &LockName) -> Result<Line, Failure> {
         let prefix = prefix(name);
         let pairs = self.http()?.transact(&[Step::get_tree(&prefix)]).await?;
-        read_line(&prefix, &pairs)
+        Line::read(&prefix, &pairs)
     }
 
-    fn standing(claim: &Claim, line: &[Place]) -> Result<Standing, Failure> {
-        let holder = line.first().map(|place| Box::new(place.entry.clone()));
-        Ok(match order::place(&order_of(line), claim.id) {
-            order::Place::Granted => {
-                let token = place_of(line, claim.id).and_then(|own| own.entry.token);
-                Standing::Granted { token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))? }
-            }
-            order::Place::Behind { position, .. } => Standing::Waiting { position, holder },
-            order::Place::Absent => Standing::Busy { holder },
-        })
+    /// The line, now or once it is newer than `after`, as others see it.
+    async fn look(&self, name: &LockName, after: Option<Revision>) -> Result<Queue, Failure> {
+        let prefix = prefix(name);
+        let read = self.http()?.read(Scope::Tree(&prefix), after.map(|revision| revision.0)).await?;
+        Ok(Line::read(&prefix, &read.pairs)?.queue(read.index))
+    }
+
+    /// What a session that ends may have locked.
+    fn take_locked(&self, session: SessionId) -> Vec<String> {
+        self.locked.as_ref().map(|locked| locked.take(session)).unwrap_or_default()
+    }
+
+    /// A claim is over: its key is not locked any more.
+    fn forget(&self, claim: &Claim) {
+        if let Some(locked) = &self.locked {
+            locked.remove(claim.session.id, &key(claim));
+        }
     }
 
     /// Puts a claim in line and reads the line. Its key may be there from an earlier try of the same.
-    async fn join(&self, claim: &Claim) -> Result<Vec<Place>, Failure> {
+    async fn join(&self, claim: &Claim) -> Result<Line, Failure> {
         let (own, prefix) = (key(claim), prefix(&claim.name));
+        if let Some(locked) = &self.locked {
+            locked.add(claim.session.id, &own);
+        }
         let lock = Step::lock(&own, &value(claim, &claim.value), &uuid(claim.session.id));
         let steps = [Step::check_not_exists(&own), lock, Step::get_tree(&prefix)];
-        match self.http()?.transact(&steps).await {
-            Ok(pairs) => read_line(&prefix, &pairs),
-            Err(failure) if failure.is_there() => self.read(&claim.name).await,
-            Err(failure) => Err(failure),
+        loop {
+            match self.http()?.transact(&steps).await {
+                Err(failure) if failure.is_there() => {}
+                pairs => return Line::read(&prefix, &pairs?),
+            }
+            let line = self.read(&claim.name).await?;
+            match line.at(&own) {
+                Some(same) if same.entry.claim == claim.id && !same.is_lost => return Ok(line),
+                // A claim that is over sat here: its request came late, or an operator has unlocked its key.
+                Some(left) => drop(self.delete(None, &own, left.modified).await?),
+                None => {}
+            }
         }
+    }
+
+    /// Joins the line, and sweeps it.
+    async fn arrive(&self, claim: &Claim) -> Result<Line, Failure> {
+        let mut line = self.join(claim).await?;
+        while self.sweep(claim, &line).await? {
+            line = self.read(&claim.name).await?;
+        }
+        Ok(line)
+    }
+
+    /// Deletes what lost sessions have left in a line, and says whether anything has gone. What held has to be locked once
+    /// more for that, which Consul refuses until the lock-delay is over.
+    async fn sweep(&self, claim: &Claim, line: &Line) -> Result<bool, Failure> {
+        let mut has_gone = false;
+        for place in line.lost() {
+            let mut steps = vec![Step::check_index(&place.key, place.modified)];
+            if place.entry.token.is_some() {
+                steps.push(Step::lock(&place.key, b"", &uuid(claim.session.id)));
+            }
+            steps.push(Step::delete(&place.key));
+            match self.http()?.transact(&steps).await {
+                Err(failure) if failure.is_delayed() => {}
+                Err(failure) if !failure.is_changed() => return Err(failure),
+                _ => has_gone = true,
+            }
+        }
+        Ok(has_gone)
     }
 
     /// Deletes a key if it was last written at `index`, and gives what `first` has read before. `None`: it was not.
@@ -99,10 +147,10 @@ impl Consul {
         let prefix = prefix(name);
         loop {
             let line = self.read(name).await?;
-            let Some(found) = place_of(&line, claim) else { return Ok(Withdrawn::Absent) };
+            let Some(found) = line.find(claim) else { return Ok(Withdrawn::Absent) };
             let tree = Some(Step::get_tree(&prefix));
             if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
-                return Ok(match order::place(&order_of(&read_line(&prefix, &pairs)?), claim) {
+                return Ok(match Line::read(&prefix, &pairs)?.place(claim) {
                     order::Place::Granted => Withdrawn::Held,
                     order::Place::Behind { .. } => Withdrawn::Waiting,
                     order::Place::Absent => Withdrawn::Absent,
@@ -112,23 +160,26 @@ impl Consul {
     }
 
     /// Takes a claim out of the line that it has just joined.
-    async fn leave(&self, claim: &Claim, line: &[Place]) -> Result<(), Failure> {
-        let left = match place_of(line, claim.id) {
+    async fn leave(&self, claim: &Claim, line: &Line) -> Result<(), Failure> {
+        let left = match line.find(claim.id) {
             Some(own) => self.delete(None, &own.key, own.modified).await?,
             None => None,
         };
         if left.is_none() {
             self.remove(&claim.name, claim.id).await?;
         }
+        self.forget(claim);
         Ok(())
     }
 
-    /// Waits until one of `awaits` or the claim's own key has changed.
-    async fn wait_on(&self, claim: &Claim, line: &[Place], awaits: &[ClaimId]) -> Result<(), Failure> {
+    /// Waits until one of `awaits` or the claim's own key may have changed.
+    async fn wait_on(&self, claim: &Claim, line: &Line, awaits: &[&Place]) -> Result<(), Failure> {
         let http = self.http()?;
-        if let ([one], Some(own)) = (awaits, place_of(line, claim.id))
-            && let Some(one) = place_of(line, *one)
-        {
+        if awaits.iter().any(|place| place.is_lost) {
+            tokio::time::sleep(DELAY_LOOK).await;
+            return Ok(());
+        }
+        if let ([one], Some(own)) = (awaits, line.find(claim.id)) {
             tokio::select! {
                 read = http.read(Scope::Key(&one.key), Some(one.modified)) => read?,
                 read = http.read(Scope::Key(&own.key), Some(own.modified)) => read?,
@@ -138,7 +189,7 @@ impl Consul {
         // Any of several may end first: wait for a change of the line, as it was read now.
         let prefix = prefix(&claim.name);
         let seen = http.read(Scope::Tree(&prefix), None).await?;
-        if read_line(&prefix, &seen.pairs)?.len() == line.len() {
+        if Line::read(&prefix, &seen.pairs)?.is_as(line) {
             http.read(Scope::Tree(&prefix), Some(seen.index)).await?;
         }
         Ok(())
@@ -160,7 +211,8 @@ impl Backend for Consul {
     }
 
     fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::new(self.config.clone()))
+        let (config, locked) = (self.config.clone(), self.locked.clone());
+        Arc::new(Self { config, http: OnceLock::new(), locked })
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
@@ -172,24 +224,31 @@ impl Backend for Consul {
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         match self.http()?.renew_session(&uuid(session.id)).await {
             Ok(()) => Ok(Renewal::Renewed { ttl: session.ttl }),
-            Err(failure) if failure.is_session_gone() => Ok(Renewal::Expired),
+            Err(failure) if failure.is_session_gone() => {
+                self.take_locked(session.id);
+                Ok(Renewal::Expired)
+            }
             Err(failure) => Err(failure.into()),
         }
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
+        for keys in self.take_locked(session.id).chunks(STEPS_MAX) {
+            let steps: Vec<_> = keys.iter().map(|key| Step::delete(key)).collect();
+            self.http()?.transact(&steps).await?;
+        }
         Ok(self.http()?.destroy_session(&uuid(session.id)).await?)
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let line = match self.join(claim).await {
+        let line = match self.arrive(claim).await {
             Ok(line) => line,
             Err(failure) if failure.is_session_gone() => {
                 return Ok(Standing::Gone { why: Gone::SessionLost });
             }
             Err(failure) => return Err(failure.into()),
         };
-        if let Some(other) = line.iter().find(|place| place.entry.mode.contradicts(claim.mode)) {
+        if let Some(other) = line.living().find(|place| place.entry.mode.contradicts(claim.mode)) {
             self.leave(claim, &line).await?;
             return Err(Error::new(
                 ErrorKind::InvalidOption,
@@ -197,7 +256,7 @@ impl Backend for Consul {
             )
             .on("consul"));
         }
-        match Self::standing(claim, &line)? {
+        match line.standing(claim)? {
             Standing::Waiting { holder, .. } if !claim.waits => {
                 self.leave(claim, &line).await?;
                 Ok(Standing::Busy { holder })
@@ -210,13 +269,20 @@ impl Backend for Consul {
         loop {
             // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
             let line = self.read(&claim.name).await?;
-            match order::place(&order_of(&line), claim.id) {
-                order::Place::Granted => return Ok(Self::standing(claim, &line)?),
+            match line.place(claim.id) {
+                order::Place::Granted => return Ok(line.standing(claim)?),
                 order::Place::Absent => {
                     let lives = self.http()?.session_lives(&uuid(claim.session.id)).await?;
                     return Ok(Standing::Gone { why: if lives { Gone::Evicted } else { Gone::SessionLost } });
                 }
-                order::Place::Behind { awaits, .. } => self.wait_on(claim, &line, &awaits).await?,
+                order::Place::Behind { awaits, .. } => match self.sweep(claim, &line).await {
+                    Ok(true) => {}
+                    Ok(false) => self.wait_on(claim, &line, &awaits).await?,
+                    Err(failure) if failure.is_session_gone() => {
+                        return Ok(Standing::Gone { why: Gone::SessionLost });
+                    }
+                    Err(failure) => return Err(failure.into()),
+                },
             }
         }
     }
@@ -224,7 +290,7 @@ impl Backend for Consul {
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
         loop {
             let line = self.read(&claim.name).await?;
-            let Some(own) = place_of(&line, claim.id) else { return Ok(false) };
+            let Some(own) = line.find(claim.id) else { return Ok(false) };
             let lock = Step::lock(&own.key, &value(claim, &bytes), &uuid(claim.session.id));
             match self.http()?.transact(&[Step::check_index(&own.key, own.modified), lock]).await {
                 Ok(_) => return Ok(true),
@@ -237,12 +303,12 @@ impl Backend for Consul {
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
         // Who holds and never changed its value was written at its token.
-        if let Some(token) = claim.token
-            && self.delete(None, &key(claim), token.get()).await?.is_some()
-        {
-            return Ok(Withdrawn::Held);
-        }
-        Ok(self.remove(&claim.name, claim.id).await?)
+        let withdrawn = match claim.token {
+            Some(token) if self.delete(None, &key(claim), token.get()).await?.is_some() => Withdrawn::Held,
+            _ => self.remove(&claim.name, claim.id).await?,
+        };
+        self.forget(claim);
+        Ok(withdrawn)
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
@@ -254,30 +320,21 @@ impl Backend for Consul {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        let prefix = prefix(name);
-        let read = self.http()?.read(Scope::Tree(&prefix), None).await?;
-        let line = read_line(&prefix, &read.pairs)?;
-        Ok(Queue {
-            entries: line.into_iter().map(|place| place.entry).collect(),
-            revision: Revision(read.index),
-        })
+        Ok(self.look(name, None).await?)
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
-        let prefix = prefix(name);
-        let read = self.http()?.read(Scope::Tree(&prefix), Some(after.0)).await?;
-        let line = read_line(&prefix, &read.pairs)?;
-        Ok(Queue {
-            entries: line.into_iter().map(|place| place.entry).collect(),
-            revision: Revision(read.index),
-        })
+        Ok(self.look(name, Some(after)).await?)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let mut names = Vec::new();
-        for key in self.http()?.keys(prefix).await? {
-            let path = key.rsplit_once('/').map_or(key.as_str(), |(path, _)| path);
-            names.push(LockName::from_path(path)?);
+        for pair in self.http()?.read(Scope::Tree(prefix), None).await?.pairs {
+            // What a lost session has left is no claim any more.
+            if pair.session.is_some() {
+                let path = pair.key.rsplit_once('/').map_or(&*pair.key, |(path, _)| path);
+                names.push(LockName::from_path(path)?);
+            }
         }
         names.sort_unstable();
         names.dedup();

@@ -44,6 +44,11 @@ impl Failure {
         })
     }
 
+    /// Whether a key may not be locked yet, for the session that lost it had a lock-delay.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.was_rolled_back(|reason| reason.ends_with("due to lock delay"))
+    }
+
     fn was_rolled_back(&self, because: impl Fn(&str) -> bool) -> bool {
         matches!(self, Self::RolledBack(reasons) if reasons.iter().any(|reason| because(reason)))
     }

@@ -35,6 +35,8 @@ pub(crate) struct Pair {
     pub(crate) value: Option<String>,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
+    /// Whose lock is on it.
+    pub(crate) session: Option<String>,
 }
 
 impl Pair {
@@ -202,7 +204,8 @@ impl Http {
         let session = NewSession {
             name,
             ttl: format!("{}ms", ttl.as_millis()),
-            behavior: "delete",
+            // What a session held can keep others away only while it is still there.
+            behavior: if self.config.lock_delay.is_zero() { "delete" } else { "release" },
             lock_delay: format!("{}ms", self.config.lock_delay.as_millis()),
             node_checks: [],
         };
@@ -266,17 +269,6 @@ impl Http {
             StatusCode::NOT_FOUND => Ok(Read { pairs: Vec::new(), index }),
             status if status.is_success() => Ok(Read { pairs: response.json().await?, index }),
             status => Err(Failure::Status { status, text: response.text().await?.trim().to_owned() }),
-        }
-    }
-
-    /// The keys that begin alike, in order.
-    pub(crate) async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let prefix = utf8_percent_encode(prefix, NON_ALPHANUMERIC);
-        let request = self.request(Method::GET, &format!("/v1/kv/{prefix}?consistent&keys"));
-        match self.ok(request).await {
-            Ok(response) => Ok(response.json().await?),
-            Err(Failure::Status { status: StatusCode::NOT_FOUND, .. }) => Ok(Vec::new()),
-            Err(failure) => Err(failure),
         }
     }
 }

@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use sync_core::backend::{Claim, Entry};
-use sync_core::{LockName, Mode, Token};
+use sync_core::{LockName, Mode};
 
 use crate::error::Failure;
 use crate::http::Pair;
+use crate::line::Place;
 
 /// The prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
 pub(crate) fn prefix(name: &LockName) -> String {
@@ -29,15 +30,7 @@ pub(crate) fn value(claim: &Claim, value: &[u8]) -> Vec<u8> {
     [format!("{} {mode} {}\n", claim.id, claim.client).as_bytes(), value].concat()
 }
 
-/// One claim in a line.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) key: String,
-    pub(crate) created: u64,
-    pub(crate) modified: u64,
-    pub(crate) entry: Entry,
-}
-
+/// Reads what [`value`] wrote.
 pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
     let bytes = pair.bytes();
     let parsed = (|| {
@@ -66,30 +59,9 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
             key: pair.key.clone(),
             created: pair.create_index,
             modified: pair.modify_index,
+            is_lost: pair.session.is_none(),
             entry,
         }),
         None => Err(Failure::Foreign(pair.key.clone())),
     }
-}
-
-/// The line of a name in the order of arrival: its claims, with tokens for those that hold.
-pub(crate) fn read_line(prefix: &str, pairs: &[Pair]) -> Result<Vec<Place>, Failure> {
-    let mut places = Vec::new();
-    for pair in pairs.iter().filter(|pair| pair.key.starts_with(prefix)) {
-        // A transaction shows a key once for each step that touched it, and without its value where it did not read.
-        let same = |other: &&Pair| other.key == pair.key && other.value.is_some();
-        let shown = pairs.iter().find(same).unwrap_or(pair);
-        if std::ptr::eq(shown, pair) {
-            places.push(read_place(pair)?);
-        }
-    }
-    places.sort_by_key(|place| place.created);
-    let mut run = sync_core::order::Run::default();
-    for place in &mut places {
-        if !run.admit(place.entry.mode) {
-            break;
-        }
-        place.entry.token = Token::new(place.created);
-    }
-    Ok(places)
 }

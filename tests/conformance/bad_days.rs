@@ -32,7 +32,7 @@ pub(crate) async fn refused(url: &str, kind: ErrorKind, reason: &str) {
 }
 
 /// An answer to a bare HTTP request.
-fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> String {
+pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
     write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n{headers}\r\n{body}").unwrap();

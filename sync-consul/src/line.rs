@@ -1,0 +1,102 @@
+//! The line of a name, as a read has shown it.
+
+use sync_core::backend::{Claim, ClaimId, Entry, Queue, Revision, Standing};
+use sync_core::{Token, order};
+
+use crate::error::Failure;
+use crate::http::Pair;
+use crate::keys;
+
+/// One claim in a line.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) key: String,
+    pub(crate) created: u64,
+    pub(crate) modified: u64,
+    /// Its session has ended by itself, and had a lock-delay: it is over, and keeps its place until it is swept out.
+    pub(crate) is_lost: bool,
+    pub(crate) entry: Entry,
+}
+
+/// The claims of a name in the order of arrival, with tokens for those that hold.
+#[derive(Debug, Default)]
+pub(crate) struct Line(Vec<Place>);
+
+impl Line {
+    /// The line of the name whose claims begin with `prefix`.
+    pub(crate) fn read(prefix: &str, pairs: &[Pair]) -> Result<Self, Failure> {
+        let mut places = Vec::new();
+        for pair in pairs.iter().filter(|pair| pair.key.starts_with(prefix)) {
+            // A transaction shows a key once for each step that touched it, and without its value where it did not read.
+            let same = |other: &&Pair| other.key == pair.key && other.value.is_some();
+            let shown = pairs.iter().find(same).unwrap_or(pair);
+            if std::ptr::eq(shown, pair) {
+                places.push(keys::read_place(pair)?);
+            }
+        }
+        places.sort_by_key(|place| place.created);
+        let mut run = order::Run::default();
+        for place in &mut places {
+            if !run.admit(place.entry.mode) {
+                break;
+            }
+            place.entry.token = Token::new(place.created);
+        }
+        Ok(Self(places))
+    }
+
+    /// A claim that lives.
+    pub(crate) fn find(&self, claim: ClaimId) -> Option<&Place> {
+        self.living().find(|place| place.entry.claim == claim)
+    }
+
+    pub(crate) fn at(&self, key: &str) -> Option<&Place> {
+        self.0.iter().find(|place| place.key == key)
+    }
+
+    pub(crate) fn living(&self) -> impl Iterator<Item = &Place> {
+        self.0.iter().filter(|place| !place.is_lost)
+    }
+
+    pub(crate) fn lost(&self) -> impl Iterator<Item = &Place> {
+        self.0.iter().filter(|place| place.is_lost)
+    }
+
+    /// Where a claim stands. Those that are lost are in its way until they are swept out.
+    pub(crate) fn place(&self, claim: ClaimId) -> order::Place<&Place> {
+        let Some(own) = self.find(claim) else { return order::Place::Absent };
+        let modes: Vec<_> = self.0.iter().map(|place| (&*place.key, place.entry.mode)).collect();
+        match order::place(&modes, &own.key) {
+            order::Place::Granted => order::Place::Granted,
+            order::Place::Absent => order::Place::Absent,
+            order::Place::Behind { position, awaits } => {
+                let awaits = awaits.into_iter().filter_map(|key| self.at(key)).collect();
+                order::Place::Behind { position, awaits }
+            }
+        }
+    }
+
+    pub(crate) fn standing(&self, claim: &Claim) -> Result<Standing, Failure> {
+        let holder = self.0.first().map(|place| Box::new(place.entry.clone()));
+        Ok(match self.place(claim.id) {
+            order::Place::Granted => {
+                let token = self.find(claim.id).and_then(|own| own.entry.token);
+                Standing::Granted { token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))? }
+            }
+            order::Place::Behind { position, .. } => Standing::Waiting { position, holder },
+            order::Place::Absent => Standing::Busy { holder },
+        })
+    }
+
+    /// Whether nothing has changed from one read to the next.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let versions = |line: &Self| line.0.iter().map(|place| place.modified).collect::<Vec<_>>();
+        versions(self) == versions(other)
+    }
+
+    /// What others see of it.
+    pub(crate) fn queue(&self, index: u64) -> Queue {
+        let entries = self.living().map(|place| place.entry.clone()).collect();
+        Queue { entries, revision: Revision(index) }
+    }
+}
