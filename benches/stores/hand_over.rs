@@ -84,6 +84,43 @@ pub(crate) async fn etcd_table(port: u16) {
     }
 }
 
+/// What no hand-over on etcd can be faster than: a key is deleted, and those who watch it are told.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+pub(crate) async fn etcd_floor(port: u16) {
+    let connect = async || Client::connect([format!("127.0.0.1:{port}")], None).await.expect("connect");
+    let mut kv = connect().await.kv_client();
+    for (waiters, hold) in CASES {
+        let key = format!("floor-{waiters}-{hold:?}");
+        let watch = async || {
+            let mut watch = connect().await.watch_client().watch(&*key, None).await.expect("a watch");
+            watch.message().await.expect("told that it watches");
+            watch
+        };
+        let mut others = JoinSet::new();
+        for _ in 1..waiters {
+            let mut watch = watch().await;
+            others.spawn(async move { while watch.message().await.is_ok() {} });
+        }
+        let mut watch = watch().await;
+        let mut times = Vec::new();
+        let end = Instant::now() + 2 * ROUND;
+        while Instant::now() < end {
+            kv.put(&*key, "", None).await.expect("put");
+            watch.message().await.expect("told of the put");
+            tokio::time::sleep(hold).await;
+            let start = Instant::now();
+            let told = async {
+                watch.message().await.expect("told of the deletion");
+                start.elapsed().as_secs_f64() * 1e3
+            };
+            let (deleted, time) = tokio::join!(kv.delete(&*key, None), told);
+            deleted.expect("delete");
+            times.push(time);
+        }
+        row("etcd bare", waiters, hold, times);
+    }
+}
+
 fn row(store: &str, waiters: usize, hold: Duration, mut times: Vec<f64>) {
     times.sort_by(f64::total_cmp);
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];

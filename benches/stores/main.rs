@@ -53,6 +53,7 @@ fn main() {
             hand_over::table(&format!("redis://127.0.0.1:{}", redis.port())).await;
             hand_over::table(&format!("etcd://127.0.0.1:{}", etcd.port())).await;
             hand_over::etcd_table(etcd.port()).await;
+            hand_over::etcd_floor(etcd.port()).await;
             hand_over::table(&format!("consul://127.0.0.1:{}", consul.port())).await;
         }
     });
