@@ -61,6 +61,7 @@ caught! {
     waiters_that_cannot_leave: KeepsTheCancelled by law_08_a_dropped_acquire_leaves_the_line;
     tries_that_stay: TryStays by law_09_a_try_answers_at_once_and_leaves_nothing;
     grants_to_the_dead: GrantsTheDead by law_06_a_waiter_whose_session_died_is_not_granted;
+    grants_to_those_who_ran_out: GrantsTheDead by law_06_a_session_that_ran_out_gets_nothing;
     repeated_claims: RepeatsClaims by spi_enqueue_and_withdraw_are_idempotent;
     names_that_collide: SharesNames by law_18_names_never_collide;
     kinds_that_collide: MixesKinds by law_18_names_never_collide;

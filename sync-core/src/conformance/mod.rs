@@ -121,6 +121,8 @@ macro_rules! conformance_cases {
             law_04_a_check_reads_the_clock_itself,
             law_05_a_crash_frees_within_its_bound_and_wakes_one,
             law_06_a_waiter_whose_session_died_is_not_granted,
+            law_06_a_session_that_ran_out_gets_nothing,
+            law_06_an_evicted_waiter_is_not_granted,
             law_06_a_waiter_that_lost_its_session_starts_again,
             law_07_release_is_idempotent,
             law_07_a_late_release_spares_the_next_holder,

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::backend::{Claim, ClaimId, Gone, Standing};
+use crate::backend::{Claim, Gone, Standing, Withdrawn};
 use crate::clock;
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, eventually, queue_of, spawn};
 use crate::error::ErrorKind;
-use crate::mode::Mode;
-use crate::names::{Kind, LockName};
 use crate::options::LockOptions;
 use crate::revocation::Loss;
 use crate::session::Health;
@@ -79,18 +77,7 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     let guard = holder.lock("a").acquire().await.expect("acquire");
     let (backend, closer) = (stage.backend().await, stage.backend().await);
     let session = stage.session(&backend).await;
-    let claim = Claim {
-        id: ClaimId::random(),
-        session,
-        name: LockName::new(stage.namespace(), Kind::Lock, "a").expect("a name"),
-        also: Vec::new(),
-        any: false,
-        mode: Mode::Exclusive,
-        waits: true,
-        client: "bare".into(),
-        value: bytes::Bytes::new(),
-        token: None,
-    };
+    let claim = stage.claim(session, "a");
     assert!(matches!(backend.enqueue(&claim).await.expect("enqueue"), Standing::Waiting { .. }));
     let mut waiting = {
         let (backend, claim) = (backend.clone(), claim.clone());
@@ -105,6 +92,35 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     assert!(queue.entries.iter().all(|entry| entry.claim != claim.id), "the dead hold: {queue:?}");
     let again = backend.enqueue(&claim).await.expect("an answer");
     assert_eq!(again, Standing::Gone { why: Gone::SessionLost }, "a dead session has no claims");
+}
+
+/// At the store: a session that has run out gets nothing, not even a name that is free.
+pub async fn law_06_a_session_that_ran_out_gets_nothing(stage: Stage) {
+    let backend = stage.backend().await;
+    let session = stage.session(&backend).await;
+    tokio::time::sleep(stage.freed_by()).await;
+    let (claim, other) = (stage.claim(session, "a"), stage.claim(session, "b"));
+    let tried = Claim { waits: false, ..other };
+    for claim in [claim, tried] {
+        let standing = backend.enqueue(&claim).await.expect("an answer");
+        assert_eq!(standing, Standing::Gone { why: Gone::SessionLost }, "{}", claim.name);
+        assert!(backend.queue(&claim.name).await.expect("queue").entries.is_empty());
+    }
+}
+
+/// At the store: a claim that an operator has ended is not granted when its turn would come.
+pub async fn law_06_an_evicted_waiter_is_not_granted(stage: Stage) {
+    let backend = stage.backend().await;
+    let session = stage.session(&backend).await;
+    let (holder, waiter) = (stage.claim(session, "a"), stage.claim(session, "a"));
+    assert!(matches!(backend.enqueue(&holder).await.expect("enqueue"), Standing::Granted { .. }));
+    assert!(matches!(backend.enqueue(&waiter).await.expect("enqueue"), Standing::Waiting { .. }));
+    assert_eq!(backend.evict(&waiter.name, waiter.id).await.expect("evict"), Withdrawn::Waiting);
+    assert_eq!(backend.withdraw(&holder).await.expect("withdraw"), Withdrawn::Held);
+    let standing = tokio::time::timeout(SOON, backend.granted(&waiter)).await.expect("told in time");
+    assert_eq!(standing.expect("an answer"), Standing::Gone { why: Gone::Evicted });
+    assert!(backend.queue(&waiter.name).await.expect("queue").entries.is_empty());
+    backend.close(&session).await.expect("close");
 }
 
 /// In the API: a waiter that lost its session does not come back with its old place; it stands in line again.

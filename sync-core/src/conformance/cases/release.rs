@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::backend::{Claim, ClaimId, Standing, Withdrawn};
+use crate::backend::{Claim, Standing, Withdrawn};
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, eventually, queue_of};
 use crate::error::ErrorKind;
 use crate::guard::Release;
-use crate::mode::Mode;
-use crate::names::{Kind, LockName};
 use crate::options::LockOptions;
 use crate::revocation::Loss;
 
@@ -29,26 +27,11 @@ pub async fn law_07_release_is_idempotent(stage: Stage) {
     assert!(next.check(Duration::ZERO).is_ok());
 }
 
-fn claim(stage: &Stage, session: crate::backend::Session, waits: bool) -> Claim {
-    Claim {
-        id: ClaimId::random(),
-        session,
-        name: LockName::new(stage.namespace(), Kind::Lock, "a").expect("a name"),
-        also: Vec::new(),
-        any: false,
-        mode: Mode::Exclusive,
-        waits,
-        client: "bare".into(),
-        value: bytes::Bytes::new(),
-        token: None,
-    }
-}
-
 /// A release that arrives late ends nobody else's claim, not even a later one of the same session.
 pub async fn law_07_a_late_release_spares_the_next_holder(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
-    let (old, new) = (claim(&stage, session, true), claim(&stage, session, true));
+    let (old, new) = (stage.claim(session, "a"), stage.claim(session, "a"));
     assert!(matches!(backend.enqueue(&old).await.expect("enqueue"), Standing::Granted { .. }));
     assert_eq!(backend.withdraw(&old).await.expect("withdraw"), Withdrawn::Held);
     assert!(matches!(backend.enqueue(&new).await.expect("enqueue"), Standing::Granted { .. }));
@@ -62,7 +45,7 @@ pub async fn law_07_a_late_release_spares_the_next_holder(stage: Stage) {
 pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
-    let (first, second) = (claim(&stage, session, true), claim(&stage, session, true));
+    let (first, second) = (stage.claim(session, "a"), stage.claim(session, "a"));
     let granted = backend.enqueue(&first).await.expect("enqueue");
     assert_eq!(backend.enqueue(&first).await.expect("enqueue"), granted, "another grant");
     let tried = Claim { waits: false, ..first.clone() };
