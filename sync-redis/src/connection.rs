@@ -76,8 +76,8 @@ impl Runner {
         })?)
     }
 
-    /// Runs steps in one script.
-    async fn run_steps(&self, steps: &[Step]) -> Result<Vec<Value>, Failure> {
+    /// Runs steps in one script: the answer to one, or a list of several.
+    async fn run_steps(&self, steps: &[Step]) -> Result<Value, Failure> {
         let ask = || {
             let words = std::iter::once(&self.run).chain(steps.iter().map(Step::words));
             self.wire.ask(|to| resp::write_command(to, words))
@@ -89,10 +89,7 @@ impl Runner {
                 Err(error) => Err(error),
             };
         }
-        match self.noting(answer)? {
-            Value::Array(answers) if answers.len() == steps.len() => Ok(answers),
-            other => Err(Failure::Answer(format!("{other:?}"))),
-        }
+        self.noting(answer)
     }
 }
 
@@ -101,15 +98,18 @@ impl Carry for Runner {
     type Answer = Result<Value, Failure>;
 
     async fn carry(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
-        match self.run_steps(&steps).await {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(failure) => steps.iter().map(|_| Err(failure.clone())).collect(),
-        }
+        let failure = match self.run_steps(&steps).await {
+            Ok(Value::Array(answers)) if answers.len() == steps.len() => {
+                return answers.into_iter().map(Ok).collect();
+            }
+            Ok(other) => Failure::Answer(format!("{other:?}")),
+            Err(failure) => failure,
+        };
+        steps.iter().map(|_| Err(failure.clone())).collect()
     }
 
     async fn carry_one(&self, step: Step) -> Self::Answer {
-        let mut answers = self.run_steps(&[step]).await?;
-        Ok(answers.swap_remove(0))
+        self.run_steps(&[step]).await
     }
 }
 

@@ -35,9 +35,10 @@ impl Scripts {
             renew: script!("prelude.lua", "now.lua", "renew.lua"),
             close: script!("prelude.lua", "close.lua"),
             list: script!("prelude.lua", "now.lua", "list.lua"),
-            // Most steps need none of what works on a line, so that is made only when it is wanted.
+            // Most steps need none of what works on a line, so that is made only when it is wanted; and most that come by
+            // themselves not even a function.
             steps: Script::new(concat!(
-                text!("prelude.lua"),
+                text!("alone.lua", "prelude.lua"),
                 "local function functions()\n",
                 text!("line.lua", "enqueue.lua", "withdraw.lua"),
                 "return enqueue, withdraw\nend\n",

@@ -9,10 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use distsync::etcd::etcd_client::{Client, WatchOptions};
 use distsync::{ErrorKind, LockOptions, Mode, Secret, connect};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use sync_core::backend::{Claim, Session, SessionId, SessionSpec, Standing};
 use sync_core::conformance::Harness;
 use sync_core::{Backend, ClaimId, Kind, LockName, Namespace, Result, Token, Withdrawn};
+use tokio::task::JoinSet;
 
 use super::stores::{Consul, Etcd, Memory, Redis};
 
@@ -294,6 +296,46 @@ async fn a_step_that_fails_on_redis_fails_alone() {
     assert_eq!(kinds, [Ok(()), Err(ErrorKind::Store), Ok(()), Err(ErrorKind::Store), Ok(())]);
     let error = results[1].as_ref().unwrap_err().to_string();
     assert!(error.contains("WRONGTYPE") && error.contains("redis") && error.contains("bad"), "{error}");
+}
+
+/// Tokens and revisions come from one counter, which is never behind the clock: as after a clock that was set back.
+#[tokio::test]
+async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
+    const AHEAD: u64 = 9_000_000_000_000_000;
+    let redis = Redis::start_in_memory();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    redis.tell(&format!("HSET distsync:{{0}}:table # {AHEAD}"));
+    let mut last = AHEAD;
+    for names in [&["a"][..], &["a"], &["a", "b", "c"], &["a"]] {
+        let locks: Vec<_> = names.iter().map(|name| sync.lock(name, LockOptions::new()).unwrap()).collect();
+        let guards = join_all(locks.iter().map(|lock| lock.acquire())).await;
+        let tokens: Vec<u64> = guards.iter().map(|guard| guard.as_ref().unwrap().token().get()).collect();
+        assert!(tokens.iter().all(|token| *token > last && *token < AHEAD + 100), "{tokens:?} after {last}");
+        last = tokens[0];
+        for guard in guards {
+            guard.unwrap().release().await.unwrap();
+        }
+    }
+}
+
+/// Whoever watches a name on Redis is told of every step, also of one that comes alone.
+#[tokio::test]
+async fn those_who_watch_on_redis_are_told_of_each_step() {
+    let redis = Redis::start_in_memory();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    // Another handle watches, and looks at least once a second, so its mark is there all the time.
+    let other = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let mut watch = other.lock("a", LockOptions::new()).unwrap().watch();
+    assert!(watch.next().await.unwrap().unwrap().entries.is_empty());
+    let mut watching = JoinSet::new();
+    watching.spawn(async move { while watch.next().await.is_some() {} });
+    for told in 1..=3 {
+        let guard = lock.acquire().await.unwrap();
+        assert_eq!(redis.calls("publish"), 2 * told - 1, "of a grant");
+        guard.release().await.unwrap();
+        assert_eq!(redis.calls("publish"), 2 * told, "of a release");
+    }
 }
 
 /// etcd walks over every key that a prefix ever had since the last compaction.

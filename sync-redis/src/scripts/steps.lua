@@ -6,7 +6,8 @@
 --   to withdraw: name, claim and its session (or '*' instead: an operator's break)
 --   to enqueue: name, the record up to its token, the record after its revision, intent ('0' to try, '1' to wait, '2' to look
 --               only)
--- Returns for each step: a token, if the claim holds; what a withdrawal found; or a list that begins with what it says.
+-- Returns for each step: a token, if the claim holds; what a withdrawal found; or a list that begins with what it says. Where
+-- there is one step it returns its answer, else a list of answers.
 
 -- Whether somebody watches any name; the session that is known to live; and the last number given out, if it is a token
 -- that may be given again, to a claim of another name.
@@ -98,4 +99,4 @@ while at <= #ARGV do
   end
   answers[#answers + 1] = answer
 end
-return answers
+return #answers == 1 and answers[1] or answers
