@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sync_core::backend::{Claim, ClaimId, Session, SessionId, SessionSpec, Standing};
+use sync_core::backend::{Session, Standing};
 use sync_core::clock::{self, Moment};
-use sync_core::{Kind, LockName, Mode, Namespace, Secret};
+use sync_core::conformance::bare;
+use sync_core::{Kind, LockName, Namespace};
 use sync_netlock::{Client, Config};
 
 use super::{raw, side};
@@ -31,29 +32,10 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
     side::runtime().block_on(async {
         let backend = Client::new(Config::new([address.to_string()]).expect("an address")).backend();
         let open = async |ttl: Duration| -> (Session, Moment) {
-            let spec = SessionSpec {
-                nonce: SessionId::random(),
-                secret: Secret::random(),
-                ttl,
-                client: "bench".to_owned(),
-                release_on_disconnect: false,
-                isolation: bytes::Bytes::new(),
-            };
-            (backend.open(&spec).await.expect("a session"), clock::now())
+            (backend.open(&bare::spec(ttl)).await.expect("a session"), clock::now())
         };
         let name = LockName::new(&Namespace::default(), Kind::Lock, "a").expect("a name");
-        let claim = |session: Session| Claim {
-            id: ClaimId::random(),
-            session,
-            name: name.clone(),
-            also: Vec::new(),
-            any: false,
-            mode: Mode::Exclusive,
-            waits: true,
-            client: "bench".into(),
-            value: bytes::Bytes::new(),
-            token: None,
-        };
+        let claim = |session: Session| bare::claim(session, name.clone());
         let (waiting, _) = open(Duration::from_secs(60)).await;
         let mut late = Vec::new();
         for _ in 0..SAMPLES {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use distsync::etcd::etcd_client::{Client, WatchOptions};
-use distsync::{ErrorKind, LockOptions, Mode, Secret, connect};
+use distsync::{ErrorKind, LockOptions, Mode, connect};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use sync_core::backend::{Claim, Session, SessionId, SessionSpec, Standing};
-use sync_core::conformance::Harness;
+use sync_core::backend::{Claim, Session, Standing};
+use sync_core::conformance::{Harness, bare};
 use sync_core::{Backend, ClaimId, Kind, LockName, Namespace, Result, Token, Withdrawn};
 use tokio::task::JoinSet;
 
@@ -98,15 +98,7 @@ impl Side {
     async fn on(backend: Arc<dyn Backend>, names: usize) -> Self {
         let mut sessions = Vec::new();
         for _ in 0..3 {
-            let spec = SessionSpec {
-                nonce: SessionId::random(),
-                secret: Secret::random(),
-                ttl: Duration::from_secs(600),
-                client: "test".to_owned(),
-                release_on_disconnect: false,
-                isolation: Bytes::new(),
-            };
-            sessions.push(backend.open(&spec).await.unwrap());
+            sessions.push(backend.open(&bare::spec(Duration::from_secs(600))).await.unwrap());
         }
         backend.close(&sessions[2]).await.unwrap();
         let name =
@@ -124,15 +116,11 @@ impl Side {
     fn claim(&self, wish: &Wish) -> Claim {
         Claim {
             id: wish.id,
-            session: self.sessions[wish.session],
-            name: self.names[wish.name].clone(),
-            also: Vec::new(),
-            any: false,
             mode: wish.mode,
             waits: wish.waits,
-            client: "test".into(),
             value: Bytes::from_static(b"value"),
             token: self.tokens.get(&wish.id).copied(),
+            ..bare::claim(self.sessions[wish.session], self.names[wish.name].clone())
         }
     }
 

@@ -35,6 +35,7 @@
 //! around the backend: no proxy is needed. A capability that is `false` is tested for being refused. While they run, everything
 //! that the process logs through `tracing` is searched for [secrets].
 
+pub mod bare;
 pub mod broken;
 pub mod cases;
 mod faulty;

@@ -4,19 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{Faulty, Harness, Network};
-use crate::backend::{Backend, Claim, ClaimId, Queue, Session, SessionId, SessionSpec};
+use super::{Faulty, Harness, Network, bare};
+use crate::backend::{Backend, Claim, ClaimId, Queue, Session};
 use crate::capabilities::Capabilities;
 use crate::clock::{self, Moment};
 use crate::error::Result;
 use crate::guard::Guard;
 use crate::handle::Handle;
-use crate::mode::Mode;
 use crate::names::{Kind, LockName, Namespace};
-use crate::nonce::Secret;
 use crate::options::{LockOptions, SyncOptions};
 use crate::traits::{Lock, Sync};
 
@@ -90,31 +87,12 @@ impl Stage {
 
     /// A bare session at the store, without the core.
     pub(super) async fn session(&self, backend: &Arc<dyn Backend>) -> Session {
-        let spec = SessionSpec {
-            nonce: SessionId::random(),
-            secret: Secret::random(),
-            ttl: self.ttl,
-            client: "bare".to_owned(),
-            release_on_disconnect: false,
-            isolation: Bytes::new(),
-        };
-        backend.open(&spec).await.expect("a session")
+        backend.open(&bare::spec(self.ttl)).await.expect("a session")
     }
 
     /// A bare claim, which waits.
     pub(super) fn claim(&self, session: Session, name: &str) -> Claim {
-        Claim {
-            id: ClaimId::random(),
-            session,
-            name: LockName::new(&self.namespace, Kind::Lock, name).expect("a name"),
-            also: Vec::new(),
-            any: false,
-            mode: Mode::Exclusive,
-            waits: true,
-            client: "bare".into(),
-            value: Bytes::new(),
-            token: None,
-        }
+        bare::claim(session, LockName::new(&self.namespace, Kind::Lock, name).expect("a name"))
     }
 }
 
