@@ -20,10 +20,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether the request named a session that is gone.
+    /// Whether the request named a session that is gone. Consul looks at the lock-delay of a key first; a session's own key
+    /// has one only when that session was lost.
     pub(crate) fn is_session_gone(&self) -> bool {
         match self {
-            Self::RolledBack(_) => self.was_rolled_back(|reason| reason.contains("invalid session")),
+            Self::RolledBack(_) => {
+                self.is_delayed() || self.was_rolled_back(|reason| reason.contains("invalid session"))
+            }
             Self::Status { status, text } => {
                 *status == StatusCode::NOT_FOUND || text.contains("invalid session")
             }

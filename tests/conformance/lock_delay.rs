@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use distsync::{ErrorKind, Kind, Lock, LockOptions, Wait, connect};
 use futures_util::StreamExt;
 use serde_json::Value;
-use sync_core::clock;
+use sync_core::backend::{Claim, Gone, Standing};
+use sync_core::conformance::bare;
+use sync_core::{LockName, Namespace, Withdrawn, clock};
 
 use super::bad_days::http;
 use super::stores::Consul;
@@ -86,6 +89,24 @@ async fn what_a_lost_holder_held_is_kept_from_everybody_for_its_delay() {
     assert!(next.token() > guard.token());
     assert_eq!(keys(&consul, "a").len(), 1, "what was lost is swept out");
     next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_was_lost_gets_nothing_back() {
+    let consul = Consul::start();
+    let (backend, _) = distsync::backend(&url(&consul, "60s")).unwrap();
+    let session = backend.open(&bare::spec(Duration::from_secs(10))).await.unwrap();
+    let name = LockName::new(&Namespace::default(), Kind::Lock, "a").unwrap();
+    let claim = bare::claim(session, name);
+    let Standing::Granted { token } = backend.enqueue(&claim).await.unwrap() else { panic!("it is free") };
+    lose(&consul, "a", 0);
+    let lost = Standing::Gone { why: Gone::SessionLost };
+    assert_eq!(backend.enqueue(&claim).await.unwrap(), lost);
+    assert_eq!(backend.granted(&claim).await.unwrap(), lost);
+    let claim = Claim { token: Some(token), ..claim };
+    assert!(!backend.update(&claim, Bytes::new()).await.unwrap());
+    assert_eq!(backend.withdraw(&claim).await.unwrap(), Withdrawn::Absent);
+    assert_eq!(keys(&consul, "a").len(), 1, "and it cannot shorten its delay");
 }
 
 #[tokio::test]
