@@ -18,6 +18,12 @@ use crate::keys::{key, prefix, value};
 use crate::line::{Line, Place};
 use crate::locked::LockedKeys;
 
+/// How often a waiter asks whether the lock-delay of a holder that was lost is over: nobody tells.
+const DELAY_LOOK: Duration = Duration::from_millis(250);
+
+/// As many steps as a transaction takes.
+const STEPS_MAX: usize = 64;
+
 /// A backend on a Consul agent.
 #[derive(Debug)]
 pub struct Consul {
@@ -32,12 +38,6 @@ fn uuid(session: SessionId) -> String {
     let hex = session.to_string();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
-
-/// How often a waiter asks whether the lock-delay of a holder that was lost is over: nobody tells.
-const DELAY_LOOK: Duration = Duration::from_millis(250);
-
-/// As many steps as a transaction takes.
-const STEPS_MAX: usize = 64;
 
 impl Consul {
     /// A backend that connects when it is first used.

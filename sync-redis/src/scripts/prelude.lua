@@ -1,4 +1,4 @@
--- What every script begins with.
+-- What every script begins with; only `alone.lua` comes before it.
 --
 -- KEYS: 1 table  hash of all that is short:
 --         NAME     the record of its only claim, which holds; or '*', for a line that is written out
