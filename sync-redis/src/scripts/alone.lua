@@ -1,15 +1,15 @@
 -- One step, at a name that nobody is at, or that its claim holds alone, and while nobody watches any: what happens most. It comes
 -- before all else and makes no function and no table, which would take as long again; whatever is not so plain is left to
 -- `steps.lua`, which says what the arguments are.
+local path, head = ARGV[1], ARGV[2]
 if #ARGV == 2 then
-  local path, head = ARGV[1], ARGV[2]
   local found = redis.call('HMGET', KEYS[1], path, '?')
   if found[1] and not found[2] and string.sub(found[1], 1, 64) == head then
     redis.call('HDEL', KEYS[1], path)
     return 'held'
   end
-elseif #ARGV == 4 and ARGV[4] ~= '2' then
-  local path, head, tail = ARGV[1], ARGV[2], ARGV[3]
+-- Two that withdraw are four words too, of which the second is short.
+elseif #ARGV == 4 and #head > 64 and ARGV[4] ~= '2' then
   local found = redis.call('HMGET', KEYS[1], path, string.sub(head, 33, 64), '#', '?')
   local ends, last = found[2], found[3]
   if ends and not found[1] and not found[4] then
@@ -18,7 +18,7 @@ elseif #ARGV == 4 and ARGV[4] ~= '2' then
     if tonumber(ends) > now then
       local token = clock[1] .. string.sub('00000' .. clock[2], -6)
       if last and tonumber(last) >= now then token = string.format('%.0f', tonumber(last) + 1) end
-      redis.call('HSET', KEYS[1], path, head .. ' ' .. token .. ' ' .. token .. ' ' .. tail, '#', token)
+      redis.call('HSET', KEYS[1], path, head .. ' ' .. token .. ' ' .. token .. ' ' .. ARGV[3], '#', token)
       return token
     end
   end
