@@ -150,11 +150,7 @@ impl Consul {
             let Some(found) = line.find(claim) else { return Ok(Withdrawn::Absent) };
             let tree = Some(Step::get_tree(&prefix));
             if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
-                return Ok(match Line::read(&prefix, &pairs)?.place(claim) {
-                    order::Place::Granted => Withdrawn::Held,
-                    order::Place::Behind { .. } => Withdrawn::Waiting,
-                    order::Place::Absent => Withdrawn::Absent,
-                });
+                return Ok(Line::read(&prefix, &pairs)?.place(claim).into());
             }
         }
     }

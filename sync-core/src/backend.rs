@@ -24,6 +24,7 @@ use crate::error::Result;
 use crate::mode::Mode;
 use crate::names::LockName;
 use crate::nonce::{Secret, nonce};
+use crate::order;
 use crate::token::Token;
 
 /// A 128-bit name for a session in its store: a lease id, a session UUID, or a nonce.
@@ -234,6 +235,17 @@ pub enum Withdrawn {
     Waiting,
     /// There was no such claim.
     Absent,
+}
+
+/// What became of a claim that has been taken out of its line, from where it stood there.
+impl<I> From<order::Place<I>> for Withdrawn {
+    fn from(place: order::Place<I>) -> Self {
+        match place {
+            order::Place::Granted => Self::Held,
+            order::Place::Behind { .. } => Self::Waiting,
+            order::Place::Absent => Self::Absent,
+        }
+    }
 }
 
 /// The state of a name's queue, always newer after a change. Comparable within one name only.

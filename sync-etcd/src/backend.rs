@@ -272,12 +272,7 @@ impl Etcd {
         if !done.response.succeeded() {
             return Ok((Withdrawn::Absent, done.revision));
         }
-        let withdrawn = match line_of(&done)?.of(key) {
-            order::Place::Granted => Withdrawn::Held,
-            order::Place::Behind { .. } => Withdrawn::Waiting,
-            order::Place::Absent => Withdrawn::Absent,
-        };
-        Ok((withdrawn, done.revision))
+        Ok((line_of(&done)?.of(key).into(), done.revision))
     }
 
     /// The claim whose key was deleted. `None` if etcd has forgotten it, by a compaction in the very moment.
