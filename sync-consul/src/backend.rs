@@ -39,6 +39,14 @@ fn uuid(session: SessionId) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
+/// A claim whose request failed is gone if its session is.
+fn lost_or(failure: Failure) -> Result<Standing> {
+    if failure.is_session_gone() {
+        return Ok(Standing::Gone { why: Gone::SessionLost });
+    }
+    Err(failure.into())
+}
+
 impl Consul {
     /// A backend that connects when it is first used.
     #[must_use]
@@ -185,7 +193,7 @@ impl Consul {
         // Any of several may end first: wait for a change of the line, as it was read now.
         let prefix = prefix(&claim.name);
         let seen = http.read(Scope::Tree(&prefix), None).await?;
-        if Line::read(&prefix, &seen.pairs)?.is_as(line) {
+        if Line::read(&prefix, &seen.pairs)? == *line {
             http.read(Scope::Tree(&prefix), Some(seen.index)).await?;
         }
         Ok(())
@@ -239,10 +247,7 @@ impl Backend for Consul {
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let line = match self.arrive(claim).await {
             Ok(line) => line,
-            Err(failure) if failure.is_session_gone() => {
-                return Ok(Standing::Gone { why: Gone::SessionLost });
-            }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return lost_or(failure),
         };
         if let Some(other) = line.living().find(|place| place.entry.mode.contradicts(claim.mode)) {
             self.leave(claim, &line).await?;
@@ -274,10 +279,7 @@ impl Backend for Consul {
                 order::Place::Behind { awaits, .. } => match self.sweep(claim, &line).await {
                     Ok(true) => {}
                     Ok(false) => self.wait_on(claim, &line, &awaits).await?,
-                    Err(failure) if failure.is_session_gone() => {
-                        return Ok(Standing::Gone { why: Gone::SessionLost });
-                    }
-                    Err(failure) => return Err(failure.into()),
+                    Err(failure) => return lost_or(failure),
                 },
             }
         }

@@ -24,13 +24,10 @@ impl Failure {
     /// has one only when that session was lost.
     pub(crate) fn is_session_gone(&self) -> bool {
         match self {
-            Self::RolledBack(_) => {
-                self.is_delayed() || self.was_rolled_back(|reason| reason.contains("invalid session"))
-            }
             Self::Status { status, text } => {
                 *status == StatusCode::NOT_FOUND || text.contains("invalid session")
             }
-            _ => false,
+            _ => self.is_delayed() || self.was_rolled_back(|reason| reason.contains("invalid session")),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::http::Pair;
 use crate::keys;
 
 /// One claim in a line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     pub(crate) key: String,
     pub(crate) created: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Place {
 }
 
 /// The claims of a name in the order of arrival, with tokens for those that hold.
-#[derive(Debug, Default)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Line(Vec<Place>);
 
 impl Line {
@@ -65,15 +65,8 @@ impl Line {
     /// Where a claim stands. Those that are lost are in its way until they are swept out.
     pub(crate) fn place(&self, claim: ClaimId) -> order::Place<&Place> {
         let Some(own) = self.find(claim) else { return order::Place::Absent };
-        let modes: Vec<_> = self.0.iter().map(|place| (&*place.key, place.entry.mode)).collect();
-        match order::place(&modes, &own.key) {
-            order::Place::Granted => order::Place::Granted,
-            order::Place::Absent => order::Place::Absent,
-            order::Place::Behind { position, awaits } => {
-                let awaits = awaits.into_iter().filter_map(|key| self.at(key)).collect();
-                order::Place::Behind { position, awaits }
-            }
-        }
+        let modes: Vec<_> = self.0.iter().map(|place| (place, place.entry.mode)).collect();
+        order::place(&modes, own)
     }
 
     pub(crate) fn standing(&self, claim: &Claim) -> Result<Standing, Failure> {
@@ -86,12 +79,6 @@ impl Line {
             order::Place::Behind { position, .. } => Standing::Waiting { position, holder },
             order::Place::Absent => Standing::Busy { holder },
         })
-    }
-
-    /// Whether nothing has changed from one read to the next.
-    pub(crate) fn is_as(&self, other: &Self) -> bool {
-        let versions = |line: &Self| line.0.iter().map(|place| place.modified).collect::<Vec<_>>();
-        versions(self) == versions(other)
     }
 
     /// What others see of it.
