@@ -70,4 +70,9 @@ caught! {
     one_permit_too_many: OnePermitTooMany by law_11_never_more_than_n_permits;
     one_of_several: TakesOnlyTheFirst by api_several_names_are_granted_at_once_where_the_store_can;
     silent_evictions: EvictsInSilence by api_an_operator_can_evict;
+    decisions_on_old_news: DecidesOnOldNews by law_11_one_of_many_gets_a_free_name;
+    decisions_on_old_news_in_turn: DecidesOnOldNews by law_11_all_of_many_get_a_free_name_in_turn;
+    decisions_on_old_news_in_all_modes: DecidesOnOldNews by law_11_everything_at_once_at_one_name;
+    waiters_granted_while_they_leave: LeavesLate by law_11_everything_at_once_at_one_name;
+    releases_of_others_in_a_race: ReleasesAnybody by law_11_everything_at_once_at_one_name;
 }

@@ -58,6 +58,10 @@ pub enum Fault {
     TakesOnlyTheFirst,
     /// An evicted holder is not told.
     EvictsInSilence,
+    /// A claim is granted if the queue was empty a moment ago: two steps without a lock around them.
+    DecidesOnOldNews,
+    /// A waiter that is granted while it leaves is not released.
+    LeavesLate,
 }
 
 /// A backend with a fault.
@@ -164,7 +168,14 @@ impl Backend for Broken {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
+        let was_free =
+            self.has(Fault::DecidesOnOldNews) && self.inner.queue(&claim.name).await?.entries.is_empty();
         let standing = self.inner.enqueue(&self.claim(claim)).await?;
+        if was_free && matches!(standing, Standing::Waiting { .. } | Standing::Busy { .. }) {
+            let newest = self.inner.queue(&claim.name).await?.revision.0;
+            let token = Token::new(newest).unwrap_or(Token::MAX);
+            return Ok(Standing::Granted { token });
+        }
         Ok(self.standing(claim, standing))
     }
 
@@ -186,6 +197,12 @@ impl Backend for Broken {
         }
         let name = self.name(&claim.name);
         let queue = self.inner.queue(&name).await?;
+        if self.has(Fault::LeavesLate) && queue.waiters().any(|entry| entry.claim == claim.id) {
+            tokio::task::yield_now().await;
+            if self.inner.queue(&name).await?.holders().any(|entry| entry.claim == claim.id) {
+                return Ok(Withdrawn::Waiting);
+            }
+        }
         if self.has(Fault::KeepsTheCancelled) && queue.waiters().any(|entry| entry.claim == claim.id) {
             return Ok(Withdrawn::Waiting);
         }

@@ -1,0 +1,333 @@
+//! Many sessions at one name at the same moment: a store that decides on what it read a moment ago fails here.
+//!
+//! Each session has a connection of its own. A [`Ledger`] judges: it knows of each hold from the moment at which the grant
+//! arrived to the moment before its end was requested, so two holds that overlap in it did overlap in the store.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::backend::{Backend, Claim, ClaimId, Session, Standing};
+use crate::clock;
+use crate::conformance::stage::{SOON, eventually};
+use crate::conformance::{Stage, bare};
+use crate::error::Result;
+use crate::mode::Mode;
+use crate::mutex::locked;
+use crate::names::LockName;
+use crate::order::Run;
+use crate::token::Token;
+
+/// How many sessions race.
+const RACERS: usize = 8;
+/// How many rounds a race has, at most.
+const ROUNDS: usize = 300;
+/// When a race ends although rounds are left, on a slow store.
+const LONG_ENOUGH: Duration = Duration::from_secs(12);
+/// The longest that a request or a waiter may take: nobody holds for longer than a few milliseconds.
+const TURN: Duration = Duration::from_secs(20);
+
+/// All holds of one name.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Holds that have begun and whose end has not been requested.
+    now: HashMap<ClaimId, (Mode, Token)>,
+    /// Claims whose end was requested. A grant that was on its way meanwhile begins no hold.
+    ended: HashSet<ClaimId>,
+    newest: Option<Token>,
+    newest_exclusive: Option<Token>,
+    grants: usize,
+}
+
+impl Ledger {
+    /// A grant has arrived.
+    fn begin(&mut self, claim: &Claim, token: Token) {
+        if self.ended.contains(&claim.id) {
+            return;
+        }
+        let mut run = Run::default();
+        let fits = self.now.values().all(|(mode, _)| run.admit(*mode)) && run.admits(claim.mode);
+        assert!(fits, "{:?} with {token:?} was granted beside {:?}", claim.mode, self.now);
+        // A hold that excludes this one has ended, and was granted earlier.
+        let earlier = if claim.mode == Mode::Exclusive { self.newest } else { self.newest_exclusive };
+        assert!(Some(token) > earlier, "{token:?} ({:?}) was granted after {earlier:?}", claim.mode);
+        self.newest = self.newest.max(Some(token));
+        if claim.mode == Mode::Exclusive {
+            self.newest_exclusive = Some(token);
+        }
+        self.grants += 1;
+        self.now.insert(claim.id, (claim.mode, token));
+    }
+
+    /// The end of a claim is about to be requested.
+    fn end(&mut self, claim: ClaimId) {
+        self.now.remove(&claim);
+        self.ended.insert(claim);
+    }
+}
+
+/// Lets all racers begin each round at the same moment, until the rounds or the time are over.
+#[derive(Debug)]
+struct Start {
+    barrier: Barrier,
+    over: AtomicBool,
+    end: clock::Moment,
+}
+
+impl Start {
+    fn new() -> Arc<Self> {
+        let end = clock::now().after(LONG_ENOUGH);
+        Arc::new(Self { barrier: Barrier::new(RACERS), over: AtomicBool::new(false), end })
+    }
+
+    /// Returns `false` to all racers alike once the race is over.
+    async fn next(&self, round: usize) -> bool {
+        if self.barrier.wait().await.is_leader() {
+            self.over.store(round >= ROUNDS || clock::now() >= self.end, Ordering::SeqCst);
+        }
+        self.barrier.wait().await;
+        !self.over.load(Ordering::SeqCst)
+    }
+}
+
+/// One of those who race, on a connection of its own.
+struct Racer {
+    stage: Stage,
+    backend: Arc<dyn Backend>,
+    session: Session,
+    name: LockName,
+    ledger: Arc<Mutex<Ledger>>,
+    start: Arc<Start>,
+    random: StdRng,
+}
+
+impl Racer {
+    fn claim(&self, mode: Mode, waits: bool) -> Claim {
+        Claim { mode, waits, ..bare::claim(self.session, self.name.clone()) }
+    }
+
+    async fn enqueue(&self, claim: &Claim) -> Standing {
+        let standing = persist(|| self.backend.enqueue(claim)).await;
+        self.note(claim, &standing);
+        standing
+    }
+
+    async fn granted(&self, claim: &Claim) -> Standing {
+        let standing = persist(|| self.backend.granted(claim)).await;
+        self.note(claim, &standing);
+        standing
+    }
+
+    fn note(&self, claim: &Claim, standing: &Standing) {
+        if let Standing::Granted { token } = standing {
+            locked(&self.ledger).begin(claim, *token);
+        }
+    }
+
+    /// Enqueues a claim and waits for its grant. `false` if the claim was ended by another.
+    async fn acquire(&self, claim: &Claim) -> bool {
+        loop {
+            let mut standing = self.enqueue(claim).await;
+            if matches!(standing, Standing::Waiting { .. }) {
+                standing = self.granted(claim).await;
+            }
+            match standing {
+                Standing::Granted { .. } => return true,
+                Standing::Gone { .. } => return false,
+                Standing::Waiting { .. } => {}
+                other => panic!("{claim:?} waits, and was answered {other:?}"),
+            }
+        }
+    }
+
+    async fn withdraw(&self, claim: &Claim) {
+        locked(&self.ledger).end(claim.id);
+        persist(|| self.backend.withdraw(claim)).await;
+    }
+
+    /// Ends the session with all that it has, and opens another.
+    async fn start_again(&mut self, claim: &Claim) {
+        locked(&self.ledger).end(claim.id);
+        persist(|| self.backend.close(&self.session)).await;
+        self.session = open(&self.stage, &*self.backend).await;
+    }
+
+    /// Evicts any claim of the queue.
+    async fn evict_any(&mut self) {
+        let queue = persist(|| self.backend.queue(&self.name)).await;
+        if queue.entries.is_empty() {
+            return;
+        }
+        let claim = queue.entries[self.random.random_range(0..queue.entries.len())].claim;
+        locked(&self.ledger).end(claim);
+        persist(|| self.backend.evict(&self.name, claim)).await;
+    }
+
+    /// A time that is short, and different each time.
+    async fn pause(&mut self) {
+        match self.random.random_range(0..3) {
+            0 => {}
+            1 => tokio::task::yield_now().await,
+            _ => tokio::time::sleep(Duration::from_micros(self.random.random_range(0..2_000))).await,
+        }
+    }
+
+    fn any_mode(&mut self) -> Mode {
+        match self.random.random_range(0..6) {
+            0..3 => Mode::Exclusive,
+            3..5 => Mode::Shared,
+            _ => Mode::Permit { of: 2 },
+        }
+    }
+
+    /// One step of the mixed race.
+    async fn step(&mut self) {
+        let mode = self.any_mode();
+        match self.random.random_range(0..10) {
+            0..3 => {
+                let claim = self.claim(mode, false);
+                if matches!(self.enqueue(&claim).await, Standing::Granted { .. }) {
+                    self.pause().await;
+                    self.withdraw(&claim).await;
+                }
+            }
+            3..6 => {
+                let claim = self.claim(mode, true);
+                self.acquire(&claim).await;
+                self.pause().await;
+                self.withdraw(&claim).await;
+            }
+            // A wait that is cancelled, or ends by its limit, around the moment of its grant.
+            6..8 => {
+                let claim = self.claim(mode, true);
+                if matches!(self.enqueue(&claim).await, Standing::Waiting { .. }) {
+                    let limit = Duration::from_micros(self.random.random_range(0..4_000));
+                    let _ = tokio::time::timeout(limit, self.granted(&claim)).await;
+                }
+                self.withdraw(&claim).await;
+            }
+            8 => {
+                let claim = self.claim(mode, true);
+                self.enqueue(&claim).await;
+                self.pause().await;
+                self.start_again(&claim).await;
+            }
+            _ => {
+                if self.stage.capabilities().evict {
+                    self.evict_any().await;
+                }
+            }
+        }
+    }
+}
+
+/// Makes a request again as long as it fails in a way that passes.
+async fn persist<T, F: Future<Output = Result<T>>>(mut request: impl FnMut() -> F) -> T {
+    let answer = tokio::time::timeout(TURN, async {
+        loop {
+            match request().await {
+                Err(error) if error.is_retryable() => tokio::task::yield_now().await,
+                answer => return answer.expect("the store answers in a race"),
+            }
+        }
+    });
+    answer
+        .await
+        .unwrap_or_else(|_| panic!("no answer within {TURN:?}: a waiter was lost, or the store is stuck"))
+}
+
+/// A session that lives longer than the race: nobody renews it.
+async fn open(stage: &Stage, backend: &dyn Backend) -> Session {
+    let ttl = Duration::from_secs(300).min(stage.capabilities().ttl_max);
+    backend.open(&bare::spec(ttl)).await.expect("a session")
+}
+
+/// Runs all racers to their end, and looks at what they leave behind.
+async fn race<F: Future<Output = ()> + Send + 'static>(stage: &Stage, run: impl Fn(Racer) -> F) {
+    let (ledger, start) = (Arc::new(Mutex::new(Ledger::default())), Start::new());
+    let mut racers = JoinSet::new();
+    for seed in 0..RACERS {
+        let backend = stage.backend().await;
+        let session = open(stage, &*backend).await;
+        racers.spawn(run(Racer {
+            stage: stage.clone(),
+            name: stage.claim(session, "race").name,
+            backend,
+            session,
+            ledger: ledger.clone(),
+            start: start.clone(),
+            random: StdRng::seed_from_u64(seed as u64),
+        }));
+    }
+    racers.join_all().await;
+    let grants = locked(&ledger).grants;
+    assert!(grants >= RACERS, "only {grants} grants in the whole race");
+    let backend = stage.backend().await;
+    let session = open(stage, &*backend).await;
+    let claim = stage.claim(session, "race");
+    eventually(SOON, "the queue is empty after the race", || async {
+        backend.queue(&claim.name).await.expect("queue").entries.is_empty()
+    })
+    .await;
+    let standing = backend.enqueue(&claim).await.expect("enqueue");
+    assert!(matches!(standing, Standing::Granted { .. }), "not free after the race: {standing:?}");
+    backend.close(&session).await.expect("close");
+}
+
+/// Of those who try a free name at the same moment, exactly one holds.
+pub async fn law_11_one_of_many_gets_a_free_name(stage: Stage) {
+    race(&stage, |racer| async move {
+        let mut round = 0;
+        while racer.start.next(round).await {
+            let claim = racer.claim(Mode::Exclusive, false);
+            let held = matches!(racer.enqueue(&claim).await, Standing::Granted { .. });
+            // Nobody leaves before all have asked.
+            racer.start.barrier.wait().await;
+            if held {
+                racer.withdraw(&claim).await;
+            }
+            round += 1;
+        }
+        racer.backend.close(&racer.session).await.expect("close");
+    })
+    .await;
+}
+
+/// Whoever arrives at a free name at the same moment, in whatever mode: one after the other gets it, or together where the
+/// modes allow it, and none is forgotten.
+pub async fn law_11_all_of_many_get_a_free_name_in_turn(stage: Stage) {
+    race(&stage, |mut racer| async move {
+        let mut round = 0;
+        while racer.start.next(round).await {
+            let mode = racer.any_mode();
+            let claim = racer.claim(mode, true);
+            assert!(racer.acquire(&claim).await, "{claim:?} was ended by nobody");
+            racer.pause().await;
+            racer.withdraw(&claim).await;
+            round += 1;
+        }
+        racer.backend.close(&racer.session).await.expect("close");
+    })
+    .await;
+}
+
+/// Acquires, tries, releases, cancellations, time-outs, ends of sessions and evictions at one name at the same moment: no two
+/// hold that exclude each other, tokens rise, no waiter is lost, and nothing is left behind.
+pub async fn law_11_everything_at_once_at_one_name(stage: Stage) {
+    race(&stage, |mut racer| async move {
+        let mut round = 0;
+        while racer.start.next(round).await {
+            racer.step().await;
+            round += 1;
+        }
+        racer.backend.close(&racer.session).await.expect("close");
+    })
+    .await;
+}
