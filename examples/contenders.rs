@@ -65,19 +65,42 @@ impl Counter {
         Ok((count, token))
     }
 
-    /// Writes unless a newer token was seen. The system's file lock makes the check and the write one step, as a
-    /// database's transaction would.
-    fn write(&mut self, count: u64, token: Token) -> Result<bool, Failure> {
+    /// Enters with a token, before the first read, and returns the count. `None` if a newer token has entered.
+    fn enter(&mut self, token: Token) -> Result<Option<u64>, Failure> {
+        self.transaction(|counter| {
+            let (count, newest) = counter.read()?;
+            let mut fence = newest.map_or_else(Fence::new, Fence::starting_at);
+            if fence.enter(token).is_err() {
+                return Ok(None);
+            }
+            counter.write(count, token)?;
+            Ok(Some(count))
+        })
+    }
+
+    /// Writes the count unless a newer token has entered.
+    fn set(&mut self, count: u64, token: Token) -> Result<bool, Failure> {
+        self.transaction(|counter| {
+            let (_, newest) = counter.read()?;
+            let passes = newest.map_or_else(Fence::new, Fence::starting_at).check(token).is_ok();
+            if passes {
+                counter.write(count, token)?;
+            }
+            Ok(passes)
+        })
+    }
+
+    fn write(&mut self, count: u64, token: Token) -> Result<(), Failure> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(self.file.write_all(format!("{count:020} {:020}\n", token.get()).as_bytes())?)
+    }
+
+    /// The system's file lock makes the steps one, as a database's transaction would.
+    fn transaction<T>(&mut self, steps: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         self.file.lock()?;
-        let (_, newest) = self.read()?;
-        let mut fence = newest.map_or_else(Fence::new, Fence::starting_at);
-        let passes = fence.pass(token).is_ok();
-        if passes {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(format!("{count:020} {:020}\n", token.get()).as_bytes())?;
-        }
+        let outcome = steps(self);
         self.file.unlock()?;
-        Ok(passes)
+        outcome
     }
 }
 
@@ -92,10 +115,14 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
         while done < ROUNDS {
             let guard = lock.acquire().await?;
             report(name, "holds", guard.token())?;
-            let (count, _) = counter.read()?;
-            // The work. It blocks, as work does; who is stopped here goes on later as if nothing had happened.
+            let count = counter.enter(guard.token())?;
+            // The work. It blocks, as work does. A worker that is stopped here goes on later as if nothing had happened.
             std::thread::sleep(Duration::from_millis(15));
-            if counter.write(count + 1, guard.token())? {
+            let accepted = match count {
+                Some(count) => counter.set(count + 1, guard.token())?,
+                None => false,
+            };
+            if accepted {
                 done += 1;
                 report(name, "accepted", guard.token())?;
             } else {

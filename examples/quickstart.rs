@@ -55,17 +55,19 @@ async fn contend(name: &str, sync: &dyn Sync) -> Result<()> {
 async fn fence(one: &dyn Sync, two: &dyn Sync) -> Result<()> {
     let mut store = Fence::new();
     let old = one.lock("disk", LockOptions::default())?.acquire().await?;
-    store.pass(old.token())?;
-    println!("   token {} writes", old.token());
+    store.enter(old.token())?;
+    println!("   token {} enters before it reads", old.token());
     let old_token = old.token();
     old.release().await?;
     let new = two.lock("disk", LockOptions::default())?.acquire().await?;
-    store.pass(new.token())?;
-    println!("   token {} writes", new.token());
-    match store.pass(old_token) {
+    store.enter(new.token())?;
+    println!("   token {} enters before it reads", new.token());
+    match store.check(old_token) {
         Ok(()) => println!("   token {old_token} writes: this must not happen"),
         Err(error) => println!("   a late write is refused: {error}"),
     }
+    store.check(new.token())?;
+    println!("   token {} writes", new.token());
     new.release().await?;
     Ok(())
 }

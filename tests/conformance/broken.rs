@@ -53,7 +53,7 @@ caught! {
     two_leaders: GrantsTwice by law_12_one_leader_a_term_and_terms_rise;
     barging_readers: ReadersBarge by law_03_a_waiting_writer_is_not_overtaken;
     falling_tokens: TokensFall by law_02_tokens_rise_across_sessions_and_modes;
-    falling_tokens_at_the_resource: TokensFall by law_01_an_old_token_is_refused;
+    falling_tokens_at_the_resource: TokensFall by law_01_a_token_is_presented_before_the_first_read;
     standing_tokens: TokensStand by law_02_tokens_rise_across_sessions_and_modes;
     releases_in_words: ReleaseLies by law_07_release_is_idempotent;
     drops_in_words: ReleaseLies by law_08_a_dropped_guard_releases;

@@ -114,7 +114,7 @@ macro_rules! conformance_cases {
     ($harness:expr) => {
         $crate::conformance_cases!($harness;
             law_01_a_fenced_resource_loses_no_update,
-            law_01_an_old_token_is_refused,
+            law_01_a_token_is_presented_before_the_first_read,
             law_02_tokens_rise_across_sessions_and_modes,
             law_03_first_come_first_served,
             law_03_a_waiting_writer_is_not_overtaken,
