@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     RolledBack(Vec<String>),
     #[error("no answer that this backend knows: {0}")]
     Answer(String),
+    #[error("{0}")]
+    Certificates(Error),
     #[error("a foreign key: {0}")]
     Foreign(String),
 }
@@ -54,6 +56,12 @@ impl Failure {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Certificates(error)
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -70,6 +78,7 @@ impl From<Failure> for Error {
                 .retryable();
                 if applied { unreachable.or_applied() } else { unreachable }
             }
+            Failure::Certificates(error) => error,
             Failure::Status { status, text } => from_status(status, &text),
             Failure::RolledBack(reasons)
                 if reasons.iter().any(|reason| reason.contains("ermission denied")) =>

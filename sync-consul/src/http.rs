@@ -1,14 +1,15 @@
 //! The few calls of Consul's HTTP API that locks need, typed.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
-use sync_core::Tls;
-use sync_core::tls::choose_cryptography;
+use sync_core::locked;
+use sync_core::tls::{self, Tls, choose_cryptography};
 
 use crate::config::Config;
 use crate::error::Failure;
@@ -23,8 +24,15 @@ const HOLD_MAX: Duration = Duration::from_secs(65);
 /// A client of one agent.
 #[derive(Debug)]
 pub(crate) struct Http {
-    client: Client,
+    current: Mutex<Current>,
     config: Config,
+}
+
+/// The connections, and the certificates that they were made with.
+#[derive(Debug)]
+struct Current {
+    client: Client,
+    tls: Option<Arc<Tls>>,
 }
 
 /// One key.
@@ -152,29 +160,39 @@ pub(crate) enum Scope<'a> {
     Tree(&'a str),
 }
 
-fn with_tls(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Failure> {
-    let builder = match &tls.ca {
-        Some(ca) => builder.tls_certs_only(Certificate::from_pem_bundle(ca)?),
-        None => builder,
-    };
-    Ok(match &tls.identity {
-        Some(own) => builder.identity(Identity::from_pem(&[&own.key[..], &own.certificate[..]].concat())?),
-        None => builder,
-    })
+/// A client whose connections are made with `tls`.
+fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
+    let mut builder = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy();
+    if let Some(tls) = tls {
+        let settings = tls::settings(tls, rustls::DEFAULT_VERSIONS, &[])?;
+        builder = builder.https_only(true).tls_backend_preconfigured(settings);
+    }
+    if let Some(path) = &config.unix_socket {
+        builder = builder.unix_socket(path.as_str());
+    }
+    // Whoever speaks no TLS needs no authorities either, and yet the client would look for some.
+    choose_cryptography();
+    Ok(builder.build()?)
 }
 
 impl Http {
     pub(crate) fn new(config: Config) -> Result<Self, Failure> {
-        let mut builder = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy();
-        if let Some(tls) = &config.tls {
-            builder = with_tls(builder.https_only(true), tls)?;
+        let tls = config.tls.as_ref().map(Tls::latest);
+        let client = connect(&config, tls.as_deref())?;
+        Ok(Self { current: Mutex::new(Current { client, tls }), config })
+    }
+
+    /// The client with the certificates that are in the files now.
+    fn client(&self) -> Client {
+        let latest = self.config.tls.as_ref().map(Tls::latest);
+        let mut current = locked(&self.current);
+        if current.tls != latest {
+            // They were checked when they were read, so this does not fail; if it did, the old ones would stay.
+            if let Ok(client) = connect(&self.config, latest.as_deref()) {
+                *current = Current { client, tls: latest };
+            }
         }
-        if let Some(path) = &config.unix_socket {
-            builder = builder.unix_socket(path.as_str());
-        }
-        // Whoever speaks no TLS needs no authorities either, and yet the client would look for some.
-        choose_cryptography();
-        Ok(Self { client: builder.build()?, config })
+        current.client.clone()
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -184,7 +202,7 @@ impl Http {
             url.push_str(if path.contains('?') { "&dc=" } else { "?dc=" });
             url.extend(utf8_percent_encode(datacenter, NON_ALPHANUMERIC));
         }
-        let request = self.client.request(method, url);
+        let request = self.client().request(method, url);
         match &self.config.token {
             Some(token) => request.header("X-Consul-Token", token),
             None => request,

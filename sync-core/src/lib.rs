@@ -28,6 +28,7 @@ mod nonce;
 mod observe;
 mod options;
 pub mod order;
+pub mod reread;
 mod revocation;
 mod session;
 mod several;

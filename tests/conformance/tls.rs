@@ -1,6 +1,10 @@
 //! Stores that speak TLS with those they know, and what it looks like when the two sides do not agree.
 
-use distsync::{ErrorKind, connect};
+use std::time::Duration;
+
+use distsync::{ErrorKind, Sync, connect};
+use sync_core::clock;
+use sync_core::conformance::Harness;
 
 use super::bad_days::{pair, refused};
 use super::stores::{Certificates, Consul, Etcd, EtcdTls, RedisTls};
@@ -61,4 +65,88 @@ async fn consul_is_reached_by_a_socket_of_the_file_system() {
     pair(&*sync, "a").await.unwrap();
     let missing = "consul://agent?unix_socket=/no/such/socket";
     refused(missing, ErrorKind::Unavailable, "is Consul running there").await;
+}
+
+/// Reads nothing from a store: what is wrong is found before there is a connection.
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let certificates = Certificates::make();
+    certificates.write("empty", "");
+    certificates.write("text", "no certificate, and no key");
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let ca = path("ca.pem");
+    for scheme in ["etcds", "consuls", "rediss", "netlocks"] {
+        for (query, file, problem) in [
+            (format!("ca={}", path("absent")), "absent", "it cannot be read"),
+            (format!("ca={}", path("empty")), "empty", "there is no certificate in it"),
+            (format!("ca={}", path("text")), "text", "there is no certificate in it"),
+            (format!("ca={}", path("client.key")), "client.key", "there is no certificate in it"),
+            (
+                format!("ca={ca}&cert={}&key={}", path("text"), path("client.key")),
+                "text",
+                "there is no certificate in it",
+            ),
+            (
+                format!("ca={ca}&cert={}&key={}", path("client.pem"), path("client.pem")),
+                "client.pem",
+                "there is no private key in it",
+            ),
+            (
+                format!("ca={ca}&cert={}&key={}", path("client.pem"), path("server.key")),
+                "server.key",
+                "the key of another certificate",
+            ),
+        ] {
+            let url = format!("{scheme}://127.0.0.1:1?{query}");
+            let error = connect(&url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidOption, "{url}: {error}");
+            for said in [&path(file), problem] {
+                assert!(error.to_string().contains(said), "{url}: no `{said}` in {error}");
+            }
+        }
+    }
+}
+
+/// A pair, as soon as it can be.
+async fn works_again(sync: &dyn Sync) {
+    let deadline = clock::now().after(Duration::from_secs(40));
+    while let Err(error) = pair(sync, "a").await {
+        assert!(clock::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn consul_is_reached_with_the_certificates_of_now() {
+    let certificates = Certificates::make();
+    let consul = Consul::start_with_tls(&certificates);
+    let sync = connect(&own_url(&certificates, "consuls", consul.https())).await.unwrap();
+    pair(&*sync, "a").await.unwrap();
+    // What cannot be used changes nothing.
+    certificates.write("client.key", "no key");
+    pair(&*sync, "a").await.unwrap();
+    certificates.make_again();
+    consul.restart().await;
+    works_again(&*sync).await;
+}
+
+#[tokio::test]
+async fn redis_is_reached_with_the_certificates_of_now() {
+    let certificates = Certificates::make();
+    let redis = RedisTls::start(&certificates);
+    let sync = connect(&own_url(&certificates, "rediss", redis.port)).await.unwrap();
+    pair(&*sync, "a").await.unwrap();
+    certificates.write("client.key", "no key");
+    redis.cut_all();
+    works_again(&*sync).await;
+    certificates.make_again();
+    redis.restart(&certificates);
+    works_again(&*sync).await;
+}
+
+/// The URL of a store that is at `port` of this machine, with the certificate of the client.
+fn own_url(certificates: &Certificates, scheme: &str, port: u16) -> String {
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    format!("{scheme}://127.0.0.1:{port}?ca={ca}&cert={cert}&key={key}")
 }

@@ -8,9 +8,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use sync_core::reread::{Files, Reread};
 use sync_core::{Error, ErrorKind, Result};
 
-use super::reread::{Files, Reread};
 use crate::engine::Command;
 
 /// What can be allowed.

@@ -11,7 +11,6 @@ mod hub;
 mod isolator;
 mod metrics;
 mod options;
-mod reread;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -7,13 +7,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sync_core::reread::{Files, Reread};
 use sync_core::{Error, ErrorKind, Result};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::reread::{Files, Reread};
 use crate::wire::ALPN;
 
 /// Handshakes at a time: each costs more than a thousand requests.

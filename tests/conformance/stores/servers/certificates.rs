@@ -14,21 +14,42 @@ pub(crate) struct Certificates {
 impl Certificates {
     pub(crate) fn make() -> Self {
         let made = Self { folder: tempfile::tempdir().unwrap() };
-        let authority = made.authority("ca");
-        made.authority("stranger");
-        for name in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let mut params =
-                CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-            params.distinguished_name.push(DnType::CommonName, name);
-            // etcd is its own client too.
-            params.extended_key_usages =
-                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-            let certificate = params.signed_by(&key, &authority).unwrap();
-            made.write(&format!("{name}.pem"), &certificate.pem());
-            made.write(&format!("{name}.key"), &key.serialize_pem());
-        }
+        made.make_again();
         made
+    }
+
+    /// Writes new ones, of new authorities, over those that are there.
+    pub(crate) fn make_again(&self) {
+        let authority = self.authority("ca");
+        let stranger = self.authority("stranger");
+        let here = ["127.0.0.1", "localhost"];
+        self.certificate("server", &here, false, &authority);
+        self.certificate("client", &here, false, &authority);
+        self.certificate("expired", &here, true, &authority);
+        self.certificate("elsewhere", &["elsewhere.example"], false, &authority);
+        self.certificate("foreign", &here, false, &stranger);
+    }
+
+    fn certificate(
+        &self,
+        name: &str,
+        hosts: &[&str],
+        is_expired: bool,
+        authority: &Issuer<'static, KeyPair>,
+    ) {
+        let key = KeyPair::generate().unwrap();
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        // etcd is its own client too.
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if is_expired {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let certificate = params.signed_by(&key, authority).unwrap();
+        self.write(&format!("{name}.pem"), &certificate.pem());
+        self.write(&format!("{name}.key"), &key.serialize_pem());
     }
 
     fn authority(&self, name: &str) -> Issuer<'static, KeyPair> {
@@ -40,11 +61,12 @@ impl Certificates {
         Issuer::new(params, key)
     }
 
-    fn write(&self, name: &str, pem: &str) {
+    pub(crate) fn write(&self, name: &str, pem: &str) {
         std::fs::write(self.path(name), pem).unwrap();
     }
 
-    /// `ca.pem`, `stranger.pem`; `server` and `client`, each with `.pem` and `.key`.
+    /// `ca.pem`, `stranger.pem`; `server`, `client`, `expired`, `elsewhere` (for another host) and `foreign` (signed by the
+    /// stranger), each with `.pem` and `.key`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

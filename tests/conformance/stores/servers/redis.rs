@@ -112,23 +112,44 @@ pub(crate) struct RedisTls {
     pub(crate) port: u16,
     /// Without TLS.
     pub(crate) plain: u16,
-    _program: Program,
-    _folder: TempDir,
+    running: Running,
+    folder: TempDir,
 }
 
 impl RedisTls {
     pub(crate) fn start(certificates: &Certificates) -> Self {
-        let (folder, port, plain) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+        let folder = tempfile::tempdir().unwrap();
+        let (port, plain) = (free_port(), free_port());
+        let this = Self { port, plain, running: Running::default(), folder };
+        this.restart(certificates);
+        this
+    }
+
+    /// Starts it with the certificate that is in the file now.
+    pub(crate) fn restart(&self, certificates: &Certificates) {
+        self.restart_as(certificates, "server");
+    }
+
+    /// Starts it with another certificate.
+    pub(crate) fn restart_as(&self, certificates: &Certificates, name: &str) {
         let path = |name: &str| certificates.path(name).display().to_string();
         let flags = format!(
-            "--tls-port {port} --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {} --tls-auth-clients yes",
-            path("server.pem"),
-            path("server.key"),
+            "--tls-port {} --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {} --tls-auth-clients yes",
+            self.port,
+            path(&format!("{name}.pem")),
+            path(&format!("{name}.key")),
             path("ca.pem")
         );
-        let mut program = server(plain, folder.path(), &flags);
-        program.wait_until(plain, answers);
-        Self { port, plain, _program: program, _folder: folder }
+        self.running.restart(|| {
+            let mut program = server(self.plain, self.folder.path(), &flags);
+            program.wait_until(self.plain, answers);
+            program
+        });
+    }
+
+    /// Cuts all connections of clients.
+    pub(crate) fn cut_all(&self) {
+        tell(self.plain, "CLIENT KILL TYPE normal");
     }
 }
 

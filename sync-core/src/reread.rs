@@ -4,24 +4,31 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use sync_core::{Result, locked};
 use tracing::{error, info};
 
+use crate::error::Result;
+use crate::locked;
+
 /// Files that make something together.
-pub(super) trait Files {
+pub trait Files {
     /// What they make.
     type Content;
     /// How a log calls them.
     const NAME: &str;
 
+    /// Where they are.
     fn paths(&self) -> Vec<&Path>;
 
+    /// Reads them all and checks them.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
     fn read(&self) -> Result<Self::Content>;
 }
 
 /// What some files make, as they were when they were last read.
 #[derive(Debug)]
-pub(super) struct Reread<F: Files> {
+pub struct Reread<F: Files> {
     files: F,
     latest: Mutex<Latest<F::Content>>,
 }
@@ -41,7 +48,11 @@ fn written(files: &impl Files) -> Vec<Option<Written>> {
 }
 
 impl<F: Files> Reread<F> {
-    pub(super) fn new(files: F) -> Result<Self> {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn new(files: F) -> Result<Self> {
         // Before the files are read: one that is written meanwhile is read again.
         let written = written(&files);
         let latest = Mutex::new(Latest { content: Arc::new(files.read()?), written });
@@ -52,12 +63,13 @@ impl<F: Files> Reread<F> {
         locked(&self.latest)
     }
 
-    pub(super) fn content(&self) -> Arc<F::Content> {
+    /// What the files make, as they were last read.
+    pub fn content(&self) -> Arc<F::Content> {
         self.latest().content.clone()
     }
 
     /// Reads the files again if they have changed; what cannot be used changes nothing. `true`: something else counts now.
-    pub(super) fn reread(&self) -> bool {
+    pub fn reread(&self) -> bool {
         let written = written(&self.files);
         if self.latest().written == written {
             return false;
