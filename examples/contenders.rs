@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         }
         ["worker", name, url, file] => work(name, url, Path::new(file)),
         ["holder", url] => hold(url),
+        ["leaver", url] => leave(url),
         [] => conduct(),
         _ => Err("usage: contenders".into()),
     };
@@ -143,6 +144,16 @@ fn hold(url: &str) -> Result<(), Failure> {
         let guard = sync.lock("held", LockOptions::default())?.acquire().await?;
         report("holder", "holds", guard.token())?;
         Err(format!("the lock was lost: {}", guard.revoked().await).into())
+    })
+}
+
+/// A process that ends while it holds, without a release or `close`.
+fn leave(url: &str) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let sync = connect(url).await?;
+        let guard = sync.lock("left", LockOptions::default())?.acquire().await?;
+        report("leaver", "holds", guard.token())
     })
 }
 

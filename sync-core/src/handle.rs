@@ -117,13 +117,22 @@ impl Shared {
     }
 }
 
+/// The longest that the drop of a handle waits for its sessions to be closed. A round trip is enough, while the store answers.
+const PARTING: Duration = Duration::from_millis(500);
+
 impl Drop for Shared {
+    /// Waits for the keeper to close its sessions: a process that ends right after this would end the keeper's thread as well, and
+    /// leave what it held to its TTL. Returns at once after [`Sync::close`].
     fn drop(&mut self) {
-        self.keeper.stop();
+        self.keeper.stop(PARTING);
     }
 }
 
 /// [`Sync`] over any backend.
+///
+/// When the handle and all its locks and guards are dropped, its sessions are closed, and with them all that they held. That drop
+/// blocks until the store has answered, at most for 500 ms, so that a process can end right after it. `close().await` waits for as
+/// long as it takes, without blocking a thread.
 #[derive(Debug)]
 pub struct Handle {
     shared: Arc<Shared>,

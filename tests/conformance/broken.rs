@@ -69,6 +69,9 @@ caught! {
     dropped_values: DropsValues by law_12_a_leader_proclaims;
     one_permit_too_many: OnePermitTooMany by law_11_never_more_than_n_permits;
     one_of_several: TakesOnlyTheFirst by api_several_names_are_granted_at_once_where_the_store_can;
+    ghosts_of_guards: ReleaseLies by law_19_a_dropped_guard_is_released_whatever_the_store_answers;
+    ghosts_of_waiters: KeepsTheCancelled by law_19_a_failed_acquire_leaves_nothing;
+    ghosts_after_random_faults: KeepsTheCancelled by law_19_nothing_is_left_after_random_faults;
     silent_evictions: EvictsInSilence by api_an_operator_can_evict;
     decisions_on_old_news: DecidesOnOldNews by law_11_one_of_many_gets_a_free_name;
     decisions_on_old_news_in_turn: DecidesOnOldNews by law_11_all_of_many_get_a_free_name_in_turn;

@@ -10,6 +10,8 @@ mod broken;
 #[cfg(feature = "full")]
 mod fail_over;
 #[cfg(feature = "full")]
+mod ghosts;
+#[cfg(feature = "full")]
 mod lock_delay;
 #[cfg(feature = "full")]
 mod processes;

@@ -39,7 +39,7 @@ fn example(name: &str) -> PathBuf {
     FOLDER.join(name)
 }
 
-fn run(name: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(name: &str, arguments: &[&str]) -> Output {
     Command::new(example(name)).args(arguments).output().unwrap()
 }
 
@@ -69,7 +69,7 @@ impl Netlockd {
         self.address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("netlock://{}", self.address)
     }
 

@@ -170,6 +170,9 @@ impl Backend for Broken {
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let was_free =
             self.has(Fault::DecidesOnOldNews) && self.inner.queue(&claim.name).await?.entries.is_empty();
+        if was_free {
+            tokio::task::yield_now().await;
+        }
         let standing = self.inner.enqueue(&self.claim(claim)).await?;
         if was_free && matches!(standing, Standing::Waiting { .. } | Standing::Busy { .. }) {
             let newest = self.inner.queue(&claim.name).await?.revision.0;

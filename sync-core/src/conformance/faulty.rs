@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,6 +29,21 @@ enum State {
     Failing,
     /// Requests arrive, and their replies are lost.
     LosingReplies,
+    /// Requests are answered by an error that is not worth a retry, though they take effect; but withdrawals do not.
+    Refusing,
+    /// Each request meets a fault of its own, or none.
+    Disturbed,
+}
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// It arrives, and so does its answer.
+    Answered,
+    /// No answer comes.
+    Silent { arrives: bool },
+    /// The answer is an error.
+    Failed { arrives: bool, passes: bool },
 }
 
 /// The network of one client, as its case controls it.
@@ -39,6 +56,7 @@ pub struct Network {
     enqueue_delay: Arc<AtomicU64>,
     /// Requests that are on their way although nobody waits for them.
     late: Arc<Mutex<JoinSet<()>>>,
+    random: Arc<Mutex<StdRng>>,
 }
 
 impl Default for Network {
@@ -50,6 +68,7 @@ impl Default for Network {
             withdrawal_delay: Arc::default(),
             enqueue_delay: Arc::default(),
             late: Arc::default(),
+            random: Arc::new(Mutex::new(StdRng::seed_from_u64(0))),
         }
     }
 }
@@ -68,6 +87,19 @@ impl Network {
     /// Requests arrive from now on, and their replies do not.
     pub fn lose_replies(&self) {
         self.state.send_replace(State::LosingReplies);
+    }
+
+    /// Requests are answered from now on by an error that is not worth a retry. They take effect all the same, except for
+    /// withdrawals: the worst for a caller who gives up.
+    pub fn refuse(&self) {
+        self.state.send_replace(State::Refusing);
+    }
+
+    /// Each request from now on is answered, fails for good, fails in a way that passes, or is not answered at all, at random; and
+    /// when it is not answered properly it may have taken effect all the same.
+    pub fn disturb(&self, seed: u64) {
+        *locked(&self.random) = StdRng::seed_from_u64(seed);
+        self.state.send_replace(State::Disturbed);
     }
 
     /// All is well again.
@@ -103,27 +135,55 @@ impl Network {
         self.enqueues.load(Ordering::Relaxed)
     }
 
-    async fn carry<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let mut state = self.state.subscribe();
-        let now = *state.borrow_and_update();
-        match now {
-            State::Failing => return Err(down()),
-            State::Cut => {}
-            State::Up | State::LosingReplies => {
-                let answer = tokio::select! {
-                    biased;
-                    _ = state.wait_for(|state| *state == State::Cut) => None,
-                    answer = request => Some(answer),
-                };
-                if let Some(answer) = answer {
-                    return if now == State::LosingReplies { Err(down()) } else { answer };
+    fn fate(&self, state: State) -> Fate {
+        match state {
+            State::Up => Fate::Answered,
+            State::Cut => Fate::Silent { arrives: false },
+            State::Failing => Fate::Failed { arrives: false, passes: true },
+            State::LosingReplies => Fate::Failed { arrives: true, passes: true },
+            State::Refusing => Fate::Failed { arrives: true, passes: false },
+            State::Disturbed => {
+                let mut random = locked(&self.random);
+                let arrives = random.random();
+                match random.random_range(0..10) {
+                    0..4 => Fate::Answered,
+                    4..6 => Fate::Silent { arrives },
+                    6..8 => Fate::Failed { arrives, passes: true },
+                    _ => Fate::Failed { arrives, passes: false },
                 }
             }
         }
-        // Vanished: what the caller sees is silence, and in the end a broken connection.
-        let _ = state.wait_for(|state| *state != State::Cut).await;
+    }
+
+    async fn carry<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let mut state = self.state.subscribe();
+        let now = *state.borrow_and_update();
+        let fate = self.fate(now);
+        if let Fate::Answered | Fate::Silent { arrives: true } | Fate::Failed { arrives: true, .. } = fate {
+            let answer = tokio::select! {
+                biased;
+                _ = state.wait_for(|state| *state == State::Cut && now != State::Cut) => None,
+                answer = request => Some(answer),
+            };
+            match (fate, answer) {
+                (Fate::Answered, Some(answer)) => return answer,
+                (Fate::Failed { passes, .. }, Some(_)) => return Err(failure(passes)),
+                _ => {}
+            }
+        } else if let Fate::Failed { passes, .. } = fate {
+            return Err(failure(passes));
+        }
+        // Vanished: the caller sees silence, and in the end a broken connection.
+        let _ = state.wait_for(|state| !matches!(state, State::Cut | State::Disturbed)).await;
         Err(down())
     }
+}
+
+fn failure(passes: bool) -> Error {
+    if passes {
+        return down();
+    }
+    Error::new(ErrorKind::Store, "the test's store refuses this").or_applied()
 }
 
 fn down() -> Error {
@@ -191,6 +251,9 @@ impl Backend for Faulty {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
+        if *self.network.state.borrow() == State::Refusing {
+            return Err(failure(false));
+        }
         let delay = Duration::from_millis(self.network.withdrawal_delay.load(Ordering::Relaxed));
         self.network
             .carry(async {

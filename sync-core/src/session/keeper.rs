@@ -5,7 +5,7 @@
 //! to it (a dropped guard, a cancelled `acquire` or `release`). It ends when told to stop, after it has closed its
 //! sessions; nothing outlives it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -16,9 +16,10 @@ use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
 use crate::backend::{Backend, Claim, Renewal, Session, SessionSpec, Withdrawn};
-use crate::call::{PATIENCE, patient};
+use crate::call::patient;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::locked;
 use crate::nonce::jitter;
 use crate::options::OnLost;
 use crate::revocation::Loss;
@@ -33,6 +34,9 @@ const LATE_ARRIVALS: [Duration; 5] = [
     Duration::from_millis(1_500),
     Duration::from_millis(5_000),
 ];
+
+/// The first pause before something is tried again that nobody waits for; it doubles up to the time that one request may take.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 enum Job {
@@ -56,6 +60,8 @@ pub(crate) struct Keeper {
     jobs: mpsc::UnboundedSender<Job>,
     stop: CancellationToken,
     ended: CancellationToken,
+    /// Disconnected when the thread has ended: for those who cannot wait for `ended`.
+    thread: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
 }
 
 impl Keeper {
@@ -79,11 +85,15 @@ impl Keeper {
             withdrawals: JoinSet::new(),
         };
         let announce = ended.clone().drop_guard();
+        let (running, thread) = std::sync::mpsc::channel();
         std::thread::Builder::new()
             .name("distsync-keeper".to_owned())
-            .spawn(move || run(&runtime, desk, inbox, announce))
+            .spawn(move || {
+                run(&runtime, desk, inbox, announce);
+                drop(running);
+            })
             .map_err(failed)?;
-        Ok(Self { jobs, stop, ended })
+        Ok(Self { jobs, stop, ended, thread: Arc::new(Mutex::new(thread)) })
     }
 
     /// Opens a session, and renews it from then on.
@@ -117,9 +127,11 @@ impl Keeper {
         let _ = self.jobs.send(Job::Withdraw { claim, session, arrived });
     }
 
-    /// Ends all sessions and the thread. Does not wait.
-    pub(crate) fn stop(&self) {
+    /// Ends all sessions and the thread, and blocks until that is done, at most for `patience`.
+    pub(crate) fn stop(&self, patience: Duration) {
         self.stop.cancel();
+        // Nothing is ever sent: this returns when the sender goes with the thread, or after the time.
+        let _ = locked(&self.thread).recv_timeout(patience);
     }
 
     /// Ends all sessions and the thread, and waits for that.
@@ -188,8 +200,7 @@ impl Desk {
         let backend = self.backend.clone();
         match job {
             Job::Begin { beginning, reply } => {
-                let ending = self.current.child_token();
-                self.lives.spawn(live(backend, beginning, ending, self.on_lost, reply));
+                self.lives.spawn(live(backend, beginning, self.current.clone(), self.on_lost, reply));
             }
             Job::Withdraw { claim, session, arrived } => {
                 self.withdrawals.spawn(withdraw(backend, claim, session, arrived));
@@ -202,15 +213,15 @@ impl Desk {
     }
 }
 
-/// The life of one session: opened, renewed, closed.
+/// The life of one session: opened, renewed, closed. `all` ends those of all sessions.
 async fn live(
     backend: Arc<dyn Backend>,
     beginning: Beginning,
-    ending: CancellationToken,
+    all: CancellationToken,
     on_lost: OnLost,
     reply: oneshot::Sender<Result<Arc<LiveSession>>>,
 ) {
-    let sent = clock::now();
+    let (sent, ending) = (clock::now(), all.child_token());
     let session = match begin(&*backend, &beginning).await {
         Ok(session) => {
             let has_seats = backend.capabilities().seats;
@@ -230,7 +241,7 @@ async fn live(
     }
     tokio::select! {
         biased;
-        () = ending.cancelled() => close(&*backend, &session).await,
+        () = ending.cancelled() => close(&*backend, &session, &all).await,
         () = renew(&*backend, &session) => {}
         () = beat(&session) => {}
         () = heed_evictions(&*backend, &session) => {}
@@ -340,7 +351,9 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
     }
 }
 
-async fn close(backend: &dyn Backend, session: &LiveSession) {
+/// Ends a session at the store. `all`: the handle closes, or releases everything, and waits for this. Otherwise nobody waits, and
+/// it is tried again until the session has run out by itself: until then its claims block others.
+async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationToken) {
     if !session.is_live() {
         return;
     }
@@ -349,21 +362,52 @@ async fn close(backend: &dyn Backend, session: &LiveSession) {
         return;
     }
     let id = session.session().id;
-    match tokio::time::timeout(PATIENCE, backend.close(session.session())).await {
-        Ok(Ok(())) => debug!(session = %id, "session closed"),
-        Ok(Err(error)) => info!(session = %id, %error, "session not closed: it ends by its ttl"),
-        Err(_) => info!(session = %id, "session not closed in time: it ends by its ttl"),
+    let over = clock::now().after(session.ttl());
+    loop {
+        let is_last = all.is_cancelled() || clock::now() >= over;
+        match close_now(backend, session).await {
+            Ok(()) => {
+                debug!(session = %id, "session closed");
+                return;
+            }
+            Err(error) if is_last => {
+                info!(session = %id, %error, "session not closed: it ends by its ttl");
+                return;
+            }
+            Err(error) => debug!(session = %id, %error, "session not closed: trying again"),
+        }
+        tokio::select! {
+            () = all.cancelled() => {}
+            () = tokio::time::sleep(session.request_patience().mul_f64(0.5 + jitter() / 2.0)) => {}
+        }
     }
 }
 
-/// Withdraws a claim, again and again until the store says so or the session is lost: the claim goes with it.
+/// Asks to end a session, again after errors for as long as one request may take.
+async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
+    let deadline = clock::now().after(session.request_patience());
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match patient(backend.close(session.session())).await {
+            Err(error) if clock::now() < deadline => {
+                debug!(session = %session.session().id, %error, "session not closed yet");
+            }
+            closed => return closed,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(session.request_patience());
+    }
+}
+
+/// Withdraws a claim, again and again until the store says so or the session is lost: the claim goes with it. No error is final:
+/// the session is renewed meanwhile, and a claim that stayed would block its name for as long.
 ///
 /// A claim that may not have arrived yet is looked for again for a while: found, it is gone for good.
 async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
     let mut looks = if arrived { [].iter() } else { LATE_ARRIVALS.iter() };
-    let mut pause = Duration::from_millis(20);
+    let mut pause = FIRST_PAUSE;
     loop {
-        match session.request(backend.withdraw(&claim)).await {
+        let pause = match session.request(backend.withdraw(&claim)).await {
             Err(_) => return,
             Ok(Some(Ok(Withdrawn::Held | Withdrawn::Waiting))) => {
                 if arrived {
@@ -371,22 +415,24 @@ async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSess
                 }
                 return;
             }
-            Ok(Some(Ok(Withdrawn::Absent))) => {
-                let Some(next) = looks.next() else { return };
-                if session.while_live(tokio::time::sleep(*next)).await.is_err() {
-                    return;
+            Ok(Some(Ok(Withdrawn::Absent))) => match looks.next() {
+                Some(next) => *next,
+                None => return,
+            },
+            failed => {
+                if let Some(Err(error)) = failed.ok().flatten()
+                    && !error.is_retryable()
+                    && session.is_first(error.kind())
+                {
+                    warn!(name = %claim.name, %error, "cannot withdraw a claim yet: trying until the session ends");
                 }
-            }
-            Ok(Some(Err(error))) if !error.is_retryable() => {
-                warn!(name = %claim.name, %error, "cannot withdraw a claim: it ends with the session");
-                return;
-            }
-            Ok(Some(Err(_)) | None) => {
-                if session.while_live(tokio::time::sleep(pause.mul_f64(0.5 + jitter()))).await.is_err() {
-                    return;
-                }
+                let now = pause;
                 pause = (pause * 2).min(session.request_patience());
+                now.mul_f64(0.5 + jitter())
             }
+        };
+        if session.while_live(tokio::time::sleep(pause)).await.is_err() {
+            return;
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a session that was once seen lost, by anybody, is lost for everybody and for good.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ use super::validity::{Health, Validity};
 use crate::backend::{Claim, ClaimId, Session};
 use crate::call::PATIENCE;
 use crate::clock::{self, Moment};
+use crate::error::{ErrorKind, Result};
 use crate::hold::Hold;
 use crate::mutex::locked;
 use crate::names::LockName;
@@ -50,6 +51,8 @@ pub(crate) struct LiveSession {
     on_lost: OnLost,
     /// Where the store has them.
     seats: Option<Seats>,
+    /// The kinds of errors that were logged: many claims may meet the same one, again and again.
+    logged: Mutex<HashSet<ErrorKind, RandomState>>,
 }
 
 impl LiveSession {
@@ -75,6 +78,7 @@ impl LiveSession {
             outlives: AtomicBool::new(false),
             on_lost,
             seats: has_seats.then(Seats::default),
+            logged: Mutex::default(),
         }
     }
 
@@ -91,6 +95,11 @@ impl LiveSession {
         if let Some(seats) = &self.seats {
             seats.give_back(&claim.name, claim.id.seat());
         }
+    }
+
+    /// Whether this is the first error of its kind under this session.
+    pub(super) fn is_first(&self, kind: ErrorKind) -> bool {
+        locked(&self.logged).insert(kind)
     }
 
     pub(crate) fn session(&self) -> &Session {

@@ -2,6 +2,7 @@
 
 mod election;
 mod exclusion;
+mod ghosts;
 mod loss;
 mod order;
 mod race;
@@ -12,6 +13,7 @@ mod ticket;
 
 pub use election::*;
 pub use exclusion::*;
+pub use ghosts::*;
 pub use loss::*;
 pub use order::*;
 pub use race::*;

@@ -1,0 +1,117 @@
+//! No ghosts: a claim whose guard or waiter is gone leaves the store, whatever the store answered meanwhile. Law 19.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+
+use crate::conformance::Stage;
+use crate::conformance::stage::{Client, SOON, eventually, queue_of};
+use crate::error::ErrorKind;
+use crate::options::{LockOptions, Wait};
+
+/// Waits until nobody is in a queue: at most the TTL after the store answers again.
+async fn is_empty(stage: &Stage, observer: &Client, name: &str) {
+    eventually(stage.ttl() + SOON, "the claim that nobody has is gone", || async {
+        queue_of(observer, name).await.entries.is_empty()
+    })
+    .await;
+}
+
+/// A guard that is dropped while the store refuses to release it is released when the store answers again. Its session lives
+/// on, with other locks.
+pub async fn law_19_a_dropped_guard_is_released_whatever_the_store_answers(stage: Stage) {
+    let (client, observer) = (stage.client("client").await, stage.client("observer").await);
+    let kept = client.lock("kept").acquire().await.expect("acquire");
+    let guard = client.lock("a").acquire().await.expect("acquire");
+    client.network.refuse();
+    drop(guard);
+    tokio::time::sleep(stage.ttl() / 10).await;
+    client.network.heal();
+    is_empty(&stage, &observer, "a").await;
+    kept.check(Duration::ZERO).expect("the session has gone on");
+}
+
+/// A release that failed leaves its guard armed; once the guard is dropped, the claim goes.
+pub async fn law_19_a_guard_whose_release_failed_is_released(stage: Stage) {
+    let (client, observer) = (stage.client("client").await, stage.client("observer").await);
+    let guard = client.lock("a").acquire().await.expect("acquire");
+    client.network.refuse();
+    assert_eq!(guard.release().await.expect_err("it is refused").kind(), ErrorKind::Store);
+    guard.check(Duration::ZERO).expect("the guard is as it was");
+    drop(guard);
+    tokio::time::sleep(stage.ttl() / 10).await;
+    client.network.heal();
+    is_empty(&stage, &observer, "a").await;
+}
+
+/// An acquire that failed leaves nothing in the queue, although its request took effect: nobody is granted who does not know.
+pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
+    let (client, observer) = (stage.client("client").await, stage.client("observer").await);
+    let holder = observer.lock("a").acquire().await.expect("acquire");
+    client.network.refuse();
+    for wait in [Wait::Forever, Wait::For(SOON)] {
+        let lock = client.lock_with("a", LockOptions::new().with_wait(wait));
+        assert_eq!(lock.acquire().await.expect_err("it is refused").kind(), ErrorKind::Store);
+    }
+    let error = client.lock("b").try_acquire().await.expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Store);
+    tokio::time::sleep(stage.ttl() / 10).await;
+    client.network.heal();
+    eventually(stage.ttl() + SOON, "the failed requests have left the queue", || async {
+        queue_of(&observer, "a").await.entries.len() == 1 && queue_of(&observer, "b").await.entries.is_empty()
+    })
+    .await;
+    holder.release().await.expect("release");
+    drop(observer.lock("a").try_acquire().await.expect("try").expect("it is free"));
+}
+
+/// Several tasks of one client acquire, try, cancel, drop and release for some seconds, in which each request fails for good,
+/// fails in a way that passes, is not answered, or succeeds. Afterwards nothing is left, and the client works.
+pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let (client, observer) = (stage.client("client").await, stage.client("observer").await);
+    client.network.disturb(19);
+    let mut tasks = JoinSet::new();
+    for seed in 0..6 {
+        let client = client.clone();
+        tasks.spawn(async move {
+            let mut random = StdRng::seed_from_u64(seed);
+            loop {
+                let limit = Duration::from_millis(random.random_range(0..60));
+                let lock = client.lock_with(NAMES[random.random_range(0..3)], any_options(&mut random));
+                // Whatever comes of it: each of these is one that users see during an outage.
+                match random.random_range(0..4) {
+                    0 => drop(lock.try_acquire().await),
+                    1 => drop(tokio::time::timeout(limit, lock.acquire()).await),
+                    _ => {
+                        if let Ok(Ok(guard)) = tokio::time::timeout(limit, lock.acquire()).await {
+                            tokio::time::sleep(limit / 10).await;
+                            let _ = tokio::time::timeout(limit, guard.release()).await;
+                        }
+                    }
+                }
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    tasks.shutdown().await;
+    client.network.heal();
+    for name in NAMES {
+        eventually(stage.freed_by() + SOON, "the claims that nobody has are gone", || async {
+            queue_of(&observer, name).await.entries.is_empty()
+        })
+        .await;
+    }
+    let guard = client.lock("a").acquire().await.expect("the client works again");
+    guard.check(Duration::ZERO).expect("it holds");
+}
+
+fn any_options(random: &mut StdRng) -> LockOptions {
+    match random.random_range(0..4) {
+        0 => LockOptions::shared(),
+        1 => LockOptions::permit(2),
+        _ => LockOptions::new(),
+    }
+}
