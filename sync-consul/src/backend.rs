@@ -1,5 +1,6 @@
 //! Claims on Consul: one transaction a step.
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::http::{Http, Pair, Scope, Step};
 use crate::keys::{key, prefix, value};
 use crate::line::{Line, Place};
 use crate::locked::LockedKeys;
+use crate::watches::Watches;
 
 /// How often a waiter asks whether the lock-delay of a holder that was lost is over: nobody tells.
 const DELAY_LOOK: Duration = Duration::from_millis(250);
@@ -28,9 +30,20 @@ const STEPS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Consul {
     config: Config,
-    http: OnceLock<Http>,
+    links: OnceLock<Links>,
     /// With a lock-delay. The keeper's instance has the same.
     locked: Option<Arc<LockedKeys>>,
+    watches: Watches,
+}
+
+/// The requests under way. Nothing that releases, renews or inspects waits behind those who acquire.
+#[derive(Debug)]
+struct Links {
+    http: Http,
+    /// For what those who acquire ask.
+    arrivals: Http,
+    /// For blocking queries.
+    blocking: Arc<Http>,
 }
 
 /// Consul's form of a session's id.
@@ -52,27 +65,35 @@ impl Consul {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let locked = (!config.lock_delay.is_zero()).then(Arc::default);
-        Self { config, http: OnceLock::new(), locked }
+        Self { config, links: OnceLock::new(), locked, watches: Watches::default() }
+    }
+
+    fn links(&self) -> Result<&Links, Failure> {
+        if let Some(links) = self.links.get() {
+            return Ok(links);
+        }
+        let http = || Http::new(self.config.clone());
+        let fresh = Links { http: http()?, arrivals: http()?, blocking: Arc::new(http()?) };
+        Ok(self.links.get_or_init(|| fresh))
     }
 
     fn http(&self) -> Result<&Http, Failure> {
-        if let Some(http) = self.http.get() {
-            return Ok(http);
-        }
-        let fresh = Http::new(self.config.clone())?;
-        Ok(self.http.get_or_init(|| fresh))
+        Ok(&self.links()?.http)
     }
 
-    async fn read(&self, name: &LockName) -> Result<Line, Failure> {
+    fn arrivals(&self) -> Result<&Http, Failure> {
+        Ok(&self.links()?.arrivals)
+    }
+
+    async fn read(&self, http: &Http, name: &LockName) -> Result<Line, Failure> {
         let prefix = prefix(name);
-        let pairs = self.http()?.transact(&[Step::get_tree(&prefix)]).await?;
+        let pairs = http.transact(&[Step::get_tree(&prefix)]).await?;
         Line::read(&prefix, &pairs)
     }
 
-    /// The line, now or once it is newer than `after`, as others see it.
-    async fn look(&self, name: &LockName, after: Option<Revision>) -> Result<Queue, Failure> {
-        let prefix = prefix(name);
-        let read = self.http()?.read(Scope::Tree(&prefix), after.map(|revision| revision.0)).await?;
+    /// The line of the name whose claims begin with `prefix`, as others see it.
+    async fn look(&self, prefix: String) -> Result<Queue, Failure> {
+        let read = self.http()?.read(&Scope::Tree(prefix.clone()), None).await?;
         Ok(Line::read(&prefix, &read.pairs)?.queue(read.index))
     }
 
@@ -97,11 +118,11 @@ impl Consul {
         let lock = Step::lock(&own, &value(claim, &claim.value), &uuid(claim.session.id));
         let steps = [Step::check_not_exists(&own), lock, Step::get_tree(&prefix)];
         loop {
-            match self.http()?.transact(&steps).await {
+            match self.arrivals()?.transact(&steps).await {
                 Err(failure) if failure.is_there() => {}
                 pairs => return Line::read(&prefix, &pairs?),
             }
-            let line = self.read(&claim.name).await?;
+            let line = self.read(self.arrivals()?, &claim.name).await?;
             match line.at(&own) {
                 Some(same) if same.entry.claim == claim.id && !same.is_lost => return Ok(line),
                 // A claim that is over sat here: its request came late, or an operator has unlocked its key.
@@ -115,7 +136,7 @@ impl Consul {
     async fn arrive(&self, claim: &Claim) -> Result<Line, Failure> {
         let mut line = self.join(claim).await?;
         while self.sweep(claim, &line).await? {
-            line = self.read(&claim.name).await?;
+            line = self.read(self.arrivals()?, &claim.name).await?;
         }
         Ok(line)
     }
@@ -130,7 +151,7 @@ impl Consul {
                 steps.push(Step::lock(&place.key, b"", &uuid(claim.session.id)));
             }
             steps.push(Step::delete(&place.key));
-            match self.http()?.transact(&steps).await {
+            match self.arrivals()?.transact(&steps).await {
                 Err(failure) if failure.is_delayed() => {}
                 Err(failure) if !failure.is_changed() => return Err(failure),
                 _ => has_gone = true,
@@ -154,7 +175,7 @@ impl Consul {
     async fn remove(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn, Failure> {
         let prefix = prefix(name);
         loop {
-            let line = self.read(name).await?;
+            let line = self.read(self.http()?, name).await?;
             let Some(found) = line.find(claim) else { return Ok(Withdrawn::Absent) };
             let tree = Some(Step::get_tree(&prefix));
             if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
@@ -178,25 +199,45 @@ impl Consul {
 
     /// Waits until one of `awaits` or the claim's own key may have changed.
     async fn wait_on(&self, claim: &Claim, line: &Line, awaits: &[&Place]) -> Result<(), Failure> {
-        let http = self.http()?;
         if awaits.iter().any(|place| place.is_lost) {
             tokio::time::sleep(DELAY_LOOK).await;
             return Ok(());
         }
-        if let ([one], Some(own)) = (awaits, line.find(claim.id)) {
+        let links = self.links()?;
+        let (scope, after) = match awaits {
+            [one] => (Scope::Key(one.key.clone()), one.modified),
+            // Any of several may end first: wait for a change of the line, as it was read now.
+            _ => {
+                let prefix = prefix(&claim.name);
+                let scope = Scope::Tree(prefix.clone());
+                let seen = links.arrivals.read(&scope, None).await?;
+                if Line::read(&prefix, &seen.pairs)? != *line {
+                    return Ok(());
+                }
+                (scope, seen.index)
+            }
+        };
+        let same: Vec<_> = awaits
+            .iter()
+            .copied()
+            .chain(line.find(claim.id))
+            .map(|place| Step::check_index(&place.key, place.modified))
+            .collect();
+        let waiting = self.watches.wait();
+        let mut newer = pin!(self.watches.newer(&links.blocking, scope, after));
+        loop {
             tokio::select! {
-                read = http.read(Scope::Key(&one.key), Some(one.modified)) => read?,
-                read = http.read(Scope::Key(&own.key), Some(own.modified)) => read?,
-            };
-            return Ok(());
+                _ = &mut newer => return Ok(()),
+                () = tokio::time::sleep(waiting.pause()) => {}
+            }
+            // There may be no slot for a query yet, and the query does not show that an operator has ended this claim.
+            for steps in same.chunks(STEPS_MAX) {
+                match links.arrivals.transact(steps).await {
+                    Err(failure) if failure.is_changed() => return Ok(()),
+                    answer => drop(answer?),
+                }
+            }
         }
-        // Any of several may end first: wait for a change of the line, as it was read now.
-        let prefix = prefix(&claim.name);
-        let seen = http.read(Scope::Tree(&prefix), None).await?;
-        if Line::read(&prefix, &seen.pairs)? == *line {
-            http.read(Scope::Tree(&prefix), Some(seen.index)).await?;
-        }
-        Ok(())
     }
 }
 
@@ -216,7 +257,7 @@ impl Backend for Consul {
 
     fn twin(&self) -> Arc<dyn Backend> {
         let (config, locked) = (self.config.clone(), self.locked.clone());
-        Arc::new(Self { config, http: OnceLock::new(), locked })
+        Arc::new(Self { config, links: OnceLock::new(), locked, watches: Watches::default() })
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
@@ -269,11 +310,11 @@ impl Backend for Consul {
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         loop {
             // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
-            let line = self.read(&claim.name).await?;
+            let line = self.read(self.arrivals()?, &claim.name).await?;
             match line.place(claim.id) {
                 order::Place::Granted => return Ok(line.standing(claim)?),
                 order::Place::Absent => {
-                    let lives = self.http()?.session_lives(&uuid(claim.session.id)).await?;
+                    let lives = self.arrivals()?.session_lives(&uuid(claim.session.id)).await?;
                     return Ok(Standing::Gone { why: if lives { Gone::Evicted } else { Gone::SessionLost } });
                 }
                 order::Place::Behind { awaits, .. } => match self.sweep(claim, &line).await {
@@ -287,7 +328,7 @@ impl Backend for Consul {
 
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
         loop {
-            let line = self.read(&claim.name).await?;
+            let line = self.read(self.http()?, &claim.name).await?;
             let Some(own) = line.find(claim.id) else { return Ok(false) };
             let lock = Step::lock(&own.key, &value(claim, &bytes), &uuid(claim.session.id));
             match self.http()?.transact(&[Step::check_index(&own.key, own.modified), lock]).await {
@@ -318,16 +359,33 @@ impl Backend for Consul {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        Ok(self.look(name, None).await?)
+        Ok(self.look(prefix(name)).await?)
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
-        Ok(self.look(name, Some(after)).await?)
+        let prefix = prefix(name);
+        let links = self.links()?;
+        let waiting = self.watches.wait();
+        let scope = Scope::Tree(prefix.clone());
+        let mut newer = pin!(self.watches.newer(&links.blocking, scope, after.0));
+        loop {
+            tokio::select! {
+                read = &mut newer => match read {
+                    Some(read) => return Ok(Line::read(&prefix, &read.pairs)?.queue(read.index)),
+                    None => return Ok(self.look(prefix).await?),
+                },
+                () = tokio::time::sleep(waiting.pause()) => {}
+            }
+            let queue = self.look(prefix.clone()).await?;
+            if queue.revision != after {
+                return Ok(queue);
+            }
+        }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let mut names = Vec::new();
-        for pair in self.http()?.read(Scope::Tree(prefix), None).await?.pairs {
+        for pair in self.http()?.read(&Scope::Tree(prefix.to_owned()), None).await?.pairs {
             // What a lost session has left is no claim any more.
             if pair.session.is_some() {
                 let path = pair.key.rsplit_once('/').map_or(&*pair.key, |(path, _)| path);

@@ -10,6 +10,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use sync_core::locked;
 use sync_core::tls::{self, Tls, choose_cryptography};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Config;
 use crate::error::Failure;
@@ -17,14 +18,18 @@ use crate::error::Failure;
 /// How long connecting may take.
 const DIAL: Duration = Duration::from_secs(2);
 /// How long Consul may hold a blocking query ...
-const HOLD: Duration = Duration::from_secs(55);
+pub(crate) const HOLD: Duration = Duration::from_secs(10);
 /// ... and how long it may take in all: Consul adds up to a sixteenth, and a dead network answers never.
-const HOLD_MAX: Duration = Duration::from_secs(65);
+const HOLD_MAX: Duration = Duration::from_secs(15);
+/// Requests at a time, beside blocking queries: an agent serves 200 connections for each client address by default.
+const IN_FLIGHT: usize = 16;
 
 /// A client of one agent.
 #[derive(Debug)]
 pub(crate) struct Http {
     current: Mutex<Current>,
+    /// Requests wait here for their turn, in the order in which they came.
+    turns: Semaphore,
     config: Config,
 }
 
@@ -154,10 +159,10 @@ pub(crate) struct Read {
 }
 
 /// What a blocking query waits on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scope<'a> {
-    Key(&'a str),
-    Tree(&'a str),
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    Key(String),
+    Tree(String),
 }
 
 /// A client whose connections are made with `tls`.
@@ -179,7 +184,8 @@ impl Http {
     pub(crate) fn new(config: Config) -> Result<Self, Failure> {
         let tls = config.tls.as_ref().map(Tls::latest);
         let client = connect(&config, tls.as_deref())?;
-        Ok(Self { current: Mutex::new(Current { client, tls }), config })
+        let turns = Semaphore::new(IN_FLIGHT);
+        Ok(Self { current: Mutex::new(Current { client, tls }), turns, config })
     }
 
     /// The client with the certificates that are in the files now.
@@ -209,6 +215,12 @@ impl Http {
         }
     }
 
+    /// A turn to send a request. It is kept until the answer has been read.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.turns.acquire().await.ok()
+    }
+
     async fn ok(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await?;
         let status = response.status();
@@ -219,6 +231,7 @@ impl Http {
     }
 
     pub(crate) async fn create_session(&self, name: &str, ttl: Duration) -> Result<String, Failure> {
+        let _turn = self.turn().await;
         let session = NewSession {
             name,
             ttl: format!("{}ms", ttl.as_millis()),
@@ -232,17 +245,20 @@ impl Http {
     }
 
     pub(crate) async fn renew_session(&self, session: &str) -> Result<(), Failure> {
+        let _turn = self.turn().await;
         self.ok(self.request(Method::PUT, &format!("/v1/session/renew/{session}"))).await?;
         Ok(())
     }
 
     pub(crate) async fn destroy_session(&self, session: &str) -> Result<(), Failure> {
+        let _turn = self.turn().await;
         self.ok(self.request(Method::PUT, &format!("/v1/session/destroy/{session}"))).await?;
         Ok(())
     }
 
     /// Whether a session lives.
     pub(crate) async fn session_lives(&self, session: &str) -> Result<bool, Failure> {
+        let _turn = self.turn().await;
         let request = self.request(Method::GET, &format!("/v1/session/info/{session}?consistent"));
         let found: Option<Vec<serde_json::Value>> = self.ok(request).await?.json().await?;
         Ok(found.is_some_and(|found| !found.is_empty()))
@@ -250,6 +266,7 @@ impl Http {
 
     /// All steps or none. The pairs that it read or wrote; there can be fewer rows than steps, so they go by their keys.
     pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {
+        let _turn = self.turn().await;
         let response = self.request(Method::PUT, "/v1/txn").json(&steps).send().await?;
         let status = response.status();
         if !status.is_success() && status != StatusCode::CONFLICT {
@@ -265,8 +282,13 @@ impl Http {
         Ok(transacted.results.unwrap_or_default().into_iter().filter_map(|row| row.kv).collect())
     }
 
-    /// Reads what the leader has, now; or, with an index, once it is newer than that or 55 s have passed.
-    pub(crate) async fn read(&self, scope: Scope<'_>, newer_than: Option<u64>) -> Result<Read, Failure> {
+    /// Reads what the leader has, now; or, with an index, once it is newer than that or [`HOLD`] has passed.
+    pub(crate) async fn read(&self, scope: &Scope, newer_than: Option<u64>) -> Result<Read, Failure> {
+        // The number of blocking queries has a bound of its own.
+        let _turn = match newer_than {
+            None => self.turn().await,
+            Some(_) => None,
+        };
         let (key, tree) = match scope {
             Scope::Key(key) => (key, ""),
             Scope::Tree(prefix) => (prefix, "&recurse"),

@@ -13,6 +13,7 @@ mod http;
 mod keys;
 mod line;
 mod locked;
+mod watches;
 
 pub use backend::Consul;
 pub use config::Config;

@@ -1,5 +1,7 @@
 //! The line of a name, as a read has shown it.
 
+use std::collections::HashMap;
+
 use sync_core::backend::{Claim, ClaimId, Entry, Queue, Revision, Standing};
 use sync_core::{Token, order};
 
@@ -25,15 +27,15 @@ pub(crate) struct Line(Vec<Place>);
 impl Line {
     /// The line of the name whose claims begin with `prefix`.
     pub(crate) fn read(prefix: &str, pairs: &[Pair]) -> Result<Self, Failure> {
-        let mut places = Vec::new();
+        // A transaction shows a key once for each step that touched it, and without its value where it did not read.
+        let mut shown: HashMap<&str, &Pair> = HashMap::with_capacity(pairs.len());
         for pair in pairs.iter().filter(|pair| pair.key.starts_with(prefix)) {
-            // A transaction shows a key once for each step that touched it, and without its value where it did not read.
-            let same = |other: &&Pair| other.key == pair.key && other.value.is_some();
-            let shown = pairs.iter().find(same).unwrap_or(pair);
-            if std::ptr::eq(shown, pair) {
-                places.push(keys::read_place(pair)?);
+            let known = shown.entry(&pair.key).or_insert(pair);
+            if known.value.is_none() {
+                *known = pair;
             }
         }
+        let mut places = shown.into_values().map(keys::read_place).collect::<Result<Vec<_>, _>>()?;
         places.sort_by_key(|place| place.created);
         let mut run = order::Run::default();
         for place in &mut places {

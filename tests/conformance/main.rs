@@ -8,6 +8,8 @@
 mod bad_days;
 mod broken;
 #[cfg(feature = "full")]
+mod consul_crowds;
+#[cfg(feature = "full")]
 mod fail_over;
 #[cfg(feature = "full")]
 mod ghosts;

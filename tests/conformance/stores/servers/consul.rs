@@ -42,7 +42,7 @@ impl Agent {
         let settings = format!(
             r#"{{"node_name":"n{}","bootstrap_expect":{expect},"retry_join":[{}],"retry_interval":"500ms",
                "ports":{{"http":{},"https":{},"server":{},"serf_lan":{lan},"serf_wan":{wan},"dns":-1,"grpc":-1}},
-               "performance":{{"raft_multiplier":1}},"limits":{{"http_max_conns_per_client":500}},
+               "performance":{{"raft_multiplier":1}},"limits":{{"http_max_conns_per_client":200}},
                "disable_update_check":true{more}}}"#,
             self.server,
             join.join(","),

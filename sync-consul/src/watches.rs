@@ -1,0 +1,124 @@
+//! Blocking queries: few at a time, each shared by all who wait for the same.
+//!
+//! A blocking query occupies a connection, of which an agent serves 200 for each client address by default. Consul goes on with
+//! a query after its client has hung up, so a query whose waiter leaves is not dropped: it keeps its slot until it ends.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sync_core::locked;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::http::{Http, Read, Scope};
+
+/// Queries at a time. Those who find no slot free wait for one in the order in which they came, which is that of the queue if
+/// all wait for one name, and look for themselves meanwhile.
+const SLOTS: usize = 16;
+/// How often a waiter looks for itself, at least ...
+const LOOK: Duration = Duration::from_secs(1);
+/// ... and by how much less often for each other one: all of them together look 500 times a second at most.
+const LOOK_FOR_EACH: Duration = Duration::from_millis(2);
+
+/// The blocking queries of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    shared: Arc<Shared>,
+    waiting: AtomicUsize,
+    /// Owns the queries; each ends after [`HOLD`](crate::http::HOLD) at the latest.
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Shared {
+    slots: Arc<Semaphore>,
+    running: Mutex<HashMap<(Scope, u64), Told>>,
+}
+
+/// What a query has read, once it has.
+type Told = watch::Receiver<Option<Arc<Read>>>;
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { slots: Arc::new(Semaphore::new(SLOTS)), running: Mutex::default() }
+    }
+}
+
+/// Takes a query off the list when it ends, or its runtime does.
+struct Running {
+    shared: Arc<Shared>,
+    query: (Scope, u64),
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        locked(&self.shared.running).remove(&self.query);
+    }
+}
+
+impl Watches {
+    /// Waits until `scope` may be newer than `after`, or Consul has held the query for as long as it may. What was read then,
+    /// unless that failed.
+    pub(crate) async fn newer(&self, http: &Arc<Http>, scope: Scope, after: u64) -> Option<Arc<Read>> {
+        let query = (scope, after);
+        let running = locked(&self.shared.running).get(&query).cloned();
+        let mut told = match running {
+            Some(told) => told,
+            None => {
+                // The semaphore is never closed.
+                let slot = self.shared.slots.clone().acquire_owned().await.ok()?;
+                self.start(http.clone(), query, slot)
+            }
+        };
+        told.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    fn start(&self, http: Arc<Http>, query: (Scope, u64), slot: OwnedSemaphorePermit) -> Told {
+        let mut running = locked(&self.shared.running);
+        if let Some(told) = running.get(&query) {
+            return told.clone();
+        }
+        let (tell, told) = watch::channel(None);
+        running.insert(query.clone(), told.clone());
+        let running = Running { shared: self.shared.clone(), query, _slot: slot };
+        self.tasks.spawn(async move {
+            let (scope, after) = &running.query;
+            let read = http.read(scope, Some(*after)).await;
+            if let Err(error) = &read {
+                debug!(%error, "a blocking query failed");
+                // Those who wait then ask by themselves, and report what is wrong: not without end.
+                tokio::time::sleep(LOOK).await;
+            }
+            drop(running);
+            tell.send_replace(read.ok().map(Arc::new));
+        });
+        told
+    }
+
+    /// Counts one more who waits, until it is dropped.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(&self.waiting)
+    }
+}
+
+/// One who waits.
+pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    /// After how long to look for oneself.
+    pub(crate) fn pause(&self) -> Duration {
+        let waiting = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        LOOK.max(LOOK_FOR_EACH.saturating_mul(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
