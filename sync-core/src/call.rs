@@ -39,9 +39,13 @@ impl Call<'_> {
         error.during(self.operation).on(self.backend).of(&self.name.plain())
     }
 
-    /// One request, without a session.
-    pub(crate) async fn once<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        patient(request).await.map_err(|error| self.explain(error))
+    /// A request without a session that may be repeated: again after a failure that can pass, for as long as one request may
+    /// take.
+    pub(crate) async fn once<T, R: Future<Output = Result<T>>>(
+        &self,
+        request: impl FnMut() -> R,
+    ) -> Result<T> {
+        patiently(request).await.map_err(|error| self.explain(error))
     }
 
     /// A request that may be repeated: again after a failure that can pass, for as long as one request may take, and no
@@ -122,6 +126,25 @@ pub(crate) async fn wait_for_better_times() {
 /// A request that no session bounds: it may take as long as any may.
 pub(crate) async fn patient<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(PATIENCE, request).await.unwrap_or_else(|_| Err(silent(PATIENCE)))
+}
+
+/// A request that no session bounds and that may be repeated: again after a failure that can pass, until it would have taken as
+/// long as any may. The last error says why it failed.
+pub(crate) async fn patiently<T, R: Future<Output = Result<T>>>(mut request: impl FnMut() -> R) -> Result<T> {
+    let mut failed = None;
+    let persisting = async {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match request().await {
+                Err(error) if error.is_retryable() => failed = Some(error),
+                answer => return answer,
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + jitter() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, persisting).await;
+    answer.unwrap_or_else(|_| Err(failed.unwrap_or_else(|| silent(PATIENCE))))
 }
 
 /// The error of a request that was not answered.

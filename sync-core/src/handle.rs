@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::backend::{Backend, Renewal, SessionId, SessionSpec};
-use crate::call::{Call, patient};
+use crate::call::{Call, patiently};
 use crate::capabilities::Capabilities;
 use crate::election::Candidate;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,7 +75,7 @@ impl Shared {
         match former.loss() {
             Some(Loss::Isolated) => Err(isolated()),
             Some(Loss::Expired | Loss::SessionLost) => {
-                match patient(self.backend.renew(former.session())).await? {
+                match patiently(|| self.backend.renew(former.session())).await? {
                     Renewal::Isolated => Err(isolated()),
                     Renewal::Renewed { .. } | Renewal::Expired => Ok(()),
                 }
@@ -265,7 +265,7 @@ impl Sync for Handle {
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = patient(self.shared.backend.list(&path))
+        let names = patiently(|| self.shared.backend.list(&path))
             .await
             .map_err(|error| error.during("list").on(self.shared.backend_name()).of(prefix))?;
         Ok(names.iter().map(LockName::plain).collect())

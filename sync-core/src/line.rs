@@ -282,7 +282,7 @@ impl Drop for Place<'_> {
 pub(crate) async fn resume(shared: &Arc<Shared>, ticket: &Ticket) -> Result<Guard> {
     let call = shared.call("resume", &ticket.name);
     let session = shared.keeper.resume(ticket.session).await.map_err(|error| call.explain(error))?;
-    let queue = match call.once(shared.backend.queue(&ticket.name)).await {
+    let queue = match call.once(|| shared.backend.queue(&ticket.name)).await {
         Ok(queue) => queue,
         Err(error) => {
             session.let_go();

@@ -14,11 +14,11 @@ use crate::options::Node;
 use crate::token::Token;
 
 pub(crate) async fn inspect(shared: &Shared, name: &LockName) -> Result<Queue> {
-    shared.call("inspect", name).once(shared.backend.queue(name)).await
+    shared.call("inspect", name).once(|| shared.backend.queue(name)).await
 }
 
 pub(crate) async fn evict(shared: &Shared, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-    shared.call("evict", name).once(shared.backend.evict(name, claim)).await
+    shared.call("evict", name).once(|| shared.backend.evict(name, claim)).await
 }
 
 /// The queue now and after each change, until an error that does not pass.
@@ -47,7 +47,7 @@ impl Watching {
         loop {
             let call = self.shared.call("watch", &self.name);
             let answer = match &self.seen {
-                None => call.once(self.shared.backend.queue(&self.name)).await,
+                None => call.once(|| self.shared.backend.queue(&self.name)).await,
                 Some(seen) => self
                     .shared
                     .backend

@@ -1,6 +1,8 @@
 //! Claims on etcd: one transaction a step.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +53,8 @@ struct Shared {
     watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
     namespace: watch::Sender<Option<String>>,
+    /// The endpoint to begin with: the one that served last.
+    preferred: AtomicUsize,
 }
 
 /// Whether a name that nobody was at was taken.
@@ -96,23 +100,51 @@ impl Etcd {
         if let Some(connection) = &*locked(&self.current) {
             return Ok(connection.clone());
         }
-        let connection = Arc::new(Connection::open(&self.config).await?);
+        let preferred = self.shared.preferred.load(Ordering::Relaxed);
+        let connection = Arc::new(Connection::open(&self.config, preferred, &self.tasks).await?);
+        self.shared.preferred.store(connection.endpoint, Ordering::Relaxed);
         *locked(&self.current) = Some(connection.clone());
         Ok(connection)
     }
 
-    async fn client(&self) -> Result<Client, Failure> {
-        Ok(self.connection().await?.client().clone())
+    /// Makes one request of a client. Another member is asked from the next one on if this one does not serve.
+    async fn ask<T, E: Into<Failure>, F: Future<Output = Result<T, E>>>(
+        &self,
+        request: impl FnOnce(Client) -> F,
+    ) -> Result<T, Failure> {
+        let connection = self.connection().await?;
+        let answer = connection.answer(request(connection.client().clone())).await;
+        self.leave_if_out_of_service(&connection, &answer);
+        answer
     }
 
     /// Does one step of a name.
     async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
         let connection = self.connection().await?;
-        let done = connection.step(name, txn).await;
-        if matches!(done, Err(Failure::ClientGone)) {
-            locked(&self.current).take_if(|current| Arc::ptr_eq(current, &connection));
-        }
+        let done = connection.answer(connection.step(name, txn)).await;
+        self.leave_if_out_of_service(&connection, &done);
         done
+    }
+
+    fn leave_if_out_of_service<T>(&self, connection: &Arc<Connection>, answer: &Result<T, Failure>) {
+        let Err(failure) = answer else { return };
+        if !failure.is_out_of_service() {
+            return;
+        }
+        if locked(&self.current).take_if(|current| Arc::ptr_eq(current, connection)).is_none() {
+            return;
+        }
+        let next = (connection.endpoint + 1) % self.config.endpoints.len();
+        let _ = self.shared.preferred.compare_exchange(
+            connection.endpoint,
+            next,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        // A watch by a member that stands still says nothing either.
+        if let (Failure::Silent, Ok(watches)) = (failure, self.shared.watches.try_lock()) {
+            watches.values().for_each(|watch| watch.lose());
+        }
     }
 
     /// The watch of a name's namespace.
@@ -125,7 +157,7 @@ impl Etcd {
         if let Some(watch) = watches.get(prefix).filter(|watch| !watch.is_lost()) {
             return Ok(watch.clone());
         }
-        let (watch, stream) = Watch::open(self.client().await?.watch_client(), prefix).await?;
+        let (watch, stream) = self.ask(|client| Watch::open(client.watch_client(), prefix)).await?;
         self.tasks.spawn(watch.clone().drive(stream));
         watches.insert(prefix.to_owned(), watch.clone());
         Ok(watch)
@@ -236,11 +268,12 @@ impl Etcd {
 
     /// Why a claim's key is gone.
     async fn why_gone(&self, claim: &Claim) -> Result<Gone> {
-        let mut leases = self.client().await?.lease_client();
-        match leases.time_to_live(lease(claim.session.id), None).await {
+        let lease = lease(claim.session.id);
+        let ask = async |client: Client| client.lease_client().time_to_live(lease, None).await;
+        match self.ask(ask).await {
             Ok(left) if left.ttl() > 0 => Ok(Gone::Evicted),
             Ok(_) => Ok(Gone::SessionLost),
-            Err(error) => Err(Failure::from(error).into()),
+            Err(failure) => Err(failure.into()),
         }
     }
 
@@ -278,7 +311,8 @@ impl Etcd {
     /// The claim whose key was deleted. `None` if etcd has forgotten it, by a compaction in the very moment.
     async fn claim_of(&self, deleted: Deleted) -> Result<Option<ClaimId>> {
         let before = GetOptions::new().with_revision(deleted.revision - 1);
-        match self.client().await?.kv_client().get(&*deleted.key, Some(before)).await.map_err(Failure::from) {
+        let key = deleted.key.clone();
+        match self.ask(async |client: Client| client.kv_client().get(key, Some(before)).await).await {
             Ok(found) => Ok(found.kvs().first().and_then(|kv| read_claim(kv.value()))),
             Err(failure) if failure.is_compacted() => {
                 warn!(key = deleted.key, "evicted, and compacted before it could be told whose claim it was");
@@ -296,8 +330,9 @@ impl Etcd {
 
     /// All of a line, with what its keys hold; and the revision at which it was read.
     async fn read_all(&self, name: &LockName) -> Result<(Vec<KeyValue>, i64)> {
-        let mut kv = self.client().await?.kv_client();
-        let mut response = kv.get(prefix(name), Some(in_order())).await.map_err(Failure::from)?;
+        let prefix = prefix(name);
+        let mut response =
+            self.ask(async |client: Client| client.kv_client().get(prefix, Some(in_order())).await).await?;
         let revision = response.header().map_or(0, |header| header.revision());
         Ok((response.take_kvs(), revision))
     }
@@ -323,17 +358,18 @@ impl Backend for Etcd {
         let seconds = i64::try_from(spec.ttl.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
         // The client chooses the id, so that a request that is repeated opens nothing twice.
         let id = i64::try_from(spec.nonce.bits() >> 65).unwrap_or(0).max(1);
-        let mut leases = self.client().await?.lease_client();
-        let granted =
-            leases.grant(seconds, Some(LeaseGrantOptions::new().with_id(id))).await.map_err(Failure::from)?;
+        let options = LeaseGrantOptions::new().with_id(id);
+        let granted = self
+            .ask(async |client: Client| client.lease_client().grant(seconds, Some(options)).await)
+            .await?;
         let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or(0));
         let bits = u128::try_from(granted.id()).map_err(|_| Failure::Answer("a negative lease"))?;
         Ok(Session { id: SessionId::from_bits(bits), secret: spec.secret, ttl })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
-        let mut leases = self.client().await?.lease_client();
-        match leases.keep_alive(lease(session.id)).await.map_err(Failure::from) {
+        let lease = lease(session.id);
+        match self.ask(async |client: Client| client.lease_client().keep_alive(lease).await).await {
             Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
             Err(failure) if failure.is_lease_gone() => {
                 self.forget(session.id);
@@ -345,8 +381,8 @@ impl Backend for Etcd {
 
     async fn close(&self, session: &Session) -> Result<()> {
         self.forget(session.id);
-        let mut leases = self.client().await?.lease_client();
-        match leases.revoke(lease(session.id)).await.map_err(Failure::from) {
+        let lease = lease(session.id);
+        match self.ask(async |client: Client| client.lease_client().revoke(lease).await).await {
             Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
             _ => Ok(()),
         }
@@ -467,8 +503,9 @@ impl Backend for Etcd {
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
         let start = i64::try_from(after.0).unwrap_or(i64::MAX).saturating_add(1);
         let options = WatchOptions::new().with_prefix().with_start_revision(start);
-        let mut client = self.client().await?.watch_client();
-        let mut stream = client.watch(prefix(name), Some(options)).await.map_err(Failure::from)?;
+        let prefix = prefix(name);
+        let mut stream =
+            self.ask(async |client: Client| client.watch_client().watch(prefix, Some(options)).await).await?;
         loop {
             let response = stream.message().await.map_err(Failure::from)?.ok_or(Failure::WatchLost)?;
             // A compacted start is news too: whatever happened, the queue as it is now is the answer.
@@ -481,8 +518,9 @@ impl Backend for Etcd {
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let options =
             GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Key, SortOrder::Ascend);
-        let mut kv = self.client().await?.kv_client();
-        let response = kv.get(prefix, Some(options)).await.map_err(Failure::from)?;
+        let prefix = prefix.to_owned();
+        let response =
+            self.ask(async |client: Client| client.kv_client().get(prefix, Some(options)).await).await?;
         let mut names = Vec::new();
         for kv in response.kvs() {
             let place = read_place(kv)?;

@@ -5,14 +5,20 @@
 //! there would both be granted.
 
 use std::collections::HashSet;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, ConnectOptions, GetOptions, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use sync_core::LockName;
 use sync_core::batch::{Batcher, Carry};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::error::Failure;
@@ -22,10 +28,22 @@ use crate::tls;
 /// How long connecting may take.
 const DIAL: Duration = Duration::from_secs(3);
 
-/// A client, connected.
+/// How long the other members are given before the next one is asked as well.
+const STAGGER: Duration = Duration::from_millis(300);
+/// How often a connection is looked at, and after how many looks without any answer it is given up, while answers are owed.
+const LOOK: Duration = Duration::from_millis(500);
+const SILENT_LOOKS: u32 = 3;
+
+/// A client of one member of the cluster, connected.
+///
+/// Not of all members at once: the channel of the etcd client spreads requests over its endpoints, and a request that meets
+/// a dead one fails.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Which of the endpoints it is.
+    pub(crate) endpoint: usize,
     client: Connected,
+    pulse: Arc<Pulse>,
     /// Absent where etcd may know who we are, and what we may do: before 3.4.42, 3.5.28 and 3.6.9 it does not look at the
     /// permissions for what stands in a transaction inside of another (CVE-2026-33343), and would refuse nothing.
     together: Option<Batcher<Together>>,
@@ -53,8 +71,75 @@ pub(crate) struct Done {
     pub(crate) revision: i64,
 }
 
+/// Whether a connection still answers: its member may stand still, or the way to it be cut, without a word.
+#[derive(Debug, Default)]
+struct Pulse {
+    owed: AtomicUsize,
+    answers: AtomicU64,
+    silent: CancellationToken,
+}
+
+/// An answer that is owed.
+struct Owed<'a>(&'a Pulse);
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.0.owed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pulse {
+    /// Ends when the connection is gone, or silent for too long although answers are owed: all its requests fail then.
+    async fn look_after(pulse: Weak<Self>) {
+        let (mut last, mut silent) = (0, 0);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Some(pulse) = pulse.upgrade() else { return };
+            let answers = pulse.answers.load(Ordering::Relaxed);
+            if answers != last {
+                (last, silent) = (answers, 0);
+            } else if pulse.owed.load(Ordering::Relaxed) > 0 {
+                silent += 1;
+            }
+            if silent >= SILENT_LOOKS {
+                return pulse.silent.cancel();
+            }
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
+    /// Connects to the first member that serves. Each is asked in its turn, `preferred` first, and the next one when one has
+    /// failed or is slow.
+    pub(crate) async fn open(
+        config: &Config,
+        preferred: usize,
+        tasks: &TaskTracker,
+    ) -> Result<Self, Failure> {
+        let count = config.endpoints.len();
+        let mut attempts: FuturesUnordered<_> =
+            (0..count).map(|turn| Self::open_in_turn(config, (preferred + turn) % count, turn)).collect();
+        let mut first = None;
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(connection) => {
+                    tasks.spawn(Pulse::look_after(Arc::downgrade(&connection.pulse)));
+                    return Ok(connection);
+                }
+                Err(failure) => first = first.or(Some(failure)),
+            }
+        }
+        Err(first.unwrap_or(Failure::Answer("no endpoint")))
+    }
+
+    async fn open_in_turn(config: &Config, endpoint: usize, turn: usize) -> Result<Self, Failure> {
+        tokio::time::sleep(STAGGER * u32::try_from(turn).unwrap_or(u32::MAX)).await;
+        let attempt = Self::open_at(config, endpoint);
+        tokio::time::timeout(DIAL, attempt).await.unwrap_or(Err(Failure::Silent))
+    }
+
+    async fn open_at(config: &Config, endpoint: usize) -> Result<Self, Failure> {
+        let address = &config.endpoints[endpoint..=endpoint];
         let mut options = ConnectOptions::new()
             .with_connect_timeout(DIAL)
             .with_keep_alive(Duration::from_secs(5), Duration::from_secs(5))
@@ -65,13 +150,36 @@ impl Connection {
             options = options.with_user(user, password);
         }
         if let Some(tls) = &config.tls {
-            tls::agree(&config.endpoints, tls, DIAL).await?;
+            tls::agree(address, tls, DIAL).await?;
             options = options.with_tls(tls::settings(tls));
         }
-        let client = Client::connect(&config.endpoints, Some(options)).await?;
+        let client = Client::connect(address, Some(options)).await?;
+        // A read that needs a leader: a member without one is no use. A role that may not read this is an answer as well.
+        let question = GetOptions::new().with_count_only();
+        match client.kv_client().get("distsync", Some(question)).await.map_err(Failure::from) {
+            Err(failure) if !failure.is_permission_denied() => return Err(failure),
+            _ => {}
+        }
         let kv = client.kv_client();
         let together = (!config.has_permissions()).then(|| Batcher::start(Together(kv)));
-        Ok(Self { client: Connected(client), together })
+        Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), together })
+    }
+
+    /// Waits for the answer to a request, as long as this connection answers at all.
+    pub(crate) async fn answer<T, E: Into<Failure>>(
+        &self,
+        request: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        self.pulse.owed.fetch_add(1, Ordering::Relaxed);
+        let _owed = Owed(&self.pulse);
+        tokio::select! {
+            biased;
+            answer = request => {
+                self.pulse.answers.fetch_add(1, Ordering::Relaxed);
+                answer.map_err(Into::into)
+            }
+            () = self.pulse.silent.cancelled() => Err(Failure::Silent),
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     WatchLost,
     #[error("the runtime that connected is gone")]
     ClientGone,
+    #[error("a member owes an answer and says nothing")]
+    Silent,
 }
 
 impl From<Upstream> for Failure {
@@ -43,6 +45,31 @@ impl Failure {
     /// Whether the request was about a revision that is compacted.
     pub(crate) fn is_compacted(&self) -> bool {
         matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::OutOfRange)
+    }
+
+    /// Whether the role lacks a permission.
+    pub(crate) fn is_permission_denied(&self) -> bool {
+        matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::PermissionDenied)
+    }
+
+    /// Whether this member, or the connection to it, serves no more: another may.
+    pub(crate) fn is_out_of_service(&self) -> bool {
+        match self {
+            Self::ClientGone | Self::Silent | Self::WatchLost => true,
+            Self::Answer(_) | Self::Foreign(_) => false,
+            Self::Etcd(error) => match &**error {
+                Upstream::GRpcStatus(status) => matches!(
+                    status.code(),
+                    Code::Unavailable
+                        | Code::DeadlineExceeded
+                        | Code::Cancelled
+                        | Code::Unknown
+                        | Code::Aborted
+                ),
+                Upstream::TransportError(_) | Upstream::IoError(_) => true,
+                _ => false,
+            },
+        }
     }
 
     /// Whether etcd has looked at the request, and done nothing of it.
@@ -86,6 +113,12 @@ impl From<Failure> for Error {
                 ),
             ),
             Failure::WatchLost => unreachable_store(),
+            Failure::Silent => Error::new(
+                ErrorKind::Unavailable,
+                "a member owes an answer and says nothing: is it stopped, or the way to it cut?",
+            )
+            .or_applied()
+            .retryable(),
             Failure::ClientGone => Error::new(
                 ErrorKind::Unavailable,
                 "the runtime on which this client connected has ended: connect on one that lives as long as it is used",

@@ -93,6 +93,15 @@ impl Watch {
         self.state().lost
     }
 
+    /// Gives it up: all who wait look again, by another watch.
+    pub(crate) fn lose(&self) {
+        let mut state = self.state();
+        state.lost = true;
+        state.waiters.values().flatten().for_each(|waiter| waiter.notify_one());
+        drop(state);
+        self.any.notify_waiters();
+    }
+
     /// Hands deletions on until the stream ends.
     pub(crate) async fn drive(self: Arc<Self>, mut stream: WatchStream) {
         let losing = Losing(self);
@@ -181,11 +190,7 @@ struct Losing(Arc<Watch>);
 
 impl Drop for Losing {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.lost = true;
-        state.waiters.values().flatten().for_each(|waiter| waiter.notify_one());
-        drop(state);
-        self.0.any.notify_waiters();
+        self.0.lose();
     }
 }
 

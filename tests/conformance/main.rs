@@ -16,6 +16,8 @@ mod ghosts;
 #[cfg(feature = "full")]
 mod lock_delay;
 #[cfg(feature = "full")]
+mod members;
+#[cfg(feature = "full")]
 mod processes;
 #[cfg(feature = "full")]
 mod round_trips;

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
 use crate::backend::{Backend, Claim, Renewal, Session, SessionSpec, Withdrawn};
-use crate::call::patient;
+use crate::call::{patient, patiently};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::locked;
@@ -257,8 +257,13 @@ pub(crate) fn isolated() -> Error {
 
 async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
     match beginning {
-        Beginning::Open(spec) => patient(backend.open(spec)).await,
-        Beginning::Resume(session) => match patient(backend.renew(session)).await? {
+        // Twice: the first may only have found that a connection of before is broken. Not for longer: who connects to a wrong
+        // address wants to know it at once.
+        Beginning::Open(spec) => match patient(backend.open(spec)).await {
+            Err(error) if error.is_retryable() => patient(backend.open(spec)).await,
+            opened => opened,
+        },
+        Beginning::Resume(session) => match patiently(|| backend.renew(session)).await? {
             Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
             Renewal::Isolated => Err(isolated()),
             Renewal::Expired => Err(Ticket::ended()),

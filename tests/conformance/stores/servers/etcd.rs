@@ -142,6 +142,11 @@ impl EtcdCluster {
         self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
+    /// Lets a member stand still, with its connections open.
+    pub(crate) fn freeze(&self, member: usize) {
+        self.members[member].as_ref().unwrap().freeze();
+    }
+
     /// Kills a member, without a farewell.
     pub(crate) fn kill(&mut self, member: usize) {
         self.members[member] = None;

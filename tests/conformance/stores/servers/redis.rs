@@ -215,11 +215,14 @@ impl RedisSentinels {
         Self { servers, ports, sentinels, _folder: folder }
     }
 
+    /// `host:port` of each Sentinel.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect()
+    }
+
     /// The URL of its service, by its Sentinels.
     pub(crate) fn url(&self) -> String {
-        let sentinels: Vec<String> =
-            self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        format!("redis+sentinel://{}/main", sentinels.join(","))
+        format!("redis+sentinel://{}/main", self.addresses().join(","))
     }
 
     /// Kills a server, without a farewell.
@@ -280,10 +283,14 @@ impl RedisCluster {
         cluster
     }
 
+    /// `host:port` of a node.
+    pub(crate) fn address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[node])
+    }
+
     /// Its URL, by these of its nodes.
     pub(crate) fn url(&self, nodes: &[usize]) -> String {
-        let nodes: Vec<String> =
-            nodes.iter().map(|node| format!("127.0.0.1:{}", self.ports[*node])).collect();
+        let nodes: Vec<String> = nodes.iter().map(|node| self.address(*node)).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
 
