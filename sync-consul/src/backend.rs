@@ -15,7 +15,7 @@ use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::http::{Http, Pair, Scope, Step};
-use crate::keys::{key, prefix, value};
+use crate::keys::{self, key, prefix, tree_of, value};
 use crate::line::{Line, Place};
 use crate::locked::LockedKeys;
 use crate::watches::Watches;
@@ -385,13 +385,14 @@ impl Backend for Consul {
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let mut names = Vec::new();
-        for pair in self.http()?.read(&Scope::Tree(prefix.to_owned()), None).await?.pairs {
+        for pair in self.http()?.read(&Scope::Tree(tree_of(prefix)), None).await?.pairs {
             // What a lost session has left is no claim any more.
             if pair.session.is_some() {
                 let path = pair.key.rsplit_once('/').map_or(&*pair.key, |(path, _)| path);
-                names.push(LockName::from_path(path)?);
+                names.push(keys::name(path)?);
             }
         }
+        names.retain(|name: &LockName| name.path().starts_with(prefix));
         names.sort_unstable();
         names.dedup();
         Ok(names)

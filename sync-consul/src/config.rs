@@ -82,7 +82,8 @@ mod tests {
             ("consul://a/x", "a path"),
             ("consul://a?lock_delay=2m", "more than the 60s"),
             ("consul://a?x=y", "no option `x`"),
-            ("consul://a?ca=x", "cannot be read"),
+            ("consul://a?ca=x", "need TLS"),
+            ("consuls://a?ca=x", "cannot be read"),
         ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));
         }

@@ -13,11 +13,43 @@ use crate::line::Place;
 
 /// The prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
 pub(crate) fn prefix(name: &LockName) -> String {
-    format!("{}/", name.path())
+    format!("{}/", path(name))
 }
 
 pub(crate) fn key(claim: &Claim) -> String {
-    format!("{}/{}-{:x}", claim.name.path(), claim.session.id, claim.id.seat())
+    format!("{}/{}-{:x}", path(&claim.name), claim.session.id, claim.id.seat())
+}
+
+/// What Consul's server would resolve in the path of a request, even where it is percent-encoded, and what stands in its place.
+/// No name has that in its path: a `%` of a name is `%25` there.
+const DOTS: [(&str, &str); 2] = [(".", "%2E"), ("..", "%2E%2E")];
+
+fn path(name: &LockName) -> String {
+    translate(name.path(), escape)
+}
+
+fn escape(segment: &str) -> Option<&'static str> {
+    DOTS.iter().find(|(dots, _)| *dots == segment).map(|(_, escaped)| *escaped)
+}
+
+/// The name whose claims have keys below `path`.
+pub(crate) fn name(path: &str) -> sync_core::Result<LockName> {
+    LockName::from_path(&translate(path, |segment| {
+        DOTS.iter().find(|(_, escaped)| *escaped == segment).map(|(dots, _)| *dots)
+    }))
+}
+
+/// Where to look for all names whose path begins with `start`; there may be others.
+pub(crate) fn tree_of(start: &str) -> String {
+    let Some((folder, last)) = start.rsplit_once('/') else { return start.to_owned() };
+    let folder = translate(folder, escape);
+    let last = if DOTS.iter().any(|(dots, _)| *dots == last) { "" } else { last };
+    format!("{folder}/{last}")
+}
+
+fn translate<'a>(path: &'a str, other: impl Fn(&'a str) -> Option<&'static str>) -> String {
+    let segments: Vec<_> = path.split('/').map(|segment| other(segment).unwrap_or(segment)).collect();
+    segments.join("/")
 }
 
 /// A claim's value: its id, mode and client on the first line, then what the user wants seen.
@@ -63,5 +95,36 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
             entry,
         }),
         None => Err(Failure::Foreign(pair.key.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::{Kind, Namespace};
+
+    use super::*;
+
+    #[test]
+    fn dots_alone_are_escaped_and_nothing_else_is() {
+        for (space, plain, path_there) in [
+            ("a", "b", "a/l/b"),
+            ("a", ".", "a/l/%2E"),
+            ("a", "..", "a/l/%2E%2E"),
+            ("..", ".", "%2E%2E/l/%2E"),
+            ("a", "...", "a/l/..."),
+            ("a", ".b", "a/l/.b"),
+            ("a", "../b", "a/l/..%2Fb"),
+            ("a", "%2E", "a/l/%252E"),
+            ("a", "//", "a/l/%2F%2F"),
+        ] {
+            let lock = LockName::new(&Namespace::new(space).unwrap(), Kind::Lock, plain).unwrap();
+            assert_eq!(path(&lock), path_there);
+            assert_eq!(name(path_there).unwrap(), lock);
+            assert!(
+                path_there.starts_with(&tree_of(&format!("{}/l/", Namespace::new(space).unwrap().as_str())))
+            );
+        }
+        assert_eq!(tree_of("a/l/."), "a/l/");
+        assert_eq!(tree_of("a/l/.b"), "a/l/.b");
     }
 }

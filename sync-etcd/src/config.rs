@@ -72,7 +72,7 @@ mod tests {
             ("etcd://me@a", "needs a password"),
             ("etcd://a/x", "a path"),
             ("etcd://a?x=y", "no option `x`"),
-            ("etcd://a?ca=x", "cannot be read"),
+            ("etcds://a?ca=x", "cannot be read"),
         ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));
         }

@@ -178,7 +178,7 @@ mod tests {
             ("redis://a,b", "takes one host"),
             ("redis://a/x", "number of a database"),
             ("redis://a?x=y", "no option `x`"),
-            ("redis://a?ca=x", "cannot be read"),
+            ("rediss://a?ca=x", "cannot be read"),
             ("redis://a?sentinel_user=x", "no option `sentinel_user`"),
             ("redis://a?wait_replicas=some", "not a number of replicas"),
             ("redis://a?wait_timeout=1s", "needs `wait_replicas`"),

@@ -317,3 +317,25 @@ async fn a_consul_that_is_down_beyond_the_ttl_is_found_again() {
     let url = format!("consul://127.0.0.1:{}", consul.port());
     down_beyond_the_ttl(&*consul, url, Duration::from_secs(10), || consul.stop()).await;
 }
+
+/// Servers clean paths, and clients resolve them.
+#[tokio::test]
+async fn a_namespace_of_dots_is_one_like_others() {
+    let (etcd, consul, redis) = (Etcd::start(), Consul::start(), Redis::start());
+    for url in [
+        "memory:dots".to_owned(),
+        format!("etcd://127.0.0.1:{}", etcd.port()),
+        format!("consul://127.0.0.1:{}", consul.port()),
+        format!("redis://127.0.0.1:{}", redis.port()),
+    ] {
+        for namespace in [".", "..", "/", "//", "a/../b", "%2E"] {
+            let url = format!("{url}?namespace={}", namespace.replace('%', "%25"));
+            let sync = connect(&url).await.unwrap();
+            let guard = sync.lock("..", LockOptions::new()).unwrap().acquire().await.unwrap();
+            let seen = sync.lock("..", LockOptions::new()).unwrap().inspect().await.unwrap();
+            assert_eq!(seen.entries.len(), 1, "{url}");
+            assert_eq!(sync.list(distsync::Kind::Lock, "").await.unwrap(), [".."], "{url}");
+            guard.release().await.unwrap();
+        }
+    }
+}

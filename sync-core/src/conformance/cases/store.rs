@@ -104,11 +104,27 @@ pub async fn law_18_names_never_collide(stage: Stage) {
         "fo\u{f6}",
         "l/foo",
         "*",
+        ".",
+        "..",
+        "...",
+        "./foo",
+        "../foo",
+        "%2E",
+        "%2E%2E",
+        "/",
+        "//",
     ];
     let mut guards = Vec::new();
     for name in names {
         let guard = client.lock(name).try_acquire().await.expect("try");
         guards.push(guard.unwrap_or_else(|| panic!("`{name}` is taken by another name")));
+    }
+    for name in names {
+        let lock = client.lock(name);
+        let seen = tokio::time::timeout(SOON, lock.watch().next()).await;
+        let seen = seen.unwrap_or_else(|_| panic!("`{name}` is not seen")).expect("a queue").expect("watch");
+        assert_eq!(seen.entries.len(), 1, "`{name}` as it is watched");
+        assert_eq!(lock.inspect().await.expect("inspect").entries.len(), 1, "`{name}` as it is inspected");
     }
     let election = client.sync.leader("foo", LeaderOptions::new(Node::new("node"))).expect("an election");
     let office =
@@ -119,6 +135,12 @@ pub async fn law_18_names_never_collide(stage: Stage) {
     expected.sort();
     assert_eq!(listed, expected);
     assert_eq!(client.sync.list(Kind::Leader, "").await.expect("list"), ["foo"]);
+    for start in [".", "..", "../", "/", "foo/"] {
+        let mut listed = client.sync.list(Kind::Lock, start).await.expect("list");
+        listed.sort();
+        let beginning: Vec<_> = expected.iter().filter(|name| name.starts_with(start)).cloned().collect();
+        assert_eq!(listed, beginning, "what begins with `{start}`");
+    }
     for guard in guards {
         guard.release().await.expect("release");
     }
