@@ -106,6 +106,18 @@ impl Pulse {
             }
         }
     }
+
+    /// Waits until no request has been answered for a while. Unlike [`look_after`](Self::look_after), this needs no runtime but the
+    /// caller's: the one that connected may exist, and not be driven.
+    async fn stops(&self) {
+        loop {
+            let answers = self.answers.load(Ordering::Relaxed);
+            tokio::time::sleep(LOOK * (SILENT_LOOKS + 2)).await;
+            if answers == self.answers.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -179,6 +191,7 @@ impl Connection {
                 answer.map_err(Into::into)
             }
             () = self.pulse.silent.cancelled() => Err(Failure::Silent),
+            () = self.pulse.stops() => Err(Failure::Silent),
         }
     }
 
