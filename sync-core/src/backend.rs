@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::capabilities::Capabilities;
 use crate::error::Result;
@@ -308,6 +309,13 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
 
     /// A second instance for the same store, on a connection of its own, for the keeper's thread.
     fn twin(&self) -> Arc<dyn Backend>;
+
+    /// Limits how many calls of [`enqueue`](Self::enqueue) for this name are under way at the same time, for a store that cannot
+    /// answer a crowd of them within the time that a request may take. The core waits for a permit first; that wait does not
+    /// count as silence of the store.
+    fn joining(&self, _name: &LockName) -> Option<&Semaphore> {
+        None
+    }
 
     /// Opens a session. Idempotent per nonce where the store lets the client choose the id; else an orphan of a lost
     /// reply ends by its TTL.

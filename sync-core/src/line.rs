@@ -186,6 +186,13 @@ impl Place<'_> {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
                 backend.enqueue(claim)
             };
+            let joining = match backend.joining(&claim.name) {
+                Some(limit) => match self.session.while_live(limit.acquire()).await {
+                    Ok(permit) => permit.ok(),
+                    Err(loss) => return Ok(Outcome::Lost(loss)),
+                },
+                None => None,
+            };
             let mut standing = match call.persist(&self.session, ask).await {
                 Ended::Answered(Ok(standing)) => standing,
                 // Out of reach for now, but the place in line lives as long as the session does.
@@ -194,6 +201,7 @@ impl Place<'_> {
                 Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
             };
             self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            drop(joining);
             if let Standing::Waiting { position, holder: ahead } = standing {
                 if let Some(on_wait) = self.wish.on_wait.as_ref().filter(|_| !in_line) {
                     on_wait.tell(Waiting { position, holder: ahead.as_deref().cloned() });

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use sync_core::backend::{
 };
 use sync_core::order::{self, Run};
 use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token, locked};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -30,6 +31,12 @@ use crate::keys::{
 use crate::leaving::Leaving;
 use crate::line::{Line, in_order, line_in, line_of, read_line, read_order, token};
 use crate::watch::{Deleted, Watch};
+
+/// How many requests that join or read the queue of one name are under way at the same time. The answer to each holds the whole
+/// queue, so without a limit a crowd at one name keeps etcd busy for longer than a request may take.
+const JOINING: usize = 8;
+/// How many limits there are. Each name has one of them, so that other names seldom wait for a crowd.
+const LIMITS: usize = 64;
 
 /// A backend on an etcd cluster.
 #[derive(Debug)]
@@ -46,7 +53,7 @@ pub struct Etcd {
 }
 
 /// What a backend and its twin share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     leaving: Leaving,
     /// One watch a namespace, driven by whoever needed it first.
@@ -55,6 +62,29 @@ struct Shared {
     namespace: watch::Sender<Option<String>>,
     /// The endpoint to begin with: the one that served last.
     preferred: AtomicUsize,
+    joining: Vec<Semaphore>,
+    hasher: RandomState,
+}
+
+impl Shared {
+    /// What limits the requests of a name.
+    fn joining(&self, name: &LockName) -> Option<&Semaphore> {
+        let limit = self.hasher.hash_one(prefix(name)) % LIMITS as u64;
+        self.joining.get(usize::try_from(limit).unwrap_or(0))
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            leaving: Leaving::default(),
+            watches: tokio::sync::Mutex::default(),
+            namespace: watch::Sender::default(),
+            preferred: AtomicUsize::default(),
+            joining: (0..LIMITS).map(|_| Semaphore::new(JOINING)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
 }
 
 /// Whether a name that nobody was at was taken.
@@ -165,6 +195,15 @@ impl Etcd {
 
     async fn read(&self, name: &LockName) -> Result<Line, Failure> {
         line_of(&self.transact(name, Txn::new().and_then([read_order(name)])).await?)
+    }
+
+    /// Reads a queue for a waiter. A crowd of waiters takes turns.
+    async fn read_in_turn(&self, name: &LockName) -> Result<Line, Failure> {
+        let _turn = match self.shared.joining(name) {
+            Some(limit) => limit.acquire().await.ok(),
+            None => None,
+        };
+        self.read(name).await
     }
 
     fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
@@ -395,10 +434,14 @@ impl Backend for Etcd {
         if claim.waits { self.wait_in_line(claim).await } else { self.try_now(claim).await }
     }
 
+    fn joining(&self, name: &LockName) -> Option<&Semaphore> {
+        self.shared.joining(name)
+    }
+
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         let own = key(claim);
         let watch = self.watch(&claim.name).await?;
-        let mut line = self.read(&claim.name).await?;
+        let mut line = self.read_in_turn(&claim.name).await?;
         loop {
             let awaits = match line.of(&own) {
                 order::Place::Granted => return Ok(Standing::Granted { token: line.token(&own)? }),
@@ -414,7 +457,7 @@ impl Backend for Etcd {
             // Who comes later stands behind, and who has left does not come back: what was deleted is all there is to know.
             line = match watch.gone_since(line.revision) {
                 Some((gone, revision)) => line.without(&gone, revision),
-                None => self.read(&claim.name).await?,
+                None => self.read_in_turn(&claim.name).await?,
             };
         }
     }

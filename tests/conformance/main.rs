@@ -10,6 +10,8 @@ mod broken;
 #[cfg(feature = "full")]
 mod consul_crowds;
 #[cfg(feature = "full")]
+mod crowds;
+#[cfg(feature = "full")]
 mod etcd_runtimes;
 #[cfg(feature = "full")]
 mod fail_over;

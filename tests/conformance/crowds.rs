@@ -1,0 +1,122 @@
+//! Crowds in one process: 2,000 waiters at one name, and 1,000 waiters at 1,000 names that others hold. All are granted, and what
+//! else the process asks of the store meanwhile is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use distsync::{Guard, LockOptions, Sync, connect};
+use futures_util::stream::{self, StreamExt};
+use tokio::task::JoinSet;
+
+use super::stores::{Etcd, Redis};
+
+/// How long a crowd may take on a machine that is busy with other tests.
+const LONG: Duration = Duration::from_secs(400);
+
+async fn acquire(sync: &Arc<dyn Sync>, name: &str) -> Guard {
+    sync.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap()
+}
+
+/// Holds a name and looks at it until told to stop: renewals and inspections succeed all the while.
+async fn look_on(sync: &Arc<dyn Sync>, held: &Guard, until: impl Future<Output = ()>) {
+    let looking = async {
+        let lock = sync.lock("looked at", LockOptions::new()).unwrap();
+        loop {
+            held.check(Duration::ZERO).expect("the renewals succeed");
+            lock.inspect().await.expect("an inspection beside the crowd");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = looking => {}
+        done = tokio::time::timeout(LONG, until) => done.expect("all are granted in time"),
+    }
+}
+
+/// 2,000 tasks acquire one name at the same moment.
+async fn at_one_name(url: &str) {
+    let sync = connect(url).await.unwrap();
+    let (held, first) = (acquire(&sync, "held").await, acquire(&sync, "one").await);
+    let mut crowd = JoinSet::new();
+    for _ in 0..2_000 {
+        let sync = sync.clone();
+        crowd.spawn(async move { acquire(&sync, "one").await.release().await.map(drop) });
+    }
+    let granted = async {
+        first.release().await.unwrap();
+        while let Some(done) = crowd.join_next().await {
+            done.unwrap().unwrap();
+        }
+    };
+    look_on(&sync, &held, granted).await;
+    sync.close().await.unwrap();
+}
+
+/// 1,000 names are held, and each has a waiter.
+async fn at_many_names(url: &str) {
+    let (holder, sync) = (connect(url).await.unwrap(), connect(url).await.unwrap());
+    let held = acquire(&sync, "held").await;
+    let names = || (0..1_000).map(|number| format!("many-{number}"));
+    let guards: Vec<Guard> =
+        stream::iter(names()).map(async |name| acquire(&holder, &name).await).buffered(50).collect().await;
+    let mut crowd = JoinSet::new();
+    for name in names() {
+        let sync = sync.clone();
+        crowd.spawn(async move { acquire(&sync, &name).await.release().await.map(drop) });
+    }
+    let granted = async {
+        let last = sync.lock("many-999", LockOptions::new()).unwrap();
+        while last.inspect().await.unwrap().entries.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for guard in guards {
+            guard.release().await.unwrap();
+        }
+        while let Some(done) = crowd.join_next().await {
+            done.unwrap().unwrap();
+        }
+    };
+    look_on(&sync, &held, granted).await;
+    sync.close().await.unwrap();
+    holder.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_one_name_in_memory() {
+    at_one_name("memory:crowd-at-one-name").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_many_names_in_memory() {
+    at_many_names("memory:crowd-at-many-names").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_one_name_on_netlock() {
+    let netlock = super::processes::Netlockd::start();
+    at_one_name(&netlock.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_many_names_on_netlock() {
+    let netlock = super::processes::Netlockd::start();
+    at_many_names(&netlock.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_one_name_on_redis() {
+    let redis = Redis::start();
+    at_one_name(&format!("redis://127.0.0.1:{}", redis.port())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_many_names_on_redis() {
+    let redis = Redis::start();
+    at_many_names(&format!("redis://127.0.0.1:{}", redis.port())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_many_names_on_etcd() {
+    let etcd = Etcd::start();
+    at_many_names(&format!("etcd://127.0.0.1:{}", etcd.port())).await;
+}
