@@ -1,11 +1,13 @@
 //! Looking at queues, and at their changes, from outside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 
-use crate::backend::{ClaimId, Queue, Revision, Withdrawn};
+use crate::backend::{ClaimId, Queue, Withdrawn};
 use crate::call::breathe;
+use crate::clock::{self, Moment};
 use crate::election::Leadership;
 use crate::error::Result;
 use crate::handle::Shared;
@@ -23,58 +25,74 @@ pub(crate) async fn evict(shared: &Shared, name: &LockName, claim: ClaimId) -> R
 
 /// The queue now and after each change, until an error that does not pass.
 pub(crate) fn watch(shared: Arc<Shared>, name: LockName) -> BoxStream<'static, Result<Queue>> {
-    let start = Watching { shared, name, seen: None, ended: false };
+    sightings(shared, name).map(|sighting| sighting.map(|sighting| sighting.queue)).boxed()
+}
+
+/// A queue as it was seen.
+struct Sighting {
+    queue: Queue,
+    /// Watching was interrupted before it. The store may have been emptied or restored since the last one, so revisions and
+    /// terms may have begun again.
+    interrupted: bool,
+}
+
+fn sightings(shared: Arc<Shared>, name: LockName) -> impl Stream<Item = Result<Sighting>> + Send + 'static {
+    let start =
+        Watching { shared, name, seen: None, seen_at: clock::now(), interrupted: false, ended: false };
     stream::unfold(start, |mut watching| async move {
         let item = watching.next().await?;
         watching.ended = item.is_err();
         Some((item, watching))
     })
-    .boxed()
 }
+
+/// A watcher that was not polled for so long reads the queue before it waits for changes: the connection, and the store behind it, may
+/// have been replaced meanwhile, with nobody there to be told.
+const ABSENCE: Duration = Duration::from_millis(250);
 
 struct Watching {
     shared: Arc<Shared>,
     name: LockName,
     seen: Option<Queue>,
+    /// When the last answer came.
+    seen_at: Moment,
+    interrupted: bool,
     ended: bool,
 }
 
 impl Watching {
-    async fn next(&mut self) -> Option<Result<Queue>> {
+    async fn next(&mut self) -> Option<Result<Sighting>> {
         if self.ended {
             return None;
         }
+        let mut was_absent = clock::now().since(self.seen_at) > ABSENCE;
         loop {
             let call = self.shared.call("watch", &self.name);
+            let backend = &self.shared.backend;
             let answer = match &self.seen {
-                None => call.once(|| self.shared.backend.queue(&self.name)).await,
-                Some(seen) => self
-                    .shared
-                    .backend
-                    .changed(&self.name, seen.revision)
-                    .await
-                    .map_err(|error| call.explain(error)),
+                Some(seen) if !self.interrupted && !was_absent => {
+                    let changed = backend.changed(&self.name, seen.revision).await;
+                    changed.map_err(|error| call.explain(error))
+                }
+                // After an interruption a revision of before says nothing: a store that was emptied may take long to reach it.
+                _ => call.once(|| backend.queue(&self.name)).await,
             };
             match answer {
-                Ok(queue) if self.is_news(&queue) => {
-                    self.seen = Some(queue.clone());
-                    return Some(Ok(queue));
+                Ok(queue) => {
+                    (self.seen_at, was_absent) = (clock::now(), false);
+                    let seen = self.seen.replace(queue.clone());
+                    let went_back = seen.as_ref().is_some_and(|seen| queue.revision < seen.revision);
+                    let interrupted = std::mem::take(&mut self.interrupted) || went_back;
+                    if seen.is_none_or(|seen| seen.entries != queue.entries) {
+                        return Some(Ok(Sighting { queue, interrupted }));
+                    }
                 }
-                Ok(queue) => self.catch_up(queue.revision),
-                Err(error) if error.is_retryable() => breathe().await,
+                Err(error) if error.is_retryable() => {
+                    self.interrupted = true;
+                    breathe().await;
+                }
                 Err(error) => return Some(Err(error)),
             }
-        }
-    }
-
-    fn is_news(&self, queue: &Queue) -> bool {
-        self.seen.as_ref().is_none_or(|seen| seen.entries != queue.entries && queue.revision >= seen.revision)
-    }
-
-    /// The same queue at a later revision.
-    fn catch_up(&mut self, revision: Revision) {
-        if let Some(seen) = &mut self.seen {
-            seen.revision = seen.revision.max(revision);
         }
     }
 }
@@ -85,15 +103,18 @@ pub(crate) fn leader_of(queue: &Queue) -> Option<Leadership> {
     Some(Leadership { node: Node::decode(&entry.value), term: entry.token? })
 }
 
-/// The leader now and after each change; terms never go back.
+/// The leader now and after each change. Terms never go back, unless the store was emptied or restored.
 pub(crate) fn leaders(shared: Arc<Shared>, name: LockName) -> BoxStream<'static, Result<Option<Leadership>>> {
     let mut newest: Option<Token> = None;
     let mut shown: Option<Option<Leadership>> = None;
-    watch(shared, name)
-        .filter_map(move |queue| {
-            let item = match queue {
+    sightings(shared, name)
+        .filter_map(move |sighting| {
+            let item = match sighting {
                 Err(error) => Some(Err(error)),
-                Ok(queue) => {
+                Ok(Sighting { queue, interrupted }) => {
+                    if interrupted {
+                        newest = None;
+                    }
                     let leader = leader_of(&queue);
                     let stale = leader.as_ref().is_some_and(|leader| Some(leader.term) < newest);
                     if stale || shown.as_ref() == Some(&leader) {

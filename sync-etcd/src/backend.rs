@@ -551,8 +551,10 @@ impl Backend for Etcd {
             self.ask(async |client: Client| client.watch_client().watch(prefix, Some(options)).await).await?;
         loop {
             let response = stream.message().await.map_err(Failure::from)?.ok_or(Failure::WatchLost)?;
+            // Revisions began again: this etcd was emptied, or restored.
+            let went_back = response.header().is_some_and(|header| header.revision() < start - 1);
             // A compacted start is news too: whatever happened, the queue as it is now is the answer.
-            if response.canceled() || !response.events().is_empty() {
+            if went_back || response.canceled() || !response.events().is_empty() {
                 return self.queue(name).await;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sync_core::{Token, clock};
+use sync_core::{ClaimId, Token, clock};
 
 /// 2026-01-01, in milliseconds since 1970.
 const START: u64 = 1_767_225_600_000;
@@ -12,13 +12,14 @@ const MINUTE: u64 = 60_000;
 /// A floor for the tokens of a table that remembers nothing: the wall clock.
 ///
 /// A token is an epoch of 27 bits and a counter of 36. The epoch is the minute since 2026 (255 years), and the
-/// counter starts at the millisecond within that minute, times 2^20. So tokens keep rising over restarts as long as the
-/// clock is not set back, and less than a million locks are granted in each millisecond between.
+/// counter starts at the millisecond within that minute, in its high 16 bits. So tokens keep rising over restarts as long as the
+/// clock is not set back, and less than a million locks are granted in each millisecond between. The low 20 bits are random: two
+/// servers that start in the same millisecond do not begin with the same tokens.
 pub(crate) fn floor() -> Token {
     /// The newest floor given out in this process: two tables that start within a millisecond are apart all the same.
     static NEWEST: AtomicU64 = AtomicU64::new(0);
 
-    let floor = floor_at(clock::wall_millis()).get();
+    let floor = floor_at(clock::wall_millis()).get() | low_bits(ClaimId::random());
     let above = |newest: u64| floor.max(newest + (1 << 20));
     let newest = NEWEST.fetch_update(Ordering::AcqRel, Ordering::Acquire, |newest| Some(above(newest)));
     Token::new(above(newest.unwrap_or(0))).unwrap_or(Token::MAX)
@@ -32,6 +33,11 @@ pub(crate) fn now() -> u64 {
 /// The token before the first of an epoch.
 pub(crate) fn floor_of(epoch: u64) -> Token {
     Token::new((epoch & ((1 << 27) - 1)) << 36).unwrap_or(Token::MAX)
+}
+
+/// 20 random bits.
+fn low_bits(random: ClaimId) -> u64 {
+    u64::from(random.seat() >> 12)
 }
 
 fn floor_at(wall_millis: u64) -> Token {
@@ -48,6 +54,13 @@ mod tests {
     fn floors_of_one_process_rise() {
         let floors: Vec<Token> = (0..1_000).map(|_| floor()).collect();
         assert!(floors.is_sorted_by(|earlier, later| earlier < later));
+    }
+
+    #[test]
+    fn floors_of_one_moment_in_two_processes_differ() {
+        let low: std::collections::HashSet<u64> = (0..100).map(|_| low_bits(ClaimId::random())).collect();
+        assert!(low.len() > 90, "{low:?}");
+        assert!(low.iter().all(|low| *low < 1 << 20), "they stay below the millisecond: {low:?}");
     }
 
     #[test]

@@ -30,6 +30,8 @@ mod stores;
 mod tls;
 #[cfg(feature = "full")]
 mod together;
+#[cfg(feature = "full")]
+mod watchers;
 
 use stores::{Consul, Etcd, Memory, Netlock, Redis};
 

@@ -114,8 +114,9 @@ impl<J: Journal> LockTable<J> {
             limits,
             now: Moment::default(),
             tokens: Tokens::after(last),
-            revision: Revision(1),
-            forgotten: Revision(1),
+            // Above all revisions of an earlier run, as tokens are: a watcher of before has missed something.
+            revision: Revision(last.get().max(1)),
+            forgotten: Revision(last.get().max(1)),
             sessions: Slab::new(),
             locks: Names::default(),
             claims: Slab::new(),

@@ -73,6 +73,10 @@ impl Netlock {
         Self::with(options, Some(folder))
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("netlock://{}", self.address)
+    }
+
     fn with(options: ServerOptions, folder: Option<TempDir>) -> Arc<Self> {
         let (address, running) = Running::start("127.0.0.1:0".to_owned(), options.clone());
         Arc::new(Self { address, options, running: Mutex::new(Some(running)), _folder: folder })

@@ -12,7 +12,7 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, Running, free_port};
+use super::program::{Program, Running, empty, free_port};
 
 /// One server's ports and folder.
 #[derive(Debug)]
@@ -126,6 +126,14 @@ impl Consul {
         let consul = Self { agent, _folder: folder, running: Running::default(), more };
         consul.running.restart(|| consul.run());
         Arc::new(consul)
+    }
+
+    /// Stops it, and starts it again without its data.
+    pub(crate) fn restart_emptied(&self) {
+        self.running.restart(|| {
+            empty(&self.agent.home, &["log"]);
+            self.run()
+        });
     }
 
     /// Stops it, until a restart.

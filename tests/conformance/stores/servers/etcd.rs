@@ -11,7 +11,7 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, Running, free_port};
+use super::program::{Program, Running, empty, free_port};
 
 /// One server, with its data on disk.
 #[derive(Debug)]
@@ -28,6 +28,14 @@ impl Etcd {
         let etcd = Self { port: free_port(), peers: free_port(), folder, running: Running::default() };
         etcd.running.restart(|| etcd.run());
         Arc::new(etcd)
+    }
+
+    /// Stops it, and starts it again without its data.
+    pub(crate) fn restart_emptied(&self) {
+        self.running.restart(|| {
+            empty(self.folder.path(), &["log"]);
+            self.run()
+        });
     }
 
     /// Stops it, until a restart.

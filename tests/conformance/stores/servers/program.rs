@@ -31,6 +31,19 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Removes what a store keeps in its folder, but for these files.
+pub(crate) fn empty(folder: &Path, but: &[&str]) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if but.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.unwrap_or_else(|error| panic!("cannot remove {}: {error}", path.display()));
+    }
+}
+
 /// Where `scripts/stores` puts what is not in PATH.
 fn path_of(name: &str) -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/stores/bin").join(name);

@@ -14,7 +14,7 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, Running, free_port};
+use super::program::{Program, Running, empty, free_port};
 
 /// One server.
 #[derive(Debug)]
@@ -56,6 +56,14 @@ impl Redis {
     /// How often it has run a command.
     pub(crate) fn calls(&self, command: &str) -> usize {
         calls(self.port, command)
+    }
+
+    /// Stops it, and starts it again without its data.
+    pub(crate) fn restart_emptied(&self) {
+        self.running.restart(|| {
+            empty(self.folder.path(), &["log"]);
+            self.run()
+        });
     }
 
     /// Stops it, until a restart.

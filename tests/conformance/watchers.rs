@@ -1,0 +1,111 @@
+//! Watchers see what is true again soon after their store has come back, also if it forgot everything meanwhile.
+
+use std::future::Future;
+use std::time::Duration;
+
+use distsync::{Leader, LeaderOptions, Leadership, LockOptions, Node, Queue, Result, Sync, Wait, connect};
+use futures_util::{Stream, StreamExt};
+use sync_core::clock;
+use sync_core::conformance::Harness;
+
+use super::stores::{Consul, Etcd, Netlock, Redis};
+
+/// How soon a watcher shows the state of a store that answers again, with room for a busy machine: the promise is two seconds.
+const SOON: Duration = Duration::from_secs(4);
+
+async fn shows<T>(mut watch: impl Stream<Item = Result<T>> + Unpin, what: &str, is_it: impl Fn(&T) -> bool) {
+    let shown = async { while !is_it(&watch.next().await.expect("it goes on").expect("no error")) {} };
+    tokio::time::timeout(SOON, shown).await.unwrap_or_else(|_| panic!("{what} is not shown within {SOON:?}"));
+}
+
+fn candidate(sync: &dyn Sync, node: &str) -> Box<dyn Leader> {
+    sync.leader("scheduler", LeaderOptions::new(Node::new(node))).unwrap()
+}
+
+/// Watches a lock and an election over a restart of the store, which may have forgotten everything. `patience`: how long another
+/// has to wait for the lock then.
+async fn watchers_come_back<F: Future<Output = ()>>(
+    url: &str,
+    patience: Duration,
+    restart: impl FnOnce() -> F,
+) {
+    let (observer, one) = (connect(url).await.unwrap(), connect(url).await.unwrap());
+    let lock = one.lock("a", LockOptions::new()).unwrap();
+    // The revisions of before are far ahead of those after.
+    for _ in 0..50 {
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
+    let held = lock.acquire().await.unwrap();
+    let led = candidate(&*one, "old").elect().await.unwrap();
+    let watched = observer.lock("a", LockOptions::new()).unwrap();
+    let (mut locks, mut leaders) = (watched.watch(), candidate(&*observer, "observer").watch());
+    shows(&mut locks, "the holder", |queue: &Queue| {
+        queue.holders().any(|entry| entry.token == Some(held.token()))
+    })
+    .await;
+    let is = |node: &'static str| {
+        move |leader: &Option<Leadership>| leader.as_ref().is_some_and(|leader| *leader.node.id() == *node)
+    };
+    shows(&mut leaders, "the leader", is("old")).await;
+
+    restart().await;
+    // The former ones know nothing of it, or have lost what they had.
+    drop((held, led));
+    let two = connect(url).await.unwrap();
+    let wait = LockOptions::new().with_wait(Wait::For(patience));
+    let next = two.lock("a", wait).unwrap().acquire().await.unwrap();
+    let began = clock::now();
+    shows(&mut locks, "the next holder", |queue: &Queue| {
+        queue.holders().any(|entry| entry.token == Some(next.token()))
+    })
+    .await;
+    let office = tokio::time::timeout(patience, candidate(&*two, "new").elect()).await;
+    let office = office.expect("it is elected").unwrap();
+    shows(&mut leaders, "the next leader", is("new")).await;
+    assert!(clock::now().since(began) < patience + 2 * SOON);
+    // They go on from there.
+    office.resign().await.unwrap();
+    shows(&mut leaders, "vacancy", Option::is_none).await;
+    next.release().await.unwrap();
+    shows(&mut locks, "the free lock", |queue: &Queue| queue.entries.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_a_netlock_that_forgot_come_back() {
+    let netlock = Netlock::start();
+    watchers_come_back(&netlock.url(), Duration::from_secs(20), || netlock.restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_a_netlock_with_a_folder_come_back() {
+    let netlock = Netlock::with_a_folder();
+    watchers_come_back(&netlock.url(), Duration::from_secs(20), || netlock.restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_an_emptied_redis_come_back() {
+    let redis = Redis::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    watchers_come_back(&url, Duration::from_secs(20), async || redis.restart_emptied()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_a_flushed_redis_come_back() {
+    let redis = Redis::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    watchers_come_back(&url, Duration::from_secs(20), async || drop(redis.tell("FLUSHALL"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_an_emptied_etcd_come_back() {
+    let etcd = Etcd::start();
+    let url = format!("etcd://127.0.0.1:{}", etcd.port());
+    watchers_come_back(&url, Duration::from_secs(20), async || etcd.restart_emptied()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_an_emptied_consul_come_back() {
+    let consul = Consul::start();
+    let url = format!("consul://127.0.0.1:{}", consul.port());
+    watchers_come_back(&url, Duration::from_secs(20), async || consul.restart_emptied()).await;
+}
