@@ -9,13 +9,14 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, Serve
 use sync_core::backend::SessionId;
 use sync_core::batch::{Batcher, Carry};
 use sync_core::{LockName, Result, locked};
+use tracing::debug;
 
 use crate::config::{Config, Replicas};
-use crate::error::Failure;
+use crate::error::{Failure, is_replica};
 use crate::inbox::Inbox;
 use crate::resp::{self, Words};
 use crate::scripts::Scripts;
-use crate::steps::Step;
+use crate::steps::{Step, refusal};
 use crate::topology;
 use crate::wire::Wire;
 
@@ -138,7 +139,12 @@ impl Connection {
 
     /// A step of a claim, carried with those of others.
     pub(crate) async fn step(&self, step: Step) -> Result<Value, Failure> {
-        self.steps.ask(step).await.unwrap_or(Err(Failure::Lost))
+        let answer = self.steps.ask(step).await.unwrap_or(Err(Failure::Lost))?;
+        if let Some(detail) = refusal(&answer).filter(|detail| is_replica(detail)) {
+            debug!(detail, "the server became a replica");
+            self.inbox().lose();
+        }
+        Ok(answer)
     }
 
     /// Runs any other script.

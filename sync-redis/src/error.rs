@@ -38,7 +38,10 @@ impl From<Failure> for Error {
             Failure::Refused(detail) if is_denied_in_script(&detail) => {
                 Error::new(ErrorKind::Denied, lacks_permission(&detail))
             }
-            Failure::Refused(detail) => Error::new(ErrorKind::Store, refuses(&detail)),
+            Failure::Refused(detail) => match passing(&detail) {
+                Some(message) => Error::new(ErrorKind::Unavailable, message).retryable(),
+                None => Error::new(ErrorKind::Store, refuses(&detail)),
+            },
             Failure::Permits(force) => Error::new(
                 ErrorKind::InvalidOption,
                 format!(
@@ -86,6 +89,7 @@ fn classify(error: RedisError) -> Error {
     let wrong_password = error.kind() == Upstream::AuthenticationFailed
         || error.code() == Some("WRONGPASS")
         || detail.contains("invalid username-password pair");
+    let passing = passing(&format!("{} {detail}", error.code().unwrap_or_default()));
     let (kind, message, retryable) = match error.kind() {
         _ if wrong_password => {
             (ErrorKind::Denied, "wrong user or password: check the URL's credentials".to_owned(), false)
@@ -109,12 +113,47 @@ fn classify(error: RedisError) -> Error {
         _ if detail.contains("NOAUTH") || error.code() == Some("NOAUTH") => {
             (ErrorKind::Denied, "a password is required: put it into the URL".to_owned(), false)
         }
-        _ => (ErrorKind::Store, refuses(&detail), false),
+        _ => match passing {
+            Some(message) => (ErrorKind::Unavailable, message, true),
+            None => (ErrorKind::Store, refuses(&detail), false),
+        },
     };
     let applied = error.is_io_error() && !error.is_connection_refusal();
     let classified = Error::new(kind, message).because(error);
     let classified = if applied { classified.or_applied() } else { classified };
     if retryable { classified.retryable() } else { classified }
+}
+
+/// The message for a refusal that passes by itself or once an operator has acted. Scripts pass Redis' own refusals on as
+/// plain errors, so they are told by their words.
+fn passing(detail: &str) -> Option<String> {
+    const PASSING: [(&[&str], &str); 6] = [
+        (
+            &["non local key", "TRYAGAIN", "ASK ", "cluster is down"],
+            "the hash slot of the locks is moving to another node: wait until it has moved",
+        ),
+        (
+            &["NOREPLICAS", "enough good replicas"],
+            "too few replicas are connected (min-replicas-to-write): start them",
+        ),
+        (
+            &["MISCONF", "unable to persist"],
+            "the server cannot write to its disk: make room, or read its log",
+        ),
+        (&["OOM ", "'maxmemory'"], "the server's memory is full: raise maxmemory, or make room"),
+        (&["READONLY", "read only replica"], "this server became a replica: wait for the fail-over to end"),
+        (
+            &["max number of clients"],
+            "the server takes no more clients: raise maxclients, or close connections",
+        ),
+    ];
+    let (_, message) = PASSING.iter().find(|(words, _)| words.iter().any(|word| detail.contains(word)))?;
+    Some(format!("{message} ({})", detail.trim()))
+}
+
+/// Whether a script's error says that this server takes no writes.
+pub(crate) fn is_replica(detail: &str) -> bool {
+    detail.contains("READONLY") || detail.contains("read only replica")
 }
 
 fn lacks_permission(detail: &str) -> String {
@@ -140,6 +179,22 @@ mod tests {
         let kind = Upstream::Server(ServerErrorKind::ResponseError);
         let error: Error = Failure::from(RedisError::from((kind, "ERR", words.to_owned()))).into();
         assert_eq!(error.kind(), ErrorKind::Denied);
+    }
+
+    #[test]
+    fn refusals_that_pass_can_be_repeated() {
+        for (detail, remedy) in [
+            ("ERR Script attempted to access a non local key in a cluster node script: 1d", "wait until"),
+            ("NOREPLICAS Not enough good replicas to write.", "start them"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "raise maxmemory"),
+        ] {
+            let error: Error = Failure::Refused(detail.to_owned()).into();
+            assert!(error.is_retryable() && error.to_string().contains(remedy), "{error}");
+        }
+        let kind = Upstream::Server(ServerErrorKind::ResponseError);
+        let full = RedisError::from((kind, "ERR", "max number of clients reached".to_owned()));
+        assert!(Error::from(Failure::from(full)).to_string().contains("raise maxclients"));
+        assert!(!Error::from(Failure::Refused("ERR other".to_owned())).is_retryable());
     }
 
     #[test]

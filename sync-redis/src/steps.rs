@@ -145,6 +145,17 @@ pub(crate) fn read_withdrawn(answer: &Value) -> Result<Withdrawn, Failure> {
     }
 }
 
+/// Why the script could not carry out this step.
+pub(crate) fn refusal(answer: &Value) -> Option<&str> {
+    match answer {
+        Value::Array(words) => match words.as_slice() {
+            [word, reason] if text(word) == Some("error") => text(reason),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn refused(reason: &Value) -> Failure {
     Failure::Refused(text(reason).unwrap_or_default().to_owned())
 }

@@ -68,6 +68,10 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<(Wire, Stri
         let probed: Result<redis::Value, _> =
             redis::cmd("HGET").arg(probe).arg("").query_async(&mut wire).await;
         let Err(error) = probed else { return Ok((wire, address)) };
+        // The slot is moving away from here, and this node serves it until all keys have moved.
+        if error.kind() == Upstream::Server(ServerErrorKind::Ask) {
+            return Ok((wire, address));
+        }
         let Some((elsewhere, _)) = error.redirect_node() else {
             return Err(Error::from(Failure::from(error)).of(&address));
         };
@@ -88,7 +92,6 @@ pub(crate) fn is_elsewhere(error: &RedisError) -> bool {
         Upstream::Server(
             ServerErrorKind::ReadOnly
                 | ServerErrorKind::Moved
-                | ServerErrorKind::Ask
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ClusterDown
         )

@@ -238,6 +238,8 @@ impl End {
                     }
                     inbox.take(&kind, &data);
                 }
+                // A server with no room for another client says so before it is asked.
+                Value::ServerError(error) if self.awaited.is_empty() => return Err(error.into()),
                 answer => {
                     let asker = self.awaited.pop_front().ok_or(garbage("an answer that nobody asked for"))?;
                     asker.tell(match answer {

@@ -156,6 +156,62 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
     }
 }
 
+/// What a script that failed in its middle may have left by an earlier version.
+#[tokio::test]
+async fn a_redis_queue_that_was_written_by_half_is_healed() {
+    let redis = Redis::start();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let id = "a".repeat(32);
+    for (name, is_marked) in [("marked", true), ("unmarked", false)] {
+        redis.tell(&format!("HSET distsync:{{0}}:claims:distsync/l/{name} # 1"));
+        redis.tell(&format!("ZADD distsync:{{0}}:queue:distsync/l/{name} 1 {id}"));
+        if is_marked {
+            redis.tell(&format!("HSET distsync:{{0}}:table distsync/l/{name} *"));
+        }
+        let lock = sync.lock(name, LockOptions::new()).unwrap();
+        assert!(lock.inspect().await.unwrap().entries.is_empty());
+        let guard = lock.acquire().await.unwrap();
+        let second = sync.lock(name, LockOptions::new()).unwrap();
+        let (next, released) = tokio::join!(second.acquire(), async {
+            while lock.inspect().await.unwrap().entries.len() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            guard.release().await
+        });
+        released.unwrap();
+        next.unwrap().release().await.unwrap();
+        assert_eq!(redis.tell(&format!("EXISTS distsync:{{0}}:queue:distsync/l/{name}")), ":0\r\n");
+    }
+}
+
+/// Each refusal comes before the first write, names its cause, and leaves the names as they were.
+#[tokio::test]
+async fn what_redis_refuses_for_now_is_named_and_leaves_nothing() {
+    let redis = Redis::start();
+    let sync = connect(&format!("redis://127.0.0.1:{}?ttl=60s", redis.port())).await.unwrap();
+    let lock = |name: &str| {
+        sync.lock(name, LockOptions::new().with_wait(Wait::For(Duration::from_secs(20)))).unwrap()
+    };
+    let guard = lock("busy").acquire().await.unwrap();
+    for (setting, bad, good, reason) in
+        [("maxmemory", "1", "0", "raise maxmemory"), ("min-replicas-to-write", "1", "0", "replicas")]
+    {
+        assert_eq!(redis.tell(&format!("CONFIG SET {setting} {bad}")), "+OK\r\n");
+        for name in ["busy", "free"] {
+            let error = lock(name).acquire().await.expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        assert_eq!(redis.tell(&format!("CONFIG SET {setting} {good}")), "+OK\r\n");
+        assert_eq!(lock("busy").inspect().await.unwrap().entries.len(), 1);
+    }
+    guard.release().await.unwrap();
+    pair(&*sync, "busy").await.unwrap();
+    pair(&*sync, "free").await.unwrap();
+    redis.tell("CONFIG SET maxclients 1");
+    refused(&format!("redis://127.0.0.1:{}", redis.port()), ErrorKind::Unavailable, "raise maxclients").await;
+}
+
 #[tokio::test]
 async fn etcd_roles_need_exactly_the_rights_that_are_documented() {
     secrets::note("hidden");

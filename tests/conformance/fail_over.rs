@@ -5,6 +5,8 @@ use std::time::Duration;
 use distsync::etcd::etcd_client::Client;
 use distsync::{ErrorKind, LockOptions, Sync, Wait, connect};
 
+use futures_util::future::join_all;
+
 use super::processes::acquired_again;
 use super::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
 
@@ -104,6 +106,60 @@ async fn a_grant_that_too_few_replicas_have_is_given_back() {
     assert!(free.entries.is_empty(), "{free:?}");
     sentinels.kill(1);
     lock(&*one).acquire().await.expect_err("the replica is gone");
+}
+
+/// Claims that arrive while the slot moves are refused as a whole: none breaks its name.
+#[tokio::test]
+async fn a_redis_slot_that_moves_breaks_no_name() {
+    const KEY: &str = "distsync:{0}:table";
+
+    let cluster = RedisCluster::start();
+    let owner = cluster.owner(KEY);
+    let sync = connect(&format!("{}?ttl=30s", cluster.url(&[0, 1, 2]))).await.unwrap();
+    let lock = |name: &str, seconds| {
+        let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(seconds)));
+        sync.lock(name, options).unwrap()
+    };
+    let names = ["a", "b", "c", "d"];
+    let mut held = Vec::new();
+    for name in names {
+        held.push(lock(name, 5).acquire().await.unwrap());
+    }
+    let moving = cluster.begin_move(KEY, owner, (owner + 1) % 3);
+    // The first waiter of each name needs keys that this node may not make any more.
+    let refused = |names: &'static [&'static str]| async move {
+        for error in join_all(names.iter().map(async |name| lock(name, 1).acquire().await)).await {
+            let error = error.expect_err("the slot moves");
+            assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+        }
+    };
+    refused(&["a", "b", "c", "d"]).await;
+    // A holder that nobody waits for needs the table only, which is still here.
+    held.pop().unwrap().release().await.unwrap();
+    lock("d", 5).acquire().await.unwrap().release().await.unwrap();
+    let load = async {
+        // Refused while the slot moves; granted once the holder of the name has released.
+        join_all(names.map(async |name| acquired_again(&*lock(name, 20)).await)).await
+    };
+    let ending = async {
+        while moving.next_key() {
+            refused(&["a", "b"]).await;
+        }
+        moving.end();
+        for guard in held {
+            guard.release().await.expect("held through the move");
+        }
+    };
+    let (granted, ()) = tokio::join!(load, ending);
+    for guard in granted {
+        guard.release().await.unwrap();
+    }
+    let other = connect(&cluster.url(&[owner])).await.unwrap();
+    for name in names {
+        let lock = other.lock(name, LockOptions::new()).unwrap();
+        acquired_again(&*lock).await.release().await.unwrap();
+        assert!(lock.inspect().await.unwrap().entries.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -8,12 +8,14 @@ local function enqueue(path, record, intent, session, head, tail)
     of = tonumber(string.sub(head, 66)), client = string.sub(rest, 1, length), value = string.sub(rest, length + 1),
   }
   local alone = line.holder_alone()
+  local written = line.touch(session, alone and alone.session or session)
   if alone then
     if intent == '0' and not (claim.mode == alone.mode and claim.mode ~= 'exclusive') then
       return { 'busy', line.entry(alone) }
     end
-    line.write_out(alone)
   end
+  if written and record ~= '*' then line.clear() end
+  if alone then line.write_out(alone) end
   local found = line.load(claim.id)
   if found and found.session ~= session then
     line.finish()
@@ -37,9 +39,8 @@ local function enqueue(path, record, intent, session, head, tail)
       return { 'busy', line.entry(run.first) }
     end
     found = claim
-    line.arrive(found)
     if free then line.grant(found) end
-    line.store(found)
+    line.arrive(found)
   end
   line.finish()
   if found.token then

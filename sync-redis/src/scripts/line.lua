@@ -6,6 +6,11 @@
 --                    '%' the number of permits in force, '+' how many claims are permits
 --       held:SESSION hash: name -> how many claims the session has in its line, for the session's end
 --
+-- A script fails before its first write, or not at all. Redis refuses writes for reasons of its own (memory, replicas, disk) at the
+-- first one only, but a node of a Cluster whose slot is moving refuses any key that it no longer has. `line.touch` therefore looks
+-- at every key before anything is written. Permissions are checked at each command, so the writes come in an order that
+-- leaves a queue which `line.settle` can repair wherever they end: the record first, '*' last.
+--
 -- The record of an only claim: its id and its session, 32 characters each; the first letter of its mode, and its permits;
 -- its token; its revision; the length of its client's name, that name, and its value.
 local function line_of(path, record)
@@ -50,6 +55,17 @@ local function line_of(path, record)
     return tonumber(redis.call('HGET', claims, '%'))
   end
 
+  -- Looks at the queue's keys and at those of these sessions' holds: raises an error if this node has one of them no longer.
+  -- Returns whether anything is written out.
+  function line.touch(...)
+    local length = redis.call('ZCARD', queue)
+    local written = redis.call('HEXISTS', claims, '#')
+    for _, session in ipairs({ ... }) do
+      redis.call('HEXISTS', start .. 'held:' .. session, path)
+    end
+    return length > 0 or written == 1
+  end
+
   function line.ids()
     return redis.call('ZRANGE', queue, 0, -1)
   end
@@ -74,16 +90,17 @@ local function line_of(path, record)
     end
   end
 
-  -- Puts a claim at the end of the line. Its record is stored by whoever calls, once it is known whether it holds.
+  -- Puts a claim at the end of the line.
   function line.arrive(claim)
-    redis.call('ZADD', queue, redis.call('HINCRBY', claims, '#', 1), claim.id)
-    redis.call('HSET', all, path, '*')
-    count_held(claim.session, 1)
+    local arrival = redis.call('HINCRBY', claims, '#', 1)
     if claim.mode == 'permit' then
       redis.call('HSET', claims, '%', claim.of)
       redis.call('HINCRBY', claims, '+', 1)
     end
-    changed = true
+    line.store(claim)
+    count_held(claim.session, 1)
+    redis.call('ZADD', queue, arrival, claim.id)
+    redis.call('HSET', all, path, '*')
   end
 
   local function remove(claim)
@@ -122,7 +139,11 @@ local function line_of(path, record)
       if #ids == 0 then return run, nil end
       for _, id in ipairs(ids) do
         local claim = line.load(id)
-        if not line.lives(claim.session) then
+        if not claim then
+          -- Half of an entry: a script ended before it wrote the rest, so nobody was told of this claim.
+          redis.call('ZREM', queue, id)
+          changed = true
+        elseif not line.lives(claim.session) then
           remove(claim)
         else
           if not claim.token then
@@ -192,7 +213,11 @@ local function line_of(path, record)
   -- Writes out the line of a name that has had one claim only.
   function line.write_out(claim)
     line.arrive(claim)
-    line.store(claim)
+  end
+
+  -- Removes what a script that failed has left at a name whose line is not written out.
+  function line.clear()
+    redis.call('DEL', queue, claims)
   end
 
   return line

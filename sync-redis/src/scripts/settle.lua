@@ -3,6 +3,7 @@
 local record = redis.call('HGET', all, ARGV[1])
 if record == '*' then
   local line = line_of(ARGV[1], record)
+  line.touch()
   line.settle()
   line.finish()
 end

@@ -7,6 +7,7 @@ if alone then
   line.rewrite_alone(alone, ARGV[4])
   return 1
 end
+line.touch()
 local claim = line.load(ARGV[2])
 if not claim or claim.session ~= ARGV[3] or not claim.token or not line.lives(claim.session) then
   return 0

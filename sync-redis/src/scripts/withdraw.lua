@@ -3,6 +3,7 @@
 local function withdraw(path, record, session, id)
   local line = line_of(path, record)
   local claim = line.load(id)
+  line.touch(claim and claim.session or session)
   local found = 'absent'
   if claim and line.lives(claim.session) and (claim.session == session or session == '*') then
     found = claim.token and 'held' or 'waiting'

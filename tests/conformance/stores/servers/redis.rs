@@ -315,10 +315,56 @@ impl RedisCluster {
             .expect("somebody serves it")
     }
 
+    /// Begins to move a key's slot to another node.
+    pub(crate) fn begin_move(&self, key: &str, from: usize, to: usize) -> Move<'_> {
+        let slot = tell(self.ports[from], &format!("CLUSTER KEYSLOT {key}"));
+        let slot = slot.trim().trim_start_matches(':').to_owned();
+        let id = |node: usize| {
+            let id = tell(self.ports[node], "CLUSTER MYID");
+            id.lines().nth(1).expect("an id").trim().to_owned()
+        };
+        let [from, to] = [from, to].map(|node| (self.ports[node], id(node)));
+        let begun = Move { slot, from, to, _cluster: self };
+        begun.set(begun.to.0, &format!("IMPORTING {}", begun.from.1));
+        begun.set(begun.from.0, &format!("MIGRATING {}", begun.to.1));
+        begun
+    }
+
     /// Kills the node that serves our slot, without a farewell, once a replica has all.
     pub(crate) fn kill(&mut self, node: usize) {
         replicate(self.ports[node]);
         self.nodes[node] = None;
+    }
+}
+
+/// A slot on its way from one node to another.
+#[derive(Debug)]
+pub(crate) struct Move<'a> {
+    slot: String,
+    from: (u16, String),
+    to: (u16, String),
+    _cluster: &'a RedisCluster,
+}
+
+impl Move<'_> {
+    fn set(&self, port: u16, what: &str) {
+        assert_eq!(tell(port, &format!("CLUSTER SETSLOT {} {what}", self.slot)), "+OK\r\n");
+    }
+
+    /// Moves one key; `false` if there is none left.
+    pub(crate) fn next_key(&self) -> bool {
+        let keys = tell(self.from.0, &format!("CLUSTER GETKEYSINSLOT {} 1", self.slot));
+        let Some(key) = keys.lines().nth(2) else { return false };
+        let moved = tell(self.from.0, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", self.to.0));
+        assert!(moved.starts_with("+OK") || moved.starts_with("+NOKEY"), "{moved}");
+        true
+    }
+
+    /// Tells both nodes whose the slot is from now on.
+    pub(crate) fn end(self) {
+        for port in [self.to.0, self.from.0] {
+            self.set(port, &format!("NODE {}", self.to.1));
+        }
     }
 }
 
