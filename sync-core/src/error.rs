@@ -111,6 +111,13 @@ impl Error {
         self
     }
 
+    /// Says at which of the store's addresses it went wrong, behind the message.
+    #[must_use]
+    pub fn at(mut self, address: &str) -> Self {
+        self.0.message = format!("{} (at {address})", self.0.message);
+        self
+    }
+
     /// Says that the store may have carried out the request although no proper answer came.
     #[must_use]
     pub fn or_applied(mut self) -> Self {
@@ -136,6 +143,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// The message, without what else is known of the error.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// Whether the store may have carried out the request all the same.

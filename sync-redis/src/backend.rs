@@ -11,7 +11,10 @@ use sync_core::backend::{
     Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
     Withdrawn,
 };
-use sync_core::{Backend, Capabilities, LockName, Result, Token, locked};
+use sync_core::clock::{self, Moment};
+use sync_core::{Backend, Capabilities, Error, LockName, Result, Token, locked};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::connection::{Channel, Connection, on_table};
@@ -19,12 +22,15 @@ use crate::error::Failure;
 use crate::inbox::News;
 use crate::scripts::Scripts;
 use crate::steps::{Answer, Intent, Step, read_entry, read_standing, read_withdrawn};
+use crate::topology::Known;
 
 /// A waiter asks again a little after the holder's session would end.
 const GRACE: Duration = Duration::from_millis(3);
 
 /// How often one who watches a name looks, told or not: its holder may die without a word.
 const WATCH_BEAT: Duration = Duration::from_secs(1);
+/// A dial that takes longer than all its steps may is on a runtime that nobody drives any more: another is started.
+const LONGEST_DIAL: Duration = Duration::from_secs(10);
 /// For how long a look marks the name as watched: longer than any pause between two looks.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -33,8 +39,49 @@ pub struct Redis {
     config: Config,
     scripts: Arc<Scripts>,
     current: Mutex<Option<Arc<Connection>>>,
-    /// One dials while the others wait for it.
-    dialing: tokio::sync::Mutex<()>,
+    known: Arc<Known>,
+    /// The dial that all requests without a connection wait for.
+    dialing: Mutex<Option<Dialing>>,
+}
+
+type Outcome = Option<Result<Arc<Connection>, Arc<Error>>>;
+
+/// A dial in a task of its own.
+struct Dialing {
+    started: Moment,
+    outcome: watch::Receiver<Outcome>,
+    _task: JoinSet<()>,
+}
+
+impl Dialing {
+    fn start(config: &Config, known: &Arc<Known>, scripts: &Arc<Scripts>) -> Self {
+        let (config, known, scripts) = (config.clone(), known.clone(), scripts.clone());
+        let (told, outcome) = watch::channel(None);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let opened = Connection::open(&config, &known, &scripts).await;
+            told.send_replace(Some(opened.map(Arc::new).map_err(Arc::new)));
+        });
+        Self { started: clock::now(), outcome, _task: task }
+    }
+
+    /// Whether it is under way on a runtime that seems to run, or has made a connection that works.
+    fn is_of_use(&self) -> bool {
+        match &*self.outcome.borrow() {
+            Some(Ok(connection)) => !connection.is_lost(),
+            Some(Err(_)) => false,
+            None => self.outcome.has_changed().is_ok() && clock::now().since(self.started) < LONGEST_DIAL,
+        }
+    }
+}
+
+/// An error that several requests share, for one of them.
+fn copy(error: &Arc<Error>) -> Error {
+    let mut copied = Error::new(error.kind(), error.message()).on("redis");
+    if let Some(source) = std::error::Error::source(error) {
+        copied = copied.because(source.to_string());
+    }
+    if error.is_retryable() { copied.retryable() } else { copied }
 }
 
 impl fmt::Debug for Redis {
@@ -47,11 +94,12 @@ impl Redis {
     /// A backend that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self::with(config, Arc::new(Scripts::new()))
+        let known = Arc::new(Known::new(&config));
+        Self::with(config, known, Arc::new(Scripts::new()))
     }
 
-    fn with(config: Config, scripts: Arc<Scripts>) -> Self {
-        Self { config, scripts, current: Mutex::new(None), dialing: tokio::sync::Mutex::new(()) }
+    fn with(config: Config, known: Arc<Known>, scripts: Arc<Scripts>) -> Self {
+        Self { config, scripts, known, current: Mutex::new(None), dialing: Mutex::new(None) }
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
@@ -66,12 +114,23 @@ impl Redis {
         Box::pin(self.dial()).await
     }
 
+    /// Waits for the dial that is under way, or starts one. The dial goes on when the request that started it gives up: with a
+    /// short TTL a request may take less time than a dial that has to wait for a dead address.
     async fn dial(&self) -> Result<Arc<Connection>> {
-        let _turn = self.dialing.lock().await;
-        if let Some(connection) = self.current() {
-            return Ok(connection);
-        }
-        let connection = Arc::new(Connection::open(&self.config, &self.scripts).await?);
+        let mut outcome = {
+            let mut dialing = locked(&self.dialing);
+            match &*dialing {
+                Some(under_way) if under_way.is_of_use() => under_way.outcome.clone(),
+                _ => {
+                    let started = Dialing::start(&self.config, &self.known, &self.scripts);
+                    dialing.insert(started).outcome.clone()
+                }
+            }
+        };
+        let ended = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        // No outcome: the runtime that dialed has ended.
+        let connection = ended.unwrap_or_else(|| Err(Arc::new(Failure::Lost.into())));
+        let connection = connection.map_err(|error| copy(&error))?;
         *locked(&self.current) = Some(connection.clone());
         Ok(connection)
     }
@@ -153,7 +212,7 @@ impl Backend for Redis {
     }
 
     fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::with(self.config.clone(), self.scripts.clone()))
+        Arc::new(Self::with(self.config.clone(), self.known.clone(), self.scripts.clone()))
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {

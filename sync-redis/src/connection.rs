@@ -17,7 +17,7 @@ use crate::inbox::Inbox;
 use crate::resp::{self, Words};
 use crate::scripts::Scripts;
 use crate::steps::{Step, refusal};
-use crate::topology;
+use crate::topology::{self, Known};
 use crate::wire::Wire;
 
 /// All keys lie in one hash slot.
@@ -120,8 +120,8 @@ pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
 }
 
 impl Connection {
-    pub(crate) async fn open(config: &Config, scripts: &Arc<Scripts>) -> Result<Self> {
-        let (wire, address) = topology::connect(config, TABLE).await?;
+    pub(crate) async fn open(config: &Config, known: &Known, scripts: &Arc<Scripts>) -> Result<Self> {
+        let (wire, address) = topology::connect(config, known, TABLE).await?;
         warn_of_eviction(wire.clone(), &address).await;
         // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
         let _ = scripts.steps.load_async(&mut wire.clone()).await;

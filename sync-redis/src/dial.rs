@@ -1,14 +1,15 @@
 //! To a server at an address: TCP, TLS where it is wanted, and who we are.
 
-use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis::RedisResult;
 use sync_core::{Result, tls};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
 use crate::config::{Config, Peer};
 use crate::error::Failure;
+use crate::race;
 use crate::wire::Wire;
 
 /// How long it may take, and how long a Sentinel to answer.
@@ -18,17 +19,28 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
     let reached = tokio::time::timeout(PATIENCE, reach(config, address, peer)).await;
     let silent = |_| Err(if config.tls.is_some() { tls::broken(address) } else { Failure::Silent.into() });
-    reached.unwrap_or_else(silent).map_err(|error| error.on("redis").of(address))
+    reached.unwrap_or_else(silent).map_err(|error| error.on("redis"))
 }
 
+/// Resolves the address. A name may have several addresses of both families, of which some may lead nowhere: the resolver puts
+/// the preferred one first, and a later one is tried beside an earlier one that is slow.
 async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
+    let resolved: Vec<SocketAddr> =
+        lookup_host(address).await.map_err(|error| Failure::Redis(error.into()))?.collect();
+    let reached = race::first(resolved, |resolved| reach_at(config, address, resolved, peer)).await;
+    reached.map_err(|failures| failures.into_iter().next().unwrap_or_else(|| Failure::Lost.into()))
+}
+
+async fn reach_at(config: &Config, address: &str, resolved: SocketAddr, peer: Peer) -> Result<Wire> {
     // It waits for replicas.
     let busy = config.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout);
-    let stream = connect(address).await.map_err(|error| Failure::Redis(error.into()))?;
+    let stream = TcpStream::connect(resolved).await.map_err(|error| Failure::Redis(error.into()))?;
+    stream.set_nodelay(true).map_err(|error| Failure::Redis(error.into()))?;
     let mut wire = match &config.tls {
-        Some(tls) => {
-            Wire::start(tls::connect(tls, address, rustls::DEFAULT_VERSIONS, &[], stream).await?, busy)
-        }
+        Some(tls) => Wire::start(
+            tls::connect(&tls.latest(), address, rustls::DEFAULT_VERSIONS, &[], stream).await?,
+            busy,
+        ),
         None => Wire::start(stream, busy),
     };
     match greet(config, peer, &mut wire).await {
@@ -37,12 +49,6 @@ async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
         Err(error) if config.tls.is_some() && error.is_io_error() => Err(tls::failed(address, error)),
         Err(error) => Err(Failure::Redis(error).into()),
     }
-}
-
-async fn connect(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Says who we are, and which words we use.

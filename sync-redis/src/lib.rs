@@ -9,6 +9,7 @@ mod connection;
 mod dial;
 mod error;
 mod inbox;
+mod race;
 mod resp;
 mod scripts;
 mod steps;

@@ -2,78 +2,183 @@
 //!
 //! Asked anew for each connection: who leaves a server because it was demoted finds the one that took its place.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
-use sync_core::{Error, ErrorKind, Result};
+use sync_core::{Error, ErrorKind, Result, locked};
 use tracing::debug;
 
 use crate::config::{Config, Peer, Topology};
 use crate::dial::{PATIENCE, dial};
 use crate::error::Failure;
+use crate::race;
 use crate::wire::Wire;
 
 /// How often a node of a Cluster may send us on to another.
 const REDIRECTS: usize = 4;
 
-/// Connects to the server that takes our writes. Which one it is comes with it.
-pub(crate) async fn connect(config: &Config, probe: &str) -> Result<(Wire, String)> {
-    let mut failures = Vec::new();
-    for address in &config.addresses {
+/// The most addresses that are remembered beside those of the URL.
+const LEARNED: usize = 16;
+
+/// The addresses to ask: the one that answered last, those of the URL, then others that servers named.
+#[derive(Debug)]
+pub(crate) struct Known(Mutex<Vec<String>>);
+
+impl Known {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self(Mutex::new(config.addresses.clone()))
+    }
+
+    fn learn(&self, good: &str, others: Vec<String>) {
+        let mut known = locked(&self.0);
+        if let Some(place) = known.iter().position(|address| address == good) {
+            known[..=place].rotate_right(1);
+        }
+        for other in others {
+            if !known.contains(&other) && known.len() < LEARNED {
+                known.push(other);
+            }
+        }
+    }
+}
+
+/// Connects to the server that takes our writes. Which one it is comes with it. The addresses are asked one a little after the
+/// other, so that a silent one delays this by a moment only.
+pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Result<(Wire, String)> {
+    let addresses = locked(&known.0).clone();
+    let found = race::first(&addresses, async |address| {
         let found = match &config.topology {
             Topology::Single => {
-                dial(config, address, Peer::Server).await.map(|found| (found, address.clone()))
+                dial(config, address, Peer::Server).await.map(|found| (found, address.clone(), Vec::new()))
             }
             Topology::Sentinel { service } => by_sentinel(config, address, service).await,
             Topology::Cluster => by_node(config, address, probe).await,
         };
-        match found {
-            Ok(found) => return Ok(found),
-            Err(error) => {
-                debug!(address, %error, "no way to the server by this address");
-                failures.push(error);
+        found
+            .map(|(wire, server, others)| (wire, server, others, address))
+            .inspect_err(|error| debug!(address, %error, "no way to the server by this address"))
+            .map_err(|error| error.at(address))
+    });
+    match found.await {
+        Ok((wire, server, others, good)) => {
+            known.learn(if config.topology == Topology::Cluster { &server } else { good }, others);
+            Ok((wire, server))
+        }
+        // The most telling failure: one that says that somebody is there, and something else is wrong.
+        Err(mut failures) => {
+            let telling =
+                failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or(0);
+            Err(failures.swap_remove(telling))
+        }
+    }
+}
+
+type Found = (Wire, String, Vec<String>);
+
+/// Joins a host and a port.
+fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The other Sentinels of a service. One that may not say is no obstacle.
+async fn sentinels(wire: &mut Wire, service: &str) -> Vec<String> {
+    let asked = redis::cmd("SENTINEL").arg("SENTINELS").arg(service).to_owned();
+    let others: Vec<HashMap<String, String>> =
+        match tokio::time::timeout(PATIENCE, asked.query_async(wire)).await {
+            Ok(Ok(others)) => others,
+            _ => return Vec::new(),
+        };
+    let address =
+        |other: &HashMap<String, String>| Some(join(other.get("ip")?, other.get("port")?.parse().ok()?));
+    others.iter().filter_map(address).collect()
+}
+
+/// The nodes of a Cluster. One that may not say is no obstacle.
+async fn nodes(wire: &mut Wire, asked: &str) -> Vec<String> {
+    use redis::Value::{Array, BulkString, Int};
+
+    let slots = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
+    let Ok(Ok(Array(ranges))) = tokio::time::timeout(PATIENCE, slots.query_async(wire)).await else {
+        return Vec::new();
+    };
+    let own = asked.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    let mut found = Vec::new();
+    for range in ranges {
+        let Array(range) = range else { continue };
+        for node in range.into_iter().skip(2) {
+            let Array(node) = node else { continue };
+            let (host, port) = match node.as_slice() {
+                [BulkString(host), Int(port), ..] => (String::from_utf8_lossy(host).into_owned(), *port),
+                [redis::Value::Nil, Int(port), ..] => (String::new(), *port),
+                _ => continue,
+            };
+            // A node that does not know its own name leaves the host out: it is the one that we ask.
+            let host = if host.is_empty() { own } else { &host };
+            if let Ok(port) = u16::try_from(port)
+                && host != "?"
+            {
+                let address = join(host, port);
+                if !found.contains(&address) {
+                    found.push(address);
+                }
             }
         }
     }
-    // The most telling failure: one that says that somebody is there, and something else is wrong.
-    let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or(0);
-    Err(failures.swap_remove(telling))
+    found
 }
 
-async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<(Wire, String)> {
-    let explain = |failure: Failure| Error::from(failure).of(sentinel);
-    let mut wire = dial(config, sentinel, Peer::Sentinel).await?;
+async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<Found> {
+    let explain = Error::from;
+    let wants_password = |error: Error| match error.kind() {
+        ErrorKind::Denied if config.credentials(Peer::Sentinel).password.is_none() => Error::new(
+            ErrorKind::Denied,
+            format!("the Sentinel at {sentinel} requires a password: set the option `sentinel_password`"),
+        )
+        .on("redis")
+        .because(error),
+        _ => error,
+    };
+    let mut wire = dial(config, sentinel, Peer::Sentinel).await.map_err(wants_password)?;
     let mut asked = redis::cmd("SENTINEL");
     let asked = asked.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(&mut wire);
     let answer: Result<Option<(String, u16)>, Failure> =
         tokio::time::timeout(PATIENCE, asked).await.map_or(Err(Failure::Silent), |answer| Ok(answer?));
-    let Some((host, port)) = answer.map_err(explain)? else {
+    let Some((host, port)) = answer.map_err(explain).map_err(wants_password)? else {
         return Err(explain(Failure::NoService(service.to_owned())));
     };
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let others = sentinels(&mut wire, service).await;
+    let address = join(&host, port);
     let mut wire = dial(config, &address, Peer::Server).await?;
     // The Sentinels may not have noticed yet that it is a primary no more.
     let role: redis::Value =
         redis::cmd("ROLE").query_async(&mut wire).await.map_err(Failure::from).map_err(explain)?;
     match role {
         redis::Value::Array(role) if role.first() == Some(&redis::Value::BulkString(b"master".to_vec())) => {
-            Ok((wire, address))
+            Ok((wire, address, others))
         }
-        _ => Err(Error::from(Failure::Demoted).of(&address)),
+        _ => Err(Failure::Demoted.into()),
     }
 }
 
-async fn by_node(config: &Config, node: &str, probe: &str) -> Result<(Wire, String)> {
+async fn by_node(config: &Config, node: &str, probe: &str) -> Result<Found> {
     let mut address = node.to_owned();
     for _ in 0..REDIRECTS {
         let mut wire = dial(config, &address, Peer::Server).await?;
         let probed: Result<redis::Value, _> =
             redis::cmd("HGET").arg(probe).arg("").query_async(&mut wire).await;
-        let Err(error) = probed else { return Ok((wire, address)) };
-        // The slot is moving away from here, and this node serves it until all keys have moved.
-        if error.kind() == Upstream::Server(ServerErrorKind::Ask) {
-            return Ok((wire, address));
+        let is_here = match &probed {
+            Ok(_) => true,
+            // The slot is moving away from here, and this node serves it until all keys have moved.
+            Err(error) => error.kind() == Upstream::Server(ServerErrorKind::Ask),
+        };
+        if is_here {
+            let others = nodes(&mut wire, &address).await;
+            return Ok((wire, address, others));
         }
+        let Err(error) = probed else { continue };
         let Some((elsewhere, _)) = error.redirect_node() else {
-            return Err(Error::from(Failure::from(error)).of(&address));
+            return Err(Failure::from(error).into());
         };
         // A node that does not know its own name leaves the host out: it is the one that we ask.
         let host = address.rsplit_once(':').map_or("", |(host, _)| host);
@@ -82,7 +187,7 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<(Wire, Stri
             None => elsewhere.to_owned(),
         };
     }
-    Err(Error::from(Failure::Demoted).of(&address))
+    Err(Failure::Demoted.into())
 }
 
 /// Whether an error says that this server is not, or no more, the one that takes our writes.

@@ -108,6 +108,48 @@ async fn a_grant_that_too_few_replicas_have_is_given_back() {
     lock(&*one).acquire().await.expect_err("the replica is gone");
 }
 
+/// Does once all that a client does.
+async fn use_once(url: &str) {
+    let sync = connect(url).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    assert_eq!(lock.inspect().await.unwrap().entries.len(), 1);
+    assert_eq!(sync.list(distsync::Kind::Lock, "").await.unwrap(), ["a"]);
+    guard.release().await.unwrap();
+    sync.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_and_dead_redis_addresses_cost_nothing() {
+    let sentinels = RedisSentinels::start();
+    // Takes connections and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = format!("127.0.0.1:{}", super::stores::free_port());
+    sentinels.freeze_sentinel(0);
+    let given = sentinels.sentinels();
+    let silent = listener.local_addr().unwrap().to_string();
+    let url = |first: &str, second: &str| format!("redis+sentinel://{first},{second}/main?ttl=4s");
+    for round in 0..100 {
+        let bad = [&silent, &dead, &given[0]][round % 3];
+        let good = &given[1 + round % 2];
+        match round % 4 {
+            0 => use_once(&url(good, bad)).await,
+            _ => use_once(&url(bad, good)).await,
+        }
+    }
+    // Even with a TTL so short that no request may take as long as a dial that waits for a silent address.
+    use_once(&url(&silent, &given[1]).replace("4s", "1s")).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_url_learns_the_other_nodes() {
+    const KEY: &str = "distsync:{0}:table";
+
+    let mut cluster = RedisCluster::start();
+    let owner = cluster.owner(KEY);
+    held_through(&cluster.url(&[owner]), Duration::from_secs(10), || cluster.kill(owner)).await;
+}
+
 /// Claims that arrive while the slot moves are refused as a whole: none breaks its name.
 #[tokio::test]
 async fn a_redis_slot_that_moves_breaks_no_name() {

@@ -233,6 +233,16 @@ impl RedisSentinels {
         format!("redis+sentinel://{}/main", self.addresses().join(","))
     }
 
+    /// The addresses of its Sentinels.
+    pub(crate) fn sentinels(&self) -> Vec<String> {
+        self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect()
+    }
+
+    /// Lets a Sentinel stand still.
+    pub(crate) fn freeze_sentinel(&self, sentinel: usize) {
+        self.sentinels[sentinel].1.freeze();
+    }
+
     /// Kills a server, without a farewell.
     pub(crate) fn kill(&mut self, server: usize) {
         self.servers[server] = None;
