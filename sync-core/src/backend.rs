@@ -317,6 +317,13 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
         None
     }
 
+    /// A number that changes when the store may have forgotten what it acknowledged: with each new connection, where that can
+    /// mean another server, or one that has restarted. Shared with [twins](Self::twin). After a renewal that finds it changed,
+    /// the core looks whether what the session holds is still there. Constant where the store does not forget.
+    fn incarnation(&self) -> u64 {
+        0
+    }
+
     /// Opens a session. Idempotent per nonce where the store lets the client choose the id; else an orphan of a lost
     /// reply ends by its TTL.
     async fn open(&self, spec: &SessionSpec) -> Result<Session>;

@@ -181,6 +181,7 @@ impl Guard {
         if !self.hold.seems_held() {
             return Ok(*self.outcome.get_or_init(|| Release::AlreadyGone));
         }
+        self.hold.set_leaving(true);
         let unfinished = Unfinished(self);
         let claim = self.hold.claim();
         let withdrawn =
@@ -194,7 +195,10 @@ impl Guard {
                 }
                 Release::Done
             }
-            Ended::Answered(Err(error)) => return Err(error),
+            Ended::Answered(Err(error)) => {
+                self.hold.set_leaving(false);
+                return Err(error);
+            }
         };
         self.finish();
         Ok(*self.outcome.get_or_init(|| outcome))
@@ -243,6 +247,7 @@ impl Guard {
             return;
         }
         let held = self.hold.seems_held();
+        self.hold.set_leaving(true);
         if held && !self.alone {
             let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
             self.shared.keeper.withdraw(claim, session, self.hold.has_arrived());

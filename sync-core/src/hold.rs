@@ -1,5 +1,6 @@
 //! A claim that is held, as its guard, its revocation and its session share it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct Hold {
     session: Arc<LiveSession>,
     /// Whether the store has answered all that asked for it.
     arrived: bool,
+    /// Whether its release is under way: it may be gone from the store before it is gone here.
+    leaving: AtomicBool,
     /// Set once, with the first reason.
     loss: OnceLock<Loss>,
     lost: Notify,
@@ -37,6 +40,7 @@ impl Hold {
             token,
             session: session.clone(),
             arrived,
+            leaving: AtomicBool::new(false),
             loss: OnceLock::new(),
             lost: Notify::new(),
         });
@@ -50,6 +54,15 @@ impl Hold {
 
     pub(crate) fn has_arrived(&self) -> bool {
         self.arrived
+    }
+
+    /// Its release begins, or has failed.
+    pub(crate) fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Release);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub(crate) fn token(&self) -> Token {

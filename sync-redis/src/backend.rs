@@ -60,6 +60,9 @@ impl Dialing {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let opened = Connection::open(&config, &known, &scripts).await;
+            if opened.is_ok() {
+                known.count_dial();
+            }
             told.send_replace(Some(opened.map(Arc::new).map_err(Arc::new)));
         });
         Self { started: clock::now(), outcome, _task: task }
@@ -213,6 +216,10 @@ impl Backend for Redis {
 
     fn twin(&self) -> Arc<dyn Backend> {
         Arc::new(Self::with(self.config.clone(), self.known.clone(), self.scripts.clone()))
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.known.dialed()
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
 use sync_core::{Error, ErrorKind, Result, locked};
@@ -23,15 +24,27 @@ const LEARNED: usize = 16;
 
 /// The addresses to ask: the one that answered last, those of the URL, then others that servers named.
 #[derive(Debug)]
-pub(crate) struct Known(Mutex<Vec<String>>);
+pub(crate) struct Known {
+    addresses: Mutex<Vec<String>>,
+    /// How many connections there have been: each may be to a server that lacks the last writes of another.
+    dialed: AtomicU64,
+}
 
 impl Known {
     pub(crate) fn new(config: &Config) -> Self {
-        Self(Mutex::new(config.addresses.clone()))
+        Self { addresses: Mutex::new(config.addresses.clone()), dialed: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn dialed(&self) -> u64 {
+        self.dialed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_dial(&self) {
+        self.dialed.fetch_add(1, Ordering::Release);
     }
 
     fn learn(&self, good: &str, others: Vec<String>) {
-        let mut known = locked(&self.0);
+        let mut known = locked(&self.addresses);
         if let Some(place) = known.iter().position(|address| address == good) {
             known[..=place].rotate_right(1);
         }
@@ -46,7 +59,7 @@ impl Known {
 /// Connects to the server that takes our writes. Which one it is comes with it. The addresses are asked one a little after the
 /// other, so that a silent one delays this by a moment only.
 pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Result<(Wire, String)> {
-    let addresses = locked(&known.0).clone();
+    let addresses = locked(&known.addresses).clone();
     let found = race::first(&addresses, async |address| {
         let found = match &config.topology {
             Topology::Single => {

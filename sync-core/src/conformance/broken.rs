@@ -151,6 +151,10 @@ impl Backend for Broken {
         Arc::new(Self::new(self.inner.twin(), self.fault))
     }
 
+    fn incarnation(&self) -> u64 {
+        self.inner.incarnation()
+    }
+
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let spec_to_use = SessionSpec { ttl: self.ttl(spec.ttl), ..spec.clone() };
         Ok(Session { ttl: spec.ttl, ..self.inner.open(&spec_to_use).await? })

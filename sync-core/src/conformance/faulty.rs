@@ -57,6 +57,7 @@ pub struct Network {
     /// Requests that are on their way although nobody waits for them.
     late: Arc<Mutex<JoinSet<()>>>,
     random: Arc<Mutex<StdRng>>,
+    incarnation: Arc<AtomicU64>,
 }
 
 impl Default for Network {
@@ -69,6 +70,7 @@ impl Default for Network {
             enqueue_delay: Arc::default(),
             late: Arc::default(),
             random: Arc::new(Mutex::new(StdRng::seed_from_u64(0))),
+            incarnation: Arc::default(),
         }
     }
 }
@@ -100,6 +102,11 @@ impl Network {
     pub fn disturb(&self, seed: u64) {
         *locked(&self.random) = StdRng::seed_from_u64(seed);
         self.state.send_replace(State::Disturbed);
+    }
+
+    /// The store is another from now on, which may have forgotten something.
+    pub fn fail_over(&self) {
+        self.incarnation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// All is well again.
@@ -213,6 +220,10 @@ impl Backend for Faulty {
 
     fn twin(&self) -> Arc<dyn Backend> {
         Arc::new(Self { inner: self.inner.twin(), network: self.network.clone() })
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.inner.incarnation() + self.network.incarnation.load(Ordering::Relaxed)
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {

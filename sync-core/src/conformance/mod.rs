@@ -148,6 +148,7 @@ macro_rules! conformance_cases {
             law_15_blocked_workers_do_not_lose_the_lock,
             law_16_failures_are_a_risk_and_the_deadline_a_loss,
             law_16_a_failed_extend_changes_nothing,
+            law_16_a_claim_that_the_store_forgets_is_revoked,
             law_17_a_release_outlives_its_caller,
             law_17_a_failed_release_stays_armed,
             law_18_names_never_collide,

@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
 use crate::backend::{Backend, Claim, Renewal, Session, SessionSpec, Withdrawn};
-use crate::call::{patient, patiently};
+use crate::call::{patient, patiently, silent};
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::locked;
@@ -275,6 +276,8 @@ async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> 
 async fn renew(backend: &dyn Backend, session: &LiveSession) {
     let id = session.session().id;
     let mut spread = jitter();
+    // Looked at twice: a request under way while the store changed may be granted by the old one after the first look.
+    let (mut incarnation, mut looks) = (backend.incarnation(), 0);
     loop {
         let agenda = session.agenda(spread);
         tokio::select! {
@@ -296,6 +299,19 @@ async fn renew(backend: &dyn Backend, session: &LiveSession) {
         let sent = clock::now();
         match tokio::time::timeout(session.patience(), backend.renew(session.session())).await {
             Ok(Ok(Renewal::Renewed { ttl })) => {
+                let now = backend.incarnation();
+                if now != incarnation {
+                    (incarnation, looks) = (now, 2);
+                }
+                // The session lives, which says nothing of its claims: what they are worth is known first.
+                if looks > 0 {
+                    if let Err(error) = confirm(backend, session).await {
+                        warn!(session = %id, %error, "cannot confirm what is held: all of it is at risk");
+                        session.failed(spread);
+                        continue;
+                    }
+                    looks -= 1;
+                }
                 session.renewed(ttl, sent);
             }
             Ok(Ok(Renewal::Isolated)) => {
@@ -318,6 +334,30 @@ async fn renew(backend: &dyn Backend, session: &LiveSession) {
             }
         }
     }
+}
+
+/// How many claims are looked at at a time.
+const CONFIRMED_AT_ONCE: usize = 16;
+
+/// Looks whether the store still has what is held under a session, and revokes what it has not: a fail-over can keep the session
+/// and lose its last claims.
+async fn confirm(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
+    let looks = session.held().into_iter().map(|hold| async move {
+        let claim = hold.claim();
+        let queue = patient(backend.queue(&claim.name)).await?;
+        let is_there = queue.holders().any(|entry| entry.claim == claim.id);
+        // A release under way explains it; it is looked at after the answer, for it may have begun before.
+        if !is_there && !hold.is_leaving() && session.evicted(claim.id) {
+            warn!(name = %claim.name, claim = %claim.id, "lost: the store has forgotten this claim");
+        }
+        Ok(())
+    });
+    tokio::time::timeout(
+        session.patience(),
+        stream::iter(looks).buffer_unordered(CONFIRMED_AT_ONCE).try_collect(),
+    )
+    .await
+    .unwrap_or_else(|_| Err(silent(session.patience())))
 }
 
 /// Lets requests under way notice how long they take.

@@ -278,7 +278,7 @@ impl LiveSession {
         self.lose(Loss::Detached);
     }
 
-    /// An operator has ended one of its claims.
+    /// One of its claims is gone from the store: an operator has ended it, or the store has forgotten it.
     pub(super) fn evicted(&self, claim: ClaimId) -> bool {
         let Some(hold) = self.forget(claim) else { return false };
         self.on_lost.act(Loss::Evicted);
@@ -311,6 +311,11 @@ impl LiveSession {
         {
             hold.lose(self.loss().unwrap_or(Loss::Expired));
         }
+    }
+
+    /// What is held under it now.
+    pub(super) fn held(&self) -> Vec<Arc<Hold>> {
+        locked(&self.holds).values().cloned().collect()
     }
 
     /// The hold has ended.

@@ -221,3 +221,17 @@ pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
     assert_eq!(queue_of(&second, "a").await.entries.len(), 1, "a late extension creates something");
     assert!(next.check(Duration::ZERO).is_ok());
 }
+
+/// A fail-over may keep a session and lose a claim of it. The holder learns that within a TTL, and keeps what is still there.
+pub async fn law_16_a_claim_that_the_store_forgets_is_revoked(stage: Stage) {
+    let client = stage.client("client").await;
+    let kept = client.lock("kept").acquire().await.expect("acquire");
+    let lost = client.lock("lost").acquire().await.expect("acquire");
+    // As if the grant had not reached the server that serves now: nobody is told.
+    let store = stage.backend().await;
+    store.withdraw(lost.hold().claim()).await.expect("withdraw");
+    client.network.fail_over();
+    let loss = tokio::time::timeout(stage.ttl(), lost.revoked()).await.expect("told within a TTL");
+    assert_eq!(loss, Loss::Evicted);
+    kept.check(Duration::ZERO).expect("this one is still there");
+}
