@@ -1,6 +1,7 @@
 //! From a log back to a table: what is there, what is missing, and what must not be.
 
 use sync_core::clock::Moment;
+use tracing::warn;
 
 use super::record::{Found, NoRecord, Record, Records, read};
 use crate::engine::{Journal, LockTable};
@@ -10,7 +11,7 @@ use crate::engine::{Journal, LockTable};
 pub(super) enum Ending {
     /// All that was ever answered is in it.
     Whole,
-    /// The machine went down: the last of it can be missing.
+    /// The machine went down, or the log was cut or damaged at its end: the last of it can be missing.
     Torn,
 }
 
@@ -36,15 +37,22 @@ pub(super) fn recover<J: Journal>(
     now: Moment,
 ) -> Result<Ending, Unreadable> {
     let mut at = 0;
-    let (mut same_boot, mut complete, mut ended) = (false, false, false);
+    let (mut same_boot, mut complete, mut ended, mut cut) = (false, false, false, false);
     loop {
         let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
         let (records, length) = match read(&log[at..]) {
             Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
             Found::Frame(records, length) => (records, length),
-            Found::Nothing if complete => break,
-            // A write that was under way when the process or the machine ended; nobody was told what it says.
-            Found::Damage if complete && (!same_boot || is_last(&log[at..])) => break,
+            // Room is reserved behind every log before it is used, so a file that stops right behind a frame was cut.
+            Found::Nothing if complete => {
+                cut = at == log.len();
+                break;
+            }
+            // An interrupted write, or an acknowledged one that was damaged later: the two look alike.
+            Found::Damage if complete && (!same_boot || is_last(&log[at..])) => {
+                cut = true;
+                break;
+            }
             Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
         };
         let mut records = Records::new(records);
@@ -62,7 +70,10 @@ pub(super) fn recover<J: Journal>(
         }
         at += length;
     }
-    Ok(if same_boot || ended { Ending::Whole } else { Ending::Torn })
+    if same_boot && cut && !ended {
+        warn!(at, "the log was cut short or damaged at its end, and the machine was not restarted since");
+    }
+    Ok(if ended || (same_boot && !cut) { Ending::Whole } else { Ending::Torn })
 }
 
 /// Whether what stands here can be one write that was cut short: no whole frame begins behind the first byte.
@@ -112,7 +123,6 @@ mod tests {
     #[test]
     fn the_same_boot_has_kept_everything_and_another_only_what_was_ended() {
         let records = [opened(1), opened(2)];
-        assert_eq!(sessions(&log(&records), 1), Ok((Ending::Whole, 2)));
         assert_eq!(sessions(&log(&records), 2), Ok((Ending::Torn, 2)));
         assert_eq!(sessions(&log(&[records[0], Record::End]), 2), Ok((Ending::Whole, 1)));
         let with_room = [log(&records), vec![0; 100]].concat();
@@ -120,12 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn a_last_record_that_is_cut_was_never_answered() {
+    fn a_log_without_its_end_is_torn_on_the_same_boot_too() {
         let (one, two) = (log(&[opened(1)]), log(&[opened(1), opened(2)]));
         for length in one.len()..two.len() {
+            let ending = if length == one.len() { Ending::Whole } else { Ending::Torn };
             let cut = [&two[..length], &[0; 64]].concat();
-            assert_eq!(sessions(&cut, 1), Ok((Ending::Whole, 1)), "cut at {length}");
+            assert_eq!(sessions(&cut, 1), Ok((ending, 1)), "cut at {length}");
+            assert_eq!(sessions(&two[..length], 1), Ok((Ending::Torn, 1)), "truncated at {length}");
         }
+        let mut damaged = [&two[..], &[0; 64]].concat();
+        damaged[one.len() + 10] ^= 1;
+        assert_eq!(sessions(&damaged, 1), Ok((Ending::Torn, 1)), "the last frame is damaged");
     }
 
     #[test]
