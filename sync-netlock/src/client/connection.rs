@@ -78,6 +78,16 @@ impl From<&str> for Ending {
     }
 }
 
+impl From<std::io::Error> for Ending {
+    fn from(error: std::io::Error) -> Self {
+        match sync_core::tls::disagreement(&error) {
+            // With TLS 1.3 a server says only after the handshake that it refuses our certificate.
+            Some(denied) => Self { kind: ErrorKind::Denied, why: denied.message().to_owned() },
+            None => format!("the connection broke ({error})").into(),
+        }
+    }
+}
+
 impl From<proto::Refused> for Ending {
     /// The server has said so itself.
     fn from(refused: proto::Refused) -> Self {
@@ -106,6 +116,9 @@ impl Ending {
 
 /// The least number of answers that are worth a write of their own.
 const SHARE_MIN: usize = 16;
+
+/// How the answer of a server begins that speaks TLS, and finds no TLS in what we say.
+const TLS_ALERT: usize = 0x1503;
 
 /// The id of the greeting: never one of [`Replies`], whose generations begin at 1.
 const HELLO: u64 = 1;
@@ -380,7 +393,14 @@ impl Carrier {
                     self.yielded = false;
                 }
             }
-            let written = self.write(stream.as_mut(), cx)?;
+            let written = match self.write(stream.as_mut(), cx) {
+                Ok(written) => written,
+                // A server that hangs up may have said why before.
+                Err(ending) => match self.read(stream.as_mut(), cx) {
+                    Err(told) if told.kind == ErrorKind::Denied => return Err(told),
+                    _ => return Err(ending),
+                },
+            };
             let delivered = self.deliver(connection)?;
             if delivered == self.share {
                 return Ok(self.let_others_ask(cx));
@@ -407,20 +427,20 @@ impl Carrier {
     }
 
     /// Writes what there is; `false` if the socket is full.
-    fn write(&mut self, mut stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, String> {
+    fn write(&mut self, mut stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, Ending> {
         while self.written < self.writing.len() {
             match stream.as_mut().poll_write(cx, &self.writing[self.written..]) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(0)) => return Err("the server closed the connection".to_owned()),
+                Poll::Ready(Ok(0)) => return Err("the server closed the connection".into()),
                 Poll::Ready(Ok(written)) => self.written += written,
-                Poll::Ready(Err(error)) => return Err(format!("the connection broke ({error})")),
+                Poll::Ready(Err(error)) => return Err(error.into()),
             }
         }
         if stream.needs_flush() {
             match stream.as_mut().poll_flush(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Err(format!("the connection broke ({error})")),
+                Poll::Ready(Err(error)) => return Err(error.into()),
             }
         }
         self.writing.clear();
@@ -429,11 +449,11 @@ impl Carrier {
     }
 
     /// Reads once; `false` if there is nothing to read.
-    fn read(&mut self, stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, String> {
+    fn read(&mut self, stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, Ending> {
         let room = self.frames.room();
         match tokio_util::io::poll_read_buf(stream, cx, room) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(0)) => Err("the server closed the connection".to_owned()),
+            Poll::Ready(Ok(0)) => Err("the server closed the connection".into()),
             Poll::Ready(Ok(_)) => {
                 if room.len() == room.capacity() {
                     self.frames.grow();
@@ -441,7 +461,7 @@ impl Carrier {
                 self.heard = clock::now();
                 Ok(true)
             }
-            Poll::Ready(Err(error)) => Err(format!("the connection broke ({error})")),
+            Poll::Ready(Err(error)) => Err(error.into()),
         }
     }
 
@@ -450,7 +470,11 @@ impl Carrier {
         let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
         let (mut count, mut greeted) = (0, None);
         while count < self.share
-            && let Some(frame) = self.frames.take(RESPONSE_MAX).map_err(|_| strange("a frame is too long"))?
+            && let Some(frame) =
+                self.frames.take(RESPONSE_MAX).map_err(|too_long| match too_long.length >> 16 {
+                    TLS_ALERT => "the server speaks TLS at this port: use the scheme `netlocks:`".to_owned(),
+                    _ => strange("a frame is too long"),
+                })?
         {
             count += 1;
             if let Some(answer) = read_reply(frame) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -9,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sync_core::reread::{Files, Reread};
 use sync_core::{Error, ErrorKind, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -18,6 +20,10 @@ use crate::wire::ALPN;
 
 /// Handshakes at a time: each costs more than a thousand requests.
 const HANDSHAKES: usize = 256;
+
+/// How long, and for how many bytes, a peer whose handshake failed is listened to before the server hangs up.
+const LINGER: Duration = Duration::from_secs(1);
+const REST: u64 = 64 << 10;
 
 /// Where the server's certificate is, and whose certificates it asks of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +110,17 @@ impl ServerSide {
     ) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
         let config = self.config.content();
         let _turn = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let stream = match TlsAcceptor::from(config).accept(stream).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, mut stream)) => {
+                // The peer has said more by now, and to hang up on that would take our reason from it.
+                let _ = stream.shutdown().await;
+                let mut rest = stream.take(REST);
+                let _ =
+                    tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+                return Err(error);
+            }
+        };
         let principal =
             stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(principal_of);
         Ok((stream.into(), principal))

@@ -24,6 +24,9 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
 fn certificate(folder: &Path, name: &str, authority: &Issuer<'static, KeyPair>, alternative: SanType) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([]).unwrap();
+    if name == "outdated" {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    }
     params.subject_alt_names = vec![alternative];
     std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
     std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, authority).unwrap().pem())
@@ -43,6 +46,7 @@ fn start(folder: &Path, listen: &str, more: &[&str]) -> Netlockd {
     let authority = authority(folder, "ca");
     certificate(folder, "server", &authority, here());
     certificate(folder, "shop", &authority, uri("spiffe://example/shop"));
+    certificate(folder, "outdated", &authority, uri("spiffe://example/shop"));
     certificate(folder, "other", &authority, SanType::DnsName("other.example".try_into().unwrap()));
     let path = |name: &str| folder.join(name).display().to_string();
     let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
@@ -82,15 +86,18 @@ async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
     certificate(folder.path(), "impostor", &strangers, uri("spiffe://example/shop"));
     for (ca, identity, reason) in [
         ("stranger.pem", Some("shop"), "invalid peer certificate"),
-        ("ca.pem", Some("impostor"), ""),
-        ("ca.pem", None, ""),
+        ("ca.pem", Some("impostor"), "the server refuses the client certificate"),
+        ("ca.pem", Some("outdated"), "the client certificate has expired"),
+        ("ca.pem", None, "the server asks for a client certificate"),
     ] {
         let error = connect(&server, folder.path(), ca, identity).await.unwrap_err();
         assert!(error.to_string().contains(reason), "{ca} {identity:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Denied, "{ca} {identity:?}: {error}");
     }
     // Who speaks no TLS is not understood.
     let plain = Client::new(Config::new([server.address()]).unwrap()).backend();
-    Handle::open(plain, SyncOptions::new()).await.unwrap_err();
+    let error = Handle::open(plain, SyncOptions::new()).await.unwrap_err();
+    assert!(error.to_string().contains("use the scheme `netlocks:`"), "{error}");
     let without = Netlockd::start(&[]);
     let error = connect(&without, folder.path(), "ca.pem", Some("shop")).await.unwrap_err();
     assert!(error.to_string().contains("TLS"), "{error}");
