@@ -1,13 +1,11 @@
 //! What an operator does to a server from outside, over the protocol.
 
-#[cfg(doc)]
-use sync_core::ErrorKind;
-use sync_core::Result;
 use sync_core::backend::{ClaimId, Queue, SessionId, Withdrawn};
+use sync_core::{Error, ErrorKind, Result};
 
 use super::{Client, Config};
 use crate::backend::{Carrier, Netlock};
-use crate::engine::{Command, Reply, SessionEntry};
+use crate::engine::{Command, Refusal, Reply, SessionEntry};
 
 /// An operator's connection to a netlock server. Names are paths here, as the server has them: NAMESPACE/l/NAME.
 #[derive(Debug)]
@@ -85,31 +83,50 @@ impl Admin {
         self.netlock.evict_at(name, claim).await.map_err(|error| error.during("evict").of(name))
     }
 
-    /// Ends a session and all its claims, whether it is there or not.
+    /// Ends a session and all its claims.
     ///
     /// # Errors
+    /// [`ErrorKind::NotHeld`] if there is no such session, [`ErrorKind::Isolated`] if its client is being isolated,
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
     ///
     /// # Cancel safety
     /// The session may or may not have ended.
     pub async fn end_session(&self, session: SessionId) -> Result<()> {
-        match self.ask("end session", Command::EndSession { session }).await? {
-            Reply::Closed => Ok(()),
-            other => self.netlock.unexpected(other),
-        }
+        let absent = "there is no such session: `sessions` lists those that are open";
+        self.end("end session", Command::EndSession { session }, session, absent).await
     }
 
     /// Says that a client which was to be isolated can do nothing more; what it held goes to others.
     ///
     /// # Errors
+    /// [`ErrorKind::NotHeld`] if no such client is being isolated,
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
     ///
     /// # Cancel safety
     /// It may or may not have been said.
     pub async fn confirm_isolated(&self, session: SessionId) -> Result<()> {
-        match self.ask("confirm isolated", Command::ConfirmIsolated { session }).await? {
+        let absent = "no client of this session is being isolated: `inspect` shows which are";
+        self.end("confirm isolated", Command::ConfirmIsolated { session }, session, absent).await
+    }
+
+    async fn end(
+        &self,
+        operation: &'static str,
+        command: Command<'_>,
+        session: SessionId,
+        absent: &str,
+    ) -> Result<()> {
+        let explain = |kind, problem: &str| {
+            Err(Error::new(kind, format!("{session}: {problem}")).on("netlock").during(operation))
+        };
+        match self.netlock.0.call(None, command).await.map_err(|error| error.during(operation))? {
             Reply::Closed => Ok(()),
-            other => self.netlock.unexpected(other),
+            Reply::Refused(Refusal::SessionUnknown) => explain(ErrorKind::NotHeld, absent),
+            Reply::Refused(Refusal::Isolated) => explain(
+                ErrorKind::Isolated,
+                "it has ended, and its client is being isolated or was: `confirm-isolated` gives its locks to others",
+            ),
+            other => self.netlock.unexpected(other).map_err(|error: Error| error.during(operation)),
         }
     }
 

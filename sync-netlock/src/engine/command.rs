@@ -20,6 +20,9 @@ impl Requester {
     pub const NOBODY: Self = Self { connection: 0, request: 0 };
 }
 
+/// The principal of clients that are not authenticated: it has no limits of its own.
+pub const NO_PRINCIPAL: u64 = 0;
+
 /// How a session lives and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -157,12 +160,14 @@ pub enum Command<'a> {
         /// Only names after this one; empty for the first page.
         after: &'a str,
     },
-    /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], also if it is gone.
+    /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], or refused as
+    /// unknown if there is none.
     EndSession {
         /// The session.
         session: SessionId,
     },
-    /// A client that was to be isolated can do nothing more. Answered [`Reply::Closed`], also if there is none such.
+    /// A client that was to be isolated can do nothing more. Answered [`Reply::Closed`], or refused as unknown if
+    /// no such client is being isolated.
     ConfirmIsolated {
         /// Its session.
         session: SessionId,
@@ -181,6 +186,13 @@ pub enum Command<'a> {
     Forget {
         /// A request of the same connection.
         request: u64,
+    },
+    /// Says which principal the requester's connection belongs to, from now until it is gone. Sessions that
+    /// it opens count against the principal's share. Not answered.
+    Introduce {
+        /// The principal, as a number that its host chose, stays the same over restarts, and is not
+        /// [`NO_PRINCIPAL`].
+        principal: u64,
     },
     /// The requester's connection is gone. Not answered.
     Disconnected,
@@ -359,6 +371,10 @@ pub enum Bound {
     NamesPerClaim,
     /// The server's bound on the sessions attached to one connection.
     SessionsPerConnection,
+    /// [`Limits::sessions_per_principal`](super::Limits::sessions_per_principal).
+    SessionsPerPrincipal,
+    /// [`Limits::claims_per_principal`](super::Limits::claims_per_principal).
+    ClaimsPerPrincipal,
 }
 
 impl fmt::Display for Bound {
@@ -371,6 +387,8 @@ impl fmt::Display for Bound {
             Self::WatchesPerConnection => "watches per connection",
             Self::NamesPerClaim => "names per claim",
             Self::SessionsPerConnection => "sessions per connection",
+            Self::SessionsPerPrincipal => "sessions per principal",
+            Self::ClaimsPerPrincipal => "claims per principal",
         })
     }
 }

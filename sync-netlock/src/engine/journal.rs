@@ -37,6 +37,8 @@ pub enum Change<'a> {
         client: &'a str,
         /// How its client can be isolated; empty: not at all.
         isolation: &'a [u8],
+        /// Whose share it counts against; [`NO_PRINCIPAL`](super::NO_PRINCIPAL): nobody's.
+        principal: u64,
     },
     /// A session has ended, and all its claims with it.
     Closed {

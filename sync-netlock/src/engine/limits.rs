@@ -11,6 +11,11 @@ pub struct Limits {
     pub names: usize,
     /// Open sessions. Default: 100,000.
     pub sessions: usize,
+    /// Open sessions of one principal. Below `sessions`, so that no principal keeps another out.
+    /// Default: 20,000.
+    pub sessions_per_principal: usize,
+    /// Claims of all sessions of one principal, held and waiting. Default: 1 million.
+    pub claims_per_principal: usize,
     /// Claims of one session. Default: 1 million.
     pub claims_per_session: usize,
     /// Claims in line for one name, holders included. Default: 10,000.
@@ -42,6 +47,8 @@ impl Default for Limits {
         Self {
             names: 4_000_000,
             sessions: 100_000,
+            sessions_per_principal: 20_000,
+            claims_per_principal: 1_000_000,
             claims_per_session: 1_000_000,
             claims_per_name: 10_000,
             names_per_claim: 64,

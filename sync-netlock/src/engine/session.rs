@@ -5,7 +5,7 @@ use sync_core::backend::{ClaimId, SessionId};
 use sync_core::clock::Moment;
 
 use super::command::{Requester, Terms};
-use super::line::{InSession, List};
+use super::line::{InSession, List, Slot};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) armed: Moment,
     pub(super) claims: List<InSession>,
     pub(super) claim_count: usize,
+    /// Whose share it counts against, as a slot of the table's shares.
+    pub(super) share: Option<Slot>,
     /// Held claims that others ended, not told yet. Bounded by the claims of the session.
     pub(super) evicted: Vec<ClaimId>,
     /// Who waits to be told.
@@ -50,6 +52,7 @@ impl Session {
             armed: expires,
             claims: List::new(),
             claim_count: 0,
+            share: None,
             evicted: Vec::new(),
             listener: None,
             isolation: isolation.into(),

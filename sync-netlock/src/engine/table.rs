@@ -9,6 +9,7 @@ mod observation;
 mod restoration;
 mod sessions;
 mod several;
+mod shares;
 
 pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, Misfit};
@@ -34,6 +35,7 @@ use super::session::Session;
 use super::watchers::Watchers;
 use isolation::Isolated;
 use several::{ArrivalOfSeveral, Several};
+use shares::Shares;
 
 /// How much is in a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,7 @@ struct Opening<'a> {
     terms: Terms,
     client: &'a str,
     isolation: &'a [u8],
+    principal: u64,
 }
 
 /// The table. See the [module](super).
@@ -90,6 +93,7 @@ pub struct LockTable<J = NoJournal> {
     watchers: Watchers,
     /// Which connections have which sessions.
     attached: BTreeSet<(u64, Slot)>,
+    shares: Shares,
     holders: usize,
     counters: Counters,
     isolated: Isolated,
@@ -128,6 +132,7 @@ impl<J: Journal> LockTable<J> {
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
             attached: BTreeSet::new(),
+            shares: Shares::default(),
             holders: 0,
             counters: Counters::default(),
             isolated: Isolated::default(),
@@ -194,7 +199,9 @@ impl<J: Journal> LockTable<J> {
         }
         Some(match command {
             Command::Open { session, secret, terms, client, isolation } => {
-                self.open(from.connection, session, secret, Opening { terms, client, isolation })
+                let principal = self.shares.principal_of(from.connection);
+                let opening = Opening { terms, client, isolation, principal };
+                self.open(from.connection, session, secret, opening)
             }
             Command::Attach { session, secret } => self.attach(from.connection, session, secret),
             Command::Detach { session } => self.detach(from.connection, session),
@@ -222,7 +229,12 @@ impl<J: Journal> LockTable<J> {
                 self.forget(Requester { request, ..from });
                 return None;
             }
+            Command::Introduce { principal } => {
+                self.shares.introduce(from.connection, principal);
+                return None;
+            }
             Command::Disconnected => {
+                self.shares.forget(from.connection);
                 self.disconnect(from.connection);
                 for watcher in self.watchers.of_connection(from.connection) {
                     self.forget(watcher);

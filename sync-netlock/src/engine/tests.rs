@@ -8,7 +8,7 @@ mod rig;
 use std::time::Duration;
 
 use sync_core::Mode;
-use sync_core::backend::{Gone, Withdrawn};
+use sync_core::backend::{Gone, SessionId, Withdrawn};
 
 use super::{Bound, Command, Limits, Refusal, Reply};
 use rig::Rig;
@@ -31,6 +31,56 @@ fn a_free_name_is_granted_and_the_next_waits_its_turn() {
     assert_eq!(rig.acquire(1, 2, "a", X).position(), 1);
     assert_eq!(rig.withdraw(0, 1), Reply::Withdrawn(Withdrawn::Held));
     assert!(rig.told(2).token() > first, "the waiter is told");
+}
+
+#[test]
+fn a_principal_has_its_own_share_of_sessions_and_claims() {
+    let limits = Limits { sessions_per_principal: 2, claims_per_principal: 3, ..Limits::default() };
+    let mut rig = Rig::new(limits.clone());
+    let too_many = |what, max| Reply::Refused(Refusal::TooMany { what, max });
+    rig.send(Command::Introduce { principal: 5 });
+    for session in [0, 1] {
+        assert!(matches!(rig.open(session, 0), Reply::Opened { .. }));
+    }
+    // Detaching makes no room, and opening the same session again needs none.
+    let detach = Command::Detach { session: SessionId::from_bits(1) };
+    assert_eq!(rig.ask(detach), Reply::Detached);
+    assert_eq!(rig.open(2, 0), too_many(Bound::SessionsPerPrincipal, 2));
+    assert!(matches!(rig.open(1, 0), Reply::Opened { .. }));
+    // Claims count over all sessions, held and waiting.
+    rig.acquire(0, 1, "a", X).token();
+    rig.acquire(1, 2, "a", X).position();
+    rig.acquire(1, 3, "b", X).token();
+    assert_eq!(rig.acquire(0, 4, "c", X), too_many(Bound::ClaimsPerPrincipal, 3));
+    rig.withdraw(1, 2);
+    rig.acquire(0, 4, "c", X).token();
+    // Another principal, and clients that are not authenticated, are not affected.
+    rig.disconnect();
+    assert!(matches!(rig.open(7, 0), Reply::Opened { .. }));
+    rig.send(Command::Introduce { principal: 6 });
+    assert!(matches!(rig.open(8, 0), Reply::Opened { .. }));
+    rig.acquire(8, 8, "d", X).token();
+    // A table made of the recorded changes counts the same, and sessions that end give their share back.
+    let mut copy = rig.copied(limits);
+    for rig in [&mut rig, &mut copy] {
+        rig.send(Command::Introduce { principal: 5 });
+        assert_eq!(rig.open(3, 0), too_many(Bound::SessionsPerPrincipal, 2));
+        assert_eq!(rig.acquire(1, 9, "e", X), too_many(Bound::ClaimsPerPrincipal, 3));
+        rig.close(0);
+        rig.acquire(1, 9, "e", X).token();
+        assert!(matches!(rig.open(3, 0), Reply::Opened { .. }));
+    }
+}
+
+#[test]
+fn ending_an_unknown_session_is_refused() {
+    let mut rig = Rig::with_sessions(1);
+    let (known, unknown) = (SessionId::from_bits(0), SessionId::from_bits(9));
+    let refused = Reply::Refused(Refusal::SessionUnknown);
+    assert_eq!(rig.ask(Command::EndSession { session: unknown }), refused);
+    assert_eq!(rig.ask(Command::ConfirmIsolated { session: known }), refused, "it is not being isolated");
+    assert_eq!(rig.ask(Command::EndSession { session: known }), Reply::Closed);
+    assert_eq!(rig.ask(Command::EndSession { session: known }), refused);
 }
 
 #[test]

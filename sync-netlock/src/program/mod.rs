@@ -49,7 +49,7 @@ struct ServeFlags {
 
     /// Listen also where other machines can reach it although nobody is asked who he is: whoever reaches the server can
     /// take and break locks.
-    #[arg(long)]
+    #[arg(long, env = "NETLOCKD_INSECURE_ALLOW_REMOTE", value_parser = clap::builder::FalseyValueParser::new())]
     insecure_allow_remote: bool,
 
     /// Serve metrics and health at this address, as host:port.

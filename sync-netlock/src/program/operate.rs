@@ -1,10 +1,11 @@
 //! What an operator asks of a server that runs: `netlockd sessions`, `netlockd evict` and so on.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Subcommand;
 use sync_core::backend::{ClaimId, Entry, SessionId};
-use sync_core::{Error, ErrorKind, Result, StoreUrl, Withdrawn};
+use sync_core::{Error, ErrorKind, Mode, Result, StoreUrl, Withdrawn};
 
 use crate::client::{Admin, Config};
 
@@ -19,7 +20,7 @@ pub(super) enum Operation {
         #[arg(default_value = "")]
         prefix: String,
     },
-    /// Show who holds a name and who waits: claim, token, client.
+    /// Show who holds a name and who waits: claim, client, token, mode, age, value.
     Inspect {
         /// The name as the server has it, such as distsync/l/NAME
         name: String,
@@ -88,7 +89,11 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
             lines.push(match admin.evict(&name, claim).await? {
                 Withdrawn::Held => "it held, and is ended".to_owned(),
                 Withdrawn::Waiting => "it stood in line, and is ended".to_owned(),
-                Withdrawn::Absent => "there is no such claim".to_owned(),
+                Withdrawn::Absent => {
+                    let problem =
+                        format!("there is no claim {claim} at this name: `inspect` shows its claims");
+                    return Err(Error::new(ErrorKind::NotHeld, problem).of(&name));
+                }
             });
         }
         Operation::EndSession { session } => {
@@ -117,5 +122,24 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
 fn line(entry: &Entry) -> String {
     let token = entry.token.map_or_else(|| "waits".to_owned(), |token| format!("holds with token {token}"));
     let isolating = if entry.is_isolating { ", its client is being isolated" } else { "" };
-    format!("{} {} {token}{isolating}", entry.claim, entry.client.escape_debug())
+    let mode = match entry.mode {
+        Mode::Exclusive => "exclusive".to_owned(),
+        Mode::Shared => "shared".to_owned(),
+        Mode::Permit { of } => format!("permit of {of}"),
+    };
+    let age = entry.age.map_or_else(String::new, |age| {
+        format!(
+            " for {}",
+            humantime::format_duration(Duration::from_millis(
+                u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+            ))
+        )
+    });
+    let value = String::from_utf8_lossy(&entry.value);
+    format!(
+        "{} {} {token}{age} {mode} value \"{}\"{isolating}",
+        entry.claim,
+        entry.client.escape_debug(),
+        value.escape_debug()
+    )
 }

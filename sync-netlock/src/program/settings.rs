@@ -210,6 +210,8 @@ bounds! {
     connections: usize = connections,
     sessions: usize = limits.sessions,
     sessions_per_connection: usize = sessions_per_connection,
+    sessions_per_principal: usize = limits.sessions_per_principal,
+    claims_per_principal: usize = limits.claims_per_principal,
     names: usize = limits.names,
     claims_per_session: usize = limits.claims_per_session,
     claims_per_name: usize = limits.claims_per_name,

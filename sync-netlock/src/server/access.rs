@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use sync_core::reread::{Files, Reread};
 use sync_core::{Error, ErrorKind, Result};
 
-use crate::engine::Command;
+use crate::engine::{Command, NO_PRINCIPAL};
 
 /// What can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,12 @@ pub struct Permission {
     pub prefix: String,
     /// What is allowed.
     pub verbs: Vec<Verb>,
+}
+
+impl Permission {
+    fn is_for(&self, principal: &str) -> bool {
+        self.principal == "*" || self.principal == principal
+    }
 }
 
 /// Who is known, and who may do what.
@@ -152,9 +158,10 @@ impl Access {
     pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
         let may = |verb, name: &[u8]| self.allows_verb(principal, verb, name);
         match command {
+            // Any permission is enough: a principal without one has no use for a session.
+            Command::Open { .. } => self.permissions.iter().any(|permission| permission.is_for(principal)),
             // The secret of the session that it speaks for is permission enough.
-            Command::Open { .. }
-            | Command::Attach { .. }
+            Command::Attach { .. }
             | Command::Detach { .. }
             | Command::Renew { .. }
             | Command::Close { .. }
@@ -162,6 +169,7 @@ impl Access {
             | Command::Withdraw { .. }
             | Command::Evictions { .. }
             | Command::Forget { .. }
+            | Command::Introduce { .. }
             | Command::Disconnected
             | Command::Tick => true,
             Command::Enqueue { name, .. } => may(Verb::Acquire, name),
@@ -180,11 +188,17 @@ impl Access {
 
     pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &[u8]) -> bool {
         self.permissions.iter().any(|permission| {
-            (permission.principal == "*" || permission.principal == principal)
+            permission.is_for(principal)
                 && name.starts_with(permission.prefix.as_bytes())
                 && permission.verbs.contains(&verb)
         })
     }
+}
+
+/// The principal as a number, the same after every restart: its hash.
+pub(super) fn number_of(principal: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(principal.as_bytes()).into();
+    digest.first_chunk().map_or(1, |first| u64::from_le_bytes(*first)).max(NO_PRINCIPAL + 1)
 }
 
 fn hash(token: &str) -> TokenHash {

@@ -62,21 +62,32 @@ impl Audit {
         };
         let outcome = match reply {
             Some(Reply::Refused(Refusal::Denied)) => "denied".to_owned(),
-            Some(Reply::Withdrawn(Withdrawn::Absent)) => "absent".to_owned(),
+            Some(Reply::Refused(Refusal::SessionUnknown) | Reply::Withdrawn(Withdrawn::Absent)) => {
+                "absent".to_owned()
+            }
             Some(Reply::Released { claims }) => format!("{claims} claims"),
             Some(Reply::Refused(refusal)) => refusal.to_string(),
             _ => "done".to_owned(),
         };
         let at_ms = clock::wall_millis();
         let deed = Deed { at_ms, principal, peer: peer.to_string(), deed, name, id, outcome };
-        info!(target: "netlock::audit", ?deed, "an administrator's deed");
+        info!(
+            target: "netlock::audit",
+            principal = deed.principal,
+            peer = deed.peer,
+            deed = deed.deed,
+            name = deed.name,
+            id = deed.id,
+            outcome = deed.outcome,
+            "administrator action"
+        );
         if let Some(mut file) = self.file.as_ref() {
             let written = serde_json::to_vec(&deed).map_err(std::io::Error::from).and_then(|mut line| {
                 line.push(b'\n');
                 file.write_all(&line)
             });
             if let Err(error) = written {
-                error!(%error, ?deed, "the audit log cannot be written");
+                error!(%error, "the audit log cannot be written");
             }
         }
     }

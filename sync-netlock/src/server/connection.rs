@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
-use super::access::{Access, TokenHash, Verb};
+use super::access::{Access, TokenHash, Verb, number_of};
 use super::hub::{Desk, Hub, Place};
 use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
@@ -53,8 +53,13 @@ pub(super) async fn welcome(hub: Arc<Hub>, place: Place, stream: TcpStream, peer
             Ok(Ok((stream, principal))) => {
                 serve(hub, place, Stream::Tls(Box::new(stream)), peer, principal).await;
             }
-            Ok(Err(error)) => info!(%peer, %error, "no connection by TLS"),
-            Err(_) => info!(%peer, "no TLS handshake in time"),
+            failed => {
+                hub.traffic.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                match failed {
+                    Ok(Err(error)) => info!(%peer, %error, "no connection by TLS"),
+                    _ => info!(%peer, "no TLS handshake in time"),
+                }
+            }
         }
         return;
     }
@@ -414,6 +419,10 @@ impl Connection {
         match body {
             Body::Hello(hello) => {
                 self.greet(request.id, hello)?;
+                if let Some(known) = &self.known {
+                    let introduce = Command::Introduce { principal: number_of(&known.principal) };
+                    desk.table.apply(self.heard, self.requester(0), introduce, &mut self.effects);
+                }
                 return Ok((request.id, None));
             }
             _ if !self.greeted => {
@@ -462,6 +471,7 @@ impl Connection {
                 None => access.principal_of(&hello.token).map(|(hash, principal)| (Some(hash), principal)),
             };
             let Some((token, principal)) = named else {
+                self.hub.traffic.refused_tokens.fetch_add(1, Ordering::Relaxed);
                 warn!(peer = %self.peer, "refused: no token that is known");
                 let reason = "the server does not know this token: write it into the URL, as in \
                               netlock://:TOKEN@host, and its hash into the server's file of tokens"

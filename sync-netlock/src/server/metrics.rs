@@ -22,6 +22,8 @@ pub(super) struct Traffic {
     pub(super) written: AtomicU64,
     pub(super) isolations: AtomicU64,
     pub(super) isolation_failures: AtomicU64,
+    pub(super) refused_tokens: AtomicU64,
+    pub(super) failed_handshakes: AtomicU64,
     refusals: Mutex<Refusals>,
 }
 
@@ -36,6 +38,8 @@ impl Traffic {
             written: count(&self.written),
             isolations: count(&self.isolations),
             isolation_failures: count(&self.isolation_failures),
+            refused_tokens: count(&self.refused_tokens),
+            failed_handshakes: count(&self.failed_handshakes),
             refusals: locked(&self.refusals).clone(),
         }
     }
@@ -65,6 +69,8 @@ pub(super) struct TrafficReading {
     written: u64,
     isolations: u64,
     isolation_failures: u64,
+    refused_tokens: u64,
+    failed_handshakes: u64,
     refusals: Refusals,
 }
 
@@ -122,6 +128,8 @@ impl Collector for Reading {
                 "Times that the program to isolate a client failed",
                 traffic.isolation_failures,
             ),
+            ("refused_tokens", "Connections refused for an unknown token", traffic.refused_tokens),
+            ("failed_handshakes", "TLS handshakes that failed", traffic.failed_handshakes),
             ("read_bytes", "Bytes read from clients", traffic.read),
             ("written_bytes", "Bytes written to clients", traffic.written),
         ] {

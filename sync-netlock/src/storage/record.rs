@@ -11,7 +11,7 @@ use bytes::Buf;
 use sync_core::backend::{ClaimId, SessionId};
 use sync_core::{Mode, Secret, Token};
 
-use crate::engine::{Change, Terms};
+use crate::engine::{Change, NO_PRINCIPAL, Terms};
 
 /// A frame's length and checksum.
 const HEAD: usize = 8;
@@ -45,6 +45,8 @@ const GRANTED: u8 = 13;
 const UPDATED: u8 = 14;
 const LEFT: u8 = 15;
 const CHOSEN: u8 = 16;
+/// As [`OPENED`], with the session's principal at its end.
+const OPENED_BY: u8 = 17;
 
 /// What an [`ARRIVED`] record says in its second byte: the mode in the low bits, and these.
 const SHARED: u8 = 1;
@@ -118,14 +120,18 @@ impl Frame {
 
     fn push_change(&mut self, change: Change<'_>) {
         match change {
-            Change::Opened { session, secret, terms, client, isolation } => {
-                self.push_id(OPENED, session.bits());
+            Change::Opened { session, secret, terms, client, isolation, principal } => {
+                let has_principal = principal != NO_PRINCIPAL;
+                self.push_id(if has_principal { OPENED_BY } else { OPENED }, session.bits());
                 self.bytes.extend_from_slice(&id(secret.expose()));
                 let nanos = u64::try_from(terms.ttl.as_nanos()).unwrap_or(u64::MAX);
                 self.bytes.extend_from_slice(&nanos.to_le_bytes());
                 self.bytes.push(terms.release_on_disconnect.into());
                 self.push_bytes(client.as_bytes());
                 self.push_bytes(isolation);
+                if has_principal {
+                    self.bytes.extend_from_slice(&principal.to_le_bytes());
+                }
             }
             Change::Closed { session } => self.push_id(CLOSED, session.bits()),
             Change::Arrived { .. } => self.push_arrival(change),
@@ -273,12 +279,16 @@ impl<'a> Records<'a> {
 
     fn change(&mut self, kind: u8) -> Option<Change<'a>> {
         Some(match kind {
-            OPENED => Change::Opened {
+            OPENED | OPENED_BY => Change::Opened {
                 session: SessionId::from_bits(self.id()?),
                 secret: Secret::from_bits(self.id()?),
                 terms: self.terms()?,
                 client: std::str::from_utf8(self.bytes()?).ok()?,
                 isolation: self.bytes()?,
+                principal: match kind {
+                    OPENED_BY => self.rest.try_get_u64_le().ok()?,
+                    _ => NO_PRINCIPAL,
+                },
             },
             CLOSED => Change::Closed { session: SessionId::from_bits(self.id()?) },
             ARRIVED => self.arrival()?,
@@ -365,6 +375,15 @@ mod tests {
                 terms: Terms { ttl: Duration::from_millis(1_500), release_on_disconnect: true },
                 client: "me",
                 isolation: b"how",
+                principal: NO_PRINCIPAL,
+            }),
+            Record::Change(Change::Opened {
+                session,
+                secret,
+                terms: Terms::lasting(Duration::from_secs(1)),
+                client: "",
+                isolation: b"",
+                principal: 11,
             }),
             arrived(Mode::Exclusive, Some(token)),
             arrived(Mode::Shared, None),

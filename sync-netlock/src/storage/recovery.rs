@@ -101,6 +101,7 @@ mod tests {
             terms: Terms::lasting(Duration::from_secs(1)),
             client: "me",
             isolation: b"how",
+            principal: 0,
         })
     }
 

@@ -105,7 +105,7 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
             Body::ListSessions(proto::ListSessions { after: Some(after.bits().into()) })
         }
         Command::Forget { request } => Body::Forget(proto::Forget { request }),
-        Command::Disconnected | Command::Tick => return None,
+        Command::Introduce { .. } | Command::Disconnected | Command::Tick => return None,
     };
     Some(proto::Request { id, body: Some(body) })
 }

@@ -657,6 +657,8 @@ pub mod refused {
         WatchesPerConnection = 5,
         SessionsPerConnection = 6,
         NamesPerClaim = 7,
+        SessionsPerPrincipal = 8,
+        ClaimsPerPrincipal = 9,
     }
     impl Bound {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -673,6 +675,8 @@ pub mod refused {
                 Self::WatchesPerConnection => "WATCHES_PER_CONNECTION",
                 Self::SessionsPerConnection => "SESSIONS_PER_CONNECTION",
                 Self::NamesPerClaim => "NAMES_PER_CLAIM",
+                Self::SessionsPerPrincipal => "SESSIONS_PER_PRINCIPAL",
+                Self::ClaimsPerPrincipal => "CLAIMS_PER_PRINCIPAL",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -686,6 +690,8 @@ pub mod refused {
                 "WATCHES_PER_CONNECTION" => Some(Self::WatchesPerConnection),
                 "SESSIONS_PER_CONNECTION" => Some(Self::SessionsPerConnection),
                 "NAMES_PER_CLAIM" => Some(Self::NamesPerClaim),
+                "SESSIONS_PER_PRINCIPAL" => Some(Self::SessionsPerPrincipal),
+                "CLAIMS_PER_PRINCIPAL" => Some(Self::ClaimsPerPrincipal),
                 _ => None,
             }
         }

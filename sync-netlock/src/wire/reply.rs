@@ -167,6 +167,8 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
                 Bound::WatchesPerConnection => refused::Bound::WatchesPerConnection,
                 Bound::NamesPerClaim => refused::Bound::NamesPerClaim,
                 Bound::SessionsPerConnection => refused::Bound::SessionsPerConnection,
+                Bound::SessionsPerPrincipal => refused::Bound::SessionsPerPrincipal,
+                Bound::ClaimsPerPrincipal => refused::Bound::ClaimsPerPrincipal,
             };
             Code::TooMany
         }
@@ -278,6 +280,8 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
                 refused::Bound::WatchesPerConnection => Bound::WatchesPerConnection,
                 refused::Bound::NamesPerClaim => Bound::NamesPerClaim,
                 refused::Bound::SessionsPerConnection => Bound::SessionsPerConnection,
+                refused::Bound::SessionsPerPrincipal => Bound::SessionsPerPrincipal,
+                refused::Bound::ClaimsPerPrincipal => Bound::ClaimsPerPrincipal,
             },
             max,
         },

@@ -64,7 +64,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     let update = proto::Update { session: 1, claim: id(1), value: Vec::new().into() };
     BTreeMap::from([
         ("hello", (Request::Hello(hello), EVERYBODY)),
-        ("open", (Request::Open(session()), EVERYBODY)),
+        ("open", (Request::Open(session()), &["worker", "observer", "admin"])),
         ("attach", (Request::Attach(attach), EVERYBODY)),
         ("detach", (Request::Detach(proto::Detach { session: 1 }), EVERYBODY)),
         ("renew", (Request::Renew(proto::Renew { session: 1 }), EVERYBODY)),
@@ -124,7 +124,10 @@ fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
             let (request, allowed) =
                 matrix.remove(field.as_str()).unwrap_or_else(|| panic!("nobody says who may send `{field}`"));
             let mut raw = Raw::connect_with(server.address(), &format!("token-of-{principal}"));
-            raw.open(session());
+            // A principal without any permission cannot open a session.
+            if principal != "nobody" {
+                raw.open(session());
+            }
             raw.send(request);
             if field == "forget" {
                 raw.send(Request::Ping(proto::Ping {}));
@@ -256,6 +259,7 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     assert_eq!(operate(&["names", "n/"]), "n/l/a\nn/l/b\n");
     let inspected = operate(&["inspect", "n/l/a"]);
     assert!(inspected.contains("holds with token") && inspected.contains("raw waits"), "{inspected}");
+    assert!(inspected.contains(" exclusive value \"\"") && inspected.contains(" for "), "{inspected}");
     let claim = inspected.split(' ').next().unwrap();
     assert_eq!(operate(&["evict", "n/l/a", claim]), "it held, and is ended\n");
     assert!(matches!(waiter.answer(), Response::Granted(_)));
@@ -264,6 +268,14 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     let session = sessions.split(' ').next().unwrap();
     assert_eq!(operate(&["end-session", session]), "it is ended\n");
     assert_eq!((operate(&["names"]), operate(&["sessions"])), (String::new(), String::new()));
+    for gone in [&["end-session", session][..], &["confirm-isolated", session], &["evict", "n/l/a", claim]] {
+        let absent = run(&[&["admin", "--server", &url], gone].concat());
+        let complaint = String::from_utf8_lossy(&absent.stderr);
+        assert!(
+            !absent.status.success() && complaint.contains(gone[gone.len() - 1]),
+            "{gone:?}: {complaint}"
+        );
+    }
     let wrong = run(&["admin", "--server", &url, "end-session", "x"]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("32 hexadecimal digits"));
 }

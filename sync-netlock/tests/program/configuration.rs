@@ -36,6 +36,17 @@ fn flags_go_over_the_environment_the_file_and_the_defaults() {
 }
 
 #[test]
+fn remote_clients_are_allowed_by_the_environment_too() {
+    for (value, expected) in [("true", "true"), ("1", "true"), ("false", "false"), ("", "false")] {
+        let mut command = Command::new(NETLOCKD);
+        let output =
+            command.arg("--print-config").env("NETLOCKD_INSECURE_ALLOW_REMOTE", value).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains(&format!("insecure_allow_remote = {expected}")), "{value}: {printed}");
+    }
+}
+
+#[test]
 fn every_limit_is_documented() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let operating = std::fs::read_to_string(root.join("docs/operating.md")).unwrap();

@@ -155,10 +155,11 @@ impl<J: Journal> LockTable<J> {
         mode.validated().map_err(|_| Refusal::NoPermits)?;
         self.check_value(value)?;
         let max = self.limits.claims_per_session;
-        if self.sessions[key(session)].claim_count + names > max {
+        let session = &self.sessions[key(session)];
+        if session.claim_count + names > max {
             return Err(Refusal::TooMany { what: Bound::ClaimsPerSession, max });
         }
-        Ok(())
+        self.shares.check_claims(session.share, names, &self.limits)
     }
 
     /// A claim comes to the end of its line; with a token it holds.
@@ -198,6 +199,7 @@ impl<J: Journal> LockTable<J> {
         let session = &mut self.sessions[key(session)];
         session.claims.push(&mut self.claims, index);
         session.claim_count += 1;
+        self.shares.claim_came(session.share);
         let lock = &mut self.locks[lock];
         lock.line.push(&mut self.claims, index);
         lock.arrived(mode);
@@ -355,6 +357,7 @@ impl<J: Journal> LockTable<J> {
         let session = &mut self.sessions[key(session)];
         session.claims.remove(&mut self.claims, index);
         session.claim_count -= 1;
+        self.shares.claim_left(session.share);
         self.claims.remove(key(index))
     }
 }

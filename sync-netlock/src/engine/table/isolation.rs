@@ -132,11 +132,12 @@ impl<J: Journal> LockTable<J> {
     /// The client can do nothing more: what it held goes to others.
     pub(super) fn confirm_isolated(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
         let found = self.isolated.underway.iter().position(|index| self.sessions[key(*index)].id == id);
-        if let Some(found) = found {
-            let index = self.isolated.underway.swap_remove(found);
-            self.isolated.pending.retain(|(pending, _)| *pending != index);
-            self.end_sessions(&[index], effects);
-        }
+        let Some(found) = found else {
+            return Reply::Refused(Refusal::SessionUnknown);
+        };
+        let index = self.isolated.underway.swap_remove(found);
+        self.isolated.pending.retain(|(pending, _)| *pending != index);
+        self.end_sessions(&[index], effects);
         Reply::Closed
     }
 

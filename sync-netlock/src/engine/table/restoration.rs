@@ -42,7 +42,8 @@ impl<J: Journal> LockTable<J> {
         for (_, session) in &self.sessions {
             let (id, secret, terms) = (session.id, session.secret, session.terms);
             let (client, isolation) = (&session.client, &session.isolation);
-            tell(Change::Opened { session: id, secret, terms, client, isolation });
+            let principal = self.shares.principal(session.share);
+            tell(Change::Opened { session: id, secret, terms, client, isolation, principal });
         }
         for lock in self.locks.iter() {
             for claim in lock.line.iter(&self.claims) {
@@ -67,11 +68,11 @@ impl<J: Journal> LockTable<J> {
     pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), Misfit> {
         self.now = self.now.max(now);
         match change {
-            Change::Opened { session, secret, terms, client, isolation } => {
+            Change::Opened { session, secret, terms, client, isolation, principal } => {
                 if self.find_session(session).is_some() {
                     return Err(Misfit("a session begins twice"));
                 }
-                self.begin_session(session, secret, Opening { terms, client, isolation });
+                self.begin_session(session, secret, Opening { terms, client, isolation, principal });
             }
             Change::Closed { session } => {
                 let found = self.find_session(session).ok_or(Misfit("an unknown session ends"))?;

@@ -7,7 +7,7 @@ use sync_core::Secret;
 use sync_core::backend::{Gone, SessionId};
 
 use super::{Freeze, LockTable, Opening, Reason};
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::command::{Bound, Effect, NO_PRINCIPAL, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
 use crate::engine::line::{NONE, Part, Slot, key, slot};
 use crate::engine::session::Session;
@@ -39,7 +39,7 @@ impl<J: Journal> LockTable<J> {
         secret: Secret,
         opening: Opening<'_>,
     ) -> Reply {
-        let Opening { terms, client, isolation } = opening;
+        let Opening { terms, client, isolation, principal } = opening;
         let (min, max) = (self.limits.ttl_min, self.limits.ttl_max);
         if terms.ttl < min || terms.ttl > max {
             return Reply::Refused(Refusal::TtlOutOfRange { min, max });
@@ -63,6 +63,11 @@ impl<J: Journal> LockTable<J> {
         if let Refusal::Isolated = self.unknown(id) {
             return Reply::Refused(Refusal::Isolated);
         }
+        if principal != NO_PRINCIPAL
+            && let Err(refusal) = self.shares.check_session(principal, &self.limits)
+        {
+            return Reply::Refused(refusal);
+        }
         if self.sessions.len() >= self.limits.sessions {
             return Reply::Refused(Refusal::TooMany { what: Bound::Sessions, max: self.limits.sessions });
         }
@@ -70,15 +75,16 @@ impl<J: Journal> LockTable<J> {
             return Reply::Refused(Refusal::StorageFull);
         }
         let begun = self.begin_session(id, secret, opening);
-        self.journal.record(Change::Opened { session: id, secret, terms, client, isolation });
+        self.journal.record(Change::Opened { session: id, secret, terms, client, isolation, principal });
         self.connect(connection, begun);
         Reply::Opened { ttl: terms.ttl }
     }
 
     /// The mirror of [`remove_session`](Self::remove_session).
     pub(super) fn begin_session(&mut self, id: SessionId, secret: Secret, opening: Opening<'_>) -> Slot {
-        let Opening { terms, client, isolation } = opening;
-        let session = Session::new(id, secret, terms, client, isolation, self.now);
+        let Opening { terms, client, isolation, principal } = opening;
+        let mut session = Session::new(id, secret, terms, client, isolation, self.now);
+        session.share = self.shares.enter(principal);
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
@@ -180,12 +186,13 @@ impl<J: Journal> LockTable<J> {
         Reply::Closed
     }
 
-    /// An operator ends it: its client is isolated first, where it has to be.
+    /// Ends a session for an operator: its client is isolated first, where it has to be.
     pub(super) fn end_session(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
-        if let Some(found) = self.find_session(id) {
-            self.deadlines.disarm(self.sessions[key(found)].armed, found);
-            self.end_or_isolate(&[found], Reason::Ended, effects);
-        }
+        let Some(found) = self.find_session(id) else {
+            return Reply::Refused(self.unknown(id));
+        };
+        self.deadlines.disarm(self.sessions[key(found)].armed, found);
+        self.end_or_isolate(&[found], Reason::Ended, effects);
         Reply::Closed
     }
 
@@ -255,6 +262,7 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn remove_session(&mut self, index: Slot) -> Session {
         self.forget_id(index);
         let session = self.sessions.remove(key(index));
+        self.shares.leave(session.share);
         for connection in &session.connections {
             self.attached.remove(&(*connection, index));
         }

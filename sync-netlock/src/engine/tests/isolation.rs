@@ -51,7 +51,8 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
     confirm(&mut rig, 9);
     assert!(rig.told(2).token() > token);
     assert_eq!(rig.renew(9), isolated(), "told for good");
-    confirm(&mut rig, 9);
+    let again = Command::ConfirmIsolated { session: SessionId::from_bits(9) };
+    assert_eq!(rig.ask(again), Reply::Refused(Refusal::SessionUnknown), "confirmed before");
     assert!(rig.isolations().is_empty());
 }
 

@@ -67,6 +67,17 @@ impl Rig {
         rig
     }
 
+    /// A table that is made of this one's changes, as after a restart.
+    pub(super) fn copied(&self, limits: Limits) -> Self {
+        let mut mirror = Mirror::new();
+        self.table.dump(|change| mirror.record(change));
+        let mut copy = Self::new(limits.clone());
+        copy.now = self.now;
+        copy.table = LockTable::with_journal(limits, Token::new(41).unwrap(), mirror);
+        self.table.dump(|change| copy.table.restore(self.now, change).expect("changes that fit"));
+        copy
+    }
+
     pub(super) fn claim(claim: u128) -> ClaimId {
         ClaimId::from_bits(claim)
     }
