@@ -10,7 +10,7 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 /// |---|---|---|
 /// | `memory:` | a lock table private to this handle | `netlock` |
 /// | `memory:NAME` | the lock table that all handles of this process share who name it | `netlock` |
-/// | `netlock://[:TOKEN@]HOST[:PORT][,HOST[:PORT]]` | a netlock server, by one or several addresses tried in turn; port 7420 | `netlock` |
+/// | `netlock://[:TOKEN@]HOST[:PORT]`, `netlock://HOST,HOST?table=ID` | a netlock server; several addresses lead to one server, whose table the URL names; port 7420 | `netlock` |
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
 /// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
 /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6.2 or later | `redis` |

@@ -139,12 +139,6 @@ impl Error {
         self
     }
 
-    /// What is wrong and what to do about it, without the operation, the name and the backend.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.0.message
-    }
-
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use distsync::{Kind, LockOptions, Wait, connect};
 use sync_core::clock;
 
-use super::processes::Netlockd;
+use super::processes::{Netlockd, TABLE};
 use super::stores::{EtcdCluster, RedisCluster, RedisSentinels, free_port};
 
 /// How long all calls of one run may take: one stagger or two, beside the calls themselves.
@@ -56,7 +56,9 @@ async fn use_often(runs: usize, url: impl Fn(&[String]) -> String, addresses: &[
     for run in 0..runs {
         // A short TTL leaves little time to find out who lives.
         let ttl = if run % 2 == 0 { "4s" } else { "15s" };
-        use_once(&format!("{}?ttl={ttl}", url(&addresses)), run).await;
+        let url = url(&addresses);
+        let and = if url.contains('?') { '&' } else { '?' };
+        use_once(&format!("{url}{and}ttl={ttl}"), run).await;
         addresses.rotate_left(1);
     }
 }
@@ -117,7 +119,7 @@ async fn one_of_two_etcd_addresses_is_dead_or_silent() {
 async fn one_of_two_netlock_addresses_is_dead_or_silent() {
     let netlock = Netlockd::start();
     let (alive, silent) = (format!("127.0.0.1:{}", netlock.port()), Silent::new());
-    let url = |addresses: &[String]| format!("netlock://{}", addresses.join(","));
+    let url = |addresses: &[String]| format!("netlock://{}?table={TABLE}", addresses.join(","));
     use_often(50, url, &[alive.clone(), format!("127.0.0.1:{}", free_port())]).await;
     use_often(20, url, &[alive, silent.address()]).await;
 }

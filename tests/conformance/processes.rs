@@ -47,6 +47,9 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The identity of the table of each [`Netlockd`].
+pub(crate) const TABLE: &str = "00112233445566778899aabbccddeeff";
+
 /// netlockd, by the entry that the program has too.
 pub(crate) struct Netlockd {
     child: Child,
@@ -56,7 +59,7 @@ pub(crate) struct Netlockd {
 impl Netlockd {
     pub(crate) fn start() -> Self {
         let mut child = Command::new(example("contenders"))
-            .args(["netlockd", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["netlockd", "--listen", "127.0.0.1:0", "--log", "warn", "--table", TABLE])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

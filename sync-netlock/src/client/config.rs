@@ -12,6 +12,8 @@ pub const DEFAULT_PORT: u16 = 7420;
 pub struct Config {
     pub(super) addresses: Vec<String>,
     pub(super) token: Option<String>,
+    /// The only table that may answer.
+    pub(super) table: Option<u128>,
     /// TLS, if it is to be spoken.
     pub(super) tls: Option<Tls>,
 }
@@ -23,8 +25,8 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// A client of the server that listens at these addresses (`host:port`), tried in turn. They are several ways to one
-    /// server, not several servers.
+    /// Settings of a client of the server that listens at these addresses (`host:port`). Several addresses are several
+    /// ways to one server, not several servers, and need [`with_table`](Self::with_table).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if there is none.
@@ -35,7 +37,7 @@ impl Config {
                 Error::new(ErrorKind::InvalidOption, "no address is given: give host:port").on("netlock")
             );
         }
-        Ok(Self { addresses, token: None, tls: None })
+        Ok(Self { addresses, token: None, table: None, tls: None })
     }
 
     /// Says who this is, to a server that asks for it.
@@ -43,6 +45,15 @@ impl Config {
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
+    }
+
+    /// Accepts only the server with this table: the identity that netlockd prints at its start, 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if it is no identity.
+    pub fn with_table(mut self, table: &str) -> Result<Self> {
+        self.table = Some(parse_table(table)?);
+        Ok(self)
     }
 
     /// Speaks TLS with the server, by these certificates.
@@ -54,7 +65,7 @@ impl Config {
     }
 
     /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, or `netlocks:` by TLS with the
-    /// options `ca`, `cert` and `key`, once the common options are taken out.
+    /// options `ca`, `cert` and `key`, and with the option `table`, once the common options are taken out.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names what does not fit.
@@ -73,10 +84,24 @@ impl Config {
         }
         let mut config = Self::new(url.addresses(Some(DEFAULT_PORT))?)?;
         config.token = url.password().map(str::to_owned);
+        if let Some(table) = url.take("table")? {
+            config.table = Some(parse_table(&table).map_err(|error| url.bad(error))?);
+        }
         config.tls = Tls::from_url(&mut url, is_secure)?;
-        url.finish(&Tls::OPTIONS)?;
+        url.finish(&[&["table"], &Tls::OPTIONS[..]].concat())?;
         Ok(config)
     }
+}
+
+/// The identity of a table, from its 32 hexadecimal digits.
+pub(crate) fn parse_table(text: &str) -> Result<u128> {
+    let is_identity = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|_| is_identity).ok_or_else(|| {
+        let problem = format!(
+            "`{text}` is no identity of a table: give the 32 hexadecimal digits that netlockd prints at its start"
+        );
+        Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+    })
 }
 
 #[cfg(test)]
@@ -90,11 +115,15 @@ mod tests {
         let with_token = config("netlock://:hidden@a").unwrap();
         assert_eq!(with_token, Config::new(["a:7420"]).unwrap().with_token("hidden"));
         assert!(!format!("{with_token:?}").contains("hidden"));
+        let table = "00112233445566778899aabbccddeeff";
+        let pinned = Config::new(["a:7420", "b:7420"]).unwrap().with_table(table).unwrap();
+        assert_eq!(config(&format!("netlock://a,b?table={table}")).unwrap(), pinned);
         for (url, reason) in [
             ("netlock:", "no host"),
             ("netlock://a/b", "a path"),
             ("netlock://me@a", "netlock://:TOKEN@host"),
             ("netlock://a?x=y", "no option `x`"),
+            ("netlock://a,b?table=12", "`12` is no identity of a table"),
         ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));
         }

@@ -56,7 +56,7 @@ enum Greeting {
     #[default]
     Awaited,
     Awaiting(Waker),
-    Done(proto::Durability),
+    Done(proto::Welcome),
 }
 
 /// Why a connection has ended.
@@ -201,12 +201,12 @@ impl Connection {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Resolves when the server has greeted back, with how well it keeps its table.
-    pub(super) async fn greet(&self) -> Result<proto::Durability> {
+    /// Resolves when the server has greeted back, with which table it has and how well it keeps it.
+    pub(super) async fn greet(&self) -> Result<proto::Welcome> {
         poll_fn(|cx| {
             let mut state = self.state();
-            if let Greeting::Done(durability) = state.greeting {
-                return Poll::Ready(Ok(durability));
+            if let Greeting::Done(welcome) = state.greeting {
+                return Poll::Ready(Ok(welcome));
             }
             if let Some(ending) = &state.closed {
                 return Poll::Ready(Err(ending.of_greeting()));
@@ -484,7 +484,7 @@ impl Carrier {
             let response = proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
             match (response.id, response.body) {
                 (HELLO, Some(proto::response::Body::Welcome(welcome))) => {
-                    greeted = Some(welcome.durability())
+                    greeted = Some(welcome);
                 }
                 (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
                     return Err(refused.into());
@@ -502,9 +502,9 @@ impl Carrier {
             for (id, reply) in self.answers.drain(..) {
                 self.wakers.extend(state.replies.deliver(id, reply));
             }
-            if let Some(durability) = greeted
+            if let Some(welcome) = greeted
                 && let Greeting::Awaiting(waker) =
-                    std::mem::replace(&mut state.greeting, Greeting::Done(durability))
+                    std::mem::replace(&mut state.greeting, Greeting::Done(welcome))
             {
                 self.wakers.push(waker);
             }

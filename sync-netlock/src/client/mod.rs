@@ -1,4 +1,4 @@
-//! The client of a netlock server: several addresses tried in turn, one pipelined connection, made again when it breaks.
+//! The client of a netlock server: several addresses of one server, one pipelined connection, made again when it breaks.
 //!
 //! Sessions live at the server and outlast connections: a new connection attaches to them by their secret, ahead of the
 //! first request that needs it. No request is repeated here; that is the core's, and safe by the ids.
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use sync_core::backend::{ClaimId, Session};
 use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, locked};
 use tokio::net::TcpStream;
@@ -18,6 +20,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 pub use admin::Admin;
+#[cfg(feature = "program")]
+pub(crate) use config::parse_table;
 pub use config::{Config, DEFAULT_PORT};
 
 use crate::backend::{Carrier, Netlock};
@@ -28,6 +32,8 @@ use connection::Connection;
 
 /// How long one address may take to accept and to greet.
 const DIAL: Duration = Duration::from_secs(2);
+/// How long after one address the next one is dialed, if the first has not answered.
+const STAGGER: Duration = Duration::from_millis(100);
 
 /// A client of a netlock server.
 #[derive(Debug)]
@@ -86,13 +92,24 @@ impl Client {
         Ok(connection)
     }
 
-    /// Tries each address once, beginning with the one that worked last.
+    /// Dials the addresses, the one that worked last first and each next one a little later, and takes the first that
+    /// leads to the right table.
     async fn dial_any(&self) -> Result<Arc<Connection>> {
         let addresses = &self.config.addresses;
+        if addresses.len() > 1 && self.config.table.is_none() {
+            return Err(self.unnamed_table().await);
+        }
         let first = self.preferred.load(Ordering::Relaxed);
+        let mut attempts: FuturesUnordered<_> = (0..addresses.len())
+            .map(|offset| async move {
+                tokio::time::sleep(STAGGER * u32::try_from(offset).unwrap_or(u32::MAX)).await;
+                let index = (first + offset) % addresses.len();
+                (index, self.dial(&addresses[index]).await)
+            })
+            .collect();
         let mut failures = Vec::new();
-        for index in (0..addresses.len()).map(|offset| (first + offset) % addresses.len()) {
-            match self.dial(&addresses[index]).await {
+        while let Some((index, attempt)) = attempts.next().await {
+            match attempt.and_then(|greeted| self.of_our_table(&addresses[index], greeted)) {
                 Ok(connection) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     debug!(address = addresses[index], "connected");
@@ -109,7 +126,57 @@ impl Client {
         Err(failures.swap_remove(telling))
     }
 
-    async fn dial(&self, address: &str) -> Result<Arc<Connection>> {
+    /// The connection, unless the server has another table than the one that the configuration names.
+    fn of_our_table(
+        &self,
+        address: &str,
+        (greeted, welcome): (Greeted, proto::Welcome),
+    ) -> Result<Arc<Connection>> {
+        let found: Option<u128> = welcome.table.map(Into::into);
+        let problem = match (self.config.table, found) {
+            (Some(wanted), Some(found)) if wanted != found => format!(
+                "the server at {address} has the table {found:032x}, not {wanted:032x}: it is another server, or one \
+                 without a data folder that was restarted; correct the address or the option `table`"
+            ),
+            (Some(_), None) => format!(
+                "the server at {address} is too old to say which table it has: upgrade it, or leave the option \
+                 `table` out and give one address"
+            ),
+            _ => {
+                self.keeps.store(welcome.durability() != proto::Durability::Memory, Ordering::Relaxed);
+                return Ok(greeted.keep());
+            }
+        };
+        Err(Error::new(ErrorKind::InvalidOption, problem).on("netlock"))
+    }
+
+    /// Says why several addresses need the name of the table: an address that does not answer now could be another
+    /// server, whose locks others hold. Asks all of them, to name the table or the difference.
+    async fn unnamed_table(&self) -> Error {
+        let asked = self.config.addresses.iter().map(|address| async move {
+            let table = self.dial(address).await.ok().and_then(|(_, welcome)| welcome.table);
+            table.map(|table| (address, u128::from(table)))
+        });
+        let found: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let problem = match &*found {
+            [(one, table), rest @ ..] => match rest.iter().find(|(_, other)| other != table) {
+                Some((other, another)) => format!(
+                    "{one} has the table {table:032x} and {other} has {another:032x}: they are two servers, which \
+                     share no locks; give the addresses of one server"
+                ),
+                None => format!(
+                    "several addresses are given, and a server that does not answer could be another one: if all of \
+                     them lead to the server at {one}, add table={table:032x} to the URL; else give one address"
+                ),
+            },
+            [] => "several addresses are given, and a server that does not answer could be another one: add table=ID \
+                   to the URL, with the ID that netlockd prints at its start, or give one address"
+                .to_owned(),
+        };
+        Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+    }
+
+    async fn dial(&self, address: &str) -> Result<(Greeted, proto::Welcome)> {
         let unreachable = |problem: &str| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -137,11 +204,32 @@ impl Client {
             let stream = Stream::Plain(stream);
             let connection = Arc::new(Connection::new(self.config.token.as_deref()));
             self.tasks.spawn(connection::drive(connection.clone(), stream));
-            let durability = connection.greet().await?;
-            self.keeps.store(durability != proto::Durability::Memory, Ordering::Relaxed);
-            Ok(connection)
+            let greeted = Greeted { connection: connection.clone(), kept: false };
+            let welcome = connection.greet().await?;
+            Ok((greeted, welcome))
         });
         greeted.await.unwrap_or_else(|_| Err(unreachable("no greeting")))
+    }
+}
+
+/// A new connection, closed when dropped unless it is kept.
+struct Greeted {
+    connection: Arc<Connection>,
+    kept: bool,
+}
+
+impl Greeted {
+    fn keep(mut self) -> Arc<Connection> {
+        self.kept = true;
+        self.connection.clone()
+    }
+}
+
+impl Drop for Greeted {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.connection.close("another connection is used".into());
+        }
     }
 }
 

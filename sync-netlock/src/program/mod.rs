@@ -4,7 +4,7 @@ mod operate;
 mod settings;
 mod watch;
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -64,6 +64,11 @@ struct ServeFlags {
     /// process's end, `fsync` a power failure too. [default: async]
     #[arg(long, env = "NETLOCKD_DURABILITY")]
     durability: Option<String>,
+
+    /// The identity of the table, 32 hexadecimal digits, for clients with several addresses (`?table=ID`). It is printed
+    /// at the start. [default: drawn and kept in the data folder; without one, new at each start]
+    #[arg(long, env = "NETLOCKD_TABLE", value_name = "ID")]
+    table: Option<String>,
 
     /// Ask everybody who he is: the file of tokens, made by `netlockd hash-token`. It is read again when it changes, and on
     /// SIGHUP.
@@ -147,6 +152,7 @@ impl ServeFlags {
             ("admin_listen", self.admin_listen.as_ref().map(text)),
             ("data_dir", self.data_dir.as_ref().map(path)),
             ("durability", self.durability.as_ref().map(text)),
+            ("table", self.table.as_ref().map(text)),
             ("tokens", self.tokens.as_ref().map(path)),
             ("tls.cert", self.tls_cert.as_ref().map(path)),
             ("tls.key", self.tls_key.as_ref().map(path)),
@@ -285,6 +291,8 @@ async fn serve(settings: Settings) -> Result<()> {
     if let Some(admin) = &admin {
         println!("metrics on {}", admin.address());
     }
+    // Whoever started this may read no further than the first line.
+    let _ = writeln!(std::io::stdout(), "table {}", server.table());
     let observer = server.observer();
     let stop = CancellationToken::new();
     let stopping = stop.clone();

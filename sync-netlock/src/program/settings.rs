@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sync_core::{Error, ErrorKind, Result};
 use toml::{Table, Value};
 
+use crate::client::parse_table;
 use crate::engine::Limits;
 use crate::server::{Access, IsolationOptions, OnFailure, Permission, ServerOptions, ServerTls};
 use crate::storage::{Durability, StorageOptions};
@@ -26,6 +27,8 @@ pub(super) struct Settings {
     data_dir: Option<PathBuf>,
     /// How well.
     durability: Durable,
+    /// The identity of the table; none: the data folder's, or a new one at each start.
+    table: Option<String>,
     /// A log is made anew when it is longer than this.
     log_bytes: u64,
     /// The file of tokens. With it, everybody has to say who he is.
@@ -242,6 +245,7 @@ impl Default for Settings {
             admin_listen: None,
             data_dir: None,
             durability: Durable::default(),
+            table: None,
             log_bytes: StorageOptions::new("").log_bytes,
             tokens: None,
             reread: ServerOptions::default().reread.into(),
@@ -303,6 +307,7 @@ impl Settings {
                 durability: self.durability.0,
                 log_bytes: self.log_bytes,
             }),
+            table: self.table.as_deref().map(parse_table).transpose()?,
             access: self.access()?.map(Arc::new),
             tls: self.tls.server()?,
             isolation: self.isolation.options()?,

@@ -486,6 +486,7 @@ impl Connection {
             version: VERSION,
             request_max,
             durability: self.hub.durability().into(),
+            table: Some(self.hub.table.into()),
         }));
         encode(&proto::Response { id: request, body }, &mut self.out);
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sync_core::clock::{self, Moment};
-use sync_core::{Result, locked};
+use sync_core::{Result, Secret, locked};
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
@@ -20,6 +20,8 @@ use crate::wire::{encode_reply, proto};
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) options: ServerOptions,
+    /// The identity of the table.
+    pub(super) table: u128,
     desk: Mutex<Desk>,
     roster: Mutex<Roster>,
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
@@ -110,10 +112,15 @@ impl Hub {
                 (LockTable::with_journal(limits, epoch::floor(), Scribe::default()), None)
             }
         };
+        let identity = match &storage {
+            Some(storage) => storage.identity(options.table)?,
+            None => options.table.unwrap_or_else(|| Secret::random().expose()),
+        };
         if options.isolation.is_some() {
             table.enable_isolation();
         }
         Ok(Self {
+            table: identity,
             audit: Audit::open(options.audit.as_deref())?,
             traffic: Traffic::default(),
             to_isolate: Notify::new(),

@@ -95,6 +95,12 @@ impl Server {
         self.address
     }
 
+    /// The identity of its table, as the option `table` of a client's URL has it.
+    #[must_use]
+    pub fn table(&self) -> String {
+        format!("{:032x}", self.hub.table)
+    }
+
     /// How much is in its table; also while it runs.
     #[must_use]
     pub fn observer(&self) -> Observer {

@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub isolation: Option<IsolationOptions>,
     /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
     pub storage: Option<StorageOptions>,
+    /// The identity of the table, by which clients tell servers apart. Default: drawn with the data folder and kept in it;
+    /// without a folder, drawn at each start.
+    pub table: Option<u128>,
     /// The bounds of the table.
     pub limits: Limits,
     /// Connections at a time. Default: 12,000. One more is told so and closed.
@@ -61,6 +64,7 @@ impl Default for ServerOptions {
             #[cfg(feature = "tls")]
             tls: None,
             storage: None,
+            table: None,
             limits: Limits::default(),
             connections: 12_000,
             sessions_per_connection: 10_000,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock      locked by the server that runs
+//! table     the identity of the table: 32 hexadecimal digits
 //! notes     the epoch of tokens and the longest TTL: two lines of text
 //! log-N     the log of generation N; the greatest N counts
 //! log.next  a log that is being made; never read
@@ -13,10 +14,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sync_core::Secret;
+
 /// A folder that this process owns.
 #[derive(Debug)]
 pub(super) struct Folder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -48,6 +51,7 @@ impl From<io::Error> for Unusable {
 }
 
 const NOTES: &str = "notes";
+const TABLE: &str = "table";
 const NEXT: &str = "log.next";
 const LOG: &str = "log-";
 
@@ -92,6 +96,35 @@ impl Folder {
         file.sync_all()?;
         std::fs::rename(next, self.path.join(NOTES))?;
         self.sync()
+    }
+
+    /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when this returns.
+    pub(super) fn identity(&self, given: Option<u128>) -> Result<u128, Unusable> {
+        let path = self.path.join(TABLE);
+        let kept = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(u128::from_str_radix(text.trim(), 16).map_err(|_| {
+                Unusable::Strange(format!("the file `{TABLE}` is not one that netlock wrote"))
+            })?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        match (kept, given) {
+            (Some(kept), Some(given)) if kept != given => Err(Unusable::Strange(format!(
+                "it is the folder of the table {kept:032x}, not {given:032x}: leave the setting `table` out, or use \
+                 another folder"
+            ))),
+            (Some(kept), _) => Ok(kept),
+            (None, given) => {
+                let identity = given.unwrap_or_else(|| Secret::random().expose());
+                let next = self.path.join("table.next");
+                let mut file = writable().create(true).truncate(true).open(&next)?;
+                writeln!(file, "{identity:032x}")?;
+                file.sync_all()?;
+                std::fs::rename(next, path)?;
+                self.sync()?;
+                Ok(identity)
+            }
+        }
     }
 
     /// The generations of the logs that are here, the newest last.

@@ -174,6 +174,11 @@ impl Storage {
         Ok((table, storage))
     }
 
+    /// The identity of the folder's table, which is `given` if the folder has none yet.
+    pub(crate) fn identity(&self, given: Option<u128>) -> Result<u128> {
+        self.folder.identity(given).map_err(|why| unusable(&self.folder.path, why))
+    }
+
     fn start_empty(&mut self, mut table: Table, path: &Path) -> Result<Table> {
         if self.folder.newest_log().map_err(|error| unusable(path, error.into()))?.is_some() {
             let why = "it holds a log, that a server with durability `memory` would forget: use `async` or `fsync`, or \

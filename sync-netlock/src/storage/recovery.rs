@@ -37,21 +37,19 @@ pub(super) fn recover<J: Journal>(
     now: Moment,
 ) -> Result<Ending, Unreadable> {
     let mut at = 0;
-    let (mut same_boot, mut complete, mut ended, mut cut) = (false, false, false, false);
-    loop {
+    let (mut same_boot, mut complete, mut ended) = (false, false, false);
+    let cut = loop {
         let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
         let (records, length) = match read(&log[at..]) {
             Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
             Found::Frame(records, length) => (records, length),
             // Room is reserved behind every log before it is used, so a file that stops right behind a frame was cut.
             Found::Nothing if complete => {
-                cut = at == log.len();
-                break;
+                break at == log.len();
             }
             // An interrupted write, or an acknowledged one that was damaged later: the two look alike.
             Found::Damage if complete && (!same_boot || is_last(&log[at..])) => {
-                cut = true;
-                break;
+                break true;
             }
             Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
         };
@@ -69,7 +67,7 @@ pub(super) fn recover<J: Journal>(
             }
         }
         at += length;
-    }
+    };
     if same_boot && cut && !ended {
         warn!(at, "the log was cut short or damaged at its end, and the machine was not restarted since");
     }

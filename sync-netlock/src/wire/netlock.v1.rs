@@ -134,6 +134,11 @@ pub struct Welcome {
     pub request_max: u32,
     #[prost(enumeration = "Durability", tag = "3")]
     pub durability: i32,
+    /// The identity of the server's table: it stays with a data folder, and is new at each start without one, unless the
+    /// server is given one. Two addresses with different identities are different servers, which share no locks. Absent:
+    /// an older server.
+    #[prost(message, optional, tag = "4")]
+    pub table: ::core::option::Option<Id>,
 }
 /// Opens a session, or finds the one with the same id and secret. Answered Opened. It lives until its TTL has passed
 /// without a Renew; what happens to connections does not matter to it, unless it asks for that.

@@ -1,5 +1,6 @@
 //! A server on a disk that forgets what it was not told to keep: power failures, and syncs that fail.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -66,10 +67,19 @@ impl LosingDisk {
         let data = self.path("data");
         std::fs::remove_dir_all(&data).unwrap();
         std::fs::create_dir(&data).unwrap();
-        for line in std::fs::read_to_string(self.path("kept/entries")).unwrap().lines() {
-            let (inode, name) = line.split_once(' ').unwrap();
-            let bytes = std::fs::read(self.path("kept").join(inode)).unwrap_or_default();
-            std::fs::write(data.join(name), bytes).unwrap();
+        let entries = std::fs::read_to_string(self.path("kept/entries")).unwrap();
+        let files: Vec<_> = entries
+            .lines()
+            .map(|line| {
+                let (inode, name) = line.split_once(' ').unwrap();
+                (name, std::fs::read(self.path("kept").join(inode)).unwrap_or_default())
+            })
+            .collect();
+        for (name, bytes) in files {
+            std::fs::write(data.join(name), &bytes).unwrap();
+            // What is on the disk stays there, though the file has another number now.
+            let inode = std::fs::metadata(data.join(name)).unwrap().ino();
+            std::fs::write(self.path("kept").join(inode.to_string()), bytes).unwrap();
         }
         self.boot(run);
         self.start(&address)

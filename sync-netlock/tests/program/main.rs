@@ -11,5 +11,6 @@ mod raw;
 mod restart;
 mod secrets;
 mod server;
+mod tables;
 mod tls;
 mod watch;

@@ -32,16 +32,18 @@ impl Netlockd {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new(NETLOCKD);
         command.args(["--listen", address, "--log", "trace"]).args(flags).stderr(log.reopen().unwrap());
-        let mut server = Self::spawn(command);
-        server.log = Some(log);
-        server
+        Self::spawn_with(command, Some(log))
     }
 
     /// Any command that becomes netlockd. Returns once it serves.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, None)
+    }
+
+    fn spawn_with(mut command: Command, log: Option<NamedTempFile>) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut server = Self { child, lines, address: String::new(), log: None };
+        let mut server = Self { child, lines, address: String::new(), log };
         server.address = server.said("listening on ");
         server
     }
@@ -50,7 +52,7 @@ impl Netlockd {
     pub(crate) fn said(&mut self, start: &str) -> String {
         let line = self.lines.next();
         let Some(Ok(line)) = line else {
-            panic!("netlockd ended: {:?}", self.child.wait());
+            panic!("netlockd ended: {:?}: {}", self.child.wait(), self.logged());
         };
         line.strip_prefix(start).unwrap_or_else(|| panic!("{line}")).to_owned()
     }
@@ -62,6 +64,11 @@ impl Netlockd {
     /// What it has logged so far.
     pub(crate) fn logged(&self) -> String {
         self.log.as_ref().map_or_else(String::new, |log| std::fs::read_to_string(log.path()).unwrap())
+    }
+
+    /// The identity of its table. Asked once, and only where there are no metrics.
+    pub(crate) fn table(&mut self) -> String {
+        self.said("table ")
     }
 
     pub(crate) fn pid(&self) -> u32 {

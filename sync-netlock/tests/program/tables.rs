@@ -1,0 +1,118 @@
+//! One client, one table: servers that share no locks are never taken for one.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sync_core::{Error, ErrorKind, Handle, LockOptions, Result, Sync, SyncOptions, Wait, clock};
+use sync_netlock::{Client, Config};
+
+use super::server::{Netlockd, acquire, complaint};
+
+const TTL: Duration = Duration::from_secs(20);
+
+/// Connects, acquires, releases and closes.
+async fn use_once(addresses: &[&str], table: Option<&str>) -> Result<()> {
+    let mut config = Config::new(addresses.iter().copied())?;
+    if let Some(table) = table {
+        config = config.with_table(table)?;
+    }
+    let handle =
+        Handle::open(Client::new(config).backend(), SyncOptions::new().with_session_ttl(TTL)).await?;
+    let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(10)));
+    handle.lock("name", options)?.acquire().await?.release().await?;
+    handle.close().await
+}
+
+async fn refusal(addresses: &[&str], table: Option<&str>) -> Error {
+    let error = use_once(addresses, table).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+    error
+}
+
+/// An address where connections are accepted and nothing is ever said.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// An address where nobody listens.
+fn dead() -> String {
+    silent().1
+}
+
+#[tokio::test]
+async fn two_servers_are_never_one_table() {
+    let (mut a, mut b) = (Netlockd::start(&[]), Netlockd::start(&[]));
+    let (table_a, table_b) = (a.table(), b.table());
+    let error = refusal(&[a.address(), b.address()], None).await.to_string();
+    assert!(error.contains(&table_a) && error.contains(&table_b), "{error}");
+    // One of them does not answer, so it is not known to be another.
+    a.signal(Signal::STOP);
+    for addresses in [[a.address(), b.address()], [b.address(), a.address()]] {
+        let error = refusal(&addresses, None).await.to_string();
+        assert!(error.contains(&format!("table={table_b}")), "{error}");
+    }
+    a.signal(Signal::CONT);
+    let error = refusal(&[&dead(), &dead()], None).await.to_string();
+    assert!(error.contains("table=ID"), "{error}");
+    // The table that the client names is the only one it uses.
+    refusal(&[b.address()], Some(&table_a)).await;
+    for addresses in [[a.address(), b.address()], [b.address(), a.address()]] {
+        use_once(&addresses, Some(&table_a)).await.unwrap();
+    }
+    a.signal(Signal::KILL);
+    a.ended();
+    refusal(&[a.address(), b.address()], Some(&table_a)).await;
+}
+
+#[tokio::test]
+async fn a_dead_or_silent_address_costs_nothing() {
+    let mut server = Netlockd::start(&[]);
+    let table = server.table();
+    let (_listener, silent) = silent();
+    for other in [dead(), silent] {
+        for addresses in [[server.address(), &other], [&other, server.address()]] {
+            let start = clock::now();
+            for _ in 0..25 {
+                use_once(&addresses, Some(&table)).await.unwrap();
+            }
+            let taken = clock::now().since(start);
+            assert!(taken < Duration::from_secs(25), "{addresses:?}: {taken:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_stays_with_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--data-dir", folder.path().to_str().unwrap()];
+    let mut server = Netlockd::start(&flags);
+    let table = server.table();
+    server.end(Signal::TERM);
+    let mut server = Netlockd::start(&flags);
+    assert_eq!(server.table(), table);
+    server.end(Signal::TERM);
+    let other = "00000000000000000000000000000001";
+    let said = complaint(&[&["--listen", "127.0.0.1:0", "--table", other], &flags[..]].concat());
+    assert!(said.contains(&table) && said.contains(other), "{said}");
+    let mut given = Netlockd::start(&["--table", other]);
+    assert_eq!(given.table(), other);
+    assert!(complaint(&["--table", "mine"]).contains("`mine` is no identity"));
+}
+
+#[tokio::test]
+async fn a_server_without_a_folder_has_a_new_table_after_a_restart() {
+    let mut server = Netlockd::start(&[]);
+    let (table, address) = (server.table(), server.address().to_owned());
+    let free = server.connect(TTL).await;
+    let held = acquire(&free, "name").await;
+    server.end(Signal::KILL);
+    let mut server = Netlockd::start_at(&address, &[]);
+    assert_ne!(server.table(), table);
+    // With one address and no table named, the client goes on with the new one, after it has lost all.
+    tokio::time::timeout(TTL * 2, held.revoked()).await.unwrap();
+    drop(acquire(&free, "name").await);
+    refusal(&[&address], Some(&table)).await;
+}
