@@ -1,7 +1,7 @@
 //! One connection to one server: commands go out, answers come back in their order, and messages between them.
 //!
 //! Whoever asks writes to the socket from where he is, and one task reads and wakes him. The redis crate's client, which has a
-//! task and channels between them and a parser for all cases, takes more instructions than all of ours together (ARCHITECTURE.md).
+//! task and channels between them and a parser for all cases, takes more instructions than all of ours together (decision 20 in docs/decisions).
 
 use std::collections::VecDeque;
 use std::io;

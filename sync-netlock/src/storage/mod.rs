@@ -1,7 +1,7 @@
 //! A table that outlives its process: each change goes into a log before anybody is told of it.
 //!
 //! The log is a file of ours because no store that we tried is cheap enough for a table that is changed a million times a
-//! second: see ARCHITECTURE.md for the figures. A log begins with the changes that make the table as it was then, and
+//! second: see decision 4 in docs/decisions for the figures. A log begins with the changes that make the table as it was then, and
 //! goes on with those since. When it has grown to several times that size, the next one is made in the background.
 //!
 //! What is promised rests on four things. A change is with the system before it is answered, so the end of the process
