@@ -227,9 +227,10 @@ fn parse_host(host: &str, bad: &dyn Fn(&str) -> Error) -> Result<(String, Option
     };
     let bracketed = name.starts_with('[') && name.ends_with(']');
     if name.is_empty() || (name.contains(':') && !bracketed) {
+        // What follows the first colon may be a secret whose `@host` was forgotten: it is not shown.
         return Err(bad(&format!(
-            "`{}` is no host: write host:port, and an IPv6 address in [brackets]",
-            host.escape_debug()
+            "`{}` is no host: write host:port, an IPv6 address in [brackets], and credentials as user:password@host",
+            shown(host)
         )));
     }
     let port = match port.map(str::parse) {
@@ -237,12 +238,23 @@ fn parse_host(host: &str, bad: &dyn Fn(&str) -> Error) -> Result<(String, Option
         Some(Ok(port)) if port != 0 => Some(port),
         Some(_) => {
             return Err(bad(&format!(
-                "the port in `{}` is not a number from 1 to 65535",
-                host.escape_debug()
+                "the port in `{}` is not a number from 1 to 65535: write host:port, and credentials as user:password@host",
+                shown(host)
             )));
         }
     };
     Ok((name.to_owned(), port))
+}
+
+/// A host as errors show it: without what follows its first colon, which may be a secret in the wrong place, unless it
+/// could be a port.
+fn shown(host: &str) -> String {
+    match host.split_once(':') {
+        Some((name, port)) if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{}:...", name.escape_debug())
+        }
+        _ => host.escape_debug().to_string(),
+    }
 }
 
 impl fmt::Display for StoreUrl {
@@ -299,7 +311,7 @@ mod tests {
             ("a b://x", "scheme has characters"),
             ("netlock://a:0", "`a:0`"),
             ("netlock://a:70000", "`a:70000`"),
-            ("netlock://a:b", "`a:b`"),
+            ("netlock://a:b", "the port in `a:...`"),
             ("netlock://::1", "brackets"),
             ("netlock://a,,b", "is no host"),
             ("memory:?ttl", "`ttl` has no value"),
@@ -333,5 +345,12 @@ mod tests {
     fn secrets_do_not_show() {
         let url = parse("netlock://me:hidden@a:1/?token=hidden");
         assert!(!format!("{url:?} {url} {}", url.bad("x")).contains("hidden"));
+        // In the wrong place as well.
+        for url in ["netlock://:hidden", "redis://me:hidden", "redis://me:hidden:6379", "etcd://a,me:hidden"]
+        {
+            let error = url.parse::<StoreUrl>().expect_err(url);
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hidden") && shown.contains("user:password@host"), "{url}: {shown}");
+        }
     }
 }
