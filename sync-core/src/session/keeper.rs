@@ -258,8 +258,8 @@ pub(crate) fn isolated() -> Error {
 
 async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
     match beginning {
-        // Twice: the first may only have found that a connection of before is broken. Not for longer: who connects to a wrong
-        // address wants to know it at once.
+        // Two attempts: the first may only find that an old connection is broken. No more than two, so
+        // that a wrong address is reported at once.
         Beginning::Open(spec) => match patient(backend.open(spec)).await {
             Err(error) if error.is_retryable() => patient(backend.open(spec)).await,
             opened => opened,
@@ -396,8 +396,8 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
     }
 }
 
-/// Ends a session at the store. `all`: the handle closes, or releases everything, and waits for this. Otherwise nobody waits, and
-/// it is tried again until the session has run out by itself: until then its claims block others.
+/// Ends a session at the store. Retries until the session's TTL has passed, because its claims block
+/// others until then. Once `all` is cancelled a caller waits for this, and one attempt is the last.
 async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationToken) {
     if !session.is_live() {
         return;
@@ -444,8 +444,9 @@ async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
     }
 }
 
-/// Withdraws a claim, again and again until the store says so or the session is lost: the claim goes with it. No error is final:
-/// the session is renewed meanwhile, and a claim that stayed would block its name for as long.
+/// Withdraws a claim. Retries until the store confirms it or the session is lost, which ends the claim
+/// as well. No error is final: the session is renewed meanwhile, so a remaining claim would block its
+/// name for as long.
 ///
 /// A claim that may not have arrived yet is looked for again for a while: found, it is gone for good.
 async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
