@@ -26,15 +26,9 @@ use crate::options::OnLost;
 use crate::revocation::Loss;
 use crate::ticket::Ticket;
 
-/// When to look again for a claim whose arrival is in doubt. A request that takes longer than all of these is found by
-/// nobody before its session ends.
-const LATE_ARRIVALS: [Duration; 5] = [
-    Duration::from_millis(20),
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_millis(1_500),
-    Duration::from_millis(5_000),
-];
+/// For how long a request whose caller has given up may still arrive at the store: until the kernel stops repeating what a
+/// peer does not acknowledge (`tcp_retries2` of Linux: 924 s).
+const LATEST_ARRIVAL: Duration = Duration::from_secs(960);
 
 /// The first pause before something is tried again that nobody waits for; it doubles up to the time that one request may take.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -428,29 +422,21 @@ async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationT
     }
 }
 
-/// Asks to end a session, again after errors for as long as one request may take.
+/// Asks to end a session, again after errors for as long as one request may take. No error is final: what remains of the session
+/// blocks others.
 async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
-    let deadline = clock::now().after(session.request_patience());
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match patient(backend.close(session.session())).await {
-            Err(error) if clock::now() < deadline => {
-                debug!(session = %session.session().id, %error, "session not closed yet");
-            }
-            closed => return closed,
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(session.request_patience());
-    }
+    patiently(|| async { backend.close(session.session()).await.map_err(Error::retryable) }).await
 }
 
 /// Withdraws a claim. Retries until the store confirms it or the session is lost, which ends the claim
 /// as well. No error is final: the session is renewed meanwhile, so a remaining claim would block its
 /// name for as long.
 ///
-/// A claim that may not have arrived yet is looked for again for a while: found, it is gone for good.
+/// A claim that may not have arrived yet is looked for again, at pauses of half the time that has passed, until no request can
+/// arrive any more. An outage that the session survives is shorter than its TTL, so a request that the store reads at its end
+/// is found within half a TTL.
 async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
-    let mut looks = if arrived { [].iter() } else { LATE_ARRIVALS.iter() };
+    let began = clock::now();
     let mut pause = FIRST_PAUSE;
     loop {
         let pause = match session.request(backend.withdraw(&claim)).await {
@@ -461,10 +447,13 @@ async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSess
                 }
                 return;
             }
-            Ok(Some(Ok(Withdrawn::Absent))) => match looks.next() {
-                Some(next) => *next,
-                None => return,
-            },
+            Ok(Some(Ok(Withdrawn::Absent))) => {
+                let age = clock::now().since(began);
+                if arrived || age > LATEST_ARRIVAL {
+                    return;
+                }
+                (age / 2).max(FIRST_PAUSE)
+            }
             failed => {
                 if let Some(Err(error)) = failed.ok().flatten()
                     && !error.is_retryable()

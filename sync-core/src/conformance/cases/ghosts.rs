@@ -67,6 +67,19 @@ pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
     drop(observer.lock("a").try_acquire().await.expect("try").expect("it is free"));
 }
 
+/// A request arrives at the store long after its caller has given up, while the session lives on: it is withdrawn soon after.
+pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) {
+    let (client, observer) = (stage.client("client").await, stage.client("observer").await);
+    let kept = client.lock("kept").acquire().await.expect("acquire");
+    client.network.delay_enqueues(Duration::from_secs(9));
+    let lock = client.lock("a");
+    let cut_short = tokio::time::timeout(Duration::from_millis(20), lock.acquire()).await;
+    assert!(cut_short.is_err(), "the request was not slow enough to be cut short");
+    client.network.arrivals().await;
+    is_empty(&stage, &observer, "a").await;
+    kept.check(Duration::ZERO).expect("the session has gone on");
+}
+
 /// Several tasks of one client acquire, try, cancel, drop and release for some seconds, in which each request fails for good,
 /// fails in a way that passes, is not answered, or succeeds. Afterwards nothing is left, and the client works.
 pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
