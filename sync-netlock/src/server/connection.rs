@@ -1,70 +1,32 @@
 //! One connection of the server: read, apply, write, in one task.
 
-use std::cell::Cell;
-use std::collections::HashMap;
+mod ending;
+mod greeting;
+mod numbers;
+mod patience;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use prost::Message;
-use sync_core::backend::SessionId;
 use sync_core::clock::{self, Moment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::access::{Access, TokenHash, Verb, number_of};
+use super::access::number_of;
 use super::hub::{Desk, Hub, Place};
-use crate::engine::{Bound, Command, Effect, Refusal, Reply, Requester};
+use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
-use crate::wire::{Frames, NoCommand, VERSION, encode, encode_reply, read_command, to_command};
-
-/// Why a connection ended.
-#[derive(Debug)]
-enum End {
-    /// The peer went away.
-    Peer(std::io::Error),
-    /// The peer closed its side.
-    Closed,
-    /// It was cut, for this reason, which the peer is told.
-    Cut { code: Code, reason: String, request: u64 },
-}
-
-impl From<std::io::Error> for End {
-    fn from(error: std::io::Error) -> Self {
-        Self::Peer(error)
-    }
-}
-
-fn cut(code: Code, reason: impl Into<String>) -> End {
-    End::Cut { code, reason: reason.into(), request: 0 }
-}
-
-/// Shakes hands with a peer, where the server speaks TLS, and serves it.
-pub(super) async fn welcome(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: SocketAddr) {
-    #[cfg(feature = "tls")]
-    if let Some(tls) = &hub.tls {
-        match tokio::time::timeout(hub.options.greeting_timeout, tls.accept(stream)).await {
-            Ok(Ok((stream, principal))) => {
-                serve(hub, place, Stream::Tls(Box::new(stream)), peer, principal).await;
-            }
-            failed => {
-                hub.traffic.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-                match failed {
-                    Ok(Err(error)) => info!(%peer, %error, "no connection by TLS"),
-                    _ => info!(%peer, "no TLS handshake in time"),
-                }
-            }
-        }
-        return;
-    }
-    serve(hub, place, Stream::Plain(stream), peer, None).await;
-}
+use crate::wire::{Frames, NoCommand, encode, encode_reply, read_command, to_command};
+pub(super) use ending::turn_away;
+use ending::{COURTESY, End, cut, unknown};
+use greeting::Known;
+pub(super) use greeting::welcome;
+use numbers::Numbers;
 
 /// Serves a connection until it ends. `principal`: whom its certificate names.
 async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, principal: Option<Arc<str>>) {
@@ -115,85 +77,6 @@ const VISIT: usize = 64;
 const VISIT_KEPT: usize = 128;
 /// At this many bytes answers are written before more are made, and no more than this is kept of the buffer.
 const OUT_KEPT: usize = 64 << 10;
-/// How long the last words to a connection may take.
-const COURTESY: Duration = Duration::from_millis(200);
-
-/// Tells a connection that there is no place for it.
-pub(super) async fn turn_away(mut stream: TcpStream) {
-    let refused = proto::Refused {
-        code: Code::Overloaded.into(),
-        message: "the server has too many connections: try later, or raise its limit".to_owned(),
-        ..proto::Refused::default()
-    };
-    let mut out = Vec::new();
-    encode(&proto::Response { id: 0, body: Some(proto::response::Body::Refused(refused)) }, &mut out);
-    let _ = tokio::time::timeout(COURTESY, stream.write_all(&out)).await;
-}
-
-/// A principal whom the server knows.
-struct Known {
-    principal: Arc<str>,
-    /// The token that says so; none: a certificate does.
-    token: Option<TokenHash>,
-    access: Arc<Access>,
-}
-
-impl Known {
-    /// Whether it is known no more.
-    fn is_forgotten(&self) -> bool {
-        self.token.is_some_and(|token| !self.access.still_knows(&token, &self.principal))
-    }
-
-    fn allows(&self, command: &Command<'_>) -> bool {
-        self.access.allows(&self.principal, command)
-    }
-
-    /// The reply without what this principal may not see: who holds a name that he may only acquire.
-    fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
-        let may_see = |name: &[u8]| self.access.allows_verb(&self.principal, Verb::Observe, name);
-        let shows = match command {
-            Command::Enqueue { name, .. } => may_see(name),
-            Command::EnqueueSeveral { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
-            _ => true,
-        };
-        match reply {
-            Some(Reply::Waiting { position, .. }) if !shows => {
-                Some(Reply::Waiting { position, holder: None })
-            }
-            Some(Reply::Busy { .. }) if !shows => Some(Reply::Busy { holder: None }),
-            reply => reply,
-        }
-    }
-}
-
-/// The client's numbers for sessions that it has proved to be its own.
-#[derive(Default)]
-struct Numbers {
-    all: HashMap<u32, SessionId, RandomState>,
-    /// The one asked for last: most connections have one session.
-    recent: Cell<Option<(u32, SessionId)>>,
-}
-
-impl Numbers {
-    fn get(&self, number: u32) -> Option<SessionId> {
-        if let Some((recent, session)) = self.recent.get()
-            && recent == number
-        {
-            return Some(session);
-        }
-        let session = self.all.get(&number).copied()?;
-        self.recent.set(Some((number, session)));
-        Some(session)
-    }
-
-    fn set(&mut self, number: u32, session: Option<SessionId>) {
-        self.recent.set(None);
-        match session {
-            Some(session) => self.all.insert(number, session),
-            None => self.all.remove(&number),
-        };
-    }
-}
 
 struct Connection {
     hub: Arc<Hub>,
@@ -274,34 +157,6 @@ impl Connection {
         }
     }
 
-    /// How long this connection may go on without a sign.
-    fn patience(&self) -> Duration {
-        let options = &self.hub.options;
-        let now = clock::now();
-        let mut until = self.heard.after(options.idle_timeout);
-        if !self.greeted {
-            until = until.min(self.since.after(options.greeting_timeout));
-        }
-        if let Some(since) = self.partial_since {
-            until = until.min(since.after(options.request_timeout));
-        }
-        until.since(now)
-    }
-
-    fn check_patience(&self) -> Result<(), End> {
-        if !self.patience().is_zero() {
-            return Ok(());
-        }
-        let reason = if !self.greeted {
-            "no greeting in time"
-        } else if self.partial_since.is_some() {
-            "a request was begun and not completed in time"
-        } else {
-            "silent for too long"
-        };
-        Err(cut(Code::TooSlow, reason))
-    }
-
     async fn write(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
@@ -350,16 +205,6 @@ impl Connection {
         hub.kept(mark).await;
         hub.post(&mut self.others);
         more
-    }
-
-    /// Remembers since when a request is incomplete.
-    fn note_partial(&mut self, now: Moment) {
-        self.partial_since = match self.partial_since {
-            _ if !self.frames.is_partial() => None,
-            // A request that was complete since then was another one.
-            Some(since) if self.heard < now => Some(since),
-            _ => Some(now),
-        };
     }
 
     /// Puts one request to the table, and sends each answer its way: one's own into the buffer, others' to their outboxes.
@@ -455,70 +300,5 @@ impl Connection {
 
     fn principal(&self) -> Option<&str> {
         self.known.as_ref().map(|known| &*known.principal)
-    }
-
-    fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
-        if hello.version != VERSION {
-            let reason = format!(
-                "the client speaks version {} of the protocol, the server {VERSION}: upgrade the older one",
-                hello.version
-            );
-            return Err(End::Cut { code: Code::VersionUnknown, reason, request });
-        }
-        if let Some(access) = &self.hub.options.access {
-            let named = match &self.certified {
-                Some(principal) => Some((None, principal.clone())),
-                None => access.principal_of(&hello.token).map(|(hash, principal)| (Some(hash), principal)),
-            };
-            let Some((token, principal)) = named else {
-                self.hub.traffic.refused_tokens.fetch_add(1, Ordering::Relaxed);
-                warn!(peer = %self.peer, "refused: no token that is known");
-                let reason = "the server does not know this token: write it into the URL, as in \
-                              netlock://:TOKEN@host, and its hash into the server's file of tokens"
-                    .to_owned();
-                return Err(End::Cut { code: Code::Denied, reason, request });
-            };
-            self.known = Some(Known { principal, token, access: access.clone() });
-        }
-        self.greeted = true;
-        let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);
-        let body = Some(proto::response::Body::Welcome(proto::Welcome {
-            version: VERSION,
-            request_max,
-            durability: self.hub.durability().into(),
-            table: Some(self.hub.table.into()),
-        }));
-        encode(&proto::Response { id: request, body }, &mut self.out);
-        Ok(())
-    }
-
-    /// Why there is no room for one more session, if this asks for one.
-    fn no_room_for(&self, body: &Body) -> Option<Refusal> {
-        let max = self.hub.options.sessions_per_connection;
-        let is_full = matches!(body, Body::Open(_) | Body::Attach(_)) && self.sessions.all.len() >= max;
-        is_full.then_some(Refusal::TooMany { what: Bound::SessionsPerConnection, max })
-    }
-
-    /// Remembers a session that the client has just proved to be its own, and forgets one that it closed.
-    fn note_session(&mut self, body: &Body, command: Command<'_>, reply: Option<&Reply>) {
-        let proved = matches!(reply, Some(Reply::Opened { .. } | Reply::Attached));
-        match (body, command) {
-            (Body::Open(proto::Open { session: number, .. }), Command::Open { session, .. })
-            | (Body::Attach(proto::Attach { session: number, .. }), Command::Attach { session, .. }) => {
-                self.sessions.set(*number, proved.then_some(session));
-            }
-            (Body::Close(proto::Close { session }) | Body::Detach(proto::Detach { session }), _) => {
-                self.sessions.set(*session, None);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn unknown(request: u64) -> End {
-    End::Cut {
-        code: Code::Malformed,
-        reason: format!("a request that version {VERSION} does not know"),
-        request,
     }
 }
