@@ -14,7 +14,7 @@ use super::metrics::{Reading, Traffic};
 use super::options::ServerOptions;
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
-use crate::storage::{Durability, Mark, Scribe, Storage};
+use crate::storage::{Durability, LogPosition, LogWriter, Storage};
 use crate::wire::{encode_reply, proto};
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Hub {
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) table: LockTable<Scribe>,
+    pub(super) table: LockTable<LogWriter>,
     storage: Option<Storage>,
     /// When the clock's task looks next.
     armed: Moment,
@@ -109,7 +109,7 @@ impl Hub {
             }
             None => {
                 let limits = options.limits.clone();
-                (LockTable::with_journal(limits, epoch::floor(), Scribe::default()), None)
+                (LockTable::with_journal(limits, epoch::floor(), LogWriter::default()), None)
             }
         };
         let identity = match &storage {
@@ -200,7 +200,7 @@ impl Hub {
     }
 
     /// One visit to the table. Nobody may be told of what it found before the mark is [kept](Self::kept).
-    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Option<Mark>) {
+    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Option<LogPosition>) {
         let mut desk = locked(&self.desk);
         let desk = &mut *desk;
         if let Some(storage) = &mut desk.storage {
@@ -224,7 +224,7 @@ impl Hub {
     }
 
     /// Waits until what a visit did is kept as well as the options say.
-    pub(super) async fn kept(&self, mark: Option<Mark>) {
+    pub(super) async fn kept(&self, mark: Option<LogPosition>) {
         let Some(mark) = mark else { return };
         if !mark.is_written() {
             // Other connections that have something to ask visit the table first: one write for all of them.

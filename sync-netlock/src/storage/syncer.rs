@@ -9,7 +9,7 @@ use sync_core::{Error, ErrorKind, Result, locked};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::die;
+use super::error::die;
 use super::folder::Folder;
 use super::log::Log;
 

@@ -7,7 +7,7 @@ use sync_core::backend::{ClaimId, SessionId};
 use sync_core::clock;
 use sync_core::{Mode, Secret};
 
-use super::{Durability, Mark, Storage, StorageOptions, Table};
+use super::{Durability, LogPosition, Storage, StorageOptions, Table};
 use crate::engine::{Command, Limits, Reply, Requester, Terms};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -25,7 +25,7 @@ impl Kept {
     }
 
     /// One visit, that nobody is told of yet.
-    fn visit(&mut self, command: Command<'_>) -> (Option<Reply>, Mark) {
+    fn visit(&mut self, command: Command<'_>) -> (Option<Reply>, LogPosition) {
         let from = Requester { connection: 1, request: 1 };
         self.storage.prepare(&mut self.table);
         let reply = self.table.apply(clock::now(), from, command, &mut Vec::new());

@@ -1,0 +1,45 @@
+//! What is said of a folder or a log that cannot be used.
+
+use std::path::Path;
+
+use sync_core::{Error, ErrorKind};
+use tracing::error;
+
+use super::folder::Unusable;
+use super::recovery::Unreadable;
+
+/// What the disk has is unknown now, and every further answer could be a lie.
+pub(super) fn die(error: &std::io::Error) -> ! {
+    error!(%error, "the log cannot be written: the server ends");
+    std::process::abort();
+}
+
+pub(super) fn unreadable(generation: u64, why: &Unreadable) -> String {
+    match why {
+        Unreadable::Damaged { at, how } => format!(
+            "log-{generation} is damaged at byte {at} ({how}), and good records follow: bring the folder back from a backup, \
+             or begin with an empty one once every session of before has ended"
+        ),
+        Unreadable::Version(version) => format!(
+            "log-{generation} was written by another version of netlock (format {version}): use that version"
+        ),
+    }
+}
+
+pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
+    let folder = path.display();
+    let error = match why {
+        Unusable::InUse => {
+            Error::new(ErrorKind::Unavailable, format!("another server runs on the data folder {folder}"))
+        }
+        Unusable::Strange(what) => {
+            Error::new(ErrorKind::Store, format!("the data folder {folder} cannot be used: {what}"))
+        }
+        Unusable::Io(error) => {
+            let problem =
+                format!("the data folder {folder} cannot be used: may it be written, and is there room?");
+            Error::new(ErrorKind::Unavailable, problem).because(error)
+        }
+    };
+    error.on("netlock")
+}
