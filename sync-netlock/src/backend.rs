@@ -21,6 +21,11 @@ pub(crate) trait Carrier: Debug + Send + std::marker::Sync + Sized + 'static {
     /// The same store over another connection.
     fn twin(&self) -> Self;
 
+    /// Another number once the store may have forgotten what it acknowledged.
+    fn incarnation(&self) -> u64 {
+        0
+    }
+
     /// Sends a command; the first reply to it. `session`: the one that the command speaks for.
     fn call<'a>(
         &'a self,
@@ -130,6 +135,10 @@ impl<C: Carrier> Backend for Netlock<C> {
 
     fn twin(&self) -> Arc<dyn Backend> {
         Arc::new(Self(self.0.twin()))
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {

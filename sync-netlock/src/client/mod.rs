@@ -7,7 +7,7 @@ mod admin;
 mod config;
 mod connection;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct Client {
     preferred: AtomicUsize,
     /// Whether the server keeps its table, as far as it has told one of us.
     keeps: Arc<AtomicBool>,
+    /// The server's `Welcome.incarnation`: changes when it may have forgotten something.
+    incarnation: Arc<AtomicU64>,
     /// Owns the tasks that carry the connections' bytes; each ends with its connection.
     tasks: TaskTracker,
 }
@@ -54,16 +56,17 @@ impl Client {
     /// A client that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self::with(Arc::new(config), Arc::default())
+        Self::with(Arc::new(config), Arc::default(), Arc::default())
     }
 
-    fn with(config: Arc<Config>, keeps: Arc<AtomicBool>) -> Self {
+    fn with(config: Arc<Config>, keeps: Arc<AtomicBool>, incarnation: Arc<AtomicU64>) -> Self {
         Self {
             config,
             current: Mutex::new(None),
             dialing: tokio::sync::Mutex::new(()),
             preferred: AtomicUsize::new(0),
             keeps,
+            incarnation,
             tasks: TaskTracker::new(),
         }
     }
@@ -144,6 +147,7 @@ impl Client {
             ),
             _ => {
                 self.keeps.store(welcome.durability() != proto::Durability::Memory, Ordering::Relaxed);
+                self.incarnation.store(welcome.incarnation, Ordering::Release);
                 return Ok(greeted.keep());
             }
         };
@@ -254,7 +258,11 @@ impl Carrier for Client {
     }
 
     fn twin(&self) -> Self {
-        Self::with(self.config.clone(), self.keeps.clone())
+        Self::with(self.config.clone(), self.keeps.clone(), self.incarnation.clone())
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
     }
 
     async fn call<'a>(&'a self, session: Option<&'a Session>, command: Command<'a>) -> Result<Reply> {

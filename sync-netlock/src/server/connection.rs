@@ -195,7 +195,7 @@ impl Connection {
                 let Some(request) = request else { return Ok(false) };
                 self.heard = now;
                 self.ask(desk, request)?;
-                if self.out.len() >= OUT_KEPT {
+                if self.out.len() >= OUT_KEPT || desk.table.journal().is_long() {
                     break;
                 }
             }

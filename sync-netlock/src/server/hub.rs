@@ -22,6 +22,8 @@ pub(super) struct Hub {
     pub(super) options: ServerOptions,
     /// The identity of the table.
     pub(super) table: u128,
+    /// Another number after each start that may have forgotten something.
+    pub(super) incarnation: u64,
     desk: Mutex<Desk>,
     roster: Mutex<Roster>,
     /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
@@ -121,6 +123,7 @@ impl Hub {
         }
         Ok(Self {
             table: identity,
+            incarnation: storage.as_ref().map_or(0, Storage::incarnation),
             audit: Audit::open(options.audit.as_deref())?,
             traffic: Traffic::default(),
             to_isolate: Notify::new(),
@@ -298,13 +301,13 @@ pub(super) async fn expire(hub: Arc<Hub>) {
             let now = clock::now();
             effects.append(&mut desk.left);
             desk.table.apply(now, Requester::NOBODY, Command::Tick, &mut effects);
-            if desk.is_full()
-                && let Some(storage) = &mut desk.storage
-            {
-                storage.mend(&mut desk.table, &mut effects);
+            desk.armed = Moment::from_nanos(u64::MAX);
+            if let Some(storage) = &mut desk.storage {
+                storage.tend(&mut desk.table, &mut effects);
+                desk.armed = storage.due();
             }
             desk.mending = desk.is_full();
-            desk.armed = desk.table.next_deadline().unwrap_or(Moment::from_nanos(u64::MAX));
+            desk.armed = desk.table.next_deadline().map_or(desk.armed, |due| due.min(desk.armed));
             if desk.mending {
                 desk.armed = desk.armed.min(now.after(MEND));
             }

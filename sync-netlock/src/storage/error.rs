@@ -1,11 +1,13 @@
 //! What is said of a folder or a log that cannot be used.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use sync_core::{Error, ErrorKind};
+use sync_core::Error;
 use tracing::error;
 
 use super::folder::Unusable;
+use super::full::is_full;
 use super::recovery::Unreadable;
 
 /// What the disk has is unknown now, and every further answer could be a lie.
@@ -29,16 +31,23 @@ pub(super) fn unreadable(generation: u64, why: &Unreadable) -> String {
 pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
     let folder = path.display();
     let error = match why {
-        Unusable::InUse => {
-            Error::new(ErrorKind::Unavailable, format!("another server runs on the data folder {folder}"))
-        }
-        Unusable::Strange(what) => {
-            Error::new(ErrorKind::Store, format!("the data folder {folder} cannot be used: {what}"))
-        }
+        Unusable::InUse => Error::new(
+            sync_core::ErrorKind::Unavailable,
+            format!("another server runs on the data folder {folder}"),
+        ),
+        Unusable::Strange(what) => Error::new(
+            sync_core::ErrorKind::Store,
+            format!("the data folder {folder} cannot be used: {what}"),
+        ),
         Unusable::Io(error) => {
-            let problem =
-                format!("the data folder {folder} cannot be used: may it be written, and is there room?");
-            Error::new(ErrorKind::Unavailable, problem).because(error)
+            let remedy = match error.kind() {
+                _ if is_full(&error) => "make room on its disk",
+                ErrorKind::PermissionDenied => "let the server's user read and write it",
+                ErrorKind::ReadOnlyFilesystem => "its file system is read-only: mount it for writing",
+                _ => "may it be written, and is its disk in order?",
+            };
+            let problem = format!("the data folder {folder} cannot be used: {remedy}");
+            Error::new(sync_core::ErrorKind::Unavailable, problem).because(error)
         }
     };
     error.on("netlock")

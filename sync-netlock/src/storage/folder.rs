@@ -3,18 +3,25 @@
 //! ```text
 //! lock      locked by the server that runs
 //! table     the identity of the table: 32 hexadecimal digits
-//! notes     the epoch of tokens and the longest TTL: two lines of text
+//! notes     the epoch of tokens, the longest TTL that counts, how the last run kept its table,
+//!           the run that may have forgotten something, and whether its grace was under way:
+//!           lines of text
+//! tail      how much of the log was acknowledged
 //! log-N     the log of generation N; the greatest N counts
 //! log.next  a log that is being made; never read
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use sync_core::Secret;
+
+use super::options::Durability;
 
 /// A folder that this process owns.
 #[derive(Debug)]
@@ -29,8 +36,14 @@ pub(super) struct Folder {
 pub(super) struct Notes {
     /// The epoch of the tokens of the last run.
     pub(super) epoch: u64,
-    /// The longest TTL that any session can have.
+    /// The longest TTL of any session that is open, or was within its TTL.
     pub(super) longest_ttl: Duration,
+    /// How well the last run kept its table.
+    pub(super) durability: Durability,
+    /// The epoch of the last run that may have forgotten something.
+    pub(super) incarnation: u64,
+    /// A grace was begun, and not over yet: what was forgotten before it may still be held.
+    pub(super) is_grace_pending: bool,
 }
 
 /// Why a folder cannot be used.
@@ -51,6 +64,11 @@ impl From<io::Error> for Unusable {
 }
 
 const NOTES: &str = "notes";
+/// Where the next notes are written. It is kept, so that they have room on a full disk.
+const NOTES_NEXT: &str = "notes.next";
+/// All notes are of this length: longer than they can become.
+const NOTES_BYTES: usize = 256;
+const GRACE_PENDING: &str = "grace pending";
 const TABLE: &str = "table";
 const NEXT: &str = "log.next";
 const LOG: &str = "log-";
@@ -73,40 +91,83 @@ impl Folder {
     }
 
     pub(super) fn notes(&self) -> Result<Option<Notes>, Unusable> {
-        let text = match std::fs::read_to_string(self.path.join(NOTES)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(text) = self.text(NOTES)? else { return Ok(None) };
         let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
         match (field("epoch "), field("longest_ttl_ms ")) {
-            (Some(epoch), Some(millis)) => {
-                Ok(Some(Notes { epoch, longest_ttl: Duration::from_millis(millis) }))
-            }
-            _ => Err(Unusable::Strange(format!("the file `{NOTES}` is not one that netlock wrote"))),
+            (Some(epoch), Some(millis)) => Ok(Some(Notes {
+                epoch,
+                longest_ttl: Duration::from_millis(millis),
+                // Absent in folders of earlier versions: then it promises the least.
+                durability: text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("durability ")?.trim().parse().ok())
+                    .unwrap_or(Durability::Async),
+                incarnation: field("incarnation ").unwrap_or(0),
+                is_grace_pending: text.lines().any(|line| line.trim() == GRACE_PENDING),
+            })),
+            _ => Err(foreign(NOTES)),
         }
     }
 
-    /// Replaces the notes; on the disk when this returns.
+    /// The text of a small file of ours; `None`: it is not there.
+    fn text(&self, name: &str) -> Result<Option<String>, Unusable> {
+        match std::fs::read_to_string(self.path.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Ok(None),
+                ErrorKind::InvalidData => Err(foreign(name)),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Replaces the notes; on the disk when this returns. Needs no room on the disk once it was
+    /// [set aside](Self::set_room_aside).
     pub(super) fn write_notes(&self, notes: Notes) -> io::Result<()> {
-        let next = self.path.join("notes.next");
-        let mut file = writable().create(true).truncate(true).open(&next)?;
         let millis = notes.longest_ttl.as_nanos().div_ceil(1_000_000);
-        write!(file, "epoch {}\nlongest_ttl_ms {millis}\n", notes.epoch)?;
+        let Notes { epoch, durability, incarnation, is_grace_pending, .. } = notes;
+        let grace = if is_grace_pending { GRACE_PENDING } else { "" };
+        let text = format!(
+            "epoch {epoch}\nlongest_ttl_ms {millis}\ndurability {durability}\nincarnation {incarnation}\n{grace}"
+        );
+        let next = self.path.join(NOTES_NEXT);
+        // Written in its place, where it has room. Only the exchange makes it count.
+        let file = writable().create(true).truncate(false).open(&next)?;
+        file.write_all_at(format!("{text:<width$}\n", width = NOTES_BYTES - 1).as_bytes(), 0)?;
+        file.set_len(NOTES_BYTES as u64)?;
         file.sync_all()?;
-        std::fs::rename(next, self.path.join(NOTES))?;
+        let notes = self.path.join(NOTES);
+        match renameat_with(CWD, &next, CWD, &notes, RenameFlags::EXCHANGE) {
+            // There are none yet, or the file system knows no exchange.
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                std::fs::rename(next, notes)?
+            }
+            exchanged => exchanged?,
+        }
         self.sync()
+    }
+
+    /// Makes sure that the next notes can be written, also when the disk is full by then.
+    pub(super) fn set_room_aside(&self) -> io::Result<()> {
+        let file = writable().create(true).truncate(false).open(self.path.join(NOTES_NEXT))?;
+        if file.metadata()?.len() < NOTES_BYTES as u64 {
+            file.write_all_at(&[b' '; NOTES_BYTES], 0)?;
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// The file that says how much of the log was acknowledged.
+    pub(super) fn tail(&self) -> io::Result<File> {
+        writable().create(true).truncate(false).open(self.path.join("tail"))
     }
 
     /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when this returns.
     pub(super) fn identity(&self, given: Option<u128>) -> Result<u128, Unusable> {
         let path = self.path.join(TABLE);
-        let kept = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(u128::from_str_radix(text.trim(), 16).map_err(|_| {
-                Unusable::Strange(format!("the file `{TABLE}` is not one that netlock wrote"))
-            })?),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
+        let kept = match self.text(TABLE)? {
+            Some(text) => Some(u128::from_str_radix(text.trim(), 16).map_err(|_| foreign(TABLE))?),
+            None => None,
         };
         match (kept, given) {
             (Some(kept), Some(given)) if kept != given => Err(Unusable::Strange(format!(
@@ -144,6 +205,11 @@ impl Folder {
         Ok(Some((generation, std::fs::read(self.log(generation))?)))
     }
 
+    /// Whether there is a log of this generation. In doubt there is.
+    pub(super) fn has_log(&self, generation: u64) -> bool {
+        self.log(generation).try_exists().unwrap_or(true)
+    }
+
     fn log(&self, generation: u64) -> PathBuf {
         self.path.join(format!("{LOG}{generation}"))
     }
@@ -178,6 +244,10 @@ impl Folder {
     }
 }
 
+fn foreign(name: &str) -> Unusable {
+    Unusable::Strange(format!("the file `{name}` is not one that netlock wrote"))
+}
+
 /// Files of a folder with secrets: for their owner alone.
 fn writable() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -196,9 +266,28 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         assert!(matches!(Folder::open(&path), Err(Unusable::InUse)));
         assert_eq!(folder.notes().unwrap(), None);
-        let notes = Notes { epoch: 7, longest_ttl: Duration::from_millis(1_500) };
-        folder.write_notes(notes).unwrap();
-        assert_eq!(folder.notes().unwrap(), Some(notes));
+        let mut notes = Notes { epoch: 7, longest_ttl: Duration::from_millis(1_500), ..Notes::default() };
+        for (durability, is_grace_pending) in
+            [(Durability::Fsync, true), (Durability::Memory, false), (Durability::Async, true)]
+        {
+            notes = Notes { durability, is_grace_pending, incarnation: notes.incarnation + 1, ..notes };
+            folder.write_notes(notes).unwrap();
+            assert_eq!(folder.notes().unwrap(), Some(notes));
+        }
+        folder.set_room_aside().unwrap();
+        folder
+            .write_notes(Notes {
+                epoch: u64::MAX,
+                incarnation: u64::MAX,
+                longest_ttl: Duration::MAX,
+                ..notes
+            })
+            .unwrap();
+        let length = std::fs::metadata(path.join(NOTES)).unwrap().len();
+        assert_eq!(length, NOTES_BYTES as u64, "the longest notes have room");
+        std::fs::write(path.join(NOTES), "epoch 3\nlongest_ttl_ms 20\n").unwrap();
+        let older = Notes { epoch: 3, longest_ttl: Duration::from_millis(20), ..Notes::default() };
+        assert_eq!(folder.notes().unwrap(), Some(older), "as an earlier version wrote them");
         drop(folder);
         std::fs::write(path.join(NOTES), "something else").unwrap();
         let folder = Folder::open(&path).unwrap();

@@ -1,43 +1,56 @@
-//! A disk that is full: room is taken before the table is visited, and without it nothing is granted.
+//! A full disk. Room for whatever the table may still have to record is set aside before each
+//! visit: without it nothing more is granted, and releases go on in the room that was set aside
+//! when their claims came.
+
+use std::io;
 
 use sync_core::clock;
 use tracing::{debug, error, info};
 
-use super::syncer::Next;
-use super::{FRAME, HEADROOM, Storage, Table};
+use super::{FRAME, Storage, Table};
 use crate::engine::{Effect, Freeze};
 
+/// Room for one visit: for the frame that is not written yet, and for what the visit adds.
+const VISIT_ROOM: u64 = FRAME as u64;
+/// Room for the grant and the release of one claim, and for the frames around them.
+const CLAIM_ROOM: u64 = 64;
+/// Room for the end of one session, and for the frame around it.
+const SESSION_ROOM: u64 = 32;
+
+/// The room that has to be there before a table is visited. All that is in it can end without any
+/// more.
+pub(super) fn headroom(table: &Table) -> u64 {
+    let stats = table.stats();
+    VISIT_ROOM + stats.claims as u64 * CLAIM_ROOM + stats.sessions as u64 * SESSION_ROOM
+}
+
+/// Whether an error says that there is no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Storage {
-    /// To be called before the table is visited: makes sure that what the visit changes can be written.
+    /// To be called before the table is visited: makes sure that what the visit changes can be
+    /// written.
     pub(crate) fn prepare(&mut self, table: &mut Table) {
+        if table.frozen() == Some(Freeze::Full) {
+            return;
+        }
         let Some(active) = &mut self.active else { return };
-        if !active.gap
-            && let Err(error) = active.log.reserve(HEADROOM)
-        {
-            self.run_out(table, &error);
+        if let Err(error) = active.log.reserve(headroom(table)) {
+            run_out(table, &error);
         }
     }
 
-    pub(super) fn run_out(&mut self, table: &mut Table, error: &std::io::Error) {
-        if table.frozen() != Some(Freeze::Full) {
-            error!(%error, "no room in the data folder: nothing is granted until there is some");
-        }
-        table.freeze(Freeze::Full);
-        let frame = &mut table.journal().frame;
-        if let Some(active) = self.active.as_mut().filter(|active| !active.gap) {
-            // Visits of before are about to be told of, and room was taken for them.
-            if !frame.is_empty() {
-                active.append(frame.sealed());
-            }
-            frame.clear(FRAME);
-            active.gap = true;
-            active.since = None;
-        }
-    }
-
-    /// Tries to keep the table again after there was no room for it: if there is, it grants again.
-    pub(crate) fn mend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
-        if !self.note_longest_ttl(table) || !self.close_gap(table) {
+    /// Tries to get room after there was none: if there is, the table grants again. The log goes
+    /// on: a second one may not fit on the disk.
+    pub(super) fn mend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
+        let room = match &mut self.active {
+            Some(active) => active.log.reserve(headroom(table)),
+            None => Ok(()),
+        };
+        if let Err(error) = room.and_then(|()| self.folder.set_room_aside()) {
+            debug!(%error, "still no room in the data folder");
             return;
         }
         info!("there is room in the data folder again");
@@ -46,20 +59,12 @@ impl Storage {
             None => table.thaw(effects),
         }
     }
+}
 
-    /// Goes on with a log that lacks nothing, if there is room for one.
-    fn close_gap(&mut self, table: &Table) -> bool {
-        let Some(active) = &self.active else { return true };
-        // The file of the next log may be in use.
-        if matches!(active.syncer.next(), Next::Making) {
-            return false;
-        }
-        let written = self.write_log(table, active.generation + 1);
-        if let Err(error) = &written {
-            debug!(%error, "still no room in the data folder");
-        }
-        let (Ok(log), Some(active)) = (written, &mut self.active) else { return false };
-        active.go_on_with(log, self.log_bytes);
-        true
+/// Nothing is granted from now on. What ends is still recorded.
+pub(super) fn run_out(table: &mut Table, error: &io::Error) {
+    if table.frozen() != Some(Freeze::Full) {
+        error!(%error, "no room in the data folder: nothing is granted until there is some");
     }
+    table.freeze(Freeze::Full);
 }

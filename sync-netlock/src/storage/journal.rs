@@ -16,6 +16,17 @@ pub(crate) struct LogWriter {
     pub(super) longest_ttl: Duration,
 }
 
+/// A visit to the table ends early when its changes are this long, in bytes, so that they fit into
+/// the room set aside.
+const LONG: usize = 256 << 10;
+
+impl LogWriter {
+    /// Whether so much has changed that it should be written before anything else changes.
+    pub(crate) fn is_long(&self) -> bool {
+        self.frame.len() >= LONG
+    }
+}
+
 impl Journal for LogWriter {
     fn record(&mut self, change: Change<'_>) {
         if !self.on {
@@ -43,7 +54,8 @@ impl LogPosition {
 
     /// Resolves when so much is on the disk.
     pub(crate) async fn on_disk(self, mut synced: watch::Receiver<u64>) {
-        // The other end goes away when the server has stopped, and nobody is told anything any more.
+        // The other end goes away when the server has stopped, and nobody is told anything any
+        // more.
         let _ = synced.wait_for(|synced| *synced >= self.end).await;
     }
 }

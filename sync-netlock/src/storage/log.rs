@@ -6,10 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
+
+use super::full::is_full;
 
 /// By how much a log grows.
 const STEP: u64 = 4 << 20;
+/// By how much it grows where the disk has no room for a whole step.
+const SMALL_STEP: u64 = 64 << 10;
 
 /// A log that is being written.
 #[derive(Debug)]
@@ -43,10 +47,17 @@ impl Log {
         if self.end + bytes <= self.room {
             return Ok(());
         }
-        let more = (self.end + bytes - self.room).div_ceil(STEP) * STEP;
-        match fallocate(&self.file, FallocateFlags::empty(), self.room, more) {
+        let needed = self.end + bytes - self.room;
+        match self.take_room(needed.next_multiple_of(STEP)) {
+            Err(error) if is_full(&error) => self.take_room(needed.next_multiple_of(SMALL_STEP)),
+            taken => taken,
+        }
+    }
+
+    fn take_room(&mut self, more: u64) -> io::Result<()> {
+        match retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), self.room, more)) {
             Ok(()) => {}
-            Err(Errno::OPNOTSUPP) => self.fill(more)?,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill(more)?,
             Err(error) => return Err(error.into()),
         }
         self.room += more;

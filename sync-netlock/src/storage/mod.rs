@@ -4,15 +4,18 @@
 //! second: see decision 4 in docs/decisions for the figures. A log begins with the changes that make the table as it was then, and
 //! goes on with those since. When it has grown to several times that size, the next one is made in the background.
 //!
-//! What is promised rests on four things. A change is with the system before it is answered, so the end of the process
-//! loses nothing. The head of a log names the kernel's run, so a server knows whether the machine went down since. Room
-//! is taken ahead of time: when there is none, the table grants nothing more. And a write to the disk that fails ends
-//! the process, for nobody knows what the disk has then.
+//! What is promised rests on five things. A change is with the system before it is answered, so the
+//! end of the process loses nothing. The head of a log names the kernel's run, so a server knows
+//! whether the machine went down since. How much of the log was acknowledged is noted beside it, so a
+//! log that lost its end is found out. Room is taken ahead of time, for releases too: when there is
+//! none, the table grants nothing more. And a write to the disk that fails ends the process, because
+//! what the disk has is unknown then.
 
 mod active;
 mod error;
 mod folder;
 mod full;
+mod grace;
 mod journal;
 mod log;
 mod options;
@@ -20,34 +23,35 @@ mod record;
 mod recovery;
 mod rotation;
 mod syncer;
+mod tail;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::Result;
 use sync_core::clock::{self, Moment};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 pub(crate) use journal::{LogPosition, LogWriter};
 pub use options::{Durability, StorageOptions};
 
-use crate::engine::{Freeze, Limits, LockTable};
+use crate::engine::{Limits, LockTable};
 use crate::epoch;
 use active::{ActiveLog, replace_at};
-use error::{die, unreadable, unusable};
+use error::{unreadable, unusable};
 use folder::{Folder, Notes, Unusable};
+use grace::RecentTtls;
 use record::{Frame, Record};
 use recovery::{Ending, recover};
 use syncer::Syncer;
+use tail::Tail;
 
 /// About how long the frames of a new log are, and how much memory stays with a frame, in bytes.
 const FRAME: usize = 1 << 20;
-/// The room that has to be there before the table is visited: for the frame that is not written yet, and for what the visit
-/// changes, which is more only if thousands of claims are granted at once.
-const HEADROOM: u64 = 2 * FRAME as u64;
 /// A frame of this length is worth a write of its own, in bytes. Shorter ones wait for those of other visits.
 const WORTH_A_WRITE: usize = 2 << 10;
 
@@ -62,6 +66,11 @@ pub(crate) struct Storage {
     boot: u128,
     /// Until when nothing is granted, after a restart that may have forgotten grants.
     grace: Option<Moment>,
+    recent_ttls: RecentTtls,
+    /// The longest TTL that clients can ask for.
+    ttl_max: Duration,
+    /// When it is looked next which TTLs are in use.
+    review_at: Moment,
     active: Option<ActiveLog>,
 }
 
@@ -75,10 +84,15 @@ impl Storage {
         let old = folder.notes().map_err(|why| unusable(path, why))?.unwrap_or_default();
         let notes = Notes { epoch: epoch::now().max(old.epoch + 1), ..old };
         // Before anything is granted: the tokens of this run are above all of the last.
-        folder.write_notes(notes).map_err(|error| unusable(path, error.into()))?;
+        folder
+            .write_notes(notes)
+            .and_then(|()| folder.set_room_aside())
+            .map_err(|error| unusable(path, error.into()))?;
         let floor = epoch::floor().max(epoch::floor_of(notes.epoch));
         let table = LockTable::with_journal(limits.clone(), floor, LogWriter::default());
-        let boot = boot_id();
+        let (boot, now) = (boot_id(), clock::now());
+        let mut recent_ttls = RecentTtls::default();
+        recent_ttls.see(notes.longest_ttl, now);
         let mut storage = Self {
             folder: Arc::new(folder),
             durability: options.durability,
@@ -86,6 +100,9 @@ impl Storage {
             notes,
             boot,
             grace: None,
+            recent_ttls,
+            ttl_max: limits.ttl_max,
+            review_at: now,
             active: None,
         };
         let table = match options.durability {
@@ -93,6 +110,11 @@ impl Storage {
             Durability::Async | Durability::Fsync => storage.start(table, path),
         }?;
         Ok((table, storage))
+    }
+
+    /// Another number after each start that may have forgotten something.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.notes.incarnation
     }
 
     /// The identity of the folder's table, which is `given` if the folder has none yet.
@@ -109,6 +131,7 @@ impl Storage {
         if !self.notes.longest_ttl.is_zero() {
             self.give_grace(&mut table);
         }
+        self.note_durability().map_err(|error| unusable(path, error.into()))?;
         table.journal().on = true;
         Ok(table)
     }
@@ -116,20 +139,34 @@ impl Storage {
     fn start(&mut self, mut table: Table, path: &Path) -> Result<Table> {
         let io = |error: std::io::Error| unusable(path, error.into());
         let (mut generation, mut ending) = (0, Ending::Whole);
+        let tail = Arc::new(Tail::open(&self.folder).map_err(io)?);
         match self.folder.newest_log().map_err(io)? {
             Some((newest, bytes)) => {
                 generation = newest;
-                ending = recover(&mut table, &bytes, self.boot, clock::now())
+                let acknowledged = tail.of(newest).map_err(io)?;
+                ending = recover(&mut table, &bytes, self.boot, acknowledged, clock::now())
                     .map_err(|why| unusable(path, Unusable::Strange(unreadable(newest, &why))))?;
                 let stats = table.stats();
                 info!(sessions = stats.sessions, claims = stats.claims, ?ending, "the table is back");
             }
             // A server with durability `memory` ran here, or its log was taken away.
-            None if !self.notes.longest_ttl.is_zero() => ending = Ending::Torn,
+            None if !self.notes.longest_ttl.is_zero() => ending = Ending::LostTail,
             None => {}
         }
+        let is_forgetful = match ending {
+            Ending::Whole => false,
+            // All that was answered was on the disk before.
+            Ending::PowerFailure => self.notes.durability != Durability::Fsync,
+            Ending::LostTail => true,
+        };
+        let is_grace_pending = is_forgetful || self.notes.is_grace_pending;
+        // Before the old log goes away, which says that something is missing.
+        let incarnation = if is_forgetful { self.notes.epoch } else { self.notes.incarnation };
+        self.note(Notes { is_grace_pending, incarnation, ..self.notes }).map_err(io)?;
         table.follow(epoch::floor_of(self.notes.epoch));
-        let log = self.write_log(&table, generation + 1).map_err(io)?;
+        let log = self.write_log(&table, generation + 1, &tail).map_err(io)?;
+        // After everything is on the disk that an earlier run may not have brought there.
+        self.note_durability().map_err(io)?;
         table.journal().on = true;
         let is_fsync = self.durability == Durability::Fsync;
         self.active = Some(ActiveLog {
@@ -137,27 +174,21 @@ impl Storage {
             replace_at: replace_at(&log, self.log_bytes),
             log,
             generation: generation + 1,
+            tail,
             written: 0,
             since: None,
-            gap: false,
         });
-        match ending {
-            Ending::Torn => self.give_grace(&mut table),
+        if is_grace_pending {
+            self.give_grace(&mut table);
+        } else {
             // The last answers may never have been given.
-            Ending::Whole => table.thaw(&mut Vec::new()),
+            table.thaw(&mut Vec::new());
         }
         Ok(table)
     }
 
-    fn give_grace(&mut self, table: &mut Table) {
-        let grace = self.notes.longest_ttl;
-        warn!(
-            ?grace,
-            "locks of before may have been forgotten: nothing is granted until their sessions have ended"
-        );
-        let until = clock::now().after(grace);
-        self.grace = Some(until);
-        table.freeze(Freeze::Grace { until });
+    fn note_durability(&mut self) -> std::io::Result<()> {
+        self.note(Notes { durability: self.durability, ..self.notes })
     }
 
     /// To be called after the table was visited. What has to be [written](Self::write) before anybody is told; `None`:
@@ -169,10 +200,6 @@ impl Storage {
             frame.clear(FRAME);
             return None;
         };
-        if active.gap {
-            // Nothing that a full disk still allows has to be remembered.
-            frame.clear(FRAME);
-        }
         let pending = if frame.is_empty() { 0 } else { frame.len() as u64 };
         let end = active.written + pending;
         let is_worth_it = frame.len() >= WORTH_A_WRITE;
@@ -195,26 +222,6 @@ impl Storage {
         active.append(frame.sealed());
         frame.clear(FRAME);
         self.turn_over(table);
-    }
-
-    /// A session with a longer TTL than any before may have begun: a grace has to be that long. `false`: there is no room to
-    /// note it.
-    fn note_longest_ttl(&mut self, table: &mut Table) -> bool {
-        let longest_ttl = table.journal().longest_ttl;
-        if longest_ttl <= self.notes.longest_ttl {
-            return true;
-        }
-        // In steps, so that clients who each ask for a bit more do not make a write each.
-        let notes = Notes { longest_ttl: longest_ttl.mul_f64(1.25), ..self.notes };
-        match self.folder.write_notes(notes) {
-            Ok(()) => self.notes = notes,
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                self.run_out(table, &error);
-                return false;
-            }
-            Err(error) => die(&error),
-        }
-        true
     }
 
     /// What tells when a mark is on the disk.
@@ -240,11 +247,8 @@ impl Storage {
     pub(crate) fn end(&mut self, table: &mut Table) {
         self.write_all(table);
         let Some(active) = self.active.take() else { return };
-        let ActiveLog { mut log, gap, syncer, .. } = active;
+        let ActiveLog { mut log, syncer, .. } = active;
         drop(syncer);
-        if gap {
-            return;
-        }
         let mut end = Frame::default();
         end.push(Record::End);
         let ended = log

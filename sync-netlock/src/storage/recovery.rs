@@ -11,8 +11,10 @@ use crate::engine::{Journal, LockTable};
 pub(super) enum Ending {
     /// All that was ever answered is in it.
     Whole,
-    /// The machine went down, or the log was cut or damaged at its end: the last of it can be missing.
-    Torn,
+    /// The machine went down: what was not on the disk is missing.
+    PowerFailure,
+    /// Something is missing that was answered and kept: the log was cut, overwritten or damaged.
+    LostTail,
 }
 
 /// Why a log is none.
@@ -30,27 +32,22 @@ pub(super) enum Unreadable {
 }
 
 /// Makes the table of a log. `boot`: the kernel's run of today; the same one has kept all that was written.
+/// `acknowledged`: how many bytes of the log were, if that is known.
 pub(super) fn recover<J: Journal>(
     table: &mut LockTable<J>,
     log: &[u8],
     boot: u128,
+    acknowledged: Option<u64>,
     now: Moment,
 ) -> Result<Ending, Unreadable> {
     let mut at = 0;
     let (mut same_boot, mut complete, mut ended) = (false, false, false);
-    let cut = loop {
+    loop {
         let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
         let (records, length) = match read(&log[at..]) {
             Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
             Found::Frame(records, length) => (records, length),
-            // Room is reserved behind every log before it is used, so a file that stops right behind a frame was cut.
-            Found::Nothing if complete => {
-                break at == log.len();
-            }
-            // An interrupted write, or an acknowledged one that was damaged later: the two look alike.
-            Found::Damage if complete && (!same_boot || is_last(&log[at..])) => {
-                break true;
-            }
+            Found::Nothing | Found::Damage if complete && (!same_boot || is_last(&log[at..])) => break,
             Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
         };
         let mut records = Records::new(records);
@@ -67,11 +64,24 @@ pub(super) fn recover<J: Journal>(
             }
         }
         at += length;
-    };
-    if same_boot && cut && !ended {
-        warn!(at, "the log was cut short or damaged at its end, and the machine was not restarted since");
     }
-    Ok(if ended || (same_boot && !cut) { Ending::Whole } else { Ending::Torn })
+    if ended {
+        return Ok(Ending::Whole);
+    }
+    if same_boot {
+        // What follows the acknowledged part, whole or not, was never answered.
+        if acknowledged.is_some_and(|acknowledged| acknowledged <= at as u64) {
+            return Ok(Ending::Whole);
+        }
+        warn!(at, ?acknowledged, "the log lost its end: it was cut, overwritten or damaged");
+        return Ok(Ending::LostTail);
+    }
+    if is_last(&log[at..]) {
+        return Ok(Ending::PowerFailure);
+    }
+    // The disk wrote later frames before earlier ones, or lost an earlier one. Nothing tells which.
+    warn!(at, "the log is damaged before its end");
+    Ok(Ending::LostTail)
 }
 
 /// Whether what stands here can be one write that was cut short: no whole frame begins behind the first byte.
@@ -113,43 +123,60 @@ mod tests {
         bytes
     }
 
-    fn sessions(log: &[u8], boot: u128) -> Result<(Ending, usize), Unreadable> {
+    /// How a log ends of which so much was acknowledged, and how many sessions are in it.
+    fn found(log: &[u8], boot: u128, acknowledged: Option<u64>) -> Result<(Ending, usize), Unreadable> {
         let mut table = LockTable::new(Limits::default(), Token::new(0).unwrap());
-        let ending = recover(&mut table, log, boot, Moment::default())?;
+        let ending = recover(&mut table, log, boot, acknowledged, Moment::default())?;
         Ok((ending, table.stats().sessions))
+    }
+
+    fn sessions(log: &[u8], boot: u128) -> Result<(Ending, usize), Unreadable> {
+        found(log, boot, Some(log.len() as u64))
     }
 
     #[test]
     fn the_same_boot_has_kept_everything_and_another_only_what_was_ended() {
         let records = [opened(1), opened(2)];
-        assert_eq!(sessions(&log(&records), 2), Ok((Ending::Torn, 2)));
+        assert_eq!(sessions(&log(&records), 2), Ok((Ending::PowerFailure, 2)));
         assert_eq!(sessions(&log(&[records[0], Record::End]), 2), Ok((Ending::Whole, 1)));
         let with_room = [log(&records), vec![0; 100]].concat();
-        assert_eq!(sessions(&with_room, 1), Ok((Ending::Whole, 2)));
+        assert_eq!(found(&with_room, 1, Some(log(&records).len() as u64)), Ok((Ending::Whole, 2)));
     }
 
     #[test]
-    fn a_log_without_its_end_is_torn_on_the_same_boot_too() {
+    fn a_log_without_what_was_acknowledged_lost_its_tail_whatever_is_in_its_place() {
         let (one, two) = (log(&[opened(1)]), log(&[opened(1), opened(2)]));
+        let acknowledged = |log: &[u8]| Some(log.len() as u64);
         for length in one.len()..two.len() {
-            let ending = if length == one.len() { Ending::Whole } else { Ending::Torn };
-            let cut = [&two[..length], &[0; 64]].concat();
-            assert_eq!(sessions(&cut, 1), Ok((ending, 1)), "cut at {length}");
-            assert_eq!(sessions(&two[..length], 1), Ok((Ending::Torn, 1)), "truncated at {length}");
+            let padded = [&two[..length], &[0; 64]].concat();
+            for log in [&two[..length], &padded] {
+                assert_eq!(found(log, 1, acknowledged(&two)), Ok((Ending::LostTail, 1)), "cut at {length}");
+                assert_eq!(found(log, 1, acknowledged(&one)), Ok((Ending::Whole, 1)), "an interrupted write");
+                assert_eq!(found(log, 1, None), Ok((Ending::LostTail, 1)), "nothing proves it whole");
+            }
         }
         let mut damaged = [&two[..], &[0; 64]].concat();
         damaged[one.len() + 10] ^= 1;
-        assert_eq!(sessions(&damaged, 1), Ok((Ending::Torn, 1)), "the last frame is damaged");
+        assert_eq!(found(&damaged, 1, acknowledged(&two)), Ok((Ending::LostTail, 1)));
+        assert_eq!(
+            found(&two, 1, acknowledged(&one)),
+            Ok((Ending::Whole, 2)),
+            "written, and not acknowledged"
+        );
     }
 
     #[test]
     fn damage_before_a_good_record_is_no_log_unless_the_machine_went_down() {
-        let mut damaged = log(&[opened(1), opened(2), opened(3)]);
-        let second = log(&[opened(1)]).len();
-        damaged[second + 10] ^= 1;
-        let how = "it cannot be read".to_owned();
-        assert_eq!(sessions(&damaged, 1), Err(Unreadable::Damaged { at: second, how }));
-        assert_eq!(sessions(&damaged, 2), Ok((Ending::Torn, 1)));
+        let whole = log(&[opened(1), opened(2), opened(3)]);
+        let (second, third) = (log(&[opened(1)]).len(), log(&[opened(1), opened(2)]).len());
+        let (mut changed, mut zeros) = (whole.clone(), whole);
+        changed[second + 10] ^= 1;
+        zeros[second..third].fill(0);
+        for damaged in [changed, zeros] {
+            let how = "it cannot be read".to_owned();
+            assert_eq!(sessions(&damaged, 1), Err(Unreadable::Damaged { at: second, how }));
+            assert_eq!(sessions(&damaged, 2), Ok((Ending::LostTail, 1)));
+        }
     }
 
     #[test]

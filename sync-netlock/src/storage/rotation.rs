@@ -1,18 +1,25 @@
-//! From one log to the next: the next one begins with the whole table, and is made in the background.
+//! From one log to the next: the next one begins with the whole table, and is made in the
+//! background.
+
+use std::io;
 
 use tracing::warn;
 
+use super::error::die;
+use super::full::headroom;
 use super::log::Log;
 use super::record::{Frame, Record};
 use super::syncer::Next;
-use super::{FRAME, HEADROOM, Storage, Table};
+use super::tail::Tail;
+use super::{FRAME, Storage, Table};
 
 impl Storage {
     /// Writes a whole new log, and puts it in the place of the old one.
-    pub(super) fn write_log(&self, table: &Table, generation: u64) -> std::io::Result<Log> {
-        let written = (|| -> std::io::Result<Log> {
+    pub(super) fn write_log(&self, table: &Table, generation: u64, tail: &Tail) -> io::Result<Log> {
+        let written = (|| -> io::Result<Log> {
             let mut log = Log::begin(self.folder.next_log()?, &snapshot(table, self.boot))?;
-            log.reserve(HEADROOM)?;
+            log.reserve(headroom(table))?;
+            tail.note(generation, log.len())?;
             self.folder.install_next_log(generation)?;
             self.folder.sync()?;
             Ok(log)
@@ -21,13 +28,20 @@ impl Storage {
             self.folder.drop_next_log();
         }
         let log = written?;
-        self.folder.remove_logs_before(generation)?;
+        self.remove_logs_before(generation);
         Ok(log)
+    }
+
+    fn remove_logs_before(&self, generation: u64) {
+        if let Err(error) = self.folder.remove_logs_before(generation) {
+            // The newest log counts, so the others only take up room.
+            warn!(%error, "an old log cannot be removed");
+        }
     }
 
     /// Begins the next log when this one is long, and takes it into use when it is ready.
     pub(super) fn turn_over(&mut self, table: &Table) {
-        let Some(active) = self.active.as_mut().filter(|active| !active.gap) else { return };
+        let Some(active) = &mut self.active else { return };
         if active.since.is_none() {
             if active.log.len() >= active.replace_at {
                 active.since = Some(Vec::new());
@@ -35,23 +49,26 @@ impl Storage {
             }
             return;
         }
+        let generation = active.generation + 1;
         match active.syncer.next() {
             Next::None | Next::Making => {}
-            Next::Failed => {
-                active.since = None;
-                active.replace_at = active.log.len() * 2;
-            }
+            Next::Failed => active.put_off_replacement(),
             Next::Ready { mut log } => {
                 let since = active.since.take().unwrap_or_default();
                 let installed = log
                     .append(&since)
-                    .and_then(|()| log.reserve(HEADROOM))
-                    .and_then(|()| self.folder.install_next_log(active.generation + 1));
+                    .and_then(|()| log.reserve(headroom(table)))
+                    .and_then(|()| active.tail.note(generation, log.len()))
+                    .and_then(|()| self.folder.install_next_log(generation));
                 match installed {
                     Ok(()) => active.go_on_with(log, self.log_bytes),
+                    // The newest log counts at the next start, and it would not have what is
+                    // written from now on.
+                    Err(error) if self.folder.has_log(generation) => die(&error),
                     Err(error) => {
-                        warn!(%error, "the next log is not used");
+                        warn!(%error, "the next log is not used: the old one grows on");
                         self.folder.drop_next_log();
+                        active.put_off_replacement();
                     }
                 }
             }

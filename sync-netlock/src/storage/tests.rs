@@ -7,6 +7,7 @@ use sync_core::backend::{ClaimId, SessionId};
 use sync_core::clock;
 use sync_core::{Mode, Secret};
 
+use super::full::run_out;
 use super::{Durability, LogPosition, Storage, StorageOptions, Table};
 use crate::engine::{Command, Limits, Reply, Requester, Terms};
 
@@ -169,7 +170,7 @@ fn a_log_is_made_anew_before_it_is_long() {
 }
 
 #[tokio::test]
-async fn what_was_granted_before_the_disk_was_full_is_kept_and_told() {
+async fn a_full_disk_keeps_grants_of_before_and_releases_of_since() {
     let folder = tempfile::tempdir().unwrap();
     let options = StorageOptions::new(folder.path()).with_durability(Durability::Fsync);
     let mut kept = Kept::open(&options);
@@ -178,14 +179,16 @@ async fn what_was_granted_before_the_disk_was_full_is_kept_and_told() {
     let (granted, before) = kept.visit(enqueue(1, 1));
     assert!(matches!(granted, Some(Reply::Granted { .. })), "{granted:?}");
     kept.visit(enqueue(2, 2));
-    kept.storage.run_out(&mut kept.table, &std::io::ErrorKind::StorageFull.into());
+    run_out(&mut kept.table, &std::io::ErrorKind::StorageFull.into());
     let (_, after) = kept.visit(Command::Withdraw { session: session(2), claim: claim(2) });
-    for mark in [before, after] {
-        kept.storage.write(&mut kept.table, mark);
-        let on_disk = mark.on_disk(kept.storage.synced().unwrap());
+    for position in [before, after] {
+        kept.storage.write(&mut kept.table, position);
+        let on_disk = position.on_disk(kept.storage.synced().unwrap());
         tokio::time::timeout(Duration::from_secs(20), on_disk).await.expect("it is told");
     }
     drop(kept);
     let mut kept = Kept::open(&options);
     assert_eq!(kept.ask(enqueue(1, 1)), granted, "the grant is not forgotten");
+    let Some(Reply::Queue(queue)) = kept.ask(Command::Inspect { name: "a" }) else { panic!("no queue") };
+    assert_eq!(queue.entries.len(), 1, "nor is the withdrawal");
 }

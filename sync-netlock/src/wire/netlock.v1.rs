@@ -139,6 +139,10 @@ pub struct Welcome {
     /// an older server.
     #[prost(message, optional, tag = "4")]
     pub table: ::core::option::Option<Id>,
+    /// Changes when the server may have forgotten claims that it acknowledged: after a power failure, say. Sessions that
+    /// are still known then may lack some of theirs, so a client looks whether what it holds is still there.
+    #[prost(uint64, tag = "5")]
+    pub incarnation: u64,
 }
 /// Opens a session, or finds the one with the same id and secret. Answered Opened. It lives until its TTL has passed
 /// without a Renew; what happens to connections does not matter to it, unless it asks for that.

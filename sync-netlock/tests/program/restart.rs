@@ -1,9 +1,10 @@
 //! What a server that keeps its table brings back, and what it does not grant in doubt.
 
 use std::fs::OpenOptions;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -185,34 +186,178 @@ fn a_folder_that_cannot_be_used_is_named_with_the_reason() {
     assert!(said.contains("without a `data_dir`"), "{said}");
 }
 
-/// A server whose folder is on a file system of a few megabytes, in a mount namespace of its own; and the same folder from
-/// here.
-fn on_a_small_disk(address: &str, mount: &Path) -> (Netlockd, PathBuf) {
-    let script = "mount -t tmpfs -o size=12m tmpfs \"$1\" && exec \"$2\" --listen \"$3\" --log warn --data-dir \"$1/data\"";
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-    command.arg(mount).arg(NETLOCKD).arg(address);
-    let server = Netlockd::spawn(command);
-    let seen = PathBuf::from(format!("/proc/{}/root{}", server.pid(), mount.display()));
-    (server, seen)
+/// Settles after a restart: nothing is granted at once.
+async fn assert_settling(server: &Netlockd, name: &str) {
+    let fresh = server.connect(TTL).await;
+    let error = fresh.lock(name, LockOptions::new()).unwrap().try_acquire().await.unwrap_err();
+    assert!(error.to_string().contains("the server has restarted"), "{error}");
+    fresh.close().await.unwrap();
+}
+
+/// Where the last frame of a log begins, and where it ends.
+fn last_frame(log: &[u8]) -> (usize, usize) {
+    let (mut start, mut end) = (0, 0);
+    loop {
+        let length = u32::from_le_bytes(log[end..end + 4].try_into().unwrap());
+        if length == 0 {
+            return (start, end);
+        }
+        (start, end) = (end, end + 8 + length as usize);
+    }
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_grants_and_still_releases_and_recovers_when_there_is_room() {
-    let place = tempfile::tempdir().unwrap();
-    let (server, disk) = on_a_small_disk("127.0.0.1:0", place.path());
-    let client = server.connect(Duration::from_secs(30)).await;
-    let guard = acquire(&client, "held").await;
-    let filler = disk.join("filler");
-    let file = std::fs::File::create(&filler).unwrap();
-    let mut at = 0;
-    while file.write_at(&[1; 4096], at).is_ok_and(|written| written > 0) {
-        at += 4096;
+async fn a_log_that_lost_its_end_gives_no_held_lock_to_others_in_time() {
+    let ttl = Duration::from_secs(8);
+    for loss in ["truncated", "cut and padded", "overwritten by zeros", "damaged"] {
+        let kept = Kept::start("async");
+        let client = kept.server.connect(ttl).await;
+        let guard = acquire(&client, "a").await;
+        let kept = kept.restart(Signal::KILL, |folder| {
+            let path = log_of(folder);
+            let (bytes, log) = (std::fs::read(&path).unwrap(), OpenOptions::new().write(true).open(path));
+            let ((start, end), log) = (last_frame(&bytes), log.unwrap());
+            match loss {
+                "damaged" => log.write_all_at(&[bytes[end - 1] ^ 1], end as u64 - 1).unwrap(),
+                "overwritten by zeros" => log.write_all_at(&vec![0; end - start], start as u64).unwrap(),
+                _ => log.set_len(start as u64).unwrap(),
+            }
+            if loss == "cut and padded" {
+                log.set_len(bytes.len() as u64).unwrap();
+            }
+        });
+        assert_settling(&kept.server, "a").await;
+        assert!(kept.server.logged().contains("the log lost its end"), "{loss}: {}", kept.server.logged());
+        let fresh = kept.server.connect(TTL).await;
+        let again = acquire(&fresh, "a").await;
+        assert!(guard.check(Duration::ZERO).is_err(), "{loss}: granted while its holder believed in it");
+        assert!(again.token() > guard.token());
     }
-    drop(file);
-    // What room the log has left is used up by grants and releases; then there is no more.
-    let lock = client.lock("a", LockOptions::new().with_value(vec![7; 1024])).unwrap();
+}
+
+#[tokio::test]
+async fn with_fsync_a_power_failure_forgets_nothing_and_needs_no_grace() {
+    let kept = Kept::start("fsync");
+    let client = kept.server.connect(Duration::from_secs(60)).await;
+    let guard = acquire(&client, "a").await;
+    let kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
+    let fresh = kept.server.connect(TTL).await;
+    let other = fresh.lock("b", LockOptions::new()).unwrap().try_acquire().await.unwrap();
+    assert!(other.is_some(), "granted at once");
+    let held = fresh.lock("a", LockOptions::new()).unwrap();
+    assert!(held.try_acquire().await.unwrap().is_none(), "what was granted is held");
+    assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token());
+}
+
+#[tokio::test]
+async fn what_async_may_have_forgotten_is_waited_for_whatever_the_next_runs_are() {
+    let mut kept = Kept::start("async");
+    let client = kept.server.connect(Duration::from_secs(10)).await;
+    acquire(&client, "a").await.release().await.unwrap();
+    client.close().await.unwrap();
+    kept.durability = "fsync";
+    kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
+    assert_settling(&kept.server, "b").await;
+    for (signal, meanwhile) in [
+        (Signal::KILL, (|_| {}) as fn(&Path)),
+        (Signal::TERM, |_| {}),
+        (Signal::KILL, as_if_the_machine_went_down),
+    ] {
+        kept = kept.restart(signal, meanwhile);
+        assert_settling(&kept.server, "b").await;
+    }
+    let fresh = kept.server.connect(TTL).await;
+    acquire(&fresh, "b").await.release().await.unwrap();
+    notes_become(kept.folder.path(), |notes| !notes.contains("grace pending")).await;
+    let kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
+    let fresh = kept.server.connect(TTL).await;
+    let lock = fresh.lock("b", LockOptions::new()).unwrap();
+    assert!(lock.try_acquire().await.unwrap().is_some(), "the grace is over, and fsync needs none");
+}
+
+async fn notes_become(folder: &Path, good: impl Fn(&str) -> bool) {
     let deadline = clock::now().after(Duration::from_secs(60));
+    loop {
+        let notes = std::fs::read_to_string(folder.join("notes")).unwrap();
+        if good(&notes) {
+            return;
+        }
+        assert!(clock::now() < deadline, "{notes}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_grace_is_no_longer_than_the_sessions_of_late_have_lived() {
+    let kept = Kept::start("async");
+    kept.server.connect(Duration::from_secs(8)).await.close().await.unwrap();
+    let _short = kept.server.connect(TTL).await;
+    notes_become(kept.folder.path(), |notes| notes.contains("longest_ttl_ms 3750\n")).await;
+    let kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
+    assert!(kept.server.logged().contains("grace=3.75s"), "{}", kept.server.logged());
+}
+
+/// A file system of a few megabytes, in a mount namespace that outlives its servers.
+struct SmallDisk {
+    place: TempDir,
+    /// Ends with its standard input.
+    keeper: std::process::Child,
+}
+
+impl SmallDisk {
+    fn mount(size: &str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let script = "mount -t tmpfs -o size=$2 tmpfs \"$1\" && echo mounted && exec cat";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(place.path()).arg(size).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = command.spawn().unwrap();
+        let mut said = [0; 8];
+        keeper.stdout.take().unwrap().read_exact(&mut said).expect("a mount namespace of our own");
+        Self { place, keeper }
+    }
+
+    fn start(&self, address: &str) -> Netlockd {
+        let mut command = Command::new("nsenter");
+        command.args(["--user", "--mount", "--preserve-credentials", "--target"]);
+        command.arg(self.keeper.id().to_string()).arg(NETLOCKD);
+        command
+            .args(["--listen", address, "--log", "warn", "--data-dir"])
+            .arg(self.place.path().join("data"));
+        Netlockd::spawn(command)
+    }
+
+    /// A path in it, as it is seen from here.
+    fn path(&self, name: &str) -> PathBuf {
+        let place = self.place.path().display();
+        PathBuf::from(format!("/proc/{}/root{place}/{name}", self.keeper.id()))
+    }
+
+    /// Writes a file that takes all the room there is.
+    fn fill(&self) {
+        let file = std::fs::File::create(self.path("filler")).unwrap();
+        let mut at = 0;
+        while file.write_at(&[1; 4096], at).is_ok_and(|written| written > 0) {
+            at += 4096;
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.path("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Acquires and releases until the server has no room to remember it.
+async fn use_up_the_log(client: &Handle) {
+    let lock = client.lock("a", LockOptions::new().with_value(vec![7; 1024])).unwrap();
+    let deadline = clock::now().after(Duration::from_secs(120));
     let error = loop {
         assert!(clock::now() < deadline, "the disk is never full");
         match lock.acquire().await {
@@ -221,11 +366,56 @@ async fn a_full_disk_refuses_grants_and_still_releases_and_recovers_when_there_i
         }
     };
     assert!(error.to_string().contains("the server's disk is full"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_grants_and_grants_again_when_there_is_some_room() {
+    // A log takes four of these, so a second one has no room.
+    let disk = SmallDisk::mount("6m");
+    let server = disk.start("127.0.0.1:0");
+    let client = server.connect(Duration::from_secs(30)).await;
+    let guard = acquire(&client, "held").await;
+    disk.fill();
+    use_up_the_log(&client).await;
     assert_eq!(guard.release().await.unwrap(), sync_core::Release::Done, "releases go on");
     assert!(client.lock("held", LockOptions::new()).unwrap().inspect().await.unwrap().entries.is_empty());
-    std::fs::remove_file(filler).unwrap();
+    disk.free();
     let again = acquire_when_there_is_room(&client, "held").await;
     assert!(again.token() > guard.token());
+}
+
+#[tokio::test]
+async fn what_is_released_while_the_disk_is_full_stays_released() {
+    const LOCKS: usize = 1_000;
+    let disk = SmallDisk::mount("12m");
+    let server = disk.start("127.0.0.1:0");
+    let client = server.connect(Duration::from_secs(60)).await;
+    let leaving = server.connect(Duration::from_secs(60)).await;
+    let kept = acquire(&client, "kept").await;
+    let _left = acquire(&leaving, "left").await;
+    let mut released = Vec::new();
+    for number in 0..LOCKS {
+        released.push(acquire(&client, &format!("released-{number}")).await);
+    }
+    disk.fill();
+    use_up_the_log(&client).await;
+    for guard in released {
+        assert_eq!(guard.release().await.unwrap(), sync_core::Release::Done);
+    }
+    leaving.close().await.unwrap();
+    let address = server.address().to_owned();
+    server.end(Signal::KILL);
+    disk.free();
+    let server = disk.start(&address);
+    let fresh = server.connect(TTL).await;
+    let entries = async |name: &str| {
+        fresh.lock(name, LockOptions::new()).unwrap().inspect().await.unwrap().entries.len()
+    };
+    for number in [0, LOCKS / 2, LOCKS - 1] {
+        assert_eq!(entries(&format!("released-{number}")).await, 0, "it comes back under a living session");
+    }
+    assert_eq!((entries("left").await, entries("kept").await), (0, 1));
+    assert_eq!(kept.check(Duration::ZERO).unwrap(), kept.token());
 }
 
 async fn acquire_when_there_is_room(client: &Handle, name: &str) -> sync_core::Guard {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sync_core::backend::{ClaimId, Gone, Revision, SessionId, Withdrawn};
 use sync_core::{Mode, Token};
 
-use super::{Arrival, LockTable};
+use super::{Arrival, Freeze, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
 use crate::engine::line::{Claim, InLine, NONE, Part, Slot, Thread, key, slot};
@@ -234,6 +234,8 @@ impl<J: Journal> LockTable<J> {
             return Reply::Refused(refusal);
         }
         match self.find_own(session, id) {
+            // Values are of any length: the room that is left is for releases.
+            Some(_) if self.frozen == Some(Freeze::Full) => Reply::Refused(Refusal::StorageFull),
             Some(found) if self.claims[key(found)].holds() => {
                 self.journal.record(Change::Updated { claim: id, value });
                 for line in self.set_value(found, value) {

@@ -26,6 +26,12 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
+    /// The longest TTL of any session.
+    #[must_use]
+    pub fn longest_ttl(&self) -> std::time::Duration {
+        self.sessions.iter().map(|(_, session)| session.terms.ttl).max().unwrap_or_default()
+    }
+
     fn entry(&self, claim: &Claim) -> Entry {
         Entry {
             claim: claim.id,

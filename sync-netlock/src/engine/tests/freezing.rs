@@ -38,6 +38,7 @@ fn a_full_disk_refuses_grants_and_still_releases() {
     assert_eq!(rig.acquire(0, 3, "b", Mode::Exclusive), Reply::Refused(Refusal::StorageFull));
     assert_eq!(rig.open(9, 9), Reply::Refused(Refusal::StorageFull));
     assert!(matches!(rig.renew(0), Reply::Renewed { .. }));
+    assert_eq!(rig.update(0, 1, b"long"), Reply::Refused(Refusal::StorageFull));
     assert_eq!(rig.withdraw(0, 1), Reply::Withdrawn(Withdrawn::Held));
     let queue = rig.inspect("a");
     assert_eq!(

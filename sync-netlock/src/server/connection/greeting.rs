@@ -104,6 +104,7 @@ impl Connection {
             request_max,
             durability: self.hub.durability().into(),
             table: Some(self.hub.table.into()),
+            incarnation: self.hub.incarnation,
         }));
         encode(&proto::Response { id: request, body }, &mut self.out);
         Ok(())
