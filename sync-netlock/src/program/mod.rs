@@ -87,7 +87,7 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_TLS_CLIENT_CA")]
     tls_client_ca: Option<PathBuf>,
 
-    /// Write the deeds of administrators to this file too.
+    /// Write the deeds of administrators to this file too. It is opened again on SIGHUP.
     #[arg(long, env = "NETLOCKD_AUDIT_LOG")]
     audit_log: Option<PathBuf>,
 
@@ -138,7 +138,8 @@ enum Action {
 
 #[derive(Debug, Subcommand)]
 enum ConfigAction {
-    /// Check the configuration and the files that it names, and end.
+    /// Refuse what a start would refuse, and end: reads the files that the configuration names and the data folder, and
+    /// changes nothing. Only whether the ports and the folder are in use is left to the start.
     Check,
 }
 
@@ -236,7 +237,13 @@ fn filter(settings: &Settings) -> Result<EnvFilter> {
 fn check(flags: &ServeFlags) -> Result<()> {
     let settings = flags.settings()?;
     filter(&settings)?;
-    settings.server_options()?;
+    with_runtime(async {
+        Server::check(&settings.listen, &settings.server_options()?).await?;
+        match &settings.admin_listen {
+            Some(address) => watch::check(address).await,
+            None => Ok(()),
+        }
+    })?;
     println!("the configuration is good");
     Ok(())
 }

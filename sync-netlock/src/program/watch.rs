@@ -24,13 +24,20 @@ impl Bound {
 }
 
 pub(super) async fn bind(address: &str) -> Result<Bound> {
-    let explain = |error: std::io::Error| {
-        let problem = "cannot serve metrics here: give host:port, and a port that is not in use";
-        Error::new(ErrorKind::InvalidOption, problem).of(address).because(error)
-    };
+    let explain = |error| unusable(address, error);
     let listener = TcpListener::bind(address).await.map_err(explain)?;
     let address = listener.local_addr().map_err(explain)?;
     Ok(Bound { listener, address })
+}
+
+/// Looks whether it is an address, and binds nothing.
+pub(super) async fn check(address: &str) -> Result<()> {
+    tokio::net::lookup_host(address).await.map(drop).map_err(|error| unusable(address, error))
+}
+
+fn unusable(address: &str, error: std::io::Error) -> Error {
+    let problem = "cannot serve metrics here: give host:port, and a port that is not in use";
+    Error::new(ErrorKind::InvalidOption, problem).of(address).because(error)
 }
 
 /// Serves until `stop`, if there is a port.

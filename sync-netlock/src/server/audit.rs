@@ -3,12 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use rustix::fs::{Access, access};
 use serde::Serialize;
 use sync_core::backend::Withdrawn;
-use sync_core::{Error, ErrorKind, Result, clock};
+use sync_core::{Error, ErrorKind, Result, clock, locked};
 use tracing::{error, info};
 
 use crate::engine::{Command, Refusal, Reply};
@@ -16,7 +18,35 @@ use crate::engine::{Command, Refusal, Reply};
 /// Where it is written.
 #[derive(Debug)]
 pub(super) struct Audit {
-    file: Option<File>,
+    file: Option<AuditFile>,
+}
+
+/// The file, which others may move away (`logrotate` does) and expect to be made anew.
+#[derive(Debug)]
+struct AuditFile {
+    path: PathBuf,
+    open: Mutex<File>,
+}
+
+impl AuditFile {
+    fn open(path: &Path) -> Result<File> {
+        let options = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        options.map_err(|error| unwritable(path, error))
+    }
+
+    /// Whether what is open is what stands at the path now.
+    fn is_current(&self, open: &File) -> bool {
+        let place = |data: &std::fs::Metadata| (data.dev(), data.ino());
+        matches!(
+            (&open.metadata(), &std::fs::metadata(&self.path)),
+            (Ok(open), Ok(there)) if place(open) == place(there)
+        )
+    }
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    let problem = format!("the audit log {} cannot be written: does its folder exist?", path.display());
+    Error::new(ErrorKind::InvalidOption, problem).on("netlock").because(error)
 }
 
 /// One thing that somebody did, or was refused.
@@ -37,12 +67,39 @@ struct Deed<'a> {
 impl Audit {
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { file: None }) };
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| {
-            let problem =
-                format!("the audit log {} cannot be written: does its folder exist?", path.display());
-            Error::new(ErrorKind::InvalidOption, problem).on("netlock").because(error)
-        })?;
-        Ok(Self { file: Some(file) })
+        let open = Mutex::new(AuditFile::open(path)?);
+        Ok(Self { file: Some(AuditFile { path: path.to_owned(), open }) })
+    }
+
+    /// Looks whether the file could be opened, and does not make it.
+    pub(super) fn check(path: Option<&Path>) -> Result<()> {
+        let Some(path) = path else { return Ok(()) };
+        let looked = match OpenOptions::new().append(true).open(path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(std::io::Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        looked.map_err(|error| unwritable(path, error))
+    }
+
+    /// Opens the file again if it was moved away or removed.
+    pub(super) fn reopen(&self) {
+        let Some(file) = &self.file else { return };
+        let mut open = locked(&file.open);
+        if file.is_current(&open) {
+            return;
+        }
+        match AuditFile::open(&file.path) {
+            Ok(fresh) => {
+                *open = fresh;
+                info!(path = %file.path.display(), "the audit log was moved away, and is made anew");
+            }
+            Err(error) => error!(%error, "the old audit log is written on"),
+        }
     }
 
     /// Notes a command if it is an administrator's.
@@ -81,10 +138,10 @@ impl Audit {
             outcome = deed.outcome,
             "administrator action"
         );
-        if let Some(mut file) = self.file.as_ref() {
+        if let Some(file) = &self.file {
             let written = serde_json::to_vec(&deed).map_err(std::io::Error::from).and_then(|mut line| {
                 line.push(b'\n');
-                file.write_all(&line)
+                locked(&file.open).write_all(&line)
             });
             if let Err(error) = written {
                 error!(%error, "the audit log cannot be written");

@@ -144,6 +144,17 @@ impl Hub {
         })
     }
 
+    /// Looks whether a hub could be made with these options, and changes nothing.
+    pub(super) fn check(options: &ServerOptions) -> Result<()> {
+        if let Some(storage) = &options.storage {
+            Storage::check(storage, &options.limits, options.table)?;
+        }
+        Audit::check(options.audit.as_deref())?;
+        #[cfg(feature = "tls")]
+        options.tls.clone().map(super::tls::ServerSide::new).transpose()?;
+        Ok(())
+    }
+
     /// What it does and has done.
     pub(super) fn reading(&self) -> Reading {
         let connections = locked(&self.roster).outboxes.len();
@@ -165,6 +176,7 @@ impl Hub {
 
     /// Reads the certificate and the tokens again, if they have changed.
     pub(super) fn reread(&self) {
+        self.audit.reopen();
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             tls.reread();

@@ -55,25 +55,25 @@ impl Server {
     /// Safe: dropped, nothing is bound.
     pub async fn bind(address: &str, options: ServerOptions) -> Result<Self> {
         let explain = |error: Error| error.during("bind").on("netlock").of(address);
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
-            .await
-            .map_err(|error| {
-                let problem = "this is no address to listen at: give host:port";
-                explain(Error::new(ErrorKind::InvalidOption, problem).because(error))
-            })?
-            .collect();
-        let is_remote = addresses.iter().any(|address| !address.ip().is_loopback());
-        if is_remote && !options.allow_remote && !options.is_guarded() {
-            let problem = "other machines can reach this address, and without TLS and authentication whoever reaches the \
-                           server can take and break locks: listen at 127.0.0.1, set up both, or allow insecure remote \
-                           clients explicitly";
-            return Err(explain(Error::new(ErrorKind::InvalidOption, problem)));
-        }
+        let addresses = resolve(address, &options).await.map_err(explain)?;
         let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
             let problem = "cannot listen here: is the port in use?";
             explain(Error::new(ErrorKind::Unavailable, problem).because(error))
         })?;
         Self::on(listener, options).map_err(explain)
+    }
+
+    /// Looks whether a server could [bind](Self::bind) with these options, and changes nothing: reads every file that they
+    /// name, and the data folder. Binds no port and locks no folder, so a server may be running with the same options.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind), except for a port or a folder in use.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn check(address: &str, options: &ServerOptions) -> Result<()> {
+        resolve(address, options).await.map_err(|error| error.during("bind").on("netlock").of(address))?;
+        Hub::check(options)
     }
 
     /// A server on a socket that is bound already: one inherited from a supervisor, say. Who can reach it is the
@@ -161,6 +161,25 @@ impl Server {
             }
         });
     }
+}
+
+/// Where to listen, if these options allow it.
+async fn resolve(address: &str, options: &ServerOptions) -> Result<Vec<SocketAddr>> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
+        .await
+        .map_err(|error| {
+            let problem = "this is no address to listen at: give host:port";
+            Error::new(ErrorKind::InvalidOption, problem).because(error)
+        })?
+        .collect();
+    let is_remote = addresses.iter().any(|address| !address.ip().is_loopback());
+    if is_remote && !options.allow_remote && !options.is_guarded() {
+        let problem = "other machines can reach this address, and without TLS and authentication whoever reaches the \
+                       server can take and break locks: listen at 127.0.0.1, set up both, or allow insecure remote \
+                       clients explicitly";
+        return Err(Error::new(ErrorKind::InvalidOption, problem));
+    }
+    Ok(addresses)
 }
 
 /// Looks at a server from outside.

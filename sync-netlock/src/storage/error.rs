@@ -16,6 +16,13 @@ pub(super) fn die(error: &std::io::Error) -> ! {
     std::process::abort();
 }
 
+/// A log, and a server that keeps nothing.
+pub(super) fn would_forget() -> Unusable {
+    let why = "it holds a log, that a server with durability `memory` would forget: use `async` or `fsync`, or \
+               another folder";
+    Unusable::Strange(why.to_owned())
+}
+
 pub(super) fn unreadable(generation: u64, why: &Unreadable) -> String {
     match why {
         Unreadable::Damaged { at, how } => format!(

@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with};
 use rustix::io::Errno;
 use sync_core::Secret;
 
@@ -27,8 +27,8 @@ use super::options::Durability;
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Locked as long as it is open; none: it was only [looked at](Folder::look_at).
+    _lock: Option<File>,
 }
 
 /// What is remembered beside the log.
@@ -84,10 +84,32 @@ impl Folder {
         }
         let lock = writable().create(true).truncate(false).open(path.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(Unusable::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
+    }
+
+    /// The folder as it is, neither made nor locked: another server may run on it. `None`: it is missing, and could be
+    /// made.
+    pub(super) fn look_at(path: &Path) -> Result<Option<Self>, Unusable> {
+        let usable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+        if !there.is_dir() {
+            return Err(io::Error::from(ErrorKind::NotADirectory).into());
+        }
+        access(there, usable).map_err(io::Error::from)?;
+        if there != path {
+            return Ok(None);
+        }
+        for entry in std::fs::read_dir(path)? {
+            match access(entry?.path(), Access::READ_OK | Access::WRITE_OK) {
+                // The server that runs has removed it meanwhile.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        Ok(Some(Self { path: path.to_owned(), _lock: None }))
     }
 
     pub(super) fn notes(&self) -> Result<Option<Notes>, Unusable> {
@@ -162,9 +184,8 @@ impl Folder {
         writable().create(true).truncate(false).open(self.path.join("tail"))
     }
 
-    /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when this returns.
-    pub(super) fn identity(&self, given: Option<u128>) -> Result<u128, Unusable> {
-        let path = self.path.join(TABLE);
+    /// The identity of the table that is kept here, which has to be `given` if both are.
+    pub(super) fn kept_identity(&self, given: Option<u128>) -> Result<Option<u128>, Unusable> {
         let kept = match self.text(TABLE)? {
             Some(text) => Some(u128::from_str_radix(text.trim(), 16).map_err(|_| foreign(TABLE))?),
             None => None,
@@ -174,18 +195,23 @@ impl Folder {
                 "it is the folder of the table {kept:032x}, not {given:032x}: leave the setting `table` out, or use \
                  another folder"
             ))),
-            (Some(kept), _) => Ok(kept),
-            (None, given) => {
-                let identity = given.unwrap_or_else(|| Secret::random().expose());
-                let next = self.path.join("table.next");
-                let mut file = writable().create(true).truncate(true).open(&next)?;
-                writeln!(file, "{identity:032x}")?;
-                file.sync_all()?;
-                std::fs::rename(next, path)?;
-                self.sync()?;
-                Ok(identity)
-            }
+            _ => Ok(kept),
         }
+    }
+
+    /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when this returns.
+    pub(super) fn identity(&self, given: Option<u128>) -> Result<u128, Unusable> {
+        if let Some(kept) = self.kept_identity(given)? {
+            return Ok(kept);
+        }
+        let identity = given.unwrap_or_else(|| Secret::random().expose());
+        let next = self.path.join("table.next");
+        let mut file = writable().create(true).truncate(true).open(&next)?;
+        writeln!(file, "{identity:032x}")?;
+        file.sync_all()?;
+        std::fs::rename(next, self.path.join(TABLE))?;
+        self.sync()?;
+        Ok(identity)
     }
 
     /// The generations of the logs that are here, the newest last.
@@ -289,6 +315,8 @@ mod tests {
         let older = Notes { epoch: 3, longest_ttl: Duration::from_millis(20), ..Notes::default() };
         assert_eq!(folder.notes().unwrap(), Some(older), "as an earlier version wrote them");
         drop(folder);
+        std::fs::write(path.join(NOTES), b"\xff").unwrap();
+        assert!(matches!(Folder::open(&path).unwrap().notes(), Err(Unusable::Strange(_))));
         std::fs::write(path.join(NOTES), "something else").unwrap();
         let folder = Folder::open(&path).unwrap();
         assert!(matches!(folder.notes(), Err(Unusable::Strange(_))));

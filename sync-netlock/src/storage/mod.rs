@@ -12,6 +12,7 @@
 //! what the disk has is unknown then.
 
 mod active;
+mod check;
 mod error;
 mod folder;
 mod full;
@@ -42,7 +43,7 @@ pub use options::{Durability, StorageOptions};
 use crate::engine::{Limits, LockTable};
 use crate::epoch;
 use active::{ActiveLog, replace_at};
-use error::{unreadable, unusable};
+use error::{unreadable, unusable, would_forget};
 use folder::{Folder, Notes, Unusable};
 use grace::RecentTtls;
 use record::{Frame, Record};
@@ -124,9 +125,7 @@ impl Storage {
 
     fn start_empty(&mut self, mut table: Table, path: &Path) -> Result<Table> {
         if self.folder.newest_log().map_err(|error| unusable(path, error.into()))?.is_some() {
-            let why = "it holds a log, that a server with durability `memory` would forget: use `async` or `fsync`, or \
-                       another folder";
-            return Err(unusable(path, Unusable::Strange(why.to_owned())));
+            return Err(unusable(path, would_forget()));
         }
         if !self.notes.longest_ttl.is_zero() {
             self.give_grace(&mut table);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use sync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions};
+use sync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions, clock};
 use sync_netlock::wire::proto;
 use sync_netlock::wire::proto::refused::Code;
 use sync_netlock::wire::proto::request::Body as Request;
@@ -15,7 +15,8 @@ use sync_netlock::wire::proto::response::Body as Response;
 use sync_netlock::{Client, Config};
 
 use super::raw::{Raw, enqueue, id, session};
-use super::server::{NETLOCKD, Netlockd, run};
+use super::server::{NETLOCKD, Netlockd, complaint, run};
+use super::watch::get;
 
 const PRINCIPALS: [&str; 4] = ["worker", "observer", "admin", "nobody"];
 
@@ -286,4 +287,84 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     }
     let wrong = run(&["admin", "--server", &url, "end-session", "x"]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("32 hexadecimal digits"));
+}
+
+#[test]
+fn refused_tokens_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, token_line("worker")).unwrap();
+    let mut server =
+        Netlockd::start(&["--tokens", tokens.to_str().unwrap(), "--admin-listen", "127.0.0.1:0"]);
+    let metrics = server.said("metrics on ");
+    let hello = Request::Hello(proto::Hello { version: 1, token: "wrong".to_owned() });
+    assert!(is_denied(&Raw::connect_without_greeting(server.address()).ask(hello)));
+    Raw::connect_with(server.address(), "token-of-worker");
+    let told = get(&metrics, "/metrics");
+    assert!(told.contains("netlock_refused_tokens_total 1\n"), "{told}");
+}
+
+/// The records of administrators' deeds in a server's log.
+fn audited(server: &Netlockd) -> Vec<String> {
+    let logged = server.logged();
+    logged.lines().filter(|line| line.contains("netlock::audit")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_log_has_the_deeds_of_administrators_as_plain_fields() {
+    for format in ["text", "json"] {
+        let server = Netlockd::start(&["--log-format", format]);
+        let evict = proto::Evict { name: "shop/l/a".to_owned().into(), claim: id(1) };
+        Raw::connect(server.address()).ask(Request::Evict(evict));
+        let records = audited(&server);
+        let [record] = &*records else { panic!("{records:?}") };
+        if format == "json" {
+            let record: serde_json::Value = serde_json::from_str(record).unwrap();
+            let fields = &record["fields"];
+            assert_eq!((&fields["deed"], &fields["name"]), (&"evict".into(), &"shop/l/a".into()), "{record}");
+            assert_eq!(
+                (&fields["outcome"], &fields["principal"]),
+                (&"absent".into(), &().into()),
+                "{record}"
+            );
+        } else {
+            for field in ["deed=\"evict\"", "name=\"shop/l/a\"", "outcome=\"absent\""] {
+                assert!(record.contains(field), "{field}: {record}");
+            }
+            assert!(!record.contains("Some("), "{record}");
+        }
+    }
+}
+
+#[test]
+fn an_audit_log_that_was_moved_away_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, moved) = (folder.path().join("audit"), folder.path().join("audit.1"));
+    let server = Netlockd::start(&["--audit-log", audit.to_str().unwrap()]);
+    let mut operator = Raw::connect(server.address());
+    let mut evict = |name: &str| {
+        operator.ask(Request::Evict(proto::Evict { name: name.to_owned().into(), claim: id(1) }));
+    };
+    evict("first");
+    std::fs::rename(&audit, &moved).unwrap();
+    server.signal(Signal::HUP);
+    let deadline = clock::now().after(Duration::from_secs(20));
+    while !audit.exists() {
+        assert!(clock::now() < deadline, "the server writes on to the old file");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    evict("second");
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let (old, new) = (read(&moved), read(&audit));
+    assert!(old.contains("first") && old.lines().count() == 1, "{old}");
+    assert!(new.contains("second") && new.lines().count() == 1, "{new}");
+}
+
+#[test]
+fn a_server_with_a_wrong_scheme_is_named_without_its_token() {
+    for server in ["redis://:TOKEN-OF-MINE@host", "http://:TOKEN-OF-MINE@host/x", "netlock:/TOKEN-OF-MINE"] {
+        let said = complaint(&["admin", "--server", server, "sessions"]);
+        assert!(!said.contains("TOKEN-OF-MINE"), "{said}");
+        assert!(said.contains("netlock:"), "{said}");
+    }
 }

@@ -43,12 +43,16 @@ impl Raw {
     }
 
     pub(crate) fn connect_with(address: &str, token: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut raw = Self { stream, last: 0 };
+        let mut raw = Self::connect_without_greeting(address);
         let hello = Request::Hello(proto::Hello { version: VERSION, token: token.to_owned() });
         assert!(matches!(raw.ask(hello), Response::Welcome(_)));
         raw
+    }
+
+    pub(crate) fn connect_without_greeting(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self { stream, last: 0 }
     }
 
     pub(crate) fn ask(&mut self, body: Request) -> Response {

@@ -1,5 +1,7 @@
 //! TLS with the real program: who is let in, as whom, and how a certificate is changed while the server runs.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use sync_netlock::{Client, Config};
 
 use super::raw::Raw;
 use super::server::{Netlockd, complaint};
+use super::watch::get;
 
 /// An authority, whose certificate is at `NAME.pem` in a folder.
 fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
@@ -18,6 +21,11 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
     Issuer::new(params, key)
+}
+
+/// A certificate at `NAME.pem` and its key at `NAME.key`, of an authority of its own, at `NAME-ca.pem`.
+pub(crate) fn pair(folder: &Path, name: &str) {
+    certificate(folder, name, &authority(folder, &format!("{name}-ca")), here());
 }
 
 /// A certificate at `NAME.pem` and its key at `NAME.key`.
@@ -174,4 +182,18 @@ fn half_of_tls_is_a_mistake() {
     let said =
         complaint(&["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"]);
     assert!(said.contains("the file `/nowhere.key`"), "{said}");
+}
+
+#[test]
+fn failed_handshakes_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start(folder.path(), "127.0.0.1:0", &["--admin-listen", "127.0.0.1:0"]);
+    let metrics = server.said("metrics on ");
+    let mut stranger = TcpStream::connect(server.address()).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let deadline = clock::now().after(Duration::from_secs(20));
+    while !get(&metrics, "/metrics").contains("netlock_failed_handshakes_total 1\n") {
+        assert!(clock::now() < deadline, "{}", get(&metrics, "/metrics"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
