@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod configuration;
 mod crowd;
+mod deploy;
 mod isolation;
 mod losing_disk;
 mod python;

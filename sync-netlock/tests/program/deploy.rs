@@ -1,0 +1,114 @@
+//! What `deploy/` has: the image and the sample configuration fit together, as far as that can be seen without an image.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::raw::Raw;
+use super::server::{NETLOCKD, Netlockd, run};
+use super::tls;
+
+fn file(name: &str) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::fs::read_to_string(root.join(name)).unwrap()
+}
+
+/// The rest of the lines of the Dockerfile that begin with a word.
+fn lines<'d>(dockerfile: &'d str, word: &str) -> Vec<&'d str> {
+    dockerfile.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).collect()
+}
+
+/// The image: what it runs, with which environment, and the ports that it says it has.
+struct Image {
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    ports: Vec<String>,
+}
+
+impl Image {
+    /// With its folders below another one.
+    fn below(root: &Path) -> Self {
+        let dockerfile = file("deploy/Dockerfile");
+        let moved = |text: &str| {
+            let root = root.display();
+            text.replace("/etc/netlockd", &format!("{root}/etc"))
+                .replace("/var/lib/netlockd", &format!("{root}/data"))
+        };
+        let command = ["ENTRYPOINT", "CMD"].iter().flat_map(|word| {
+            let list = lines(&dockerfile, word).pop().unwrap_or("[]");
+            serde_json::from_str::<Vec<String>>(list).unwrap()
+        });
+        let variable = |line: &&str| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), moved(value))
+        };
+        Self {
+            command: command.map(|word| moved(&word)).collect(),
+            environment: lines(&dockerfile, "ENV").iter().map(variable).collect(),
+            ports: lines(&dockerfile, "EXPOSE").iter().map(|port| (*port).to_owned()).collect(),
+        }
+    }
+
+    /// The program with the arguments that the image gives to it.
+    fn command(&self) -> Command {
+        assert!(self.command[0].ends_with("/netlockd"), "{:?}", self.command);
+        let mut command = Command::new(NETLOCKD);
+        command.args(&self.command[1..]).envs(&self.environment);
+        command
+    }
+}
+
+#[test]
+fn the_image_reads_the_mounted_configuration_and_can_be_reached_at_its_port() {
+    let place = tempfile::tempdir().unwrap();
+    let etc = place.path().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    let image = Image::below(place.path());
+    let sample = file("deploy/netlockd.toml").replace("/etc/netlockd", etc.to_str().unwrap());
+    std::fs::write(etc.join("netlockd.toml"), &sample).unwrap();
+    tls::pair(&etc, "server");
+    let tokens = run(&["hash-token", "shop"]);
+    std::fs::write(etc.join("tokens"), tokens.stdout).unwrap();
+
+    let check = image.command().args(["config", "check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(check.status.success(), "{said}");
+
+    let printed = image.command().arg("--print-config").output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    for port in &image.ports {
+        assert!(printed.contains(&format!("listen = \"0.0.0.0:{port}\"")), "{printed}");
+    }
+    assert!(printed.contains(place.path().join("data").to_str().unwrap()), "{printed}");
+
+    // The sample's port can be in use here.
+    let sample = sample.replace("0.0.0.0:7420", "0.0.0.0:0");
+    std::fs::write(etc.join("netlockd.toml"), sample).unwrap();
+    let mut command = image.command();
+    command.stderr(Stdio::null());
+    let server = Netlockd::spawn(command);
+    let (host, port) = server.address().rsplit_once(':').unwrap();
+    assert_eq!(host, "0.0.0.0");
+    std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+}
+
+#[test]
+fn the_image_is_tried_without_a_configuration_by_flags() {
+    // As `docker run netlockd --listen 0.0.0.0:7420 --insecure-allow-remote` does: flags take the place of the command.
+    let place = tempfile::tempdir().unwrap();
+    let image = Image::below(place.path());
+    let mut command = Command::new(NETLOCKD);
+    command.args(["--listen", "0.0.0.0:0", "--insecure-allow-remote"]).envs(&image.environment);
+    command.stderr(Stdio::null());
+    let server = Netlockd::spawn(command);
+    let (_, port) = server.address().rsplit_once(':').unwrap();
+    Raw::connect(&format!("127.0.0.1:{port}"));
+}
+
+#[test]
+fn what_is_large_or_secret_does_not_go_to_the_builder() {
+    let ignored = file(".dockerignore");
+    for name in ["**/target", ".git"] {
+        assert!(ignored.lines().any(|line| line == name), "{name}");
+    }
+}
