@@ -60,10 +60,9 @@ fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T> {
 pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> {
     let url: StoreUrl = server.parse()?;
     if !matches!(url.scheme(), "netlock" | "netlocks") {
-        return Err(Error::new(
-            ErrorKind::InvalidOption,
-            format!("`{server}` is no server: give netlock://HOST:PORT"),
-        ));
+        // Without the rest of the URL, which can have a token in it.
+        let problem = format!("`{}:` leads to no netlock server: give netlock://HOST:PORT", url.scheme());
+        return Err(Error::new(ErrorKind::InvalidOption, problem));
     }
     let admin = Admin::new(Config::from_url(url)?);
     let mut lines = Vec::new();
