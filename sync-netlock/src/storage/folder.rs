@@ -258,10 +258,12 @@ impl Folder {
 
     /// Removes the logs before this generation, which are of no use once it is on the disk.
     pub(super) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
+        let mut removed = Ok(());
         for older in self.generations()?.into_iter().filter(|found| *found < generation) {
-            std::fs::remove_file(self.log(older))?;
+            // One that stays is no reason to keep the others.
+            removed = std::fs::remove_file(self.log(older)).and(removed);
         }
-        Ok(())
+        removed
     }
 
     /// Brings the folder's own entries to the disk.

@@ -192,3 +192,18 @@ async fn a_full_disk_keeps_grants_of_before_and_releases_of_since() {
     let Some(Reply::Queue(queue)) = kept.ask(Command::Inspect { name: "a" }) else { panic!("no queue") };
     assert_eq!(queue.entries.len(), 1, "nor is the withdrawal");
 }
+
+#[test]
+fn an_old_log_that_cannot_be_removed_stops_no_start_and_keeps_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StorageOptions::new(folder.path());
+    let mut kept = Kept::open(&options);
+    kept.ask(open(1, TTL));
+    let granted = kept.ask(enqueue(1, 1));
+    drop(kept);
+    // It has the name of a log, and is none that a file's removal removes.
+    std::fs::create_dir(folder.path().join("log-0")).unwrap();
+    let mut kept = Kept::open(&options);
+    assert_eq!(kept.ask(enqueue(1, 1)), granted);
+    assert!(!folder.path().join("log-1").exists() && folder.path().join("log-2").exists());
+}
