@@ -1,8 +1,8 @@
 /* A disk that forgets what it was not told to keep, for a program that is started with this library in LD_PRELOAD.
  *
  * LOSING_DISK is a folder. Whatever the program syncs is copied there: a file's bytes as INODE, and a folder's entries as
- * `entries`, a line `INODE NAME` each. If a file `fails` stands in it, every sync fails. LOSING_BOOT is read in the place of
- * the kernel's boot id. */
+ * `entries`, a line `INODE NAME` each. If a file `fails` stands in it, every sync fails; with `writes-fail`, every write in
+ * place; with `renames-fail`, every rename. LOSING_BOOT is read in the place of the kernel's boot id. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -50,13 +50,18 @@ static int fill_entries(int from, FILE *to) {
   return closedir(folder);
 }
 
+/* Whether the disk is to fail in this way. */
+static int fails(const char *how) {
+  char path[4096];
+  place(path, sizeof path, how, "");
+  if (access(path, F_OK) != 0) return 0;
+  errno = EIO;
+  return 1;
+}
+
 static int sync_and_keep(int fd) {
   char path[4096], name[32];
-  place(path, sizeof path, "fails", "");
-  if (access(path, F_OK) == 0) {
-    errno = EIO;
-    return -1;
-  }
+  if (fails("fails")) return -1;
   struct stat stat;
   if (fstat(fd, &stat) != 0) return -1;
   if (S_ISDIR(stat.st_mode)) {
@@ -75,6 +80,20 @@ static int sync_and_keep(int fd) {
 
 int fsync(int fd) { return sync_and_keep(fd); }
 int fdatasync(int fd) { return sync_and_keep(fd); }
+
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
+  static ssize_t (*next)(int, const void *, size_t, off64_t);
+  if (next == NULL) next = (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+  return fails("writes-fail") ? -1 : next(fd, bytes, count, at);
+}
+
+int rename(const char *from, const char *to) {
+  static int (*next)(const char *, const char *);
+  if (next == NULL) next = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+  /* What `keep` does is the disk's own. */
+  int is_own = strncmp(to, getenv("LOSING_DISK"), strlen(getenv("LOSING_DISK"))) == 0;
+  return !is_own && fails("renames-fail") ? -1 : next(from, to);
+}
 
 int open64(const char *path, int flags, ...) {
   static int (*next)(const char *, int, ...);

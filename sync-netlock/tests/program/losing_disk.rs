@@ -186,16 +186,53 @@ async fn what_a_power_failure_forgets_is_granted_to_nobody_in_time() {
 }
 
 #[tokio::test]
-async fn a_sync_that_fails_ends_the_server_and_is_told_as_no_grant() {
-    for durability in ["fsync", "async"] {
+async fn a_sync_or_write_that_fails_ends_the_server_and_is_told_as_no_grant() {
+    for (durability, fault) in
+        [("fsync", "fails"), ("async", "fails"), ("fsync", "writes-fail"), ("async", "writes-fail")]
+    {
         let disk = LosingDisk::new(durability);
         let mut server = disk.start("127.0.0.1:0");
         let client = server.connect(TTL).await;
         drop(acquire(&client, "a").await);
-        std::fs::write(disk.path("kept/fails"), "").unwrap();
+        std::fs::write(disk.path("kept").join(fault), "").unwrap();
         let lock = client.lock("b", LockOptions::new()).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(1), lock.acquire()).await;
-        assert!(durability == "async" || !matches!(answer, Ok(Ok(_))), "granted, and not on the disk");
-        assert_eq!(server.ended().signal(), Some(Signal::ABORT.as_raw()), "{durability}");
+        let may_be_told = (durability, fault) == ("async", "fails");
+        assert!(may_be_told || !matches!(answer, Ok(Ok(_))), "{durability}: granted, and {fault}");
+        assert_eq!(server.ended().signal(), Some(Signal::ABORT.as_raw()), "{durability}: {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_replaced_is_written_on_and_lacks_nothing() {
+    let disk = LosingDisk::new("async");
+    let server = disk.start("127.0.0.1:0");
+    let client = server.connect(Duration::from_secs(60)).await;
+    let address = server.address().to_owned();
+    std::fs::write(disk.path("kept/renames-fail"), "").unwrap();
+    let mut guards = Vec::new();
+    // Far more than a log of this disk has before it is replaced.
+    for number in 0..500 {
+        let name = number.to_string();
+        let guard = acquire(&client, &name).await;
+        guards.push((name, guard));
+    }
+    let (released, held) = guards.split_at(250);
+    for (_, guard) in released {
+        guard.release().await.unwrap();
+    }
+    server.end(Signal::KILL);
+    std::fs::remove_file(disk.path("kept/renames-fail")).unwrap();
+    let server = disk.start(&address);
+    let observer = server.connect(TTL).await;
+    let token = async |name: &str| {
+        let queue = observer.lock(name, LockOptions::new()).unwrap().inspect().await.unwrap();
+        queue.entries.first().and_then(|entry| entry.token)
+    };
+    for (name, _) in released {
+        assert_eq!(token(name).await, None, "it was given back, and is held");
+    }
+    for (name, guard) in held {
+        assert_eq!(token(name).await, Some(guard.token()), "it was granted, and is forgotten");
     }
 }
