@@ -6,57 +6,40 @@
 //! semaphore's permit a claim among N, a leader the exclusive claim of a candidate. A store implements claims
 //! ([`backend`]), and gets locks, elections, observation and revocation from here.
 
-pub mod backend;
-pub mod batch;
-mod call;
-mod capabilities;
-pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod counted;
-mod election;
-mod error;
-mod guard;
-mod handle;
-mod hold;
-mod line;
-mod lock;
-mod mode;
-mod mutex;
-mod names;
-mod nonce;
-mod observe;
+mod locks;
 mod options;
-pub mod order;
-pub mod reread;
-mod revocation;
 mod session;
-mod several;
-mod store_url;
-mod ticket;
-pub mod tls;
-mod token;
-mod traits;
+pub mod spi;
+mod types;
 
-pub use backend::{Backend, ClaimId, Entry, Queue, Revision, VALUE_MAX, Withdrawn};
-pub use capabilities::Capabilities;
-pub use election::{LeaderStatus, Leadership};
-pub use error::{Error, ErrorKind, Result};
-pub use guard::{Guard, Release};
-pub use handle::Handle;
-pub use mode::Mode;
-pub use mutex::locked;
-pub use names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
-pub use nonce::Secret;
+pub use locks::guard::{Guard, Release};
+pub use locks::handle::Handle;
+pub use locks::leadership::{LeaderStatus, Leadership};
+pub use locks::several::{Guards, lock_any, lock_each};
+pub use locks::ticket::Ticket;
+pub use locks::traits::{Elected, Leader, Lock, Sync};
 pub use options::{
     LeaderOptions, LockOptions, Node, OnDisconnect, OnLost, OnWait, SyncOptions, Wait, Waiting,
     process_identity,
 };
-pub use revocation::{Loss, Revoked};
 pub use session::Health;
-pub use several::{Guards, lock_any, lock_each};
-pub use store_url::StoreUrl;
-pub use ticket::Ticket;
-pub use tls::Tls;
-pub use token::{Fence, Token};
-pub use traits::{Elected, Leader, Lock, Sync};
+pub use session::revocation::Revoked;
+pub use spi::capabilities::Capabilities;
+pub use spi::clock::Moment;
+pub use types::error::{Error, ErrorKind, Result};
+pub use types::ids::ClaimId;
+pub use types::loss::Loss;
+pub use types::mode::Mode;
+pub use types::names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
+pub use types::queue::{Entry, Queue, Revision, VALUE_MAX, Withdrawn};
+pub use types::token::{Fence, Token};
+
+// Until the backends name `spi` themselves.
+pub mod backend {
+    //! See [`spi`](crate::spi).
+    pub use crate::spi::*;
+    pub use crate::{ClaimId, Entry, Queue, Revision, VALUE_MAX, Withdrawn};
+}
+pub use spi::{Backend, Secret, StoreUrl, Tls, batch, clock, locked, order, reread, tls};

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::backend::{Claim, ClaimId, Session, SessionId, SessionSpec};
-use crate::mode::Mode;
-use crate::names::LockName;
-use crate::nonce::Secret;
+use crate::spi::backend::{Claim, Session, SessionSpec};
+use crate::types::ids::{ClaimId, SessionId};
+use crate::types::mode::Mode;
+use crate::types::names::LockName;
+use crate::types::nonce::Secret;
 
 /// A session that nobody renews.
 #[must_use]

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::Harness;
-use crate::backend::{
-    Backend, Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
-};
-use crate::capabilities::Capabilities;
-use crate::error::Result;
-use crate::mode::Mode;
-use crate::names::{Kind, LockName, Namespace};
-use crate::token::Token;
+use crate::spi::backend::{Backend, Claim, Gone, Renewal, Session, SessionSpec, Standing};
+use crate::spi::capabilities::Capabilities;
+use crate::types::error::Result;
+use crate::types::ids::ClaimId;
+use crate::types::mode::Mode;
+use crate::types::names::{Kind, LockName, Namespace};
+use crate::types::queue::{Queue, Revision, Withdrawn};
+use crate::types::token::Token;
 
 /// What is wrong with a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,13 +12,13 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::backend::{
-    Backend, Claim, ClaimId, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
-};
-use crate::capabilities::Capabilities;
-use crate::error::{Error, ErrorKind, Result};
-use crate::mutex::locked;
-use crate::names::LockName;
+use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
+use crate::spi::capabilities::Capabilities;
+use crate::spi::mutex::locked;
+use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::ids::ClaimId;
+use crate::types::names::LockName;
+use crate::types::queue::{Queue, Revision, Withdrawn};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

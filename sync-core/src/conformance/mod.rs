@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::backend::Backend;
+use crate::spi::backend::Backend;
 
 pub use faulty::{Faulty, Network};
 pub use stage::Stage;

@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::mutex::locked;
+use crate::spi::mutex::locked;
 
 /// What nobody may read.
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl Visit for Nameless {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nonce::Secret;
+    use crate::types::nonce::Secret;
 
     #[test]
     fn a_secret_is_found_in_every_form() {

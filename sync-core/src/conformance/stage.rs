@@ -7,15 +7,17 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{Faulty, Harness, Network, bare};
-use crate::backend::{Backend, Claim, ClaimId, Queue, Session};
-use crate::capabilities::Capabilities;
-use crate::clock::{self, Moment};
-use crate::error::Result;
-use crate::guard::Guard;
-use crate::handle::Handle;
-use crate::names::{Kind, LockName, Namespace};
+use crate::locks::guard::Guard;
+use crate::locks::handle::Handle;
+use crate::locks::traits::{Lock, Sync};
 use crate::options::{LockOptions, SyncOptions};
-use crate::traits::{Lock, Sync};
+use crate::spi::backend::{Backend, Claim, Session};
+use crate::spi::capabilities::Capabilities;
+use crate::spi::clock::{self, Moment};
+use crate::types::error::Result;
+use crate::types::ids::ClaimId;
+use crate::types::names::{Kind, LockName, Namespace};
+use crate::types::queue::Queue;
 
 /// The stage of one case.
 #[derive(Clone)]

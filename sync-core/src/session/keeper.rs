@@ -16,15 +16,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
-use crate::backend::{Backend, Claim, Renewal, Session, SessionSpec, Withdrawn};
-use crate::call::{patient, patiently, silent};
-use crate::clock;
-use crate::error::{Error, ErrorKind, Result};
-use crate::mutex::locked;
-use crate::nonce::jitter;
 use crate::options::OnLost;
-use crate::revocation::Loss;
-use crate::ticket::Ticket;
+use crate::session::call::{patient, patiently};
+use crate::session::errors::closed;
+use crate::session::errors::isolated;
+use crate::session::errors::silent;
+use crate::session::errors::ticket_ended;
+use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec};
+use crate::spi::clock;
+use crate::spi::mutex::locked;
+use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::loss::Loss;
+use crate::types::nonce::jitter;
+use crate::types::queue::Withdrawn;
 
 /// For how long a request whose caller has given up may still arrive at the store: until the kernel stops repeating what a
 /// peer does not acknowledge (`tcp_retries2` of Linux: 924 s).
@@ -140,11 +144,6 @@ impl Keeper {
     }
 }
 
-/// The error of who asks a handle that is closed.
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the handle was closed: connect again")
-}
-
 fn run(
     runtime: &Runtime,
     desk: Desk,
@@ -243,13 +242,6 @@ async fn live(
     }
 }
 
-/// The error of a client that is isolated, and has to end.
-pub(crate) fn isolated() -> Error {
-    let problem =
-        "the store has this client isolated, for it did not renew what it held in time: end the process";
-    Error::new(ErrorKind::Isolated, problem)
-}
-
 async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
     match beginning {
         // Two attempts: the first may only find that an old connection is broken. No more than two, so
@@ -261,7 +253,7 @@ async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> 
         Beginning::Resume(session) => match patiently(|| backend.renew(session)).await? {
             Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
             Renewal::Isolated => Err(isolated()),
-            Renewal::Expired => Err(Ticket::ended()),
+            Renewal::Expired => Err(ticket_ended()),
         },
     }
 }

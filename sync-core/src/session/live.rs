@@ -12,17 +12,19 @@ use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::seats::Seats;
 use super::validity::{Health, Validity};
-use crate::backend::{Claim, ClaimId, Session};
-use crate::call::PATIENCE;
-use crate::clock::{self, Moment};
-use crate::error::{ErrorKind, Result};
-use crate::hold::Hold;
-use crate::mutex::locked;
-use crate::names::LockName;
 use crate::options::OnLost;
-use crate::revocation::Loss;
+use crate::session::call::PATIENCE;
+use crate::session::hold::Hold;
+use crate::session::on_lost;
+use crate::session::seats::Seats;
+use crate::spi::backend::{Claim, Session};
+use crate::spi::clock::{self, Moment};
+use crate::spi::mutex::locked;
+use crate::types::error::{ErrorKind, Result};
+use crate::types::ids::ClaimId;
+use crate::types::loss::Loss;
+use crate::types::names::LockName;
 
 /// How many beats a request may take.
 const BEATS: u64 = 4;
@@ -178,7 +180,7 @@ impl LiveSession {
         let Health::Lost(loss) = health else { return };
         if self.revoke_at.load(Ordering::Acquire) != 0 && !locked(&self.holds).is_empty() {
             // Before anybody hears of it: whoever does may end the process in another way.
-            self.on_lost.act(loss);
+            on_lost::act(self.on_lost, loss);
         }
         if self.revoke_at.swap(0, Ordering::AcqRel) == 0 {
             return;
@@ -281,7 +283,7 @@ impl LiveSession {
     /// One of its claims is gone from the store: an operator has ended it, or the store has forgotten it.
     pub(super) fn evicted(&self, claim: ClaimId) -> bool {
         let Some(hold) = self.forget(claim) else { return false };
-        self.on_lost.act(Loss::Evicted);
+        on_lost::act(self.on_lost, Loss::Evicted);
         hold.lose(Loss::Evicted);
         true
     }

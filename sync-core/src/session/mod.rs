@@ -1,10 +1,16 @@
 //! Sessions: how they are kept alive, and how their loss reaches what they hold.
 //!
 //! `validity` is the arithmetic, `live` one session's state as everybody sees it, `keeper` the thread that renews
-//! sessions and carries out what nobody waits for, `seats` the numbers of claims where a store wants them.
+//! sessions and carries out what nobody waits for, `hold` a claim that is held, `revocation` how its holder learns of its loss,
+//! `call` how the core calls a backend, `seats` the numbers of claims where a store wants them.
 
+pub(crate) mod call;
+pub(crate) mod errors;
+pub(crate) mod hold;
 pub(crate) mod keeper;
 pub(crate) mod live;
+mod on_lost;
+pub(crate) mod revocation;
 mod seats;
 mod validity;
 

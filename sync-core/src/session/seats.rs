@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use foldhash::fast::RandomState;
 
-use crate::mutex::locked;
-use crate::names::LockName;
+use crate::spi::mutex::locked;
+use crate::types::names::LockName;
 
 /// Which seats are taken, by name. A name without any is not kept.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Seats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Kind, Namespace};
+    use crate::types::names::{Kind, Namespace};
 
     #[test]
     fn the_lowest_free_seat_is_taken() {

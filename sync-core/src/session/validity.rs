@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::revocation::Loss;
+use crate::spi::clock::Moment;
+use crate::types::loss::Loss;
 
 /// What a TTL means for its holder.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,10 @@ use futures_util::StreamExt;
 
 use crate::conformance::Stage;
 use crate::conformance::stage::{Client, SOON, eventually, spawn};
-use crate::election::{LeaderStatus, Leadership};
+use crate::locks::leadership::{LeaderStatus, Leadership};
+use crate::locks::traits::{Leader, Sync};
 use crate::options::{LeaderOptions, Node, Wait};
-use crate::revocation::Loss;
-use crate::traits::{Leader, Sync};
+use crate::types::loss::Loss;
 
 fn candidate(client: &Client, node: &str) -> Box<dyn Leader> {
     client.sync.leader("office", LeaderOptions::new(Node::new(node))).expect("an election")

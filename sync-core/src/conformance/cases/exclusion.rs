@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use crate::conformance::Stage;
 use crate::conformance::stage::{Client, SOON};
-use crate::error::ErrorKind;
-use crate::mode::Mode;
-use crate::mutex::locked;
 use crate::options::{LockOptions, Wait};
-use crate::token::{Fence, Token};
+use crate::spi::mutex::locked;
+use crate::types::error::ErrorKind;
+use crate::types::mode::Mode;
+use crate::types::token::{Fence, Token};
 
 /// A counter behind a fence.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use crate::conformance::Stage;
 use crate::conformance::stage::{Client, SOON, eventually, queue_of};
-use crate::error::ErrorKind;
 use crate::options::{LockOptions, Wait};
+use crate::types::error::ErrorKind;
 
 /// Waits until nobody is in a queue: at most the TTL after the store answers again.
 async fn is_empty(stage: &Stage, observer: &Client, name: &str) {

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::backend::{Claim, Gone, Standing, Withdrawn};
-use crate::clock;
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, eventually, queue_of, spawn};
-use crate::error::ErrorKind;
 use crate::options::LockOptions;
-use crate::revocation::Loss;
 use crate::session::Health;
+use crate::spi::backend::{Claim, Gone, Standing};
+use crate::spi::clock;
+use crate::types::error::ErrorKind;
+use crate::types::loss::Loss;
+use crate::types::queue::Withdrawn;
 
 /// A holder whose network is dead is revoked before the next is granted.
 pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
@@ -155,10 +156,10 @@ pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
     let blocked = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            use crate::traits::Sync as _;
+            use crate::locks::traits::Sync as _;
 
             let options = crate::options::SyncOptions::new().with_namespace(namespace).with_session_ttl(ttl);
-            let handle = crate::handle::Handle::open(backend, options).await.expect("connect");
+            let handle = crate::locks::handle::Handle::open(backend, options).await.expect("connect");
             let lock = handle.lock("a", LockOptions::new()).expect("a lock");
             let guard = lock.acquire().await.expect("acquire");
             std::thread::sleep(ttl * 2);

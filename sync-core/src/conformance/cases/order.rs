@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::clock;
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, queue_of};
-use crate::error::ErrorKind;
 use crate::options::{LockOptions, Wait};
+use crate::spi::clock;
+use crate::types::error::ErrorKind;
 
 /// Waiters are served in the order of their arrival.
 pub async fn law_03_first_come_first_served(stage: Stage) {

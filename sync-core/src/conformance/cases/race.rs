@@ -14,16 +14,17 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::backend::{Backend, Claim, ClaimId, Session, Standing};
-use crate::clock;
 use crate::conformance::stage::{SOON, eventually};
 use crate::conformance::{Stage, bare};
-use crate::error::Result;
-use crate::mode::Mode;
-use crate::mutex::locked;
-use crate::names::LockName;
-use crate::order::Run;
-use crate::token::Token;
+use crate::spi::backend::{Backend, Claim, Session, Standing};
+use crate::spi::clock;
+use crate::spi::mutex::locked;
+use crate::spi::order::Run;
+use crate::types::error::Result;
+use crate::types::ids::ClaimId;
+use crate::types::mode::Mode;
+use crate::types::names::LockName;
+use crate::types::token::Token;
 
 /// How many sessions race.
 const RACERS: usize = 8;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::backend::{Claim, Standing, Withdrawn};
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, eventually, queue_of};
-use crate::error::ErrorKind;
-use crate::guard::Release;
+use crate::locks::guard::Release;
 use crate::options::LockOptions;
-use crate::revocation::Loss;
+use crate::spi::backend::{Claim, Standing};
+use crate::types::error::ErrorKind;
+use crate::types::loss::Loss;
+use crate::types::queue::Withdrawn;
 
 /// Released twice is released once.
 pub async fn law_07_release_is_idempotent(stage: Stage) {

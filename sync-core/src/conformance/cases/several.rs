@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::super::stage::{SOON, Stage, eventually, queue_of, spawn};
-use crate::error::ErrorKind;
-use crate::guard::Release;
+use crate::locks::guard::Release;
+use crate::locks::several::{lock_any, lock_each};
+use crate::locks::traits::Sync;
 use crate::options::{LockOptions, Wait};
-use crate::several::{lock_any, lock_each};
-use crate::traits::Sync;
+use crate::types::error::ErrorKind;
 
 /// All or none, and no two who want the same names in other orders wait for each other for ever.
 pub async fn api_all_of_several_names_or_none(stage: Stage) {

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use crate::backend::{ClaimId, Withdrawn};
-use crate::clock;
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, eventually, queue_of};
-use crate::error::ErrorKind;
-use crate::names::Kind;
+use crate::locks::traits::Sync;
 use crate::options::{LeaderOptions, LockOptions, Node};
-use crate::revocation::Loss;
-use crate::token::Token;
-use crate::traits::Sync;
+use crate::spi::clock;
+use crate::types::error::ErrorKind;
+use crate::types::ids::ClaimId;
+use crate::types::loss::Loss;
+use crate::types::names::Kind;
+use crate::types::queue::Withdrawn;
+use crate::types::token::Token;
 
 /// Where the store keeps its data, a restart shorter than the TTL loses nothing. Everywhere tokens keep rising, and a
 /// client finds its way back.
@@ -223,7 +224,7 @@ pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
     let waiter = second.queue_up("shop/a", LockOptions::shared(), 1).await;
     let queue = next().await;
     let waiting = queue.waiters().next().expect("a waiter");
-    assert_eq!((waiting.client.as_str(), waiting.mode), ("second", crate::mode::Mode::Shared));
+    assert_eq!((waiting.client.as_str(), waiting.mode), ("second", crate::types::mode::Mode::Shared));
     assert_eq!(second.lock("shop/a").inspect().await.expect("inspect").entries, queue.entries);
 
     let other = first.lock("shop/b").acquire().await.expect("acquire");

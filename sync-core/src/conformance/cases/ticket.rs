@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::super::stage::{SOON, Stage, eventually, queue_of};
-use crate::clock;
-use crate::error::ErrorKind;
-use crate::guard::Release;
+use crate::locks::guard::Release;
+use crate::locks::ticket::Ticket;
+use crate::locks::traits::Sync;
 use crate::options::{LockOptions, OnDisconnect};
-use crate::revocation::Loss;
-use crate::ticket::Ticket;
-use crate::traits::Sync;
+use crate::spi::clock;
+use crate::types::error::ErrorKind;
+use crate::types::loss::Loss;
 
 /// A detached lock is held though its handle is closed; its ticket extends and releases it elsewhere, and is of no use
 /// afterwards.

@@ -1,0 +1,126 @@
+//! Elections: a leader is the exclusive claim of a candidate, and its value is the candidate's node.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::locks::context::Context;
+use crate::locks::guard::{Guard, Release};
+use crate::locks::leadership::LeaderStatus;
+use crate::locks::leadership::Leadership;
+use crate::locks::line::{Turn, Wish, contended};
+use crate::locks::observe;
+use crate::locks::traits::{Elected, Leader};
+use crate::options::{LeaderOptions, Node, Wait};
+use crate::session::hold::Hold;
+use crate::session::revocation::Revoked;
+use crate::spi::counted::Counted;
+use crate::spi::mutex::locked;
+use crate::types::error::Result;
+use crate::types::ids::ClaimId;
+use crate::types::queue::{Queue, Withdrawn};
+use crate::types::token::Token;
+
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    shared: Arc<Context>,
+    id: String,
+    wish: Wish,
+    node: Node,
+    wait: Wait,
+    /// How many calls of `elect` are under way.
+    campaigns: AtomicUsize,
+    /// The last office won through this object.
+    office: Mutex<Weak<Hold>>,
+}
+
+impl Candidate {
+    pub(crate) fn new(shared: Arc<Context>, id: &str, wish: Wish, options: LeaderOptions) -> Self {
+        Self {
+            shared,
+            id: id.to_owned(),
+            wish,
+            node: options.node,
+            wait: options.wait,
+            campaigns: AtomicUsize::new(0),
+            office: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Leader for Candidate {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn leader(&self) -> Result<Option<Leadership>> {
+        Ok(observe::leader_of(&self.inspect().await?))
+    }
+
+    async fn elect(&self) -> Result<Box<dyn Elected>> {
+        let _campaign = Counted::begin(&self.campaigns);
+        match self.wish.stand(&self.shared, self.wait).await? {
+            Turn::Held(guard) => {
+                *locked(&self.office) = Arc::downgrade(guard.hold());
+                Ok(Box::new(Office { guard, node: self.node.clone() }))
+            }
+            Turn::Busy(holder) => Err(self.shared.call("elect", &self.wish.name).explain(contended(&holder))),
+        }
+    }
+
+    fn status(&self) -> LeaderStatus {
+        if locked(&self.office).upgrade().is_some_and(|hold| hold.valid_until().is_some()) {
+            LeaderStatus::Elected
+        } else if self.campaigns.load(Ordering::Relaxed) > 0 {
+            LeaderStatus::Candidate
+        } else {
+            LeaderStatus::Follower
+        }
+    }
+
+    fn watch(&self) -> BoxStream<'static, Result<Option<Leadership>>> {
+        observe::leaders(self.shared.clone(), self.wish.name.clone())
+    }
+
+    async fn inspect(&self) -> Result<Queue> {
+        observe::inspect(&self.shared, &self.wish.name).await
+    }
+
+    async fn evict(&self, claim: ClaimId) -> Result<Withdrawn> {
+        observe::evict(&self.shared, &self.wish.name, claim).await
+    }
+}
+
+/// An office held.
+#[derive(Debug)]
+struct Office {
+    guard: Guard,
+    node: Node,
+}
+
+#[async_trait]
+impl Elected for Office {
+    fn token(&self) -> Token {
+        self.guard.token()
+    }
+
+    fn revoked(&self) -> Revoked {
+        self.guard.revoked()
+    }
+
+    fn check(&self, min_remaining: Duration) -> Result<Token> {
+        self.guard.check(min_remaining)
+    }
+
+    async fn proclaim(&self, value: &str) -> Result<()> {
+        self.guard.update(self.node.clone().with_value(value).encode()?).await
+    }
+
+    async fn resign(&self) -> Result<Release> {
+        self.guard.release().await
+    }
+}

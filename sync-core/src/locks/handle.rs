@@ -1,0 +1,167 @@
+//! The handle that `connect` returns: one backend, one keeper, one session for all that need none of their own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::locks::context::Context;
+use crate::locks::election::Candidate;
+use crate::locks::guard::Guard;
+use crate::locks::line::{self, Wish};
+use crate::locks::lock::NamedLock;
+use crate::locks::several;
+use crate::locks::ticket::Ticket;
+use crate::locks::traits::{Leader, Lock, Sync};
+use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
+use crate::session::call::patiently;
+use crate::spi::backend::Backend;
+use crate::spi::capabilities::Capabilities;
+use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::names::{Kind, LockName, Namespace};
+
+/// [`Sync`] over any backend.
+///
+/// When the handle and all its locks and guards are dropped, its sessions are closed, and with them all that they held. That drop
+/// blocks until the store has answered, at most for 500 ms, so that a process can end right after it. `close().await` waits for as
+/// long as it takes, without blocking a thread.
+#[derive(Debug)]
+pub struct Handle {
+    shared: Arc<Context>,
+    namespace: Namespace,
+}
+
+impl Handle {
+    /// Opens a session at the store, on a thread that renews it from then on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for options that the store does not take, [`Unavailable`](ErrorKind::Unavailable) or
+    /// [`Denied`](ErrorKind::Denied) if no session can be opened.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped, the thread closes what it opened and ends.
+    pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
+        let options = options.validated()?;
+        let capabilities = backend.capabilities();
+        if !options.isolation.is_empty() && !capabilities.isolates {
+            let problem = "this store isolates nobody: leave the option out, and see `on_lost`";
+            return Err(Error::new(ErrorKind::Unsupported, problem)
+                .during("connect")
+                .on(capabilities.backend));
+        }
+        let session_ttl = capabilities.check_ttl(options.session_ttl)?;
+        let shared = Arc::new(Context::start(backend, &options, session_ttl)?);
+        shared
+            .session(OnDisconnect::Hold)
+            .await
+            .map_err(|error| error.during("connect").on(shared.backend_name()))?;
+        Ok(Self { shared, namespace: options.namespace })
+    }
+
+    /// The lock of some names: all of them, or any.
+    fn lock_of(&self, names: &[&str], any: bool, options: LockOptions) -> Result<NamedLock> {
+        let mut given: Vec<&str> = Vec::with_capacity(names.len());
+        for name in names {
+            if !given.contains(name) {
+                given.push(name);
+            }
+        }
+        let Some((&name, also)) = given.split_first() else {
+            return Err(several::no_names().on(self.shared.backend_name()));
+        };
+        let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
+        let options = options.validated().map_err(explain)?;
+        let capabilities = self.shared.backend.capabilities();
+        if let Some(ttl) = options.ttl {
+            capabilities.check_ttl(ttl).map_err(explain)?;
+        }
+        let unsupported = |problem: &'static str| Err(explain(Error::new(ErrorKind::Unsupported, problem)));
+        if options.on_disconnect == OnDisconnect::Release && !capabilities.release_on_disconnect {
+            return unsupported(
+                "this store does not see its clients' connections, and cannot release when they end: leave the option out, \
+                 and set a short session ttl",
+            );
+        }
+        if !also.is_empty() && !capabilities.several_at_once {
+            return unsupported(
+                "this store does not grant several names at once: use `lock_each` or `lock_any`",
+            );
+        }
+        let also = also.iter().map(|name| self.named(Kind::Lock, name)).collect::<Result<_>>()?;
+        let wish = Wish {
+            operation: "acquire",
+            name: self.named(Kind::Lock, name)?,
+            also,
+            any,
+            mode: options.mode,
+            ttl: options.ttl,
+            on_disconnect: options.on_disconnect,
+            value: options.value,
+            on_wait: options.on_wait,
+        };
+        Ok(NamedLock::new(self.shared.clone(), name, wish, options.wait))
+    }
+
+    fn named(&self, kind: Kind, name: &str) -> Result<LockName> {
+        LockName::new(&self.namespace, kind, name).map_err(|error| error.on(self.shared.backend_name()))
+    }
+}
+
+#[async_trait]
+impl Sync for Handle {
+    fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>> {
+        Ok(Box::new(self.lock_of(&[name], false, options)?))
+    }
+
+    async fn acquire_all(&self, names: &[&str], options: LockOptions) -> Result<Guard> {
+        self.lock_of(names, false, options)?.acquire().await
+    }
+
+    async fn acquire_any(&self, names: &[&str], options: LockOptions) -> Result<Guard> {
+        self.lock_of(names, true, options)?.acquire().await
+    }
+
+    fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>> {
+        let explain = |error: Error| error.during("leader").on(self.shared.backend_name()).of(name);
+        let wish = Wish {
+            operation: "elect",
+            name: self.named(Kind::Leader, name)?,
+            also: Vec::new(),
+            any: false,
+            mode: crate::types::mode::Mode::Exclusive,
+            ttl: None,
+            on_disconnect: OnDisconnect::Hold,
+            value: options.node.encode().map_err(explain)?,
+            on_wait: None,
+        };
+        Ok(Box::new(Candidate::new(self.shared.clone(), name, wish, options)))
+    }
+
+    fn name(&self) -> &'static str {
+        self.shared.backend_name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.shared.backend.capabilities()
+    }
+
+    async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
+        let path = self.namespace.path_prefix(kind, prefix);
+        let names = patiently(|| self.shared.backend.list(&path))
+            .await
+            .map_err(|error| error.during("list").on(self.shared.backend_name()).of(prefix))?;
+        Ok(names.iter().map(LockName::plain).collect())
+    }
+
+    async fn resume(&self, ticket: &Ticket) -> Result<Guard> {
+        line::resume(&self.shared, ticket).await
+    }
+
+    async fn release_all(&self) -> Result<()> {
+        self.shared.keeper.release_all().await.map_err(|error| error.during("release all").on(self.name()))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.keeper.stopped().await;
+        Ok(())
+    }
+}

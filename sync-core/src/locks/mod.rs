@@ -1,0 +1,15 @@
+//! From a request to a guard: the traits that a user holds, and what is behind them.
+//!
+//! Start with `traits`, the API, and `handle`, which implements it over a backend. `acquire` turns a request into a guard.
+
+pub(crate) mod context;
+pub(crate) mod election;
+pub(crate) mod guard;
+pub(crate) mod handle;
+pub(crate) mod leadership;
+pub(crate) mod line;
+pub(crate) mod lock;
+pub(crate) mod observe;
+pub(crate) mod several;
+pub(crate) mod ticket;
+pub(crate) mod traits;

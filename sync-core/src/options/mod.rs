@@ -1,0 +1,40 @@
+//! What a user can set, with the defaults and their worst cases.
+
+pub(crate) mod checks;
+pub(crate) mod identity;
+pub(crate) mod leader;
+pub(crate) mod lock;
+pub(crate) mod sync;
+
+pub use identity::process_identity;
+pub use leader::{LeaderOptions, Node};
+pub use lock::{LockOptions, OnDisconnect, OnWait, Wait, Waiting};
+pub use sync::{OnLost, SyncOptions};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::error::ErrorKind;
+
+    #[test]
+    fn a_node_survives_its_encoding() {
+        let node = Node::new("node-1").with_value("10.0.0.1:80\nzone b");
+        assert_eq!(Node::decode(&node.encode().unwrap()), node);
+        assert_eq!(Node::decode(b"bare").id(), "bare");
+    }
+
+    #[test]
+    fn bad_options_are_named() {
+        for (result, reason) in [
+            (LockOptions::permit(0).validated().map(drop), "0 permits"),
+            (LockOptions::new().with_value(vec![0; 1025]).validated().map(drop), "1025 bytes"),
+            (SyncOptions::new().with_client("").validated().map(drop), "client is empty"),
+            (Node::new("a\nb").encode().map(drop), "node id has a control"),
+            (Node::new("x".repeat(257)).encode().map(drop), "257 bytes"),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidOption);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How a holder learns that it no longer holds.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+
+use crate::session::hold::Hold;
+use crate::types::loss::Loss;
+
+/// Resolves when the claim is no longer held, with the reason; before the store can grant it to another. Every clone
+/// resolves.
+///
+/// # Cancel safety
+/// Safe: dropping it changes nothing.
+pub struct Revoked {
+    hold: Arc<Hold>,
+    lost: BoxFuture<'static, Loss>,
+}
+
+impl Revoked {
+    pub(crate) fn of(hold: &Arc<Hold>) -> Self {
+        let waiting = hold.clone();
+        Self { hold: hold.clone(), lost: Box::pin(async move { waiting.lost().await }) }
+    }
+}
+
+impl Clone for Revoked {
+    fn clone(&self) -> Self {
+        Self::of(&self.hold)
+    }
+}
+
+impl Future for Revoked {
+    type Output = Loss;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Loss> {
+        self.lost.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revoked").field("claim", &self.hold.claim().id).finish_non_exhaustive()
+    }
+}

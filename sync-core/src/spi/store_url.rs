@@ -1,0 +1,356 @@
+//! The URL of a store: `scheme://[user[:password]@]host:port[,host:port][/path][?option=value&...]`, or `scheme:name`.
+//!
+//! Written by hand because the URL standard has no list of hosts. Options are taken out one by one by those who know
+//! them; what is left over is an error that names it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use crate::options::SyncOptions;
+use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::names::Namespace;
+
+/// A parsed store URL. Debug and Display show neither user nor password, nor the values of options.
+#[derive(Clone, Eq, PartialEq)]
+pub struct StoreUrl {
+    scheme: String,
+    user: Option<String>,
+    password: Option<String>,
+    hosts: Vec<(String, Option<u16>)>,
+    path: String,
+    options: Vec<(String, String)>,
+}
+
+impl StoreUrl {
+    /// The part before the first `:`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The user, decoded.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password, decoded. Do not print it.
+    #[must_use]
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// The path without its leading `/`; for `scheme:name`, the name.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The hosts as `host:port`, with `port` where none is given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if there is no host, or if one has no port and `port` is `None`.
+    pub fn addresses(&self, port: Option<u16>) -> Result<Vec<String>> {
+        if self.hosts.is_empty() {
+            return Err(self.bad("no host is given: write scheme://host:port"));
+        }
+        let address = |(host, own): &(String, Option<u16>)| match own.or(port) {
+            Some(port) => Ok(format!("{host}:{port}")),
+            None => Err(self.bad(format!("the host `{host}` has no port: write {host}:PORT"))),
+        };
+        self.hosts.iter().map(address).collect()
+    }
+
+    /// Refuses hosts, for stores that have none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if there is one.
+    pub fn no_hosts(&self) -> Result<()> {
+        if self.hosts.is_empty() && self.user.is_none() {
+            return Ok(());
+        }
+        Err(self.bad(format!("`{}:` takes no host: write {0}: or {0}:NAME", self.scheme)))
+    }
+
+    /// Takes an option out; a second one of the same name is an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if it is given twice.
+    pub fn take(&mut self, option: &str) -> Result<Option<String>> {
+        let Some(index) = self.options.iter().position(|(name, _)| name == option) else { return Ok(None) };
+        let (_, value) = self.options.remove(index);
+        if self.options.iter().any(|(name, _)| name == option) {
+            return Err(self.bad(format!("the option `{option}` is given twice: give it once")));
+        }
+        Ok(Some(value))
+    }
+
+    /// Takes an option out and parses it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] with what `expected` says if it does not parse, or is given twice.
+    pub fn take_parsed<T: FromStr>(&mut self, option: &str, expected: &str) -> Result<Option<T>> {
+        let Some(value) = self.take(option)? else { return Ok(None) };
+        match value.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(self.bad(format!("the option `{option}` has a value that is not {expected}"))),
+        }
+    }
+
+    /// Takes a duration such as `15s` or `500ms` out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if it is none, or is given twice.
+    pub fn take_duration(&mut self, option: &str) -> Result<Option<Duration>> {
+        let expected = "a duration with its unit, such as 15s or 500ms";
+        Ok(self.take_parsed::<humantime::Duration>(option, expected)?.map(Into::into))
+    }
+
+    /// Takes the options that every store has: `namespace`, `ttl`, `client`, `on_lost`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] or [`ErrorKind::InvalidName`] name the option.
+    pub fn take_sync_options(&mut self) -> Result<SyncOptions> {
+        let mut options = SyncOptions::new();
+        if let Some(namespace) = self.take("namespace")? {
+            options.namespace = Namespace::new(&namespace)?;
+        }
+        if let Some(ttl) = self.take_duration("ttl")? {
+            options.session_ttl = ttl;
+        }
+        if let Some(client) = self.take("client")? {
+            options.client = client;
+        }
+        if let Some(on_lost) = self.take_parsed("on_lost", "notify, abort or exit:CODE")? {
+            options.on_lost = on_lost;
+        }
+        options.validated()
+    }
+
+    /// Ends the taking: an option that nobody took is an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] names it, and `known` ones beside it.
+    pub fn finish(self, known: &[&str]) -> Result<()> {
+        match self.options.first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let known: Vec<_> =
+                    ["namespace", "ttl", "client", "on_lost"].iter().chain(known).copied().collect();
+                Err(self.bad(format!(
+                    "`{}` has no option `{}`: known are {}",
+                    self.scheme,
+                    name.escape_debug(),
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// An error about this URL.
+    #[must_use]
+    pub fn bad(&self, problem: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::InvalidOption, format!("in the store URL {self}: {problem}")).during("connect")
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        let bad = |problem: &str| {
+            Error::new(ErrorKind::InvalidOption, format!("in the store URL: {problem}")).during("connect")
+        };
+        let (scheme, rest) = url
+            .split_once(':')
+            .ok_or_else(|| bad("there is no scheme: write memory: or netlock://host:port, for example"))?;
+        if scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
+            return Err(bad("the scheme has characters other than letters, digits, +, - and ."));
+        }
+        if rest.contains('#') {
+            return Err(bad("a `#` has no meaning here: write it as %23"));
+        }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let decode = |part: &str| {
+            percent_decode_str(part)
+                .decode_utf8()
+                .map(String::from)
+                .map_err(|_| bad("a percent-encoded part is not UTF-8"))
+        };
+        let mut parsed = Self {
+            scheme: scheme.to_ascii_lowercase(),
+            user: None,
+            password: None,
+            hosts: Vec::new(),
+            path: String::new(),
+            options: Vec::new(),
+        };
+        if let Some(place) = place.strip_prefix("//") {
+            let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+            parsed.path = decode(path)?;
+            let hosts = match authority.rsplit_once('@') {
+                Some((credentials, hosts)) => {
+                    let (user, password) = match credentials.split_once(':') {
+                        Some((user, password)) => (user, Some(decode(password)?)),
+                        None => (credentials, None),
+                    };
+                    parsed.user = Some(decode(user)?);
+                    parsed.password = password;
+                    hosts
+                }
+                None => authority,
+            };
+            if !hosts.is_empty() {
+                parsed.hosts = hosts.split(',').map(|host| parse_host(host, &bad)).collect::<Result<_>>()?;
+            }
+        } else {
+            parsed.path = decode(place)?;
+        }
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').ok_or_else(|| {
+                bad(&format!("the option `{}` has no value: write name=value", option.escape_debug()))
+            })?;
+            parsed.options.push((decode(name)?, decode(value)?));
+        }
+        Ok(parsed)
+    }
+}
+
+fn parse_host(host: &str, bad: &dyn Fn(&str) -> Error) -> Result<(String, Option<u16>)> {
+    let (name, port) = match host.rsplit_once(':') {
+        // The colons inside of an IPv6 address are its own.
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let bracketed = name.starts_with('[') && name.ends_with(']');
+    if name.is_empty() || (name.contains(':') && !bracketed) {
+        // What follows the first colon may be a secret whose `@host` was forgotten: it is not shown.
+        return Err(bad(&format!(
+            "`{}` is no host: write host:port, an IPv6 address in [brackets], and credentials as user:password@host",
+            shown(host)
+        )));
+    }
+    let port = match port.map(str::parse) {
+        None => None,
+        Some(Ok(port)) if port != 0 => Some(port),
+        Some(_) => {
+            return Err(bad(&format!(
+                "the port in `{}` is not a number from 1 to 65535: write host:port, and credentials as user:password@host",
+                shown(host)
+            )));
+        }
+    };
+    Ok((name.to_owned(), port))
+}
+
+/// A host as errors show it: without what follows its first colon, which may be a secret in the wrong place, unless it
+/// could be a port.
+fn shown(host: &str) -> String {
+    match host.split_once(':') {
+        Some((name, port)) if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{}:...", name.escape_debug())
+        }
+        _ => host.escape_debug().to_string(),
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme)?;
+        if !self.hosts.is_empty() {
+            f.write_str("//")?;
+            for (index, (host, port)) in self.hosts.iter().enumerate() {
+                if index > 0 {
+                    f.write_str(",")?;
+                }
+                f.write_str(host)?;
+                if let Some(port) = port {
+                    write!(f, ":{port}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> StoreUrl {
+        url.parse().unwrap()
+    }
+
+    #[test]
+    fn a_full_url_is_taken_apart() {
+        let mut url =
+            parse("netlock://me:p%40ss@a:1,[::1]:2,c/some/path?ttl=500ms&namespace=x%2Fy&client=me");
+        assert_eq!((url.scheme(), url.user(), url.password()), ("netlock", Some("me"), Some("p@ss")));
+        assert_eq!(url.addresses(Some(7)).unwrap(), ["a:1", "[::1]:2", "c:7"]);
+        assert_eq!(url.path(), "some/path");
+        let options = url.take_sync_options().unwrap();
+        assert_eq!(options.session_ttl, Duration::from_millis(500));
+        assert_eq!((options.namespace.as_str(), options.client.as_str()), ("x/y", "me"));
+        assert!(url.finish(&[]).is_ok());
+        assert_eq!(parse("memory:shop").path(), "shop");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (url, reason) in [
+            ("nonsense", "no scheme"),
+            ("a b://x", "scheme has characters"),
+            ("netlock://a:0", "`a:0`"),
+            ("netlock://a:70000", "`a:70000`"),
+            ("netlock://a:b", "the port in `a:...`"),
+            ("netlock://::1", "brackets"),
+            ("netlock://a,,b", "is no host"),
+            ("memory:?ttl", "`ttl` has no value"),
+            ("memory:#x", "`#`"),
+            ("memory:%FF", "not UTF-8"),
+        ] {
+            let error = url.parse::<StoreUrl>().unwrap_err();
+            assert!(error.to_string().contains(reason), "{url}: {error}");
+        }
+        assert!(parse("netlock:").addresses(Some(1)).unwrap_err().to_string().contains("no host"));
+        assert!(parse("netlock://a").addresses(None).unwrap_err().to_string().contains("no port"));
+        assert!(parse("memory://a:1").no_hosts().unwrap_err().to_string().contains("takes no host"));
+    }
+
+    #[test]
+    fn options_are_checked() {
+        for (url, reason) in [
+            ("memory:?ttl=15", "such as 15s"),
+            ("memory:?ttl=1s&ttl=2s", "given twice"),
+            ("memory:?namespace=", "namespace is empty"),
+            ("memory:?tll=15s", "no option `tll`"),
+        ] {
+            let mut parsed = parse(url);
+            let error =
+                parsed.take_sync_options().and_then(|_| parsed.finish(&["extra"])).unwrap_err().to_string();
+            assert!(error.contains(reason), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let url = parse("netlock://me:hidden@a:1/?token=hidden");
+        assert!(!format!("{url:?} {url} {}", url.bad("x")).contains("hidden"));
+        // In the wrong place as well.
+        for url in ["netlock://:hidden", "redis://me:hidden", "redis://me:hidden:6379", "etcd://a,me:hidden"]
+        {
+            let error = url.parse::<StoreUrl>().expect_err(url);
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hidden") && shown.contains("user:password@host"), "{url}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Ids of sessions and claims.
+
+use crate::types::nonce::nonce;
+
+/// A 128-bit name for a session in its store: a lease id, a session UUID, or a nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u128);
+
+/// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object. (96 bits of it,
+/// where the store has [seats](Capabilities::seats).)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimId(u128);
+
+macro_rules! id {
+    ($name:ident) => {
+        impl $name {
+            /// A new random id.
+            #[must_use]
+            pub fn random() -> Self {
+                Self(nonce())
+            }
+
+            /// The id of these bits.
+            #[must_use]
+            pub const fn from_bits(bits: u128) -> Self {
+                Self(bits)
+            }
+
+            /// The bits of this id.
+            #[must_use]
+            pub const fn bits(self) -> u128 {
+                self.0
+            }
+
+            /// The id as it is written: 32 hexadecimal digits.
+            #[must_use]
+            pub fn digits(self) -> [u8; 32] {
+                digits(self.0)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(str::from_utf8(&self.digits()).map_err(|_| std::fmt::Error)?)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                u128::from_str_radix(text, 16).map(Self)
+            }
+        }
+    };
+}
+
+id!(SessionId);
+id!(ClaimId);
+
+/// Faster than the formatting of a number.
+fn digits(bits: u128) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    digits
+}
+
+impl ClaimId {
+    /// A new id, random but for its seat.
+    pub(crate) fn seated(seat: u32) -> Self {
+        Self(nonce() & !u128::from(u32::MAX) | u128::from(seat))
+    }
+
+    /// Where the store has [seats](Capabilities::seats): a small number that no other claim of this session at this name
+    /// has, as long as anything of this one can be on its way to the store. Random elsewhere.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest 32 bits are meant")]
+    pub const fn seat(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_written_as_32_digits_and_read_back() {
+        for bits in [0, 1, 0xabc, u128::MAX, 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978] {
+            let id = ClaimId::from_bits(bits);
+            assert_eq!(id.to_string(), format!("{bits:032x}"));
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn a_seat_is_kept_and_the_rest_is_random() {
+        let (one, two) = (ClaimId::seated(7), ClaimId::seated(7));
+        assert_eq!((one.seat(), two.seat()), (7, 7));
+        assert_ne!(one, two);
+    }
+}

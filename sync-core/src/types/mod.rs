@@ -1,0 +1,10 @@
+//! Plain values that every other room uses: errors, names, modes, ids, tokens, and what observers see.
+
+pub(crate) mod error;
+pub(crate) mod ids;
+pub(crate) mod loss;
+pub(crate) mod mode;
+pub(crate) mod names;
+pub(crate) mod nonce;
+pub(crate) mod queue;
+pub(crate) mod token;
