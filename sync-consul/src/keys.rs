@@ -78,6 +78,7 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
         let value = Bytes::copy_from_slice(parts.next()?);
         Some(Entry {
             claim: claim.parse().ok()?,
+            session: None,
             token: None,
             age: None,
             is_isolating: false,

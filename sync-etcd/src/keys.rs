@@ -103,5 +103,5 @@ pub(crate) fn read_entry(kv: &KeyValue, token: Option<Token>) -> Result<Entry, F
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let client = client.split_once(' ').map_or("", |(_, client)| client).to_owned();
     let value = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-    Ok(Entry { claim, token, age: None, is_isolating: false, mode, client, value })
+    Ok(Entry { claim, session: None, token, age: None, is_isolating: false, mode, client, value })
 }

@@ -165,6 +165,7 @@ pub(crate) fn read_entry(value: &Value) -> Option<Entry> {
     let [claim, token, mode, of, client, Value::BulkString(value)] = fields.as_slice() else { return None };
     Some(Entry {
         claim: text(claim)?.parse().ok()?,
+        session: None,
         age: None,
         is_isolating: false,
         token: number(token).and_then(Token::new),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::types::ids::ClaimId;
+use crate::types::ids::{ClaimId, SessionId};
 use crate::types::mode::Mode;
 use crate::types::token::Token;
 
@@ -31,6 +31,8 @@ pub struct Revision(pub u64);
 pub struct Entry {
     /// Its id.
     pub claim: ClaimId,
+    /// The session that it lives with, where the store tells.
+    pub session: Option<SessionId>,
     /// Its token, if it holds.
     pub token: Option<Token>,
     /// For how long it has held, or waited, where the store tells.
@@ -47,9 +49,9 @@ pub struct Entry {
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        let Self { claim, token, age: _, is_isolating, mode, client, value } = self;
+        let Self { claim, session, token, age: _, is_isolating, mode, client, value } = self;
         (*claim, *token, *is_isolating, *mode) == (other.claim, other.token, other.is_isolating, other.mode)
-            && (client, value) == (&other.client, &other.value)
+            && (session, client, value) == (&other.session, &other.client, &other.value)
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Operation {
         #[arg(default_value = "")]
         prefix: String,
     },
-    /// Show who holds a name and who waits: claim, client, token, mode, age, value.
+    /// Show who holds a name and who waits: claim, session, client, token, mode, age, value.
     Inspect {
         /// The name as the server has it, such as distsync/l/NAME
         name: String,
@@ -135,8 +135,9 @@ fn line(entry: &Entry) -> String {
         )
     });
     let value = String::from_utf8_lossy(&entry.value);
+    let session = entry.session.map_or_else(String::new, |session| format!(" session {session}"));
     format!(
-        "{} {} {token}{age} {mode} value \"{}\"{isolating}",
+        "{}{session} {} {token}{age} {mode} value \"{}\"{isolating}",
         entry.claim,
         entry.client.escape_debug(),
         value.escape_debug()

@@ -450,6 +450,9 @@ pub struct Entry {
     /// Its session has ended, and it holds on until its client is isolated.
     #[prost(bool, tag = "8")]
     pub isolating: bool,
+    /// The session that it lives with. Absent: an older server.
+    #[prost(message, optional, tag = "9")]
+    pub session: ::core::option::Option<Id>,
 }
 /// Names that somebody holds or waits for, in order. Answered Names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -106,6 +106,7 @@ fn from_entry(entry: backend::Entry) -> proto::Entry {
     let (mode, permits) = from_mode(entry.mode);
     proto::Entry {
         claim: Some(entry.claim.bits().into()),
+        session: entry.session.map(|session| session.bits().into()),
         token: entry.token.map_or(0, Token::get),
         mode: mode.into(),
         permits,
@@ -242,6 +243,7 @@ fn to_holder(entry: Option<proto::Entry>) -> Option<Box<backend::Entry>> {
 fn to_entry(entry: proto::Entry) -> Option<backend::Entry> {
     Some(backend::Entry {
         claim: ClaimId::from_bits(entry.claim?.into()),
+        session: entry.session.map(|session| SessionId::from_bits(session.into())),
         token: if entry.token == 0 { None } else { Token::new(entry.token) },
         age: Some(Duration::from_millis(entry.age_ms)),
         is_isolating: entry.isolating,

@@ -269,12 +269,15 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     let inspected = operate(&["inspect", "n/l/a"]);
     assert!(inspected.contains("holds with token") && inspected.contains("raw waits"), "{inspected}");
     assert!(inspected.contains(" exclusive value \"\"") && inspected.contains(" for "), "{inspected}");
+    // What `end-session` wants to have.
+    let session = sessions.split(' ').next().unwrap();
+    let of_session = |line: &str| line.contains(&format!(" session {session} "));
+    assert!(inspected.lines().count() == 2 && inspected.lines().all(of_session), "{inspected}");
     let claim = inspected.split(' ').next().unwrap();
     assert_eq!(operate(&["evict", "n/l/a", claim]), "it held, and is ended\n");
     assert!(matches!(waiter.answer(), Response::Granted(_)));
     assert_eq!(operate(&["release-all", "n/"]), "2 claims are ended\n");
     assert_eq!(operate(&["names"]), "m/l/a\n");
-    let session = sessions.split(' ').next().unwrap();
     assert_eq!(operate(&["end-session", session]), "it is ended\n");
     assert_eq!((operate(&["names"]), operate(&["sessions"])), (String::new(), String::new()));
     for gone in [&["end-session", session][..], &["confirm-isolated", session], &["evict", "n/l/a", claim]] {

@@ -35,6 +35,7 @@ impl<J: Journal> LockTable<J> {
     fn entry(&self, claim: &Claim) -> Entry {
         Entry {
             claim: claim.id,
+            session: Some(self.sessions[key(claim.session)].id),
             token: claim.token(),
             age: Some(self.now.since(claim.since)),
             is_isolating: self.sessions[key(claim.session)].is_isolating,
