@@ -42,4 +42,4 @@ pub mod backend {
     pub use crate::spi::*;
     pub use crate::{ClaimId, Entry, Queue, Revision, VALUE_MAX, Withdrawn};
 }
-pub use spi::{Backend, Secret, StoreUrl, Tls, batch, clock, locked, order, reread, tls};
+pub use spi::{Backend, Joining, Secret, StoreUrl, Tls, batch, clock, home, locked, order, reread, tls};

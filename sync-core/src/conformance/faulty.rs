@@ -58,6 +58,8 @@ pub struct Network {
     late: Arc<Mutex<JoinSet<()>>>,
     random: Arc<Mutex<StdRng>>,
     incarnation: Arc<AtomicU64>,
+    /// How many of the next openings of a session lose their replies.
+    unanswered_openings: Arc<AtomicU64>,
 }
 
 impl Default for Network {
@@ -71,6 +73,7 @@ impl Default for Network {
             late: Arc::default(),
             random: Arc::new(Mutex::new(StdRng::seed_from_u64(0))),
             incarnation: Arc::default(),
+            unanswered_openings: Arc::default(),
         }
     }
 }
@@ -89,6 +92,17 @@ impl Network {
     /// Requests arrive from now on, and their replies do not.
     pub fn lose_replies(&self) {
         self.state.send_replace(State::LosingReplies);
+    }
+
+    /// The next request that opens a session arrives, and its reply does not.
+    pub fn lose_reply_of_opening(&self) {
+        self.unanswered_openings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the reply to this opening is lost.
+    fn loses_opening(&self) -> bool {
+        let left = |openings: u64| openings.checked_sub(1);
+        self.unanswered_openings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
     /// Requests are answered from now on by an error that is not worth a retry. They take effect all the same, except for
@@ -227,7 +241,8 @@ impl Backend for Faulty {
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
-        self.network.carry(self.inner.open(spec)).await
+        let opened = self.network.carry(self.inner.open(spec)).await;
+        if opened.is_ok() && self.network.loses_opening() { Err(down()) } else { opened }
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {

@@ -11,6 +11,7 @@ use crate::session::errors::{closed, isolated};
 use crate::session::keeper::Keeper;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Backend, Renewal, SessionSpec};
+use crate::spi::home::Turns;
 use crate::spi::mutex::locked;
 use crate::types::error::Result;
 use crate::types::ids::SessionId;
@@ -31,7 +32,7 @@ pub(crate) struct Context {
     /// The session of what is to be released when the last connection is gone.
     current_to_release: SessionSlot,
     /// One opens a session while the others wait for it.
-    opening: tokio::sync::Mutex<()>,
+    opening: Turns,
 }
 
 /// Holds a session that many locks share.
@@ -53,7 +54,7 @@ impl Context {
             session_ttl,
             current: Mutex::new(None),
             current_to_release: Mutex::new(None),
-            opening: tokio::sync::Mutex::new(()),
+            opening: Turns::default(),
         })
     }
 
@@ -70,7 +71,7 @@ impl Context {
         if let Some(session) = self.current(on_disconnect) {
             return Ok(session);
         }
-        let _turn = self.opening.lock().await;
+        let _turn = self.opening.turn().await?;
         if let Some(session) = self.current(on_disconnect) {
             return Ok(session);
         }

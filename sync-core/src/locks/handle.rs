@@ -16,6 +16,7 @@ use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
 use crate::session::call::patiently;
 use crate::spi::backend::Backend;
 use crate::spi::capabilities::Capabilities;
+use crate::spi::home::runtime;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::names::{Kind, LockName, Namespace};
 
@@ -42,6 +43,7 @@ impl Handle {
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
         let capabilities = backend.capabilities();
+        runtime().map_err(|error| error.during("connect").on(capabilities.backend))?;
         if !options.isolation.is_empty() && !capabilities.isolates {
             let problem = "this store isolates nobody: leave the option out, and see `on_lost`";
             return Err(Error::new(ErrorKind::Unsupported, problem)

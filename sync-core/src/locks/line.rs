@@ -14,18 +14,23 @@ use crate::locks::context::Context;
 use crate::locks::guard::Guard;
 use crate::locks::ticket::Ticket;
 use crate::options::{OnDisconnect, OnWait, Wait, Waiting};
+use crate::session::Health;
 use crate::session::call::{Ended, breathe, wait_for_better_times};
 use crate::session::errors::ticket_ended;
 use crate::session::hold::Hold;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Claim, Gone, Standing};
-use crate::spi::clock;
+use crate::spi::clock::{self, Moment};
+use crate::spi::home::runtime;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::loss::Loss;
 use crate::types::mode::Mode;
 use crate::types::names::LockName;
 use crate::types::queue::Entry;
 use crate::types::token::Token;
+
+/// How long a wait that was too short may take more, to look who holds.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// What a lock or an election asks for, each time anew.
 #[derive(Clone, Debug)]
@@ -39,6 +44,29 @@ pub(crate) struct Wish {
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) value: Bytes,
     pub(crate) on_wait: Option<OnWait>,
+}
+
+/// What a waiter knows, for the error of a wait that was too short.
+#[derive(Default)]
+struct Seen {
+    holder: Option<Box<Entry>>,
+    /// When the store said who holds.
+    at: Moment,
+    session: Option<Arc<LiveSession>>,
+    /// Why the last request failed, unless one has succeeded since.
+    trouble: Option<Error>,
+}
+
+impl Seen {
+    /// The store has answered.
+    fn answered(&mut self, holder: Option<Box<Entry>>) {
+        (self.holder, self.trouble, self.at) = (holder, None, clock::now());
+    }
+
+    fn is_out_of_reach(&self) -> bool {
+        let is_healthy = |session: &Arc<LiveSession>| session.health() == Health::Held;
+        self.trouble.is_some() || self.session.as_ref().is_some_and(|session| !is_healthy(session))
+    }
 }
 
 /// How a try went.
@@ -60,23 +88,48 @@ enum Outcome {
 impl Wish {
     /// Stands in line until granted, or as long as `wait` says.
     pub(crate) async fn stand(&self, shared: &Arc<Context>, wait: Wait) -> Result<Turn> {
+        runtime().map_err(|error| shared.call(self.operation, &self.name).explain(error))?;
         let outcome = match wait {
-            Wait::Forever => self.turn(shared, true, &mut None).await,
-            Wait::Never => self.turn(shared, false, &mut None).await,
+            Wait::Forever => self.turn(shared, true, &mut Seen::default()).await,
+            Wait::Never => self.turn(shared, false, &mut Seen::default()).await,
             Wait::For(patience) => Box::pin(self.turn_within(shared, patience)).await,
         };
         outcome.map_err(|error| shared.call(self.operation, &self.name).explain(error))
     }
 
     async fn turn_within(&self, shared: &Arc<Context>, patience: Duration) -> Result<Turn> {
-        let mut holder = None;
+        let mut seen = Seen::default();
         let deadline = clock::now().after(patience);
-        clock::until(deadline, self.turn(shared, true, &mut holder)).await.unwrap_or_else(|| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("not granted within {patience:?}{}: wait longer, or try later", HeldBy(&holder)),
-            ))
-        })
+        match clock::until(deadline, self.turn(shared, true, &mut seen)).await {
+            Some(turn) => turn,
+            None => Err(self.too_short(shared, patience, seen).await),
+        }
+    }
+
+    /// The error of a wait that was too short.
+    async fn too_short(&self, shared: &Context, patience: Duration, mut seen: Seen) -> Error {
+        if seen.is_out_of_reach() {
+            let why = seen.trouble.as_ref().map_or("its session is not renewed", Error::message);
+            let problem = format!("not granted within {patience:?}, and the store is out of reach: {why}");
+            let error = Error::new(ErrorKind::Timeout, problem);
+            return match seen.trouble {
+                Some(trouble) => error.because(trouble),
+                None => error,
+            };
+        }
+        if let Some(age) = seen.holder.as_mut().and_then(|holder| holder.age.as_mut()) {
+            *age += clock::now().since(seen.at);
+        }
+        if seen.holder.is_none() {
+            // Not every store tells a waiter who holds.
+            let queue = tokio::time::timeout(LOOK, shared.backend.queue(&self.name)).await;
+            let holder = queue.ok().and_then(Result::ok).and_then(|queue| queue.holders().next().cloned());
+            seen.holder = holder.map(Box::new);
+        }
+        Error::new(
+            ErrorKind::Timeout,
+            format!("not granted within {patience:?}{}: wait longer, or try later", HeldBy(&seen.holder)),
+        )
     }
 
     async fn session(&self, shared: &Context) -> Result<Arc<LiveSession>> {
@@ -104,12 +157,7 @@ impl Wish {
         self.on_disconnect == OnDisconnect::Ignore
     }
 
-    async fn turn(
-        &self,
-        shared: &Arc<Context>,
-        waits: bool,
-        holder: &mut Option<Box<Entry>>,
-    ) -> Result<Turn> {
+    async fn turn(&self, shared: &Arc<Context>, waits: bool, seen: &mut Seen) -> Result<Turn> {
         let mut again = false;
         loop {
             let session = match self.session(shared).await {
@@ -117,11 +165,13 @@ impl Wish {
                 // Who has stood in line once goes on: an outage that outlasts the session ends the place, not the wait.
                 Err(error) if again && error.is_retryable() => {
                     warn!(name = %self.name, %error, "no session: still waiting for one");
+                    seen.trouble = Some(error);
                     Box::pin(wait_for_better_times()).await;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
+            seen.session = Some(session.clone());
             let claim = Claim {
                 id: session.claim_id(&self.name),
                 session: *session.session(),
@@ -136,7 +186,7 @@ impl Wish {
             };
             let place =
                 Place { wish: self, shared, session, claim: Some(claim), unanswered: AtomicU32::new(0) };
-            match place.wait(holder).await? {
+            match place.wait(seen).await? {
                 Outcome::Granted(token, name) => match place.into_guard(token, name).await? {
                     Some(guard) => return Ok(Turn::Held(guard)),
                     None if waits => {}
@@ -183,7 +233,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    async fn wait(&self, holder: &mut Option<Box<Entry>>) -> Result<Outcome> {
+    async fn wait(&self, seen: &mut Seen) -> Result<Outcome> {
         let Some(claim) = &self.claim else { return Ok(Outcome::Lost(Loss::Closed)) };
         let backend = &self.shared.backend;
         let call = self.shared.call(self.wish.operation, &claim.name);
@@ -193,7 +243,8 @@ impl Place<'_> {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
                 backend.enqueue(claim)
             };
-            let joining = match backend.joining(&claim.name) {
+            // A try does not wait behind a crowd that joins.
+            let joining = match backend.joining(&claim.name).filter(|_| claim.waits) {
                 Some(limit) => match self.session.while_live(limit.acquire()).await {
                     Ok(permit) => permit.ok(),
                     Err(loss) => return Ok(Outcome::Lost(loss)),
@@ -203,7 +254,10 @@ impl Place<'_> {
             let mut standing = match call.persist(&self.session, ask).await {
                 Ended::Answered(Ok(standing)) => standing,
                 // Out of reach for now, but the place in line lives as long as the session does.
-                Ended::Answered(Err(error)) if in_line && error.is_retryable() => continue,
+                Ended::Answered(Err(error)) if in_line && error.is_retryable() => {
+                    seen.trouble = Some(error);
+                    continue;
+                }
                 Ended::Answered(Err(error)) => return Err(error),
                 Ended::Lost(loss) => return Ok(Outcome::Lost(loss)),
             };
@@ -214,12 +268,13 @@ impl Place<'_> {
                     on_wait.tell(Waiting { position, holder: ahead.as_deref().cloned() });
                 }
                 in_line = true;
-                *holder = ahead;
+                seen.answered(ahead);
                 standing = match self.session.while_live(backend.granted(claim)).await {
                     Ok(Ok(standing)) => standing,
                     // The connection broke, not the claim: ask again by its id.
                     Ok(Err(error)) if error.is_retryable() => {
                         debug!(name = %claim.name, %error, "waiting in line was interrupted");
+                        seen.trouble = Some(error);
                         Box::pin(breathe()).await;
                         continue;
                     }
@@ -296,6 +351,7 @@ impl Drop for Place<'_> {
 /// Takes a detached claim up again.
 pub(crate) async fn resume(shared: &Arc<Context>, ticket: &Ticket) -> Result<Guard> {
     let call = shared.call("resume", &ticket.name);
+    runtime().map_err(|error| call.explain(error))?;
     let session = shared.keeper.resume(ticket.session).await.map_err(|error| call.explain(error))?;
     let queue = match call.once(|| shared.backend.queue(&ticket.name)).await {
         Ok(queue) => queue,

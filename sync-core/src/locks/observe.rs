@@ -10,6 +10,7 @@ use crate::locks::leadership::Leadership;
 use crate::options::Node;
 use crate::session::call::breathe;
 use crate::spi::clock::{self, Moment};
+use crate::spi::home::runtime;
 use crate::types::error::Result;
 use crate::types::ids::ClaimId;
 use crate::types::names::LockName;
@@ -65,6 +66,9 @@ impl Watching {
     async fn next(&mut self) -> Option<Result<Sighting>> {
         if self.ended {
             return None;
+        }
+        if let Err(error) = runtime() {
+            return Some(Err(self.shared.call("watch", &self.name).explain(error)));
         }
         let mut was_absent = clock::now().since(self.seen_at) > ABSENCE;
         loop {

@@ -7,6 +7,7 @@ use crate::session::errors::silent;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Backend, Renewal};
 use crate::spi::clock;
+use crate::spi::home::runtime;
 use crate::types::error::{Error, Result};
 use crate::types::loss::Loss;
 use crate::types::names::LockName;
@@ -56,6 +57,9 @@ impl Call<'_> {
         session: &LiveSession,
         mut request: impl FnMut() -> R,
     ) -> Ended<T> {
+        if let Err(error) = runtime() {
+            return Ended::Answered(Err(self.explain(error)));
+        }
         let answer = match session.request(request()).await {
             Ok(Some(Err(error))) if error.is_retryable() => {
                 Box::pin(self.again(session, request, error)).await
@@ -132,6 +136,7 @@ pub(crate) async fn patient<T>(request: impl Future<Output = Result<T>>) -> Resu
 /// A request that no session bounds and that may be repeated: again after a failure that can pass, until it would have taken as
 /// long as any may. The last error says why it failed.
 pub(crate) async fn patiently<T, R: Future<Output = Result<T>>>(mut request: impl FnMut() -> R) -> Result<T> {
+    runtime()?;
     let mut failed = None;
     let persisting = async {
         let mut pause = FIRST_PAUSE;

@@ -23,6 +23,10 @@ pub struct Capabilities {
     pub durable_grants: bool,
     /// Sessions and claims outlive a restart of the store that is shorter than the TTL.
     pub survives_restart: bool,
+    /// Sessions end by the wall clock of the store's server. Set forward, it ends them early, so that for up to one TTL two can
+    /// believe that they hold; set back, it keeps the claims of a client that has died for as much longer. `false`: by a
+    /// clock that does not jump.
+    pub sessions_follow_wall_clock: bool,
     /// An operator can end a claim that is not his own.
     pub evict: bool,
     /// A holder hears of its eviction at once, not only by fencing.
@@ -52,6 +56,7 @@ impl Capabilities {
             expiry_slack: Duration::from_millis(20),
             durable_grants: true,
             survives_restart: true,
+            sessions_follow_wall_clock: false,
             evict: true,
             reports_evictions: true,
             release_on_disconnect: false,

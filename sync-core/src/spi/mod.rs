@@ -8,6 +8,8 @@ pub mod batch;
 pub(crate) mod capabilities;
 pub mod clock;
 pub(crate) mod counted;
+pub mod home;
+pub(crate) mod joining;
 pub(crate) mod mutex;
 pub mod order;
 pub mod reread;
@@ -16,6 +18,7 @@ pub mod tls;
 
 pub use backend::{Backend, Claim, Gone, Renewal, Session, SessionSpec, Standing};
 pub use capabilities::Capabilities;
+pub use joining::Joining;
 pub use mutex::locked;
 pub use store_url::StoreUrl;
 pub use tls::Tls;

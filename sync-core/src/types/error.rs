@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The handle was closed.
     Closed,
+    /// The call was made outside of a runtime of Tokio.
+    NoRuntime,
     /// The other side does not speak the protocol.
     Protocol,
     /// The store answered with a failure of its own.
@@ -53,6 +55,7 @@ impl fmt::Display for ErrorKind {
             Self::Denied => "denied",
             Self::Unavailable => "unavailable",
             Self::Closed => "closed",
+            Self::NoRuntime => "no runtime",
             Self::Protocol => "protocol error",
             Self::Store => "store error",
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::conformance::Stage;
-use crate::conformance::stage::{SOON, queue_of};
+use crate::conformance::stage::{SOON, eventually, queue_of};
 use crate::options::{LockOptions, Wait};
 use crate::spi::clock;
 use crate::types::error::ErrorKind;
@@ -56,13 +56,36 @@ pub async fn law_09_a_limited_wait_ends_in_time(stage: Stage) {
     let error = lock.acquire().await.expect_err("it is held");
     let waited = clock::now().since(start);
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("held by first"), "the holder is named: {error}");
+    // An age that a store tells is that of now, not of the moment at which the request was queued.
+    assert!(!error.to_string().contains("µs") && !error.to_string().contains("ns:"), "{error}");
     assert!(waited >= patience, "it gave up after {waited:?}");
     assert!(waited < patience + SOON, "it took {waited:?}");
-    crate::conformance::stage::eventually(SOON, "the line is empty", || async {
-        queue_of(&first, "a").await.waiters().count() == 0
-    })
-    .await;
+    eventually(SOON, "the line is empty", || async { queue_of(&first, "a").await.waiters().count() == 0 })
+        .await;
     assert!(guard.check(Duration::ZERO).is_ok());
+}
+
+/// A wait that ends while the store is out of reach says so, and does not name a holder of before.
+pub async fn law_09_a_limited_wait_names_an_outage(stage: Stage) {
+    let (first, second) = (stage.client("first").await, stage.client("second").await);
+    let guard = first.lock("a").acquire().await.expect("acquire");
+    // The waiter has to know that it is in the queue: a call that does not gives up sooner.
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let waiting = LockOptions::new().with_wait(Wait::For(stage.ttl()));
+    let lock = second.lock_with("a", waiting.with_on_wait(move |_| tell.send(()).unwrap_or_default()));
+    let cut = async {
+        told.recv().await.expect("in the queue");
+        second.network.cut();
+    };
+    let ended = async { tokio::join!(lock.acquire(), cut).0 };
+    let outcome = tokio::time::timeout(stage.ttl() + SOON, ended).await.expect("the wait ends");
+    let error = outcome.expect_err("nobody has released");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("out of reach") && !said.contains("held by"), "{said}");
+    second.network.heal();
+    drop(guard);
 }
 
 /// A try answers at once, busy or not, names the holder, and leaves nothing behind.

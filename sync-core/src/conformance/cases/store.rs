@@ -69,6 +69,18 @@ pub async fn spi_claims_take_turns_in_seats_where_the_store_has_them(stage: Stag
     }
 }
 
+/// The core repeats a request that opens a session and was not answered. It opened the session already, so the second answer is
+/// that it is open, with the TTL that was asked for.
+pub async fn spi_a_session_is_opened_although_the_reply_was_lost(stage: Stage) {
+    let client = stage.client("client").await;
+    // A lock with a TTL of its own has a session of its own.
+    let lock = client.lock_with("a", LockOptions::new().with_ttl(stage.ttl()));
+    client.network.lose_reply_of_opening();
+    let guard = lock.acquire().await.expect("the session is open");
+    assert!(guard.check(stage.ttl() / 4).is_ok(), "it has less than its TTL");
+    guard.release().await.expect("release");
+}
+
 /// A hundred locks of a session cause no more renewals than one.
 pub async fn law_14_keep_alive_does_not_grow_with_locks(stage: Stage) {
     let client = stage.client("client").await;
