@@ -1,9 +1,6 @@
 //! Claims on etcd: one transaction a step.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,72 +14,49 @@ use sync_core::backend::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };
 use sync_core::order::{self, Run};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Mode, Result, Token, locked};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, Joining, LockName, Mode, Result, Token, locked};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::connection::{Connection, Done};
+use crate::connection::Done;
 use crate::error::Failure;
 use crate::keys::{
     Place, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry, read_place, value,
 };
 use crate::leaving::Leaving;
-use crate::line::{Line, in_order, line_in, line_of, read_line, read_order, token};
-use crate::watch::{Deleted, Watch};
+use crate::line::{Line, first_of, in_order, line_in, line_of, read_first, read_line, read_order, token};
+use crate::members::Members;
+use crate::watch::Deleted;
 
 /// How many requests that join or read the queue of one name are under way at the same time. The answer to each holds the whole
 /// queue, so without a limit a crowd at one name keeps etcd busy for longer than a request may take.
 const JOINING: usize = 8;
-/// How many limits there are. Each name has one of them, so that other names seldom wait for a crowd.
-const LIMITS: usize = 64;
 
 /// A backend on an etcd cluster.
 #[derive(Debug)]
 pub struct Etcd {
-    config: Config,
-    current: Mutex<Option<Arc<Connection>>>,
-    /// One connects while the others wait for it.
-    connecting: tokio::sync::Mutex<()>,
+    members: Members,
     shared: Arc<Shared>,
     /// Up to which revision each session has heard of evictions.
     heard: Mutex<HashMap<SessionId, i64>>,
-    /// Owns the tasks that drive the watches; each ends with its stream.
-    tasks: TaskTracker,
 }
 
 /// What a backend and its twin share.
 #[derive(Debug)]
 struct Shared {
     leaving: Leaving,
-    /// One watch a namespace, driven by whoever needed it first.
-    watches: tokio::sync::Mutex<HashMap<String, Arc<Watch>>>,
     /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
     namespace: watch::Sender<Option<String>>,
-    /// The endpoint to begin with: the one that served last.
-    preferred: AtomicUsize,
-    joining: Vec<Semaphore>,
-    hasher: RandomState,
-}
-
-impl Shared {
-    /// What limits the requests of a name.
-    fn joining(&self, name: &LockName) -> Option<&Semaphore> {
-        let limit = self.hasher.hash_one(prefix(name)) % LIMITS as u64;
-        self.joining.get(usize::try_from(limit).unwrap_or(0))
-    }
+    joining: Joining,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         Self {
             leaving: Leaving::default(),
-            watches: tokio::sync::Mutex::default(),
             namespace: watch::Sender::default(),
-            preferred: AtomicUsize::default(),
-            joining: (0..LIMITS).map(|_| Semaphore::new(JOINING)).collect(),
-            hasher: RandomState::new(),
+            joining: Joining::new(JOINING),
         }
     }
 }
@@ -103,103 +77,20 @@ impl Etcd {
     /// A backend that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self::with(config, Arc::default())
+        Self::with(Members::new(config), Arc::default())
     }
 
-    fn with(config: Config, shared: Arc<Shared>) -> Self {
-        Self {
-            config,
-            current: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-            shared,
-            heard: Mutex::default(),
-            tasks: TaskTracker::new(),
-        }
-    }
-
-    async fn connection(&self) -> Result<Arc<Connection>, Failure> {
-        if let Some(connection) = &*locked(&self.current) {
-            return Ok(connection.clone());
-        }
-        // Rare, and large: boxed, so that each call does not carry room for it.
-        Box::pin(self.connect()).await
-    }
-
-    async fn connect(&self) -> Result<Arc<Connection>, Failure> {
-        let _turn = self.connecting.lock().await;
-        if let Some(connection) = &*locked(&self.current) {
-            return Ok(connection.clone());
-        }
-        let preferred = self.shared.preferred.load(Ordering::Relaxed);
-        let connection = Arc::new(Connection::open(&self.config, preferred, &self.tasks).await?);
-        self.shared.preferred.store(connection.endpoint, Ordering::Relaxed);
-        *locked(&self.current) = Some(connection.clone());
-        Ok(connection)
-    }
-
-    /// Makes one request of a client. Another member is asked from the next one on if this one does not serve.
-    async fn ask<T, E: Into<Failure>, F: Future<Output = Result<T, E>>>(
-        &self,
-        request: impl FnOnce(Client) -> F,
-    ) -> Result<T, Failure> {
-        let connection = self.connection().await?;
-        let answer = connection.answer(request(connection.client().clone())).await;
-        self.leave_if_out_of_service(&connection, &answer);
-        answer
-    }
-
-    /// Does one step of a name.
-    async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
-        let connection = self.connection().await?;
-        let done = connection.answer(connection.step(name, txn)).await;
-        self.leave_if_out_of_service(&connection, &done);
-        done
-    }
-
-    fn leave_if_out_of_service<T>(&self, connection: &Arc<Connection>, answer: &Result<T, Failure>) {
-        let Err(failure) = answer else { return };
-        if !failure.is_out_of_service() {
-            return;
-        }
-        if locked(&self.current).take_if(|current| Arc::ptr_eq(current, connection)).is_none() {
-            return;
-        }
-        let next = (connection.endpoint + 1) % self.config.endpoints.len();
-        let _ = self.shared.preferred.compare_exchange(
-            connection.endpoint,
-            next,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        // A watch by a member that stands still says nothing either.
-        if let (Failure::Silent, Ok(watches)) = (failure, self.shared.watches.try_lock()) {
-            watches.values().for_each(|watch| watch.lose());
-        }
-    }
-
-    /// The watch of a name's namespace.
-    async fn watch(&self, name: &LockName) -> Result<Arc<Watch>, Failure> {
-        self.watch_prefix(&namespace(name)).await
-    }
-
-    async fn watch_prefix(&self, prefix: &str) -> Result<Arc<Watch>, Failure> {
-        let mut watches = self.shared.watches.lock().await;
-        if let Some(watch) = watches.get(prefix).filter(|watch| !watch.is_lost()) {
-            return Ok(watch.clone());
-        }
-        let (watch, stream) = self.ask(|client| Watch::open(client.watch_client(), prefix)).await?;
-        self.tasks.spawn(watch.clone().drive(stream));
-        watches.insert(prefix.to_owned(), watch.clone());
-        Ok(watch)
+    fn with(members: Members, shared: Arc<Shared>) -> Self {
+        Self { members, shared, heard: Mutex::default() }
     }
 
     async fn read(&self, name: &LockName) -> Result<Line, Failure> {
-        line_of(&self.transact(name, Txn::new().and_then([read_order(name)])).await?)
+        line_of(&self.members.transact(name, Txn::new().and_then([read_order(name)])).await?)
     }
 
     /// Reads a queue for a waiter. A crowd of waiters takes turns.
     async fn read_in_turn(&self, name: &LockName) -> Result<Line, Failure> {
-        let _turn = match self.shared.joining(name) {
+        let _turn = match self.shared.joining.of(name) {
             Some(limit) => limit.acquire().await.ok(),
             None => None,
         };
@@ -244,7 +135,7 @@ impl Etcd {
     /// Puts the claim's key if nobody is in line, which is to hold at once; does what `taken` says otherwise.
     async fn take(&self, claim: &Claim, taken: Vec<TxnOp>) -> Result<Taken> {
         let take = Txn::new().when([nobody(prefix(&claim.name))]).and_then([self.put(claim)]).or_else(taken);
-        match self.transact(&claim.name, take).await {
+        match self.members.transact(&claim.name, take).await {
             Ok(done) if done.response.succeeded() => {
                 // The revision at which it was created is that of this transaction.
                 let token = token(done.revision).ok_or(Failure::Answer("a negative revision"))?;
@@ -279,16 +170,18 @@ impl Etcd {
         let prefix = prefix(&claim.name);
         let extra = match claim.mode {
             Mode::Exclusive => {
-                return match self.take(claim, read_line(&claim.name).into()).await? {
+                // Whoever is first holds. The rest of a long queue would be read for nothing.
+                return match self.take(claim, vec![read_first(&claim.name)]).await? {
                     Taken::Is(standing) => Ok(standing),
-                    Taken::Not(done) => self.standing(claim, line_of(&done)?),
+                    Taken::Not(done) => self.standing(claim, first_of(&done)?),
                 };
             }
             Mode::Shared => vec![nobody(format!("{prefix}x-")), nobody(format!("{prefix}p"))],
             Mode::Permit { .. } => {
                 // etcd cannot count in a comparison: look first, then put if nobody has come since.
-                let line =
-                    line_of(&self.transact(&claim.name, Txn::new().and_then(read_line(&claim.name))).await?)?;
+                let line = line_of(
+                    &self.members.transact(&claim.name, Txn::new().and_then(read_line(&claim.name))).await?,
+                )?;
                 self.check_permits(claim, &line)?;
                 let mut run = Run::default();
                 let fits = line.places.iter().all(|place| run.admit(place.mode)) && run.admits(claim.mode);
@@ -298,18 +191,28 @@ impl Etcd {
                 vec![Compare::create_revision(prefix, CompareOp::Less, line.revision + 1).with_prefix()]
             }
         };
-        match self.transact(&claim.name, self.join(claim, extra)).await {
+        match self.members.transact(&claim.name, self.join(claim, extra)).await {
             Ok(done) => self.standing(claim, line_of(&done)?),
             Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone { why: Gone::SessionLost }),
             Err(failure) => Err(failure.into()),
         }
     }
 
+    /// Returns the TTL with which a lease was granted.
+    async fn ttl_of(&self, lease: i64) -> Result<i64, Failure> {
+        let ask = async |client: Client| client.lease_client().time_to_live(lease, None).await;
+        let left = self.members.ask(ask).await?;
+        if left.ttl() <= 0 {
+            return Err(Failure::Answer("a lease that is there, and has no time left"));
+        }
+        Ok(left.granted_ttl())
+    }
+
     /// Why a claim's key is gone.
     async fn why_gone(&self, claim: &Claim) -> Result<Gone> {
         let lease = lease(claim.session.id);
         let ask = async |client: Client| client.lease_client().time_to_live(lease, None).await;
-        match self.ask(ask).await {
+        match self.members.ask(ask).await {
             Ok(left) if left.ttl() > 0 => Ok(Gone::Evicted),
             Ok(_) => Ok(Gone::SessionLost),
             Err(failure) => Err(failure.into()),
@@ -320,7 +223,7 @@ impl Etcd {
     async fn release(&self, claim: &Claim, key: &str, token: Token) -> Result<(Withdrawn, i64)> {
         let same = created_at(key, token);
         let delete = TxnOp::delete(key, None);
-        let done = self.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
+        let done = self.members.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
         if done.response.succeeded() {
             return Ok((Withdrawn::Held, done.revision));
         }
@@ -340,7 +243,8 @@ impl Etcd {
     /// Deletes a key if it is the `same`, and says what its claim was, and at which revision it ended.
     async fn delete(&self, name: &LockName, key: &str, same: Compare) -> Result<(Withdrawn, i64)> {
         let delete = TxnOp::delete(key, None);
-        let done = self.transact(name, Txn::new().when([same]).and_then([read_order(name), delete])).await?;
+        let done =
+            self.members.transact(name, Txn::new().when([same]).and_then([read_order(name), delete])).await?;
         if !done.response.succeeded() {
             return Ok((Withdrawn::Absent, done.revision));
         }
@@ -351,7 +255,7 @@ impl Etcd {
     async fn claim_of(&self, deleted: Deleted) -> Result<Option<ClaimId>> {
         let before = GetOptions::new().with_revision(deleted.revision - 1);
         let key = deleted.key.clone();
-        match self.ask(async |client: Client| client.kv_client().get(key, Some(before)).await).await {
+        match self.members.ask(async |client: Client| client.kv_client().get(key, Some(before)).await).await {
             Ok(found) => Ok(found.kvs().first().and_then(|kv| read_claim(kv.value()))),
             Err(failure) if failure.is_compacted() => {
                 warn!(key = deleted.key, "evicted, and compacted before it could be told whose claim it was");
@@ -370,8 +274,10 @@ impl Etcd {
     /// All of a line, with what its keys hold; and the revision at which it was read.
     async fn read_all(&self, name: &LockName) -> Result<(Vec<KeyValue>, i64)> {
         let prefix = prefix(name);
-        let mut response =
-            self.ask(async |client: Client| client.kv_client().get(prefix, Some(in_order())).await).await?;
+        let mut response = self
+            .members
+            .ask(async |client: Client| client.kv_client().get(prefix, Some(in_order())).await)
+            .await?;
         let revision = response.header().map_or(0, |header| header.revision());
         Ok((response.take_kvs(), revision))
     }
@@ -390,7 +296,7 @@ impl Backend for Etcd {
     }
 
     fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::with(self.config.clone(), self.shared.clone()))
+        Arc::new(Self::with(self.members.twin(), self.shared.clone()))
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
@@ -398,17 +304,21 @@ impl Backend for Etcd {
         // The client chooses the id, so that a request that is repeated opens nothing twice.
         let id = i64::try_from(spec.nonce.bits() >> 65).unwrap_or(0).max(1);
         let options = LeaseGrantOptions::new().with_id(id);
-        let granted = self
-            .ask(async |client: Client| client.lease_client().grant(seconds, Some(options)).await)
-            .await?;
-        let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or(0));
-        let bits = u128::try_from(granted.id()).map_err(|_| Failure::Answer("a negative lease"))?;
+        let grant = async |client: Client| client.lease_client().grant(seconds, Some(options)).await;
+        let ttl = match self.members.ask(grant).await {
+            Ok(granted) => granted.ttl(),
+            // An earlier request opened it, and its reply was lost.
+            Err(failure) if failure.is_lease_there() => self.ttl_of(id).await?,
+            Err(failure) => return Err(failure.into()),
+        };
+        let bits = u128::try_from(id).map_err(|_| Failure::Answer("a negative lease"))?;
+        let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
         Ok(Session { id: SessionId::from_bits(bits), secret: spec.secret, ttl })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         let lease = lease(session.id);
-        match self.ask(async |client: Client| client.lease_client().keep_alive(lease).await).await {
+        match self.members.ask(async |client: Client| client.lease_client().keep_alive(lease).await).await {
             Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
             Err(failure) if failure.is_lease_gone() => {
                 self.forget(session.id);
@@ -421,7 +331,7 @@ impl Backend for Etcd {
     async fn close(&self, session: &Session) -> Result<()> {
         self.forget(session.id);
         let lease = lease(session.id);
-        match self.ask(async |client: Client| client.lease_client().revoke(lease).await).await {
+        match self.members.ask(async |client: Client| client.lease_client().revoke(lease).await).await {
             Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
             _ => Ok(()),
         }
@@ -435,12 +345,12 @@ impl Backend for Etcd {
     }
 
     fn joining(&self, name: &LockName) -> Option<&Semaphore> {
-        self.shared.joining(name)
+        self.shared.joining.of(name)
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         let own = key(claim);
-        let watch = self.watch(&claim.name).await?;
+        let watch = self.members.watch(&namespace(&claim.name)).await?;
         let mut line = self.read_in_turn(&claim.name).await?;
         loop {
             let awaits = match line.of(&own) {
@@ -450,7 +360,7 @@ impl Backend for Etcd {
             };
             let awaited = awaits.into_iter().chain([&*own]).map(str::to_owned).collect();
             let registered = watch.register(awaited, line.revision);
-            registered.told.notified().await;
+            watch.at_home(registered.told.notified()).await;
             if watch.is_lost() {
                 return Err(Failure::WatchLost.into());
             }
@@ -470,7 +380,7 @@ impl Backend for Etcd {
             None => Compare::create_revision(own.clone(), CompareOp::Greater, 0),
         };
         let put = TxnOp::put(own, value(claim.id, &claim.client, &bytes), Some(options));
-        let done = self.transact(&claim.name, Txn::new().when([same]).and_then([put])).await?;
+        let done = self.members.transact(&claim.name, Txn::new().when([same]).and_then([put])).await?;
         Ok(done.response.succeeded())
     }
 
@@ -501,7 +411,7 @@ impl Backend for Etcd {
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
         let mut known = self.shared.namespace.subscribe();
         let known = known.wait_for(Option::is_some).await.map(|namespace| namespace.clone());
-        let watch = self.watch_prefix(&known.ok().flatten().unwrap_or_default()).await?;
+        let watch = self.members.watch(&known.ok().flatten().unwrap_or_default()).await?;
         // From where the last call has left off, if the watch goes on from there.
         let mut seen = locked(&self.heard).get(&session.id).copied().unwrap_or_default();
         if !watch.knows(seen) {
@@ -527,7 +437,7 @@ impl Backend for Etcd {
             if watch.is_lost() {
                 return Err(Failure::WatchLost.into());
             }
-            told.await;
+            watch.at_home(told).await;
         }
     }
 
@@ -547,8 +457,10 @@ impl Backend for Etcd {
         let start = i64::try_from(after.0).unwrap_or(i64::MAX).saturating_add(1);
         let options = WatchOptions::new().with_prefix().with_start_revision(start);
         let prefix = prefix(name);
-        let mut stream =
-            self.ask(async |client: Client| client.watch_client().watch(prefix, Some(options)).await).await?;
+        let mut stream = self
+            .members
+            .ask(async |client: Client| client.watch_client().watch(prefix, Some(options)).await)
+            .await?;
         loop {
             let response = stream.message().await.map_err(Failure::from)?.ok_or(Failure::WatchLost)?;
             // Revisions began again: this etcd was emptied, or restored.
@@ -564,8 +476,10 @@ impl Backend for Etcd {
         let options =
             GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Key, SortOrder::Ascend);
         let prefix = prefix.to_owned();
-        let response =
-            self.ask(async |client: Client| client.kv_client().get(prefix, Some(options)).await).await?;
+        let response = self
+            .members
+            .ask(async |client: Client| client.kv_client().get(prefix, Some(options)).await)
+            .await?;
         let mut names = Vec::new();
         for kv in response.kvs() {
             let place = read_place(kv)?;

@@ -15,8 +15,9 @@ use etcd_client::{
 };
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use sync_core::LockName;
 use sync_core::batch::{Batcher, Carry};
+use sync_core::home::Home;
+use sync_core::{LockName, Tls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +45,7 @@ pub(crate) struct Connection {
     pub(crate) endpoint: usize,
     client: Connected,
     pulse: Arc<Pulse>,
+    home: Home,
     /// Absent where etcd may know who we are, and what we may do: before 3.4.42, 3.5.28 and 3.6.9 it does not look at the
     /// permissions for what stands in a transaction inside of another (CVE-2026-33343), and would refuse nothing.
     together: Option<Batcher<Together>>,
@@ -106,18 +108,6 @@ impl Pulse {
             }
         }
     }
-
-    /// Waits until no request has been answered for a while. Unlike [`look_after`](Self::look_after), this needs no runtime but the
-    /// caller's: the one that connected may exist, and not be driven.
-    async fn stops(&self) {
-        loop {
-            let answers = self.answers.load(Ordering::Relaxed);
-            tokio::time::sleep(LOOK * (SILENT_LOOKS + 2)).await;
-            if answers == self.answers.load(Ordering::Relaxed) {
-                return;
-            }
-        }
-    }
 }
 
 impl Connection {
@@ -161,9 +151,10 @@ impl Connection {
         if let Some((user, password)) = &config.user {
             options = options.with_user(user, password);
         }
-        if let Some(tls) = &config.tls {
-            tls::agree(address, tls, DIAL).await?;
-            options = options.with_tls(tls::settings(tls));
+        // The files may have changed since the last connection.
+        if let Some(tls) = config.tls.as_ref().map(Tls::latest) {
+            tls::agree(&config.endpoints[endpoint], &tls).await?;
+            options = options.with_tls(tls::settings(&tls));
         }
         let client = Client::connect(address, Some(options)).await?;
         // A read that needs a leader: a member without one is no use. A role that may not read this is an answer as well.
@@ -174,7 +165,8 @@ impl Connection {
         }
         let kv = client.kv_client();
         let together = (!config.has_permissions()).then(|| Batcher::start(Together(kv)));
-        Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), together })
+        let home = Home::here()?;
+        Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), home, together })
     }
 
     /// Waits for the answer to a request, as long as this connection answers at all.
@@ -184,15 +176,17 @@ impl Connection {
     ) -> Result<T, Failure> {
         self.pulse.owed.fetch_add(1, Ordering::Relaxed);
         let _owed = Owed(&self.pulse);
-        tokio::select! {
-            biased;
-            answer = request => {
-                self.pulse.answers.fetch_add(1, Ordering::Relaxed);
-                answer.map_err(Into::into)
+        let answered = async {
+            tokio::select! {
+                biased;
+                answer = request => {
+                    self.pulse.answers.fetch_add(1, Ordering::Relaxed);
+                    answer.map_err(Into::into)
+                }
+                () = self.pulse.silent.cancelled() => Err(Failure::Silent),
             }
-            () = self.pulse.silent.cancelled() => Err(Failure::Silent),
-            () = self.pulse.stops() => Err(Failure::Silent),
-        }
+        };
+        self.home.answer(answered).await.unwrap_or_else(|error| Err(error.into()))
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -22,6 +22,15 @@ pub(crate) enum Failure {
     ClientGone,
     #[error("a member owes an answer and says nothing")]
     Silent,
+    /// The core has found out what is wrong with the connection.
+    #[error("{0}")]
+    Connection(Arc<Error>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Connection(Arc::new(error))
+    }
 }
 
 impl From<Upstream> for Failure {
@@ -42,6 +51,12 @@ impl Failure {
         }
     }
 
+    /// Whether a lease with the id of the request exists already.
+    pub(crate) fn is_lease_there(&self) -> bool {
+        matches!(self.upstream(), Some(Upstream::GRpcStatus(status))
+            if status.code() == Code::FailedPrecondition && status.message().contains("lease already exists"))
+    }
+
     /// Whether the request was about a revision that is compacted.
     pub(crate) fn is_compacted(&self) -> bool {
         matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::OutOfRange)
@@ -55,7 +70,7 @@ impl Failure {
     /// Whether this member, or the connection to it, serves no more: another may.
     pub(crate) fn is_out_of_service(&self) -> bool {
         match self {
-            Self::ClientGone | Self::Silent | Self::WatchLost => true,
+            Self::ClientGone | Self::Silent | Self::Connection(_) | Self::WatchLost => true,
             Self::Answer(_) | Self::Foreign(_) => false,
             Self::Etcd(error) => match &**error {
                 Upstream::GRpcStatus(status) => matches!(
@@ -125,6 +140,10 @@ impl From<Failure> for Error {
             )
             .or_applied()
             .retryable(),
+            Failure::Connection(error) => Arc::try_unwrap(error).unwrap_or_else(|shared| {
+                let copy = Error::new(shared.kind(), shared.message());
+                if shared.is_retryable() { copy.or_applied().retryable() } else { copy }
+            }),
         }
         .on("etcd")
     }

@@ -11,6 +11,7 @@ mod fence;
 mod keys;
 mod leaving;
 mod line;
+mod members;
 mod tls;
 mod watch;
 

@@ -52,7 +52,12 @@ pub(crate) fn read_order(name: &LockName) -> TxnOp {
 
 /// Reads a line, and the first entry with its value.
 pub(crate) fn read_line(name: &LockName) -> [TxnOp; 2] {
-    [read_order(name), TxnOp::get(prefix(name), Some(in_order().with_limit(1)))]
+    [read_order(name), read_first(name)]
+}
+
+/// Reads the first entry of a line, with its value.
+pub(crate) fn read_first(name: &LockName) -> TxnOp {
+    TxnOp::get(prefix(name), Some(in_order().with_limit(1)))
 }
 
 fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
@@ -67,11 +72,22 @@ pub(crate) fn line_of(done: &Done) -> Result<Line, Failure> {
     line_in(&done.response, done.revision)
 }
 
+/// A line of which only the [first](read_first) was read.
+pub(crate) fn first_of(done: &Done) -> Result<Line, Failure> {
+    let reads = gets(&done.response);
+    let first = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
+    line_from(first, first.first(), done.revision)
+}
+
 pub(crate) fn line_in(response: &TxnResponse, revision: i64) -> Result<Line, Failure> {
     let reads = gets(response);
     let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
+    line_from(all, reads.get(1).and_then(|first| first.first()), revision)
+}
+
+fn line_from(all: &[KeyValue], first: Option<&KeyValue>, revision: i64) -> Result<Line, Failure> {
     let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
-    let holder = match reads.get(1).and_then(|first| first.first()) {
+    let holder = match first {
         Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
         None => None,
     };

@@ -1,12 +1,10 @@
 //! Connections by TLS: their settings, and why they fail.
 
-use std::time::Duration;
-
 use etcd_client::{Certificate, Identity, TlsOptions};
-use sync_core::Tls;
-use tonic::transport::Endpoint;
-
-use crate::error::Failure;
+use sync_core::tls;
+use sync_core::{Error, ErrorKind, Result, Tls};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 /// The settings of a connection by TLS.
 pub(crate) fn settings(tls: &Tls) -> TlsOptions {
@@ -20,21 +18,21 @@ pub(crate) fn settings(tls: &Tls) -> TlsOptions {
     }
 }
 
-/// Connects once and hangs up: the etcd client keeps to itself why it reaches none of its endpoints.
+/// Connects once and hangs up, because the etcd client does not tell why a member cannot be reached. Waits for the member's
+/// first word: with TLS 1.3 a server says only after the handshake that it refuses our certificate.
 ///
 /// # Errors
-/// No endpoint can be connected to; the first one says why.
-pub(crate) async fn agree(endpoints: &[String], tls: &Tls, patience: Duration) -> Result<(), Failure> {
-    let mut first = None;
-    for endpoint in endpoints {
-        let reached = async {
-            let endpoint = Endpoint::from_shared(endpoint.clone())?;
-            endpoint.connect_timeout(patience).tls_config(settings(tls))?.connect().await
-        };
-        match reached.await {
-            Ok(_) => return Ok(()),
-            Err(error) => first = first.or(Some(error)),
-        }
+/// What is wrong between this client and the member at `endpoint`.
+pub(crate) async fn agree(endpoint: &str, settings: &Tls) -> Result<()> {
+    let address = endpoint.strip_prefix("https://").unwrap_or(endpoint);
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        let problem = format!("no connection to {address}: is etcd running there, and is the port right?");
+        Error::new(ErrorKind::Unavailable, problem).because(error).retryable()
+    })?;
+    let mut stream = tls::connect(settings, address, rustls::DEFAULT_VERSIONS, &[b"h2"], stream).await?;
+    match stream.read(&mut [0; 9]).await {
+        Ok(0) => Err(tls::broken(address)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(tls::failed(address, error)),
     }
-    first.map_or(Ok(()), |error| Err(etcd_client::Error::TransportError(error).into()))
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use etcd_client::{Event, EventType, WatchClient, WatchFilterType, WatchOptions, WatchStream};
+use sync_core::home::Home;
 use sync_core::locked;
 use tokio::sync::Notify;
 use tracing::debug;
@@ -43,6 +44,8 @@ pub(crate) struct Watch {
     state: Mutex<State>,
     /// Any deletion.
     pub(crate) any: Notify,
+    /// Where it is driven.
+    home: Home,
 }
 
 /// Keys that a waiter has registered; taken back when dropped.
@@ -82,7 +85,8 @@ impl Watch {
         }
         let state =
             State { waiters: HashMap::new(), recent: VecDeque::new(), complete_after: revision, lost: false };
-        Ok((Arc::new(Self { state: Mutex::new(state), any: Notify::new() }), stream))
+        let home = Home::here()?;
+        Ok((Arc::new(Self { state: Mutex::new(state), any: Notify::new(), home }), stream))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,6 +95,13 @@ impl Watch {
 
     pub(crate) fn is_lost(&self) -> bool {
         self.state().lost
+    }
+
+    /// Waits for something that this watch tells. It is lost if it is not driven.
+    pub(crate) async fn at_home(&self, told: impl Future<Output = ()>) {
+        if self.home.answer(told).await.is_err() {
+            self.lose();
+        }
     }
 
     /// Gives it up: all who wait look again, by another watch.
@@ -201,7 +212,7 @@ mod tests {
     fn watch() -> Arc<Watch> {
         let (waiters, recent) = (HashMap::new(), VecDeque::new());
         let state = Mutex::new(State { waiters, recent, complete_after: 10, lost: false });
-        Arc::new(Watch { state, any: Notify::new() })
+        Arc::new(Watch { state, any: Notify::new(), home: Home::here().unwrap() })
     }
 
     fn gone(key: &str, revision: i64) -> Deleted {
