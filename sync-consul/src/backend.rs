@@ -10,10 +10,12 @@ use sync_core::backend::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };
 use sync_core::order;
-use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
+use sync_core::{Backend, Capabilities, Error, ErrorKind, Joining, LockName, Result};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::error::Failure;
+use crate::held::{self, Held};
 use crate::http::{Http, Pair, Scope, Step};
 use crate::keys::{self, key, prefix, tree_of, value};
 use crate::line::{Line, Place};
@@ -22,6 +24,12 @@ use crate::watches::Watches;
 
 /// How often a waiter asks whether the lock-delay of a holder that was lost is over: nobody tells.
 const DELAY_LOOK: Duration = Duration::from_millis(250);
+
+/// Requests at a time, beside blocking queries: an agent serves 200 connections for each client address by default.
+const IN_FLIGHT: usize = 16;
+/// How many requests that join the queue of one name are under way at the same time: fewer than may join at all, so that a try, or
+/// another name, finds room beside a crowd.
+const JOINING: usize = 4;
 
 /// As many steps as a transaction takes.
 const STEPS_MAX: usize = 64;
@@ -33,15 +41,20 @@ pub struct Consul {
     links: OnceLock<Links>,
     /// With a lock-delay. The keeper's instance has the same.
     locked: Option<Arc<LockedKeys>>,
+    /// The keeper's instance has the same.
+    held: Arc<Held>,
     watches: Watches,
+    joining: Joining,
 }
 
 /// The requests under way. Nothing that releases, renews or inspects waits behind those who acquire.
 #[derive(Debug)]
 struct Links {
     http: Http,
-    /// For what those who acquire ask.
+    /// For those who join a queue, or try.
     arrivals: Http,
+    /// For what those in a queue ask. They are many, and would keep the others waiting.
+    waiters: Http,
     /// For blocking queries.
     blocking: Arc<Http>,
 }
@@ -65,15 +78,25 @@ impl Consul {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let locked = (!config.lock_delay.is_zero()).then(Arc::default);
-        Self { config, links: OnceLock::new(), locked, watches: Watches::default() }
+        Self::with(config, locked, Arc::default())
+    }
+
+    fn with(config: Config, locked: Option<Arc<LockedKeys>>, held: Arc<Held>) -> Self {
+        let (links, watches) = (OnceLock::new(), Watches::default());
+        Self { config, links, locked, held, watches, joining: Joining::new(JOINING) }
     }
 
     fn links(&self) -> Result<&Links, Failure> {
         if let Some(links) = self.links.get() {
             return Ok(links);
         }
-        let http = || Http::new(self.config.clone());
-        let fresh = Links { http: http()?, arrivals: http()?, blocking: Arc::new(http()?) };
+        let http = |in_flight| Http::new(self.config.clone(), in_flight);
+        let fresh = Links {
+            http: http(IN_FLIGHT)?,
+            arrivals: http(IN_FLIGHT / 2)?,
+            waiters: http(IN_FLIGHT / 2)?,
+            blocking: Arc::new(http(IN_FLIGHT)?),
+        };
         Ok(self.links.get_or_init(|| fresh))
     }
 
@@ -83,6 +106,10 @@ impl Consul {
 
     fn arrivals(&self) -> Result<&Http, Failure> {
         Ok(&self.links()?.arrivals)
+    }
+
+    fn waiters(&self) -> Result<&Http, Failure> {
+        Ok(&self.links()?.waiters)
     }
 
     async fn read(&self, http: &Http, name: &LockName) -> Result<Line, Failure> {
@@ -100,6 +127,14 @@ impl Consul {
     /// What a session that ends may have locked.
     fn take_locked(&self, session: SessionId) -> Vec<String> {
         self.locked.as_ref().map(|locked| locked.take(session)).unwrap_or_default()
+    }
+
+    /// Takes note of a grant.
+    fn noting(&self, claim: &Claim, standing: Standing) -> Standing {
+        if let Standing::Granted { .. } = standing {
+            self.held.add(claim);
+        }
+        standing
     }
 
     /// A claim is over: its key is not locked any more.
@@ -210,7 +245,7 @@ impl Consul {
             _ => {
                 let prefix = prefix(&claim.name);
                 let scope = Scope::Tree(prefix.clone());
-                let seen = links.arrivals.read(&scope, None).await?;
+                let seen = links.waiters.read(&scope, None).await?;
                 if Line::read(&prefix, &seen.pairs)? != *line {
                     return Ok(());
                 }
@@ -232,7 +267,7 @@ impl Consul {
             }
             // There may be no slot for a query yet, and the query does not show that an operator has ended this claim.
             for steps in same.chunks(STEPS_MAX) {
-                match links.arrivals.transact(steps).await {
+                match links.waiters.transact(steps).await {
                     Err(failure) if failure.is_changed() => return Ok(()),
                     answer => drop(answer?),
                 }
@@ -249,15 +284,12 @@ impl Backend for Consul {
         // Consul ends a session between one and two TTLs after its last renewal.
         capabilities.expiry_factor = 2;
         capabilities.expiry_slack = Duration::from_secs(1) + self.config.lock_delay;
-        // It would take a blocking query for each claim that is held.
-        capabilities.reports_evictions = false;
         capabilities.seats = true;
         capabilities
     }
 
     fn twin(&self) -> Arc<dyn Backend> {
-        let (config, locked) = (self.config.clone(), self.locked.clone());
-        Arc::new(Self { config, links: OnceLock::new(), locked, watches: Watches::default() })
+        Arc::new(Self::with(self.config.clone(), self.locked.clone(), self.held.clone()))
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
@@ -271,6 +303,7 @@ impl Backend for Consul {
             Ok(()) => Ok(Renewal::Renewed { ttl: session.ttl }),
             Err(failure) if failure.is_session_gone() => {
                 self.take_locked(session.id);
+                self.held.forget(session.id);
                 Ok(Renewal::Expired)
             }
             Err(failure) => Err(failure.into()),
@@ -278,6 +311,7 @@ impl Backend for Consul {
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
+        self.held.forget(session.id);
         for keys in self.take_locked(session.id).chunks(STEPS_MAX) {
             let steps: Vec<_> = keys.iter().map(|key| Step::delete(key)).collect();
             self.http()?.transact(&steps).await?;
@@ -303,18 +337,22 @@ impl Backend for Consul {
                 self.leave(claim, &line).await?;
                 Ok(Standing::Busy { holder })
             }
-            standing => Ok(standing),
+            standing => Ok(self.noting(claim, standing)),
         }
+    }
+
+    fn joining(&self, name: &LockName) -> Option<&Semaphore> {
+        self.joining.of(name)
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         loop {
             // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
-            let line = self.read(self.arrivals()?, &claim.name).await?;
+            let line = self.read(self.waiters()?, &claim.name).await?;
             match line.place(claim.id) {
-                order::Place::Granted => return Ok(line.standing(claim)?),
+                order::Place::Granted => return Ok(self.noting(claim, line.standing(claim)?)),
                 order::Place::Absent => {
-                    let lives = self.arrivals()?.session_lives(&uuid(claim.session.id)).await?;
+                    let lives = self.waiters()?.session_lives(&uuid(claim.session.id)).await?;
                     return Ok(Standing::Gone { why: if lives { Gone::Evicted } else { Gone::SessionLost } });
                 }
                 order::Place::Behind { awaits, .. } => match self.sweep(claim, &line).await {
@@ -341,6 +379,7 @@ impl Backend for Consul {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
+        self.held.remove(claim);
         // Who holds and never changed its value was written at its token.
         let withdrawn = match claim.token {
             Some(token) if self.delete(None, &key(claim), token.get()).await?.is_some() => Withdrawn::Held,
@@ -354,8 +393,19 @@ impl Backend for Consul {
         Ok(self.remove(name, claim).await?)
     }
 
-    async fn evictions(&self, _session: &Session) -> Result<Vec<ClaimId>> {
-        Err(Error::new(ErrorKind::Unsupported, "Consul does not tell holders of their eviction").on("consul"))
+    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
+        loop {
+            tokio::time::sleep(held::LOOK).await;
+            let uuid = uuid(session.id);
+            let missing = self.held.missing(self.http()?, session.id, &uuid, STEPS_MAX).await?;
+            if missing.is_empty() {
+                continue;
+            }
+            // If the session has ended, all that it held is missing, and that is no eviction.
+            if self.http()?.session_lives(&uuid).await? {
+                return Ok(missing);
+            }
+        }
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {

@@ -8,8 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use sync_core::home;
 use sync_core::locked;
 use sync_core::tls::{self, Tls, choose_cryptography};
+use tokio::runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Config;
@@ -21,8 +23,6 @@ const DIAL: Duration = Duration::from_secs(2);
 pub(crate) const HOLD: Duration = Duration::from_secs(10);
 /// ... and how long it may take in all: Consul adds up to a sixteenth, and a dead network answers never.
 const HOLD_MAX: Duration = Duration::from_secs(15);
-/// Requests at a time, beside blocking queries: an agent serves 200 connections for each client address by default.
-const IN_FLIGHT: usize = 16;
 
 /// A client of one agent.
 #[derive(Debug)]
@@ -33,10 +33,15 @@ pub(crate) struct Http {
     config: Config,
 }
 
+/// How many runtimes have connections of their own: an agent serves 200 for each client address by default.
+const RUNTIMES: usize = 4;
+
 /// The connections, and the certificates that they were made with.
 #[derive(Debug)]
 struct Current {
-    client: Client,
+    /// A client for each runtime, the one that was made last at the end. A connection is carried by a task on the runtime that
+    /// made it, which answers nobody while that runtime is not driven.
+    clients: Vec<(runtime::Id, Client)>,
     tls: Option<Arc<Tls>>,
 }
 
@@ -101,6 +106,13 @@ impl Step {
     pub(crate) fn check_index(key: &str, index: u64) -> Self {
         let mut step = Self::new("check-index", key);
         step.kv.index = Some(index);
+        step
+    }
+
+    /// Rolls back unless the key is locked by `session`.
+    pub(crate) fn check_session(key: &str, session: &str) -> Self {
+        let mut step = Self::new("check-session", key);
+        step.kv.session = Some(session.to_owned());
         step
     }
 
@@ -181,38 +193,45 @@ fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
 }
 
 impl Http {
-    pub(crate) fn new(config: Config) -> Result<Self, Failure> {
+    pub(crate) fn new(config: Config, in_flight: usize) -> Result<Self, Failure> {
         let tls = config.tls.as_ref().map(Tls::latest);
-        let client = connect(&config, tls.as_deref())?;
-        let turns = Semaphore::new(IN_FLIGHT);
-        Ok(Self { current: Mutex::new(Current { client, tls }), turns, config })
+        // What is wrong with the settings shows here.
+        connect(&config, tls.as_deref())?;
+        let current = Mutex::new(Current { clients: Vec::new(), tls });
+        Ok(Self { current, turns: Semaphore::new(in_flight), config })
     }
 
-    /// The client with the certificates that are in the files now.
-    fn client(&self) -> Client {
+    /// The client of this runtime, with the certificates that are in the files now.
+    fn client(&self) -> Result<Client, Failure> {
+        let here = home::runtime()?.id();
         let latest = self.config.tls.as_ref().map(Tls::latest);
         let mut current = locked(&self.current);
         if current.tls != latest {
-            // They were checked when they were read, so this does not fail; if it did, the old ones would stay.
-            if let Ok(client) = connect(&self.config, latest.as_deref()) {
-                *current = Current { client, tls: latest };
-            }
+            *current = Current { clients: Vec::new(), tls: latest };
         }
-        current.client.clone()
+        if let Some((_, client)) = current.clients.iter().find(|(runtime, _)| *runtime == here) {
+            return Ok(client.clone());
+        }
+        let client = connect(&self.config, current.tls.as_deref())?;
+        if current.clients.len() == RUNTIMES {
+            current.clients.remove(0);
+        }
+        current.clients.push((here, client.clone()));
+        Ok(client)
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
         let scheme = if self.config.tls.is_some() { "https" } else { "http" };
         let mut url = format!("{scheme}://{}{path}", self.config.address);
         if let Some(datacenter) = &self.config.datacenter {
             url.push_str(if path.contains('?') { "&dc=" } else { "?dc=" });
             url.extend(utf8_percent_encode(datacenter, NON_ALPHANUMERIC));
         }
-        let request = self.client().request(method, url);
-        match &self.config.token {
+        let request = self.client()?.request(method, url);
+        Ok(match &self.config.token {
             Some(token) => request.header("X-Consul-Token", token),
             None => request,
-        }
+        })
     }
 
     /// A turn to send a request. It is kept until the answer has been read.
@@ -240,26 +259,26 @@ impl Http {
             lock_delay: format!("{}ms", self.config.lock_delay.as_millis()),
             node_checks: [],
         };
-        let request = self.request(Method::PUT, "/v1/session/create").json(&session);
+        let request = self.request(Method::PUT, "/v1/session/create")?.json(&session);
         Ok(self.ok(request).await?.json::<SessionMade>().await?.id)
     }
 
     pub(crate) async fn renew_session(&self, session: &str) -> Result<(), Failure> {
         let _turn = self.turn().await;
-        self.ok(self.request(Method::PUT, &format!("/v1/session/renew/{session}"))).await?;
+        self.ok(self.request(Method::PUT, &format!("/v1/session/renew/{session}"))?).await?;
         Ok(())
     }
 
     pub(crate) async fn destroy_session(&self, session: &str) -> Result<(), Failure> {
         let _turn = self.turn().await;
-        self.ok(self.request(Method::PUT, &format!("/v1/session/destroy/{session}"))).await?;
+        self.ok(self.request(Method::PUT, &format!("/v1/session/destroy/{session}"))?).await?;
         Ok(())
     }
 
     /// Whether a session lives.
     pub(crate) async fn session_lives(&self, session: &str) -> Result<bool, Failure> {
         let _turn = self.turn().await;
-        let request = self.request(Method::GET, &format!("/v1/session/info/{session}?consistent"));
+        let request = self.request(Method::GET, &format!("/v1/session/info/{session}?consistent"))?;
         let found: Option<Vec<serde_json::Value>> = self.ok(request).await?.json().await?;
         Ok(found.is_some_and(|found| !found.is_empty()))
     }
@@ -267,7 +286,7 @@ impl Http {
     /// All steps or none. The pairs that it read or wrote; there can be fewer rows than steps, so they go by their keys.
     pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {
         let _turn = self.turn().await;
-        let response = self.request(Method::PUT, "/v1/txn").json(&steps).send().await?;
+        let response = self.request(Method::PUT, "/v1/txn")?.json(&steps).send().await?;
         let status = response.status();
         if !status.is_success() && status != StatusCode::CONFLICT {
             return Err(Failure::Status { status, text: response.text().await?.trim().to_owned() });
@@ -298,7 +317,7 @@ impl Http {
         if let Some(index) = newer_than {
             path.push_str(&format!("&index={}&wait={}s", index.max(1), HOLD.as_secs()));
         }
-        let request = self.request(Method::GET, &path).timeout(HOLD_MAX);
+        let request = self.request(Method::GET, &path)?.timeout(HOLD_MAX);
         let response = request.send().await?;
         let index = response
             .headers()

@@ -9,6 +9,7 @@
 mod backend;
 mod config;
 mod error;
+mod held;
 mod http;
 mod keys;
 mod line;

@@ -20,15 +20,15 @@ use crate::http::{Http, Read, Scope};
 const SLOTS: usize = 16;
 /// How often a waiter looks for itself, at least ...
 const LOOK: Duration = Duration::from_secs(1);
-/// ... and by how much less often for each other one: all of them together look 500 times a second at most.
-const LOOK_FOR_EACH: Duration = Duration::from_millis(2);
+/// ... and by how much less often for each other one: all of them together look 200 times a second at most.
+const LOOK_FOR_EACH: Duration = Duration::from_millis(5);
 
 /// The blocking queries of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     shared: Arc<Shared>,
     waiting: AtomicUsize,
-    /// Owns the queries; each ends after [`HOLD`](crate::http::HOLD) at the latest.
+    /// Owns the queries; each ends after [`HOLD`](crate::http::HOLD), once nobody waits for it.
     tasks: TaskTracker,
 }
 
@@ -87,7 +87,12 @@ impl Watches {
         let running = Running { shared: self.shared.clone(), query, _slot: slot };
         self.tasks.spawn(async move {
             let (scope, after) = &running.query;
-            let read = http.read(scope, Some(*after)).await;
+            let mut read = http.read(scope, Some(*after)).await;
+            // Consul holds a query for a while only. Those who wait for this one keep the slot: they are ahead of all who have
+            // none, and the next in a long queue would find out late otherwise.
+            while read.as_ref().is_ok_and(|read| read.index == *after) && tell.receiver_count() > 1 {
+                read = http.read(scope, Some(*after)).await;
+            }
             if let Err(error) = &read {
                 debug!(%error, "a blocking query failed");
                 // Those who wait then ask by themselves, and report what is wrong: not without end.

@@ -1,0 +1,87 @@
+//! What is held, and whether the store still has it.
+//!
+//! Consul tells nobody that a key was deleted under a living session, except by a blocking query for each key. A client with
+//! many locks cannot afford those, so it looks at all that it holds now and then, many keys in one transaction.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use sync_core::backend::{Claim, ClaimId, SessionId};
+use sync_core::locked;
+
+use crate::error::Failure;
+use crate::http::{Http, Step};
+use crate::keys::key;
+
+/// How often to look.
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
+
+/// The claims that hold, of all sessions of one client, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Mutex<HashMap<SessionId, HashMap<String, ClaimId>>>);
+
+impl Held {
+    /// A claim was granted.
+    pub(crate) fn add(&self, claim: &Claim) {
+        locked(&self.0).entry(claim.session.id).or_default().insert(key(claim), claim.id);
+    }
+
+    /// A claim is about to end by our own doing.
+    pub(crate) fn remove(&self, claim: &Claim) {
+        if let Some(held) = locked(&self.0).get_mut(&claim.session.id)
+            && held.get(&key(claim)) == Some(&claim.id)
+        {
+            held.remove(&key(claim));
+        }
+    }
+
+    /// A session has ended, or is about to.
+    pub(crate) fn forget(&self, session: SessionId) {
+        locked(&self.0).remove(&session);
+    }
+
+    /// The claims of a session that the store has no longer. They are not held any more.
+    pub(crate) async fn missing(
+        &self,
+        http: &Http,
+        session: SessionId,
+        uuid: &str,
+        at_once: usize,
+    ) -> Result<Vec<ClaimId>, Failure> {
+        let keys: Vec<_> = locked(&self.0).get(&session).into_iter().flatten().map(copy).collect();
+        let mut missing = Vec::new();
+        for keys in keys.chunks(at_once) {
+            if has_all(http, keys, uuid).await? {
+                continue;
+            }
+            for one in keys {
+                if !has_all(http, std::slice::from_ref(one), uuid).await? && self.take(session, one) {
+                    missing.push(one.1);
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Takes a claim out, unless it has ended by our own doing meanwhile.
+    fn take(&self, session: SessionId, (key, claim): &(String, ClaimId)) -> bool {
+        let mut all = locked(&self.0);
+        let Some(held) = all.get_mut(&session) else { return false };
+        held.get(key) == Some(claim) && held.remove(key).is_some()
+    }
+}
+
+fn copy((key, claim): (&String, &ClaimId)) -> (String, ClaimId) {
+    (key.clone(), *claim)
+}
+
+/// Whether the session still has all of these keys locked.
+async fn has_all(http: &Http, keys: &[(String, ClaimId)], uuid: &str) -> Result<bool, Failure> {
+    let steps: Vec<_> = keys.iter().map(|(key, _)| Step::check_session(key, uuid)).collect();
+    match http.transact(&steps).await {
+        Ok(_) => Ok(true),
+        Err(Failure::RolledBack(_)) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
