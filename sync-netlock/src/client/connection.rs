@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
 use sync_core::backend::{ClaimId, Session, SessionId};
+use sync_core::home::Home;
 use sync_core::{Error, ErrorKind, Result, locked};
 
 use crate::engine::{Command, Reply};
@@ -31,6 +32,8 @@ pub(super) struct Connection {
     state: Mutex<State>,
     /// Mirrors `state.closed`, to look at without the mutex.
     closed: AtomicBool,
+    /// Where the task runs.
+    home: Home,
 }
 
 #[derive(Debug, Default)]
@@ -92,12 +95,20 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new(token: Option<&str>) -> Self {
+    pub(super) fn new(token: Option<&str>, home: Home) -> Self {
         let mut state = State::default();
         let token = token.unwrap_or_default().to_owned();
         let hello = proto::request::Body::Hello(proto::Hello { version: VERSION, token });
         encode(&proto::Request { id: HELLO, body: Some(hello) }, &mut state.out);
-        Self { state: Mutex::new(state), closed: AtomicBool::new(false) }
+        Self { state: Mutex::new(state), closed: AtomicBool::new(false), home }
+    }
+
+    /// Waits for an answer, unless the task that takes it does not run: this connection is closed then.
+    pub(super) async fn at_home<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        self.home.answer(answer).await.unwrap_or_else(|error| {
+            self.close(error.message().into());
+            Err(error.on("netlock"))
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

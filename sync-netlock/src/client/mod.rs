@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use sync_core::backend::{ClaimId, Session};
+use sync_core::home::{Home, Turns};
 use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, locked};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
@@ -41,7 +42,7 @@ pub struct Client {
     config: Arc<Config>,
     current: Mutex<Option<Arc<Connection>>>,
     /// One dials while the others wait for it.
-    dialing: tokio::sync::Mutex<()>,
+    dialing: Turns,
     /// The address that worked last.
     preferred: AtomicUsize,
     /// Whether the server keeps its table, as far as it has told one of us.
@@ -63,7 +64,7 @@ impl Client {
         Self {
             config,
             current: Mutex::new(None),
-            dialing: tokio::sync::Mutex::new(()),
+            dialing: Turns::default(),
             preferred: AtomicUsize::new(0),
             keeps,
             incarnation,
@@ -86,7 +87,7 @@ impl Client {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
-        let _turn = self.dialing.lock().await;
+        let _turn = self.dialing.turn().await?;
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
@@ -206,7 +207,7 @@ impl Client {
             };
             #[cfg(not(feature = "tls"))]
             let stream = Stream::Plain(stream);
-            let connection = Arc::new(Connection::new(self.config.token.as_deref()));
+            let connection = Arc::new(Connection::new(self.config.token.as_deref(), Home::here()?));
             self.tasks.spawn(connection::drive(connection.clone(), stream));
             let greeted = Greeted { connection: connection.clone(), kept: false };
             let welcome = connection.greet().await?;
@@ -270,12 +271,12 @@ impl Carrier for Client {
             Some(connection) => connection,
             None => self.connection().await?,
         };
-        connection.call(session, command)?.await
+        connection.at_home(connection.call(session, command)?).await
     }
 
     async fn second(&self, claim: ClaimId) -> Result<Reply> {
         match self.current() {
-            Some(connection) => connection.second(claim).await,
+            Some(connection) => connection.at_home(connection.second(claim)).await,
             None => Err(connection::broken("the connection was lost")),
         }
     }
