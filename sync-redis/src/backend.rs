@@ -15,6 +15,7 @@ use sync_core::clock::{self, Moment};
 use sync_core::{Backend, Capabilities, Error, LockName, Result, Token, locked};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::info;
 
 use crate::config::Config;
 use crate::connection::{Channel, Connection, on_table};
@@ -22,7 +23,7 @@ use crate::error::Failure;
 use crate::inbox::News;
 use crate::scripts::Scripts;
 use crate::steps::{Answer, Intent, Step, read_entry, read_standing, read_withdrawn};
-use crate::topology::Known;
+use crate::topology::{self, Known};
 
 /// A waiter asks again a little after the holder's session would end.
 const GRACE: Duration = Duration::from_millis(3);
@@ -211,6 +212,8 @@ impl Backend for Redis {
         // Replication is asynchronous: a fail-over can lose a grant.
         capabilities.durable_grants = false;
         capabilities.survives_restart = true;
+        // Scripts can read no other clock.
+        capabilities.sessions_follow_wall_clock = true;
         capabilities
     }
 
@@ -237,7 +240,14 @@ impl Backend for Redis {
         let connection = self.connection().await?;
         let mut renew = on_table(&self.scripts.renew);
         renew.arg(session.id.to_string()).arg(micros(session.ttl));
-        let lives: bool = connection.run(&renew).await?;
+        let replaced = topology::is_replaced(&self.config, &self.known, connection.server(), session.ttl / 6);
+        let (lives, is_replaced) = tokio::join!(connection.run::<bool>(&renew), replaced);
+        if is_replaced {
+            info!(server = connection.server(), "the Sentinels name another server: this one is left");
+            self.known.leave(connection.server());
+            return Err(Failure::Demoted.into());
+        }
+        let lives = lives?;
         Ok(if lives { Renewal::Renewed { ttl: session.ttl } } else { Renewal::Expired })
     }
 
@@ -287,7 +297,7 @@ impl Backend for Redis {
             };
             // Redis tells nobody that a session has ended, so a waiter asks when the holder's would.
             tokio::select! {
-                news = expecting.slot.next() => match news {
+                news = connection.at_home(expecting.slot.next()) => match news? {
                     News::Granted(token) => return self.replicated_by_another(&connection, claim, token).await,
                     News::Evicted => return Ok(Standing::Gone { why: Gone::Evicted }),
                     News::Lost => return Err(Failure::Lost.into()),

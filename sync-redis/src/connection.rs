@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value};
 use sync_core::backend::SessionId;
 use sync_core::batch::{Batcher, Carry};
+use sync_core::home::Home;
 use sync_core::{LockName, Result, locked};
 use tracing::debug;
 
@@ -48,6 +49,10 @@ pub(crate) struct Connection {
     runner: Runner,
     heard: Mutex<HashSet<Channel, RandomState>>,
     steps: Batcher<Runner>,
+    /// Where the tasks of this connection run.
+    home: Home,
+    /// `host:port` of the server.
+    server: String,
 }
 
 /// What commands and steps travel by.
@@ -121,12 +126,18 @@ pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
 
 impl Connection {
     pub(crate) async fn open(config: &Config, known: &Known, scripts: &Arc<Scripts>) -> Result<Self> {
-        let (wire, address) = topology::connect(config, known, TABLE).await?;
-        warn_of_eviction(wire.clone(), &address).await;
+        let (wire, server) = topology::connect(config, known, TABLE).await?;
+        known.opened(&server, wire.inbox());
+        warn_of_eviction(wire.clone(), &server).await;
         // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
         let _ = scripts.steps.load_async(&mut wire.clone()).await;
         let runner = Runner::new(wire, scripts.clone());
-        Ok(Self { steps: Batcher::start(runner.clone()), runner, heard: Mutex::default() })
+        let home = Home::here()?;
+        Ok(Self { steps: Batcher::start(runner.clone()), runner, heard: Mutex::default(), home, server })
+    }
+
+    pub(crate) fn server(&self) -> &str {
+        &self.server
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -137,9 +148,14 @@ impl Connection {
         self.runner.wire.inbox()
     }
 
+    /// Waits for something that the tasks of this connection bring. It is lost if they do not run.
+    pub(crate) async fn at_home<T>(&self, request: impl Future<Output = T>) -> Result<T> {
+        self.home.answer(request).await.inspect_err(|_| self.inbox().lose())
+    }
+
     /// A step of a claim, carried with those of others.
-    pub(crate) async fn step(&self, step: Step) -> Result<Value, Failure> {
-        let answer = self.steps.ask(step).await.unwrap_or(Err(Failure::Lost))?;
+    pub(crate) async fn step(&self, step: Step) -> Result<Value> {
+        let answer = self.at_home(self.steps.ask(step)).await?.unwrap_or(Err(Failure::Lost))?;
         if let Some(detail) = refusal(&answer).filter(|detail| is_replica(detail)) {
             debug!(detail, "the server became a replica");
             self.inbox().lose();
@@ -150,7 +166,7 @@ impl Connection {
     /// Runs any other script.
     pub(crate) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
         let mut wire = self.runner.wire.clone();
-        Ok(self.runner.noting(script.invoke_async(&mut wire).await)?)
+        Ok(self.runner.noting(self.at_home(script.invoke_async(&mut wire)).await?)?)
     }
 
     /// How many replicas have what this connection has written, after waiting for as many as are wanted.
@@ -159,13 +175,15 @@ impl Connection {
         wait.arg("WAIT")
             .arg(replicas.count)
             .arg(u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX));
-        Ok(wait.query_async(&mut self.runner.wire.clone()).await.map_err(Failure::from)?)
+        let mut wire = self.runner.wire.clone();
+        Ok(self.at_home(wait.query_async(&mut wire)).await?.map_err(Failure::from)?)
     }
 
     /// Hears from now on what is published on a channel.
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
         if !self.hears(&channel) {
-            self.runner.wire.subscribe(&channel.to_string()).await.map_err(Failure::from)?;
+            let name = channel.to_string();
+            self.at_home(self.runner.wire.subscribe(&name)).await?.map_err(Failure::from)?;
             locked(&self.heard).insert(channel);
         }
         Ok(())

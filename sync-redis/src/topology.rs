@@ -3,9 +3,11 @@
 //! Asked anew for each connection: who leaves a server because it was demoted finds the one that took its place.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
 use sync_core::{Error, ErrorKind, Result, locked};
 use tracing::debug;
@@ -13,6 +15,7 @@ use tracing::debug;
 use crate::config::{Config, Peer, Topology};
 use crate::dial::{PATIENCE, dial};
 use crate::error::Failure;
+use crate::inbox::Inbox;
 use crate::race;
 use crate::wire::Wire;
 
@@ -28,11 +31,17 @@ pub(crate) struct Known {
     addresses: Mutex<Vec<String>>,
     /// How many connections there have been: each may be to a server that lacks the last writes of another.
     dialed: AtomicU64,
+    /// The connections that there are, each with its server.
+    open: Mutex<Vec<(String, Weak<Inbox>)>>,
 }
 
 impl Known {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { addresses: Mutex::new(config.addresses.clone()), dialed: AtomicU64::new(0) }
+        Self {
+            addresses: Mutex::new(config.addresses.clone()),
+            dialed: AtomicU64::new(0),
+            open: Mutex::default(),
+        }
     }
 
     pub(crate) fn dialed(&self) -> u64 {
@@ -41,6 +50,18 @@ impl Known {
 
     pub(crate) fn count_dial(&self) {
         self.dialed.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn opened(&self, server: &str, inbox: &Arc<Inbox>) {
+        let mut open = locked(&self.open);
+        open.retain(|(_, inbox)| inbox.upgrade().is_some_and(|inbox| !inbox.is_lost()));
+        open.push((server.to_owned(), Arc::downgrade(inbox)));
+    }
+
+    /// Leaves a server, with all connections of this client and its keeper.
+    pub(crate) fn leave(&self, server: &str) {
+        let left = locked(&self.open).extract_if(.., |(other, _)| other == server).collect::<Vec<_>>();
+        left.iter().filter_map(|(_, inbox)| inbox.upgrade()).for_each(|inbox| inbox.lose());
     }
 
     fn learn(&self, good: &str, others: Vec<String>) {
@@ -85,6 +106,34 @@ pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Resu
             Err(failures.swap_remove(telling))
         }
     }
+}
+
+/// How long Sentinels may take to say who takes writes, beside a renewal that waits for them.
+const VOTE: Duration = Duration::from_secs(1);
+
+/// Whether most of the Sentinels that answer name another server than `server`. A server that was cut off from them goes on
+/// serving those who still reach it, and knows of no fail-over. `false` without Sentinels, or if none answers within `patience`.
+pub(crate) async fn is_replaced(config: &Config, known: &Known, server: &str, patience: Duration) -> bool {
+    let Topology::Sentinel { service } = &config.topology else { return false };
+    let sentinels = locked(&known.addresses).clone();
+    let votes = sentinels.iter().map(async |sentinel| {
+        let vote = async {
+            let mut wire = dial(config, sentinel, Peer::Sentinel).await.ok()?;
+            Some(primary(&mut wire, service).await.ok()?? != server)
+        };
+        tokio::time::timeout(patience.min(VOTE), vote).await.ok()?
+    });
+    let votes: Vec<bool> = join_all(votes).await.into_iter().flatten().collect();
+    2 * votes.iter().filter(|is_another| **is_another).count() > votes.len()
+}
+
+/// The server that a Sentinel names for a service, if it knows the service.
+async fn primary(wire: &mut Wire, service: &str) -> Result<Option<String>, Failure> {
+    let mut ask = redis::cmd("SENTINEL");
+    let asked = ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(wire);
+    let answer: Option<(String, u16)> =
+        tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Failure::Silent)??;
+    Ok(answer.map(|(host, port)| join(&host, port)))
 }
 
 type Found = (Wire, String, Vec<String>);
@@ -153,15 +202,10 @@ async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<F
         _ => error,
     };
     let mut wire = dial(config, sentinel, Peer::Sentinel).await.map_err(wants_password)?;
-    let mut asked = redis::cmd("SENTINEL");
-    let asked = asked.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(&mut wire);
-    let answer: Result<Option<(String, u16)>, Failure> =
-        tokio::time::timeout(PATIENCE, asked).await.map_or(Err(Failure::Silent), |answer| Ok(answer?));
-    let Some((host, port)) = answer.map_err(explain).map_err(wants_password)? else {
+    let Some(address) = primary(&mut wire, service).await.map_err(explain).map_err(wants_password)? else {
         return Err(explain(Failure::NoService(service.to_owned())));
     };
     let others = sentinels(&mut wire, service).await;
-    let address = join(&host, port);
     let mut wire = dial(config, &address, Peer::Server).await?;
     // The Sentinels may not have noticed yet that it is a primary no more.
     let role: redis::Value =
