@@ -184,6 +184,15 @@ async fn a_redis_queue_that_was_written_by_half_is_healed() {
     }
 }
 
+/// An error of connecting names the server's address behind the message, no lock, and a reason.
+fn speaks_of_the_server(error: &Error, address: &str) {
+    let said = error.to_string();
+    assert_eq!(error.name(), None, "{said}");
+    assert!(said.ends_with(&format!("(at {address})")), "{said}");
+    assert_eq!(said.matches(address).count(), 1, "{said}");
+    assert!(!["()", ": :", ":  ", "(: "].iter().any(|empty| said.contains(empty)), "{said}");
+}
+
 /// Each refusal comes before the first write, names its cause, and leaves the names as they were.
 #[tokio::test]
 async fn what_redis_refuses_for_now_is_named_and_leaves_nothing() {
@@ -209,7 +218,12 @@ async fn what_redis_refuses_for_now_is_named_and_leaves_nothing() {
     pair(&*sync, "busy").await.unwrap();
     pair(&*sync, "free").await.unwrap();
     redis.tell("CONFIG SET maxclients 1");
-    refused(&format!("redis://127.0.0.1:{}", redis.port()), ErrorKind::Unavailable, "raise maxclients").await;
+    let address = format!("127.0.0.1:{}", redis.port());
+    let url = format!("redis://{address}");
+    refused(&url, ErrorKind::Unavailable, "raise maxclients").await;
+    speaks_of_the_server(&connect(&url).await.unwrap_err(), &address);
+    let nobody = format!("127.0.0.1:{}", super::stores::free_port());
+    speaks_of_the_server(&connect(&format!("redis://{nobody}")).await.unwrap_err(), &nobody);
 }
 
 #[tokio::test]
@@ -237,7 +251,12 @@ async fn etcd_roles_need_exactly_the_rights_that_are_documented() {
     refused(&url("app:hidden").replace("shop", "other"), ErrorKind::Denied, "docs/semantics.md").await;
     refused(&url("reader:hidden"), ErrorKind::Denied, "docs/semantics.md").await;
     refused(&url("app:hidden-not"), ErrorKind::Denied, "wrong user or password").await;
-    refused(&format!("etcd://{address}"), ErrorKind::Denied, "").await;
+    // Without credentials too, and not at the first lock only.
+    for url in [format!("etcd://{address}"), url("app:hidden-not")] {
+        let error = connect(&url).await.expect_err("no such user");
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains("the URL"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -299,6 +318,24 @@ async fn a_consul_session_that_is_destroyed_from_outside_is_lost() {
     let loss = tokio::time::timeout(Duration::from_secs(5), guard.revoked()).await.expect("told in time");
     assert_eq!(loss, distsync::Loss::SessionLost);
     assert!(lock.acquire().await.unwrap().token() > guard.token());
+}
+
+#[tokio::test]
+async fn a_key_that_is_deleted_under_its_consul_session_is_reported() {
+    let consul = Consul::start();
+    let sync = connect(&format!("consul://127.0.0.1:{}?ttl=30s", consul.port())).await.unwrap();
+    let acquire = async |name: &str| sync.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap();
+    let guard = acquire("a").await;
+    // More than one transaction can look at, and a key that was given back by ourselves.
+    let mut others = Vec::new();
+    for number in 0..100 {
+        others.push(acquire(&format!("other-{number}")).await);
+    }
+    acquire("released").await.release().await.unwrap();
+    http(consul.port(), "DELETE", "/v1/kv/distsync/l/a?recurse", "", "");
+    let loss = tokio::time::timeout(Duration::from_secs(15), guard.revoked()).await.expect("told in time");
+    assert_eq!(loss, distsync::Loss::Evicted);
+    assert!(others.iter().all(|guard| guard.check(Duration::ZERO).is_ok()), "the others are held");
 }
 
 #[tokio::test]

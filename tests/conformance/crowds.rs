@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use distsync::{Guard, LockOptions, Sync, connect};
+use distsync::{Guard, Health, LockOptions, Sync, connect};
 use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 
-use super::stores::{Etcd, Redis};
+use super::stores::{Consul, Etcd, Redis};
 
 /// How long a crowd may take on a machine that is busy with other tests.
 const LONG: Duration = Duration::from_secs(400);
+
+/// How long a try may take beside a crowd.
+const QUICK: Duration = Duration::from_secs(5);
 
 async fn acquire(sync: &Arc<dyn Sync>, name: &str) -> Guard {
     sync.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap()
@@ -23,6 +26,7 @@ async fn look_on(sync: &Arc<dyn Sync>, held: &Guard, until: impl Future<Output =
         let lock = sync.lock("looked at", LockOptions::new()).unwrap();
         loop {
             held.check(Duration::ZERO).expect("the renewals succeed");
+            assert_eq!(held.health(), Health::Held, "a renewal failed");
             lock.inspect().await.expect("an inspection beside the crowd");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -46,6 +50,22 @@ async fn at_one_name(url: &str) {
         first.release().await.unwrap();
         while let Some(done) = crowd.join_next().await {
             done.unwrap().unwrap();
+        }
+    };
+    // A try takes its answer from the store, and does not wait until the crowd has joined.
+    let trying = async {
+        let lock = sync.lock("one", LockOptions::new()).unwrap();
+        loop {
+            let tried =
+                tokio::time::timeout(QUICK, lock.try_acquire()).await.expect("a try beside the crowd");
+            drop(tried.unwrap());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let granted = async {
+        tokio::select! {
+            () = granted => {}
+            () = trying => {}
         }
     };
     look_on(&sync, &held, granted).await;
@@ -113,6 +133,24 @@ async fn a_crowd_at_one_name_on_redis() {
 async fn a_crowd_at_many_names_on_redis() {
     let redis = Redis::start();
     at_many_names(&format!("redis://127.0.0.1:{}", redis.port())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_one_name_on_etcd() {
+    let etcd = Etcd::start();
+    at_one_name(&format!("etcd://127.0.0.1:{}", etcd.port())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_one_name_on_consul() {
+    let consul = Consul::start();
+    at_one_name(&format!("consul://127.0.0.1:{}", consul.port())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_many_names_on_consul() {
+    let consul = Consul::start();
+    at_many_names(&format!("consul://127.0.0.1:{}", consul.port())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

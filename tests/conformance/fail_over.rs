@@ -70,6 +70,49 @@ async fn a_redis_primary_that_stands_still_is_left_for_the_one_that_takes_its_pl
     held_through(&sentinels.url(), Duration::from_secs(15), || sentinels.freeze_primary()).await;
 }
 
+/// A grant that the new primary does not have is revoked within the holder's TTL, whether the former primary knows of the
+/// fail-over or goes on serving the holder.
+async fn a_grant_that_a_fail_over_loses(is_primary_aware: bool) {
+    const TTL: Duration = Duration::from_secs(8);
+
+    let sentinels = RedisSentinels::start();
+    let url = format!("{}?ttl={}s", sentinels.url(), TTL.as_secs());
+    let holder = connect(&url).await.unwrap();
+    // Both servers know the session; one knows the grant.
+    sentinels.replicate();
+    sentinels.stop_replication();
+    let guard = holder.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    if !is_primary_aware {
+        sentinels.keep_primary_unaware();
+    }
+    sentinels.fail_over();
+    if is_primary_aware {
+        // Its connections stay open.
+        sentinels.demote_primary();
+    }
+    let loss = tokio::time::timeout(TTL, guard.revoked()).await;
+    assert_eq!(sentinels.has_two_primaries(), !is_primary_aware);
+    loss.expect("revoked within the TTL");
+    // The lock is another's, whose grant stays.
+    let other = connect(&url).await.unwrap();
+    let next = acquired_again(&*other.lock("a", LockOptions::new()).unwrap()).await;
+    assert!(next.token() > guard.token());
+    tokio::time::sleep(TTL).await;
+    next.check(Duration::ZERO).expect("held at the new primary");
+    // The former holder finds the new primary too.
+    assert!(holder.lock("a", LockOptions::new()).unwrap().try_acquire().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_grant_that_a_redis_fail_over_loses_is_revoked() {
+    a_grant_that_a_fail_over_loses(true).await;
+}
+
+#[tokio::test]
+async fn a_grant_by_a_redis_primary_that_was_replaced_unawares_is_revoked() {
+    a_grant_that_a_fail_over_loses(false).await;
+}
+
 #[tokio::test]
 async fn a_sentinel_knows_its_services_only() {
     let sentinels = RedisSentinels::start();
@@ -167,7 +210,21 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
     for name in names {
         held.push(lock(name, 5).acquire().await.unwrap());
     }
+    // A queue that is written out, and another client that has a session, and no key for what it holds.
+    held.push(lock("queued", 5).acquire().await.unwrap());
+    let waiting = lock("queued", 30);
+    let mut queued = std::pin::pin!(acquired_again(&*waiting));
+    let in_queue = || cluster.tell(owner, "ZCARD distsync:{0}:queue:distsync/l/queued");
+    while in_queue() != ":2\r\n" {
+        let soon = tokio::time::sleep(Duration::from_millis(5));
+        assert!(tokio::time::timeout_at(soon.deadline(), &mut queued).await.is_err(), "it is held");
+    }
+    let late = connect(&format!("{}?ttl=30s", cluster.url(&[0, 1, 2]))).await.unwrap();
     let moving = cluster.begin_move(KEY, owner, (owner + 1) % 3);
+    let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(1)));
+    let refusal = late.lock("queued", options).unwrap().acquire().await.expect_err("the slot moves");
+    assert!(matches!(refusal.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{refusal}");
+    assert_eq!(in_queue(), ":2\r\n", "a request that was refused has written something");
     // The first waiter of each name needs keys that this node may not make any more.
     let refused = |names: &'static [&'static str]| async move {
         for error in join_all(names.iter().map(async |name| lock(name, 1).acquire().await)).await {
@@ -177,7 +234,7 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
     };
     refused(&["a", "b", "c", "d"]).await;
     // A holder that nobody waits for needs the table only, which is still here.
-    held.pop().unwrap().release().await.unwrap();
+    held.remove(3).release().await.unwrap();
     lock("d", 5).acquire().await.unwrap().release().await.unwrap();
     let load = async {
         // Refused while the slot moves; granted once the holder of the name has released.
@@ -192,7 +249,8 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
             guard.release().await.expect("held through the move");
         }
     };
-    let (granted, ()) = tokio::join!(load, ending);
+    let (granted, (), last) = tokio::join!(load, ending, queued);
+    last.release().await.unwrap();
     for guard in granted {
         guard.release().await.unwrap();
     }

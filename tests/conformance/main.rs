@@ -8,11 +8,11 @@
 mod bad_days;
 mod broken;
 #[cfg(feature = "full")]
+mod clocks;
+#[cfg(feature = "full")]
 mod consul_crowds;
 #[cfg(feature = "full")]
 mod crowds;
-#[cfg(feature = "full")]
-mod etcd_runtimes;
 #[cfg(feature = "full")]
 mod fail_over;
 #[cfg(feature = "full")]
@@ -25,6 +25,8 @@ mod members;
 mod processes;
 #[cfg(feature = "full")]
 mod round_trips;
+#[cfg(feature = "full")]
+mod runtimes;
 mod stores;
 #[cfg(feature = "full")]
 mod tls;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::stores::{Consul, Etcd, Redis};
 
 /// An example, as it is now: `cargo test --test conformance` builds none, and another build may have left one without our stores.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         // `<target folder>/<profile>/deps/<this test>`
         let test = std::env::current_exe().unwrap();

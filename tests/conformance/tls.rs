@@ -1,5 +1,6 @@
 //! Stores that speak TLS with those they know, and what it looks like when the two sides do not agree.
 
+use std::process::Command;
 use std::time::Duration;
 
 use distsync::{ErrorKind, Sync, connect};
@@ -7,7 +8,8 @@ use sync_core::clock;
 use sync_core::conformance::Harness;
 
 use super::bad_days::{pair, refused};
-use super::stores::{Certificates, Consul, Etcd, EtcdTls, RedisTls};
+use super::processes::example;
+use super::stores::{Certificates, Consul, Etcd, EtcdTls, Netlock, RedisTls};
 
 /// Works with the right certificates, and with no others. `secure` speaks TLS at `address`, `plain` does not.
 async fn by_certificate(certificates: &Certificates, secure: &str, plain: &str, address: &str) {
@@ -46,7 +48,7 @@ async fn etcd_speaks_tls() {
     by_certificate(&certificates, "etcds", "etcd", &format!("127.0.0.1:{}", etcd.port)).await;
     let plain = Etcd::start();
     let plain = format!("etcds://127.0.0.1:{}", plain.port());
-    refused(&plain, ErrorKind::Unavailable, "does it want TLS or not").await;
+    refused(&plain, ErrorKind::Unavailable, "speak TLS at this port").await;
 }
 
 #[tokio::test]
@@ -65,6 +67,107 @@ async fn consul_is_reached_by_a_socket_of_the_file_system() {
     pair(&*sync, "a").await.unwrap();
     let missing = "consul://agent?unix_socket=/no/such/socket";
     refused(missing, ErrorKind::Unavailable, "is Consul running there").await;
+}
+
+/// Who is refused, and what they are told to do. `start`: a server with the certificate of this name; its port.
+async fn certificates_that_are_refused<S>(
+    certificates: &Certificates,
+    scheme: &str,
+    start: impl Fn(&str) -> (S, u16),
+) {
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let url = |port: u16, identity: Option<&str>| {
+        let identity = identity.map(|name| {
+            format!("&cert={}&key={}", path(&format!("{name}.pem")), path(&format!("{name}.key")))
+        });
+        format!("{scheme}://127.0.0.1:{port}?ca={}{}", path("ca.pem"), identity.unwrap_or_default())
+    };
+    let denied = async |url: &str, remedies: &[&str]| {
+        let error = match connect(url).await {
+            Ok(sync) => pair(&*sync, "a").await.expect_err(url),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Denied, "{url}: {error}");
+        let said = error.to_string();
+        assert!(remedies.iter().any(|remedy| said.contains(remedy)), "{url}: none of {remedies:?} in {said}");
+    };
+    let (server, port) = start("server");
+    denied(&url(port, None), &["`cert` and `key`"]).await;
+    denied(&url(port, Some("expired")), &["has expired", "has not expired"]).await;
+    denied(&url(port, Some("foreign")), &["an authority that the server trusts"]).await;
+    drop(server);
+    for (name, remedy) in [("expired", "renew it at the server"), ("elsewhere", "is for another host")] {
+        let (_server, port) = start(name);
+        denied(&url(port, Some("client")), &[remedy]).await;
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_redis_or_its_client_refuses() {
+    let certificates = Certificates::make();
+    certificates_that_are_refused(&certificates, "rediss", |name| {
+        let redis = RedisTls::start(&certificates);
+        redis.restart_as(&certificates, name);
+        let port = redis.port;
+        (redis, port)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn certificates_that_etcd_or_its_client_refuses() {
+    let certificates = Certificates::make();
+    certificates_that_are_refused(&certificates, "etcds", |name| {
+        let etcd = EtcdTls::start(&certificates);
+        etcd.restart_as(&certificates, name);
+        let port = etcd.port;
+        (etcd, port)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn certificates_that_consul_or_its_client_refuses() {
+    let certificates = Certificates::make();
+    certificates_that_are_refused(&certificates, "consuls", |name| {
+        let consul = Consul::start_with_tls_as(&certificates, name);
+        let port = consul.https();
+        (consul, port)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn certificates_that_netlock_or_its_client_refuses() {
+    let certificates = Certificates::make();
+    certificates_that_are_refused(&certificates, "netlocks", |name| {
+        let netlock = Netlock::start_with_tls_as(&certificates, name);
+        let port = netlock.port();
+        (netlock, port)
+    })
+    .await;
+}
+
+/// In a process of its own: which authorities the system has is read from its environment.
+#[test]
+fn authorities_of_the_system_that_cannot_be_loaded_are_named() {
+    let certificates = Certificates::make();
+    certificates.write("empty", "");
+    let empty = certificates.path("empty");
+    for scheme in ["etcds", "consuls", "rediss", "netlocks"] {
+        let url = format!("{scheme}://127.0.0.1:1");
+        let output = Command::new(example("quickstart"))
+            .args(["--on", &url])
+            .env("SSL_CERT_FILE", &empty)
+            .env_remove("SSL_CERT_DIR")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{url} works");
+        for word in ["certificate authorities of this system", "SSL_CERT_FILE", "InvalidOption"] {
+            assert!(said.contains(word), "{url}: no `{word}` in {said}");
+        }
+    }
 }
 
 /// Reads nothing from a store: what is wrong is found before there is a connection.
@@ -127,6 +230,20 @@ async fn consul_is_reached_with_the_certificates_of_now() {
     pair(&*sync, "a").await.unwrap();
     certificates.make_again();
     consul.restart().await;
+    works_again(&*sync).await;
+}
+
+#[tokio::test]
+async fn etcd_is_reached_with_the_certificates_of_now() {
+    let certificates = Certificates::make();
+    let etcd = EtcdTls::start(&certificates);
+    let sync = connect(&own_url(&certificates, "etcds", etcd.port)).await.unwrap();
+    pair(&*sync, "a").await.unwrap();
+    certificates.write("client.key", "no key");
+    etcd.restart_as(&certificates, "server");
+    works_again(&*sync).await;
+    certificates.make_again();
+    etcd.restart_as(&certificates, "server");
     works_again(&*sync).await;
 }
 

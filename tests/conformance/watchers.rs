@@ -11,7 +11,7 @@ use sync_core::conformance::Harness;
 use super::stores::{Consul, Etcd, Netlock, Redis};
 
 /// How soon a watcher shows the state of a store that answers again, with room for a busy machine: the promise is two seconds.
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(2);
 
 async fn shows<T>(mut watch: impl Stream<Item = Result<T>> + Unpin, what: &str, is_it: impl Fn(&T) -> bool) {
     let shown = async { while !is_it(&watch.next().await.expect("it goes on").expect("no error")) {} };
@@ -101,6 +101,52 @@ async fn watchers_of_an_emptied_etcd_come_back() {
     let etcd = Etcd::start();
     let url = format!("etcd://127.0.0.1:{}", etcd.port());
     watchers_come_back(&url, Duration::from_secs(20), async || etcd.restart_emptied()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_of_a_restored_etcd_come_back() {
+    let etcd = Etcd::start();
+    let url = format!("etcd://127.0.0.1:{}", etcd.port());
+    let before = connect(&url).await.unwrap();
+    before.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap().release().await.unwrap();
+    before.close().await.unwrap();
+    etcd.keep_copy();
+    watchers_come_back(&url, Duration::from_secs(20), async || etcd.restart_from_copy()).await;
+}
+
+/// An agent that restarts keeps its data: the holder holds on, the waiter waits on, and watchers are told of what comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_and_watchers_outlast_a_consul_agent_that_restarts() {
+    let consul = Consul::start();
+    let url = format!("consul://127.0.0.1:{}?ttl=30s", consul.port());
+    let (one, two) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
+    let observer = connect(&url).await.unwrap();
+    let held = one.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let led = candidate(&*one, "old").elect().await.unwrap();
+    let watched = observer.lock("a", LockOptions::new()).unwrap();
+    let (mut locks, mut leaders) = (watched.watch(), candidate(&*observer, "observer").watch());
+    let waiting = two.lock("a", LockOptions::new()).unwrap();
+    let next_leader = candidate(&*two, "new");
+    let waiters = async { tokio::join!(waiting.acquire(), next_leader.elect()) };
+    let restart = async {
+        shows(&mut locks, "the waiter", |queue: &Queue| queue.waiters().count() == 1).await;
+        shows(&mut leaders, "the leader", Option::is_some).await;
+        consul.restart().await;
+        held.release().await.expect("held through the restart");
+        led.resign().await.expect("led through the restart");
+    };
+    let all = async { tokio::join!(waiters, restart) };
+    let ((next, office), ()) =
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("the waiters are served");
+    let (next, office) = (next.expect("granted"), office.expect("elected"));
+    shows(&mut locks, "the next holder", |queue: &Queue| {
+        queue.holders().any(|entry| entry.token == Some(next.token()))
+    })
+    .await;
+    shows(&mut leaders, "the next leader", |leader| {
+        leader.as_ref().is_some_and(|leader| leader.term == office.token())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

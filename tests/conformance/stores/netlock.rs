@@ -7,9 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::conformance::Harness;
 use sync_core::{Backend, ErrorKind};
+#[cfg(feature = "full")]
+use sync_netlock::ServerTls;
 use sync_netlock::{Client, Config, Server, ServerOptions, StorageOptions};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+#[cfg(feature = "full")]
+use super::Certificates;
 
 /// One server; a restart is another one at the same address.
 #[derive(Debug)]
@@ -75,6 +80,20 @@ impl Netlock {
 
     pub(crate) fn url(&self) -> String {
         format!("netlock://{}", self.address)
+    }
+
+    /// A server that speaks TLS with one of these certificates, with those who show one.
+    #[cfg(feature = "full")]
+    pub(crate) fn start_with_tls_as(certificates: &Certificates, name: &str) -> Arc<Self> {
+        let path = |name: &str| certificates.path(name);
+        let (certificate, key) = (path(&format!("{name}.pem")), path(&format!("{name}.key")));
+        let tls = Some(ServerTls { certificate, key, client_ca: Some(path("ca.pem")) });
+        Self::with(ServerOptions { tls, ..ServerOptions::default() }, None)
+    }
+
+    #[cfg(feature = "full")]
+    pub(crate) fn port(&self) -> u16 {
+        self.address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     fn with(options: ServerOptions, folder: Option<TempDir>) -> Arc<Self> {

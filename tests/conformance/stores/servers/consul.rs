@@ -91,13 +91,18 @@ impl Consul {
 
     /// A server that also speaks TLS, with those who show a certificate.
     pub(crate) fn start_with_tls(certificates: &Certificates) -> Arc<Self> {
+        Self::start_with_tls_as(certificates, "server")
+    }
+
+    /// As [`start_with_tls`](Self::start_with_tls), with another certificate.
+    pub(crate) fn start_with_tls_as(certificates: &Certificates, name: &str) -> Arc<Self> {
         let path = |name: &str| certificates.path(name).display().to_string();
         Self::start_as(|agent| {
             agent.https = Some(free_port());
             format!(
                 r#","verify_incoming_https":true,"cert_file":"{}","key_file":"{}","ca_file":"{}""#,
-                path("server.pem"),
-                path("server.key"),
+                path(&format!("{name}.pem")),
+                path(&format!("{name}.key")),
                 path("ca.pem")
             )
         })

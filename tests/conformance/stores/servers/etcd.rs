@@ -11,7 +11,7 @@ use sync_core::conformance::Harness;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::program::{Program, Running, empty, free_port};
+use super::program::{Program, Running, copy, empty, free_port};
 
 /// One server, with its data on disk.
 #[derive(Debug)]
@@ -34,6 +34,23 @@ impl Etcd {
     pub(crate) fn restart_emptied(&self) {
         self.running.restart(|| {
             empty(self.folder.path(), &["log"]);
+            self.run()
+        });
+    }
+
+    /// Stops it, keeps a copy of its data, and starts it again.
+    pub(crate) fn keep_copy(&self) {
+        self.running.restart(|| {
+            copy(&self.folder.path().join("data"), &self.folder.path().join("copy"));
+            self.run()
+        });
+    }
+
+    /// Stops it, and starts it again with the data that were [kept](Self::keep_copy).
+    pub(crate) fn restart_from_copy(&self) {
+        self.running.restart(|| {
+            empty(self.folder.path(), &["log", "copy"]);
+            copy(&self.folder.path().join("copy"), &self.folder.path().join("data"));
             self.run()
         });
     }
@@ -80,29 +97,44 @@ fn is_healthy(mut stream: TcpStream) -> bool {
 #[derive(Debug)]
 pub(crate) struct EtcdTls {
     pub(crate) port: u16,
-    _program: Program,
-    _folder: TempDir,
+    peers: u16,
+    health: u16,
+    running: Running,
+    folder: TempDir,
 }
 
 impl EtcdTls {
     pub(crate) fn start(certificates: &Certificates) -> Self {
-        let (folder, port, health) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+        let [port, peers, health] = [free_port(), free_port(), free_port()];
+        let folder = tempfile::tempdir().unwrap();
+        let this = Self { port, peers, health, running: Running::default(), folder };
+        this.restart_as(certificates, "server");
+        this
+    }
+
+    /// Starts it with one of the certificates that are in the files now.
+    pub(crate) fn restart_as(&self, certificates: &Certificates, name: &str) {
+        self.running.restart(|| self.run(certificates, name));
+    }
+
+    fn run(&self, certificates: &Certificates, name: &str) -> Program {
+        let (port, health) = (self.port, self.health);
         let path = |name: &str| certificates.path(name).display().to_string();
-        let peers = format!("http://127.0.0.1:{}", free_port());
+        let peers = format!("http://127.0.0.1:{}", self.peers);
         let flags = format!(
             "--name one --data-dir data --listen-client-urls https://127.0.0.1:{port} \
              --advertise-client-urls https://127.0.0.1:{port} --listen-peer-urls {peers} \
              --initial-advertise-peer-urls {peers} --initial-cluster one={peers} --logger zap \
              --listen-metrics-urls http://127.0.0.1:{health} --client-cert-auth \
              --cert-file {} --key-file {} --trusted-ca-file {}",
-            path("server.pem"),
-            path("server.key"),
+            path(&format!("{name}.pem")),
+            path(&format!("{name}.key")),
             path("ca.pem")
         );
         let flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
-        let mut program = Program::start("etcd", folder.path(), &flags);
+        let mut program = Program::start("etcd", self.folder.path(), &flags);
         program.wait_until(health, is_healthy);
-        Self { port, _program: program, _folder: folder }
+        program
     }
 }
 

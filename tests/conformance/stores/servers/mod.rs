@@ -10,4 +10,4 @@ pub(crate) use certificates::Certificates;
 pub(crate) use consul::{Consul, ConsulCluster};
 pub(crate) use etcd::{Etcd, EtcdCluster, EtcdTls};
 pub(crate) use program::free_port;
-pub(crate) use redis::{Redis, RedisCluster, RedisSentinels, RedisTls};
+pub(crate) use redis::{JumpingRedis, Redis, RedisCluster, RedisSentinels, RedisTls};

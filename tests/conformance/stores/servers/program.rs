@@ -44,6 +44,19 @@ pub(crate) fn empty(folder: &Path, but: &[&str]) {
     }
 }
 
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, copied) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &copied);
+        } else {
+            std::fs::copy(&path, &copied).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+}
+
 /// Where `scripts/stores` puts what is not in PATH.
 fn path_of(name: &str) -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/stores/bin").join(name);
@@ -60,10 +73,21 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `name` in `folder`; its output goes into a file there.
     pub(crate) fn start(name: &str, folder: &Path, arguments: &[String]) -> Self {
+        Self::start_with(name, folder, arguments, &[])
+    }
+
+    /// As [`start`](Self::start), with files in its environment.
+    pub(crate) fn start_with(
+        name: &str,
+        folder: &Path,
+        arguments: &[String],
+        environment: &[(&str, &Path)],
+    ) -> Self {
         sync_core::conformance::secrets::watch_logs();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let child = Command::new(path_of(name))
             .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -78,12 +78,56 @@ impl Redis {
     }
 }
 
+/// A server whose wall clock the test sets.
+#[derive(Debug)]
+pub(crate) struct JumpingRedis {
+    port: u16,
+    folder: TempDir,
+    _program: Program,
+}
+
+impl JumpingRedis {
+    pub(crate) fn start() -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let (library, clock) = (folder.path().join("library.so"), folder.path().join("clock"));
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/stores/servers/jumping_clock.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+        assert!(compiler.status().expect("a C compiler, as Rust itself needs one").success());
+        let environment = [("LD_PRELOAD", &*library), ("JUMPING_CLOCK", &*clock)];
+        let mut program = server_with(port, folder.path(), "--appendonly no", &environment);
+        program.wait_until(port, answers);
+        Self { port, folder, _program: program }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sets the server's wall clock to this many seconds after the machine's, and waits until the server has seen that.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        let clock = self.folder.path().join("clock");
+        std::fs::write(self.folder.path().join("next"), seconds.to_string()).unwrap();
+        // At once: a file that is being written has no number in it.
+        std::fs::rename(self.folder.path().join("next"), clock).unwrap();
+        let wanted = i64::try_from(clock::wall_millis() / 1_000).unwrap() + seconds;
+        let said = tell(self.port, "TIME");
+        let now: i64 = said.lines().nth(2).and_then(|seconds| seconds.parse().ok()).expect("seconds");
+        assert!((now - wanted).abs() < 5, "the clock is at {now} instead of {wanted}");
+    }
+}
+
 /// Starts a server; `flags` stand beside those that all have.
 fn server(port: u16, folder: &Path, flags: &str) -> Program {
+    server_with(port, folder, flags, &[])
+}
+
+fn server_with(port: u16, folder: &Path, flags: &str, environment: &[(&str, &Path)]) -> Program {
     let flags = format!("--port {port} --bind 127.0.0.1 --dir . --save '' --daemonize no {flags}");
     let flags: Vec<String> =
         flags.split_whitespace().map(|flag| flag.trim_matches('\'').to_owned()).collect();
-    Program::start("redis-server", folder, &flags)
+    Program::start_with("redis-server", folder, &flags, environment)
 }
 
 fn answers(mut stream: TcpStream) -> bool {
@@ -243,6 +287,45 @@ impl RedisSentinels {
         self.sentinels[sentinel].1.freeze();
     }
 
+    /// Waits until the replica has all.
+    pub(crate) fn replicate(&self) {
+        replicate(self.ports[0]);
+    }
+
+    /// Ends replication: the replica cannot log in at the primary any more, and keeps what it has.
+    pub(crate) fn stop_replication(&self) {
+        assert_eq!(tell(self.ports[1], "CONFIG SET masteruser nobody"), "+OK\r\n");
+        assert_eq!(tell(self.ports[1], "CONFIG SET masterauth nothing"), "+OK\r\n");
+        tell(self.ports[0], "CLIENT KILL TYPE replica");
+        wait_for(self.ports[1], "INFO replication", "master_link_status:down");
+    }
+
+    /// Makes the primary refuse to be told that it is a replica, as one would that is cut off from the Sentinels.
+    pub(crate) fn keep_primary_unaware(&self) {
+        assert_eq!(tell(self.ports[0], "ACL SETUSER default -slaveof -replicaof"), "+OK\r\n");
+    }
+
+    /// Has the Sentinels put the replica in the primary's place, which goes on running. Returns when all of them name it.
+    pub(crate) fn fail_over(&self) {
+        let begun = tell(self.sentinels[0].0, "SENTINEL FAILOVER main");
+        assert_eq!(begun, "+OK\r\n");
+        for (port, _) in &self.sentinels {
+            wait_for(*port, "SENTINEL GET-MASTER-ADDR-BY-NAME main", &self.ports[1].to_string());
+        }
+        wait_for(self.ports[1], "ROLE", "master");
+    }
+
+    /// Tells the former primary that it is a replica now.
+    pub(crate) fn demote_primary(&self) {
+        let demoted = tell(self.ports[0], &format!("REPLICAOF 127.0.0.1 {}", self.ports[1]));
+        assert!(demoted.starts_with("+OK"), "{demoted}");
+    }
+
+    /// Whether the former primary believes that it is one.
+    pub(crate) fn has_two_primaries(&self) -> bool {
+        tell(self.ports[0], "ROLE").contains("master")
+    }
+
     /// Kills a server, without a farewell.
     pub(crate) fn kill(&mut self, server: usize) {
         self.servers[server] = None;
@@ -310,6 +393,11 @@ impl RedisCluster {
     pub(crate) fn url(&self, nodes: &[usize]) -> String {
         let nodes: Vec<String> = nodes.iter().map(|node| self.address(*node)).collect();
         format!("redis+cluster://{}", nodes.join(","))
+    }
+
+    /// Gives a node a command, and returns the first of the answer.
+    pub(crate) fn tell(&self, node: usize, command: &str) -> String {
+        tell(self.ports[node], command)
     }
 
     /// How often a node has run a command.
