@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         // netlockd's own main, with netlockd's own flags.
         ["netlockd", flags @ ..] => {
             let flags = flags.iter().map(|flag| (*flag).to_owned());
-            return sync_netlock::program::main_with(std::iter::once("netlockd".to_owned()).chain(flags));
+            return distsync_netlock::program::main_with(std::iter::once("netlockd".to_owned()).chain(flags));
         }
         ["worker", name, url, file] => work(name, url, Path::new(file)),
         ["holder", url] => hold(url),

@@ -1,12 +1,10 @@
 //! Locks, fencing and an election in a few seconds: `cargo run --example quickstart`, or `-- --on URL` for any store.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use distsync::{Fence, Handle, LeaderOptions, LockOptions, Node, Result, Sync, backend, connect};
+use distsync::{DynSync, Fence, LeaderOptions, LockOptions, Node, Result, connect};
 use futures_util::StreamExt;
-use sync_core::conformance::{Faulty, Network};
 
 /// A tour of distsync.
 #[derive(Debug, Parser)]
@@ -32,8 +30,8 @@ async fn main() -> Result<()> {
     println!("\n3. Two candidates stand for election; the leader resigns.");
     elections(&*one, &*two).await?;
 
-    println!("\n4. A leader is cut off: it learns so before the other takes over.");
-    cut_off(&url, &*two).await?;
+    println!("\n4. A leader loses its office: it is told, and the next one takes over.");
+    evict(&*one, &*two).await?;
 
     one.close().await?;
     two.close().await?;
@@ -41,7 +39,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn contend(name: &str, sync: &dyn Sync) -> Result<()> {
+async fn contend(name: &str, sync: &DynSync) -> Result<()> {
     let lock = sync.lock("report", LockOptions::default())?;
     for _ in 0..2 {
         let guard = lock.acquire().await?;
@@ -52,7 +50,7 @@ async fn contend(name: &str, sync: &dyn Sync) -> Result<()> {
     Ok(())
 }
 
-async fn fence(one: &dyn Sync, two: &dyn Sync) -> Result<()> {
+async fn fence(one: &DynSync, two: &DynSync) -> Result<()> {
     let mut store = Fence::new();
     let old = one.lock("disk", LockOptions::default())?.acquire().await?;
     store.enter(old.token())?;
@@ -72,7 +70,7 @@ async fn fence(one: &dyn Sync, two: &dyn Sync) -> Result<()> {
     Ok(())
 }
 
-async fn elections(one: &dyn Sync, two: &dyn Sync) -> Result<()> {
+async fn elections(one: &DynSync, two: &DynSync) -> Result<()> {
     let first = one.leader("scheduler", LeaderOptions::new(Node::new("node-1")))?;
     let second = two.leader("scheduler", LeaderOptions::new(Node::new("node-2")))?;
     let office = first.elect().await?;
@@ -89,21 +87,17 @@ async fn elections(one: &dyn Sync, two: &dyn Sync) -> Result<()> {
     Ok(())
 }
 
-/// Node 1 has a network that can be cut: the test suite's, put around the store's backend.
-async fn cut_off(url: &str, two: &dyn Sync) -> Result<()> {
-    let (backend, options) = backend(url)?;
-    // The shortest TTL that the store grants, so that this does not take long.
-    let ttl = backend.capabilities().ttl_min.max(Duration::from_millis(1_500));
-    let network = Network::default();
-    let faulty = Arc::new(Faulty::new(backend, network.clone()));
-    let sync = Handle::open(faulty, options.with_session_ttl(ttl)).await?;
-    let first = sync.leader("scheduler", LeaderOptions::new(Node::new("node-1")))?;
+/// An operator ends the leadership of node 1, as `netlockd admin evict` does.
+async fn evict(one: &DynSync, two: &DynSync) -> Result<()> {
+    let first = one.leader("scheduler", LeaderOptions::new(Node::new("node-1")))?;
     let second = two.leader("scheduler", LeaderOptions::new(Node::new("node-2")))?;
     let mut watch = second.watch();
     let office = first.elect().await?;
     println!("   node-1 leads in term {}", office.token());
-    network.cut();
-    println!("   node-1 loses its network");
+    for claim in second.inspect().await?.holders() {
+        second.evict(claim.claim).await?;
+    }
+    println!("   an operator ends its leadership");
     let ((), next) =
         tokio::join!(async { println!("   node-1 is revoked: {}", office.revoked().await) }, second.elect(),);
     let next = next?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncOptions};
+use distsync_core::spi::{Backend, StoreUrl};
+use distsync_core::{DynSync, Error, ErrorKind, Handle, Result, SyncOptions};
 
 /// Connects to the store that `url` names, and opens a session there.
 ///
@@ -28,7 +29,7 @@ use sync_core::{Backend, Error, ErrorKind, Handle, Result, StoreUrl, Sync, SyncO
 ///
 /// # Cancel safety
 /// Safe: dropped, it leaves no session behind for longer than its TTL.
-pub async fn connect(url: &str) -> Result<Arc<dyn Sync>> {
+pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
     let (backend, options) = backend(url)?;
     Ok(Arc::new(Handle::open(backend, options).await?))
 }
@@ -53,12 +54,14 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "netlock-tls")]
         "netlocks" => netlock(url),
         #[cfg(feature = "consul")]
-        "consul" | "consuls" => Ok(Arc::new(sync_consul::Consul::new(sync_consul::Config::from_url(url)?))),
+        "consul" | "consuls" => {
+            Ok(Arc::new(distsync_consul::Consul::new(distsync_consul::Config::from_url(url)?)))
+        }
         #[cfg(feature = "etcd")]
-        "etcd" | "etcds" => Ok(Arc::new(sync_etcd::Etcd::new(sync_etcd::Config::from_url(url)?))),
+        "etcd" | "etcds" => Ok(Arc::new(distsync_etcd::Etcd::new(distsync_etcd::Config::from_url(url)?))),
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
-            Ok(Arc::new(sync_redis::Redis::new(sync_redis::Config::from_url(url)?)))
+            Ok(Arc::new(distsync_redis::Redis::new(distsync_redis::Config::from_url(url)?)))
         }
         scheme => Err(not_here(scheme)),
     }
@@ -93,12 +96,12 @@ fn not_here(scheme: &str) -> Error {
 
 #[cfg(feature = "netlock")]
 fn netlock(url: StoreUrl) -> Result<Arc<dyn Backend>> {
-    Ok(sync_netlock::Client::new(sync_netlock::Config::from_url(url)?).backend())
+    Ok(distsync_netlock::Client::new(distsync_netlock::Config::from_url(url)?).backend())
 }
 
 #[cfg(feature = "netlock")]
 fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
-    use sync_netlock::Embedded;
+    use distsync_netlock::Embedded;
 
     url.no_hosts()?;
     let embedded = if url.path().is_empty() { Embedded::private() } else { Embedded::named(url.path()) };

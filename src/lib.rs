@@ -1,14 +1,94 @@
-#![doc = include_str!("../README.md")]
+//! Distributed locks and leader election: one API over the store that a team already runs.
+//!
+//! ```toml
+//! [dependencies]
+//! distsync = { version = "0.1", features = ["redis"] } # or etcd, consul, netlock (default), full
+//! ```
+//!
+//! # A lock
+//!
+//! ```
+//! use distsync::{LockOptions, connect};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> distsync::Result<()> {
+//! let sync = connect("memory:").await?; // netlock://HOST, etcd://HOST, consul://HOST, redis://HOST
+//! let lock = sync.lock("nightly report", LockOptions::new())?;
+//! let guard = lock.acquire().await?; // waits in the queue; cancel by dropping the future
+//! println!("held with the fencing token {}", guard.token());
+//! guard.release().await?;
+//! sync.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A leader
+//!
+//! ```
+//! use distsync::{LeaderOptions, Node, connect};
+//!
+//! # async fn lead() {}
+//! # #[tokio::main]
+//! # async fn main() -> distsync::Result<()> {
+//! let sync = connect("memory:").await?;
+//! let leader = sync.leader("scheduler", LeaderOptions::new(Node::new("node-1")))?;
+//! let elected = leader.elect().await?;
+//! tokio::select! {
+//!     () = lead() => { elected.resign().await?; }
+//!     loss = elected.revoked() => eprintln!("no longer leader: {loss}"),
+//! }
+//! # sync.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Stores
+//!
+//! | store | feature | in the URL |
+//! |---|---|---|
+//! | in this process | `netlock` (default) | `memory:` |
+//! | netlock, the lock server of this project | `netlock` (default), with TLS `netlock-tls` | `netlock:`, `netlocks:` |
+//! | etcd | `etcd` | `etcd:`, `etcds:` |
+//! | Consul | `consul` | `consul:`, `consuls:` |
+//! | Redis, with Sentinels or as a cluster | `redis` | `redis:`, `rediss:`, `redis+sentinel:`, `redis+cluster:` |
+//!
+//! [`connect`] has the grammar of the URLs. [`Capabilities`] say what a store promises.
+//!
+//! # Where to start
+//!
+//! [`connect`] returns a [`Sync`]. [`Sync::lock`] makes a [`Lock`], whose [`acquire`](Lock::acquire) returns a [`Guard`];
+//! [`Sync::leader`] makes a [`Leader`], whose [`elect`](Leader::elect) returns an [`Elected`]. [`Fence`] shows how a resource
+//! refuses a former holder, [`lock_all`] and [`lock_any`] take several names, a [`Ticket`] carries a lock to another process.
+//! What only an author of a store needs is in [`spi`].
 
 mod connect;
 
-pub use connect::{backend, connect};
+pub use connect::connect;
 #[cfg(feature = "consul")]
-pub use sync_consul as consul;
-pub use sync_core::*;
+pub use distsync_consul as consul;
+pub use distsync_core::{
+    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Guard, Guards, Handle, Health,
+    Kind, Leader, LeaderOptions, LeaderStatus, Leadership, Lock, LockName, LockOptions, Loss, Mode, Moment,
+    NAME_MAX, NAMESPACE_MAX, Namespace, Node, OnDisconnect, OnLost, OnWait, Queue, Release, Result, Revision,
+    Revoked, Sync, SyncOptions, Ticket, Token, VALUE_MAX, Wait, Waiting, Withdrawn, lock_all, lock_any,
+    process_identity,
+};
 #[cfg(feature = "etcd")]
-pub use sync_etcd as etcd;
+pub use distsync_etcd as etcd;
 #[cfg(feature = "netlock")]
-pub use sync_netlock as netlock;
+pub use distsync_netlock as netlock;
 #[cfg(feature = "redis")]
-pub use sync_redis as redis;
+pub use distsync_redis as redis;
+
+pub mod spi {
+    //! What an author of a store needs: the trait that a backend implements, and the tools that all backends share.
+
+    pub use distsync_core::spi::*;
+
+    pub use crate::connect::backend;
+}
+
+/// The examples of the README are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

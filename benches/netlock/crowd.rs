@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use distsync::{LockOptions, connect};
+use distsync_netlock::wire::{VERSION, encode, proto};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sync_netlock::wire::{VERSION, encode, proto};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

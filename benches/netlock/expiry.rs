@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sync_core::backend::{Session, Standing};
-use sync_core::clock::{self, Moment};
-use sync_core::conformance::bare;
-use sync_core::{Kind, LockName, Namespace};
-use sync_netlock::{Client, Config};
+use distsync_core::conformance::bare;
+use distsync_core::spi::clock::{self, Moment};
+use distsync_core::spi::{Session, Standing};
+use distsync_core::{Kind, LockName, Namespace};
+use distsync_netlock::{Client, Config};
 
 use super::{raw, side};
 

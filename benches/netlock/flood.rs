@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use distsync::{Lock, LockOptions, connect};
-use sync_netlock::wire::{VERSION, encode, proto};
+use distsync_netlock::wire::{VERSION, encode, proto};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

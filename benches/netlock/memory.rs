@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::clock::Moment;
-use sync_core::{Mode, Secret, Token};
-use sync_netlock::engine::{Command, Limits, LockTable, Requester, Terms};
+use distsync_core::spi::Secret;
+use distsync_core::spi::clock::Moment;
+use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::{Mode, Token};
+use distsync_netlock::engine::{Command, Limits, LockTable, Requester, Terms};
 
 pub(crate) fn table() {
     println!("memory in the engine             bytes each   wanted at most");

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::{Mode, Secret};
-use sync_netlock::engine::{Command, Terms};
-use sync_netlock::wire::{encode, encode_command, proto};
-use sync_netlock::{Server, ServerOptions};
+use distsync_core::Mode;
+use distsync_core::spi::Secret;
+use distsync_core::spi::{ClaimId, SessionId};
+use distsync_netlock::engine::{Command, Terms};
+use distsync_netlock::wire::{encode, encode_command, proto};
+use distsync_netlock::{Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

@@ -30,7 +30,7 @@ fn main() {
     runtime.block_on(async {
         println!("acquire + release of a free name, median of {ROUNDS} rounds of {ROUND:?}\n");
         println!("beside   in flight   bare pairs/s   distsync pairs/s   ratio   wanted");
-        sync_core::tls::choose_cryptography();
+        distsync_core::spi::tls::choose_cryptography();
         if section("redis") {
             let redis = Redis::start_in_memory();
             let url = format!("redis://127.0.0.1:{}", redis.port());

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sync_core::backend::{
+use distsync_core::spi::Backend;
+use distsync_core::spi::Joining;
+use distsync_core::spi::order;
+use distsync_core::spi::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };
-use sync_core::order;
-use sync_core::{Backend, Capabilities, Error, ErrorKind, Joining, LockName, Result};
+use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::{Result, StoreUrl, Tls};
+use distsync_core::Result;
+use distsync_core::spi::{StoreUrl, Tls};
 
 /// The HTTP port of Consul unless told otherwise.
 const DEFAULT_PORT: u16 = 8500;
@@ -25,7 +26,7 @@ impl Config {
     /// by that socket, and the host is only a name.
     ///
     /// # Errors
-    /// [`InvalidOption`](sync_core::ErrorKind::InvalidOption) names what does not fit.
+    /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names what does not fit.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme() == "consuls";
         let tls = Tls::from_url(&mut url, is_secure)?;

@@ -1,7 +1,7 @@
 //! What the errors of Consul mean to a caller.
 
+use distsync_core::{Error, ErrorKind};
 use reqwest::StatusCode;
-use sync_core::{Error, ErrorKind};
 
 /// What can go wrong between this backend and Consul.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Http(error) => {
-                if let Some(disagreement) = sync_core::tls::disagreement(&error) {
+                if let Some(disagreement) = distsync_core::spi::tls::disagreement(&error) {
                     return disagreement.because(error.without_url()).on("consul");
                 }
                 let applied = !error.is_connect();

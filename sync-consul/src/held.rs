@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sync_core::backend::{Claim, ClaimId, SessionId};
-use sync_core::locked;
+use distsync_core::spi::locked;
+use distsync_core::spi::{Claim, ClaimId, SessionId};
 
 use crate::error::Failure;
 use crate::http::{Http, Step};

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use distsync_core::spi::home;
+use distsync_core::spi::locked;
+use distsync_core::spi::tls::{self, Tls, choose_cryptography};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
-use sync_core::home;
-use sync_core::locked;
-use sync_core::tls::{self, Tls, choose_cryptography};
 use tokio::runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 

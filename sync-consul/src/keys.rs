@@ -4,8 +4,8 @@
 //! all of those under a prefix when it reads it, so a key for each claim would make a busy lock slower and slower.
 
 use bytes::Bytes;
-use sync_core::backend::{Claim, Entry};
-use sync_core::{LockName, Mode};
+use distsync_core::spi::{Claim, Entry};
+use distsync_core::{LockName, Mode};
 
 use crate::error::Failure;
 use crate::http::Pair;
@@ -33,7 +33,7 @@ fn escape(segment: &str) -> Option<&'static str> {
 }
 
 /// The name whose claims have keys below `path`.
-pub(crate) fn name(path: &str) -> sync_core::Result<LockName> {
+pub(crate) fn name(path: &str) -> distsync_core::Result<LockName> {
     LockName::from_path(&translate(path, |segment| {
         DOTS.iter().find(|(_, escaped)| *escaped == segment).map(|(dots, _)| *dots)
     }))
@@ -101,7 +101,7 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use sync_core::{Kind, Namespace};
+    use distsync_core::{Kind, Namespace};
 
     use super::*;
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use sync_core::backend::{Claim, ClaimId, Entry, Queue, Revision, Standing};
-use sync_core::{Token, order};
+use distsync_core::Token;
+use distsync_core::spi::order;
+use distsync_core::spi::{Claim, ClaimId, Entry, Queue, Revision, Standing};
 
 use crate::error::Failure;
 use crate::http::Pair;

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
-use sync_core::backend::SessionId;
-use sync_core::locked;
+use distsync_core::spi::SessionId;
+use distsync_core::spi::locked;
 
 /// The keys of all sessions of one client.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@
 //! lost. A **claim** is one place in one name's queue, of one session, in a mode. A **token** is the fencing token of a
 //! granted claim, greater for each later grant of the name. A lock is an exclusive claim, a read lock a shared one, a
 //! semaphore's permit a claim among N, a leader the exclusive claim of a candidate. A store implements claims
-//! ([`backend`]), and gets locks, elections, observation and revocation from here.
+//! ([`spi`]), and gets locks, elections, observation and revocation from here.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -17,9 +17,9 @@ mod types;
 pub use locks::guard::{Guard, Release};
 pub use locks::handle::Handle;
 pub use locks::leadership::{LeaderStatus, Leadership};
-pub use locks::several::{Guards, lock_any, lock_each};
+pub use locks::several::{Guards, lock_all, lock_any};
 pub use locks::ticket::Ticket;
-pub use locks::traits::{Elected, Leader, Lock, Sync};
+pub use locks::traits::{DynSync, Elected, Leader, Lock, Sync};
 pub use options::{
     LeaderOptions, LockOptions, Node, OnDisconnect, OnLost, OnWait, SyncOptions, Wait, Waiting,
     process_identity,
@@ -35,11 +35,3 @@ pub use types::mode::Mode;
 pub use types::names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
 pub use types::queue::{Entry, Queue, Revision, VALUE_MAX, Withdrawn};
 pub use types::token::{Fence, Token};
-
-// Until the backends name `spi` themselves.
-pub mod backend {
-    //! See [`spi`](crate::spi).
-    pub use crate::spi::*;
-    pub use crate::{ClaimId, Entry, Queue, Revision, VALUE_MAX, Withdrawn};
-}
-pub use spi::{Backend, Joining, Secret, StoreUrl, Tls, batch, clock, home, locked, order, reread, tls};

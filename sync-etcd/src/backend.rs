@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use distsync_core::spi::Joining;
+use distsync_core::spi::order::{self, Run};
+use distsync_core::spi::{Backend, locked};
+use distsync_core::spi::{
+    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
+};
+use distsync_core::{Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, SortOrder, SortTarget,
     Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
-use sync_core::backend::{
-    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
-};
-use sync_core::order::{self, Run};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, Joining, LockName, Mode, Result, Token, locked};
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use sync_core::{Result, StoreUrl, Tls};
+use distsync_core::Result;
+use distsync_core::spi::{StoreUrl, Tls};
 
 /// The port of etcd unless told otherwise.
 const DEFAULT_PORT: u16 = 2379;
@@ -20,7 +21,7 @@ impl Config {
     /// options `ca`, `cert` and `key`, once the common options are taken out.
     ///
     /// # Errors
-    /// [`InvalidOption`](sync_core::ErrorKind::InvalidOption) names what does not fit.
+    /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names what does not fit.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme() == "etcds";
         let tls = Tls::from_url(&mut url, is_secure)?;

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use distsync_core::LockName;
+use distsync_core::spi::Tls;
+use distsync_core::spi::batch::{Batcher, Carry};
+use distsync_core::spi::home::Home;
 use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, GetOptions, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use sync_core::batch::{Batcher, Carry};
-use sync_core::home::Home;
-use sync_core::{LockName, Tls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

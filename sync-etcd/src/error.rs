@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use distsync_core::{Error, ErrorKind};
 use etcd_client::Error as Upstream;
-use sync_core::{Error, ErrorKind};
 use tonic::Code;
 
 /// What can go wrong between this backend and etcd.
@@ -109,7 +109,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Etcd(error) => match &*error {
                 Upstream::GRpcStatus(status) => from_status(status.clone()),
-                Upstream::TransportError(transport) => match sync_core::tls::disagreement(transport) {
+                Upstream::TransportError(transport) => match distsync_core::spi::tls::disagreement(transport) {
                     Some(disagreement) => disagreement.because(error),
                     None => unreachable_store().because(error).or_applied(),
                 },
@@ -158,7 +158,7 @@ fn unreachable_store() -> Error {
 }
 
 fn from_status(status: tonic::Status) -> Error {
-    if let Some(disagreement) = sync_core::tls::disagreement(&status) {
+    if let Some(disagreement) = distsync_core::spi::tls::disagreement(&status) {
         return disagreement.because(status);
     }
     let text = status.message().to_owned();

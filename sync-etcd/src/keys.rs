@@ -5,9 +5,9 @@
 //! make a busy lock slower and slower.
 
 use bytes::Bytes;
+use distsync_core::spi::{Claim, ClaimId, Entry, SessionId};
+use distsync_core::{LockName, Mode, Token};
 use etcd_client::{Compare, CompareOp, KeyValue};
-use sync_core::backend::{Claim, ClaimId, Entry, SessionId};
-use sync_core::{LockName, Mode, Token};
 
 use crate::error::Failure;
 

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::locked;
+use distsync_core::spi::locked;
+use distsync_core::spi::{ClaimId, SessionId};
 
 use crate::keys::{lease, lease_of};
 

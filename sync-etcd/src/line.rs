@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use distsync_core::spi::Entry;
+use distsync_core::spi::order;
+use distsync_core::{LockName, Token};
 use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, TxnOp, TxnOpResponse, TxnResponse};
-use sync_core::backend::Entry;
-use sync_core::{LockName, Token, order};
 
 use crate::connection::Done;
 use crate::error::Failure;

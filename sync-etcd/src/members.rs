@@ -5,9 +5,10 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use distsync_core::LockName;
+use distsync_core::spi::home::Turns;
+use distsync_core::spi::locked;
 use etcd_client::{Client, Txn};
-use sync_core::home::Turns;
-use sync_core::{LockName, locked};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;

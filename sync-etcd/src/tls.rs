@@ -1,8 +1,9 @@
 //! Connections by TLS: their settings, and why they fail.
 
+use distsync_core::spi::Tls;
+use distsync_core::spi::tls;
+use distsync_core::{Error, ErrorKind, Result};
 use etcd_client::{Certificate, Identity, TlsOptions};
-use sync_core::tls;
-use sync_core::{Error, ErrorKind, Result, Tls};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

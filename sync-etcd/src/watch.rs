@@ -6,9 +6,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use distsync_core::spi::home::Home;
+use distsync_core::spi::locked;
 use etcd_client::{Event, EventType, WatchClient, WatchFilterType, WatchOptions, WatchStream};
-use sync_core::home::Home;
-use sync_core::locked;
 use tokio::sync::Notify;
 use tracing::debug;
 

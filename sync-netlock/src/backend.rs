@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sync_core::backend::{
+use distsync_core::spi::Backend;
+use distsync_core::spi::{
     Claim, ClaimId, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
 };
-use sync_core::{Backend, Capabilities, Error, ErrorKind, LockName, Result};
+use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
 
 use crate::engine::{Command, Refusal, Reply, Terms};
 
@@ -83,7 +84,7 @@ impl<C: Carrier> Netlock<C> {
             Reply::Busy { holder } => Standing::Busy { holder },
             Reply::Gone { why } => Standing::Gone { why },
             Reply::Refused(Refusal::SessionUnknown) => {
-                Standing::Gone { why: sync_core::backend::Gone::SessionLost }
+                Standing::Gone { why: distsync_core::spi::Gone::SessionLost }
             }
             other => return self.unexpected(other),
         })

@@ -9,8 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use sync_core::backend::{ClaimId, Session};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, clock, locked};
+use distsync_core::spi::{Backend, clock, locked};
+use distsync_core::spi::{ClaimId, Session};
+use distsync_core::{Capabilities, Error, ErrorKind, Result};
 
 use crate::backend::{Carrier, Netlock};
 use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester};

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sync_core::{ClaimId, Token, clock};
+use distsync_core::spi::clock;
+use distsync_core::{ClaimId, Token};
 
 /// 2026-01-01, in milliseconds since 1970.
 const START: u64 = 1_767_225_600_000;

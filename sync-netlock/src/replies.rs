@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
+use distsync_core::spi::{ClaimId, Gone};
 use foldhash::fast::RandomState;
 use slab::Slab;
-use sync_core::backend::{ClaimId, Gone};
 
 use crate::engine::Reply;
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn granted() -> Reply {
-        Reply::Granted { token: sync_core::Token::MAX }
+        Reply::Granted { token: distsync_core::Token::MAX }
     }
 
     fn waiting() -> Reply {

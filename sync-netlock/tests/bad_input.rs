@@ -5,17 +5,18 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use distsync_core::spi::clock;
+use distsync_core::{Handle, LockOptions, Sync, SyncOptions};
+use distsync_netlock::wire::proto::refused::Code;
+use distsync_netlock::wire::proto::{self, request::Body as Request, response::Body as Response};
+use distsync_netlock::wire::{VERSION, encode};
+use distsync_netlock::{Client, Config, Server, ServerOptions};
 use prost::Message;
-use sync_core::{Handle, LockOptions, Sync, SyncOptions, clock};
-use sync_netlock::wire::proto::refused::Code;
-use sync_netlock::wire::proto::{self, request::Body as Request, response::Body as Response};
-use sync_netlock::wire::{VERSION, encode};
-use sync_netlock::{Client, Config, Server, ServerOptions};
 use tokio_util::sync::CancellationToken;
 
 struct Running {
     address: SocketAddr,
-    observer: sync_netlock::Observer,
+    observer: distsync_netlock::Observer,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }

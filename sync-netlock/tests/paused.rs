@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions, Wait, clock};
-use sync_netlock::Embedded;
+use distsync_core::spi::clock;
+use distsync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions, Wait};
+use distsync_netlock::Embedded;
 
 const TTL: Duration = Duration::from_secs(1);
 

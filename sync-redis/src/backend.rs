@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::Value;
-use sync_core::backend::{
+use distsync_core::spi::clock::{self, Moment};
+use distsync_core::spi::{Backend, locked};
+use distsync_core::spi::{
     Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
     Withdrawn,
 };
-use sync_core::clock::{self, Moment};
-use sync_core::{Backend, Capabilities, Error, LockName, Result, Token, locked};
+use distsync_core::{Capabilities, Error, LockName, Result, Token};
+use redis::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::{Result, StoreUrl, Tls};
+use distsync_core::Result;
+use distsync_core::spi::{StoreUrl, Tls};
 
 /// The port of Redis unless told otherwise.
 const REDIS_PORT: u16 = 6379;
@@ -64,7 +65,7 @@ impl Config {
     /// Sentinels `sentinel_user` and `sentinel_password`; for TLS `ca`, `cert` and `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`](sync_core::ErrorKind) names what does not fit.
+    /// [`ErrorKind::InvalidOption`](distsync_core::ErrorKind) names what does not fit.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme().starts_with("rediss");
         let tls = Tls::from_url(&mut url, is_secure)?;

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use distsync_core::spi::SessionId;
+use distsync_core::spi::batch::{Batcher, Carry};
+use distsync_core::spi::home::Home;
+use distsync_core::spi::locked;
+use distsync_core::{LockName, Result};
 use foldhash::fast::RandomState;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value};
-use sync_core::backend::SessionId;
-use sync_core::batch::{Batcher, Carry};
-use sync_core::home::Home;
-use sync_core::{LockName, Result, locked};
 use tracing::debug;
 
 use crate::config::{Config, Replicas};

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use distsync_core::Result;
+use distsync_core::spi::tls;
 use redis::RedisResult;
-use sync_core::{Result, tls};
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::config::{Config, Peer};

@@ -1,7 +1,7 @@
 //! What the errors of Redis mean to a caller.
 
+use distsync_core::{Error, ErrorKind};
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
-use sync_core::{Error, ErrorKind};
 
 /// What can go wrong between this backend and Redis.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ impl From<Failure> for Error {
 }
 
 fn classify(error: RedisError) -> Error {
-    if let Some(disagreement) = sync_core::tls::disagreement(&error) {
+    if let Some(disagreement) = distsync_core::spi::tls::disagreement(&error) {
         return disagreement.because(error);
     }
     let detail = error.detail().unwrap_or_default().to_owned();

@@ -6,10 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use distsync_core::Token;
+use distsync_core::spi::ClaimId;
+use distsync_core::spi::locked;
 use foldhash::fast::RandomState;
 use redis::{PushKind, Value};
-use sync_core::backend::ClaimId;
-use sync_core::{Token, locked};
 use tokio::sync::Notify;
 
 use crate::connection::CHANNELS;

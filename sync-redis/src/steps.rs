@@ -3,9 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use distsync_core::spi::{Claim, ClaimId, Entry, Gone, SessionId, Standing, Withdrawn};
+use distsync_core::{LockName, Mode, Token};
 use redis::Value;
-use sync_core::backend::{Claim, ClaimId, Entry, Gone, SessionId, Standing, Withdrawn};
-use sync_core::{LockName, Mode, Token};
 
 use crate::error::Failure;
 use crate::resp::Words;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use distsync_core::spi::locked;
+use distsync_core::{Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
-use sync_core::{Error, ErrorKind, Result, locked};
 use tracing::debug;
 
 use crate::config::{Config, Peer, Topology};

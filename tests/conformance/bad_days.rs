@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use distsync::etcd::etcd_client::{Client, Permission, PermissionType, Txn, TxnOp};
 use distsync::{Error, ErrorKind, LockOptions, Sync, Wait, connect};
+use distsync_core::conformance::{Harness, secrets};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use sync_core::conformance::{Harness, secrets};
 
 use super::processes::acquired_again;
 use super::stores::{Consul, Etcd, Redis};
@@ -45,9 +45,12 @@ pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str, body: &st
 async fn nobody_listens_at_a_wrong_port() {
     let port = super::stores::free_port();
     for scheme in ["etcd", "consul", "redis", "netlock"] {
-        let start = sync_core::clock::now();
+        let start = distsync_core::spi::clock::now();
         refused(&format!("{scheme}://127.0.0.1:{port}"), ErrorKind::Unavailable, "port right").await;
-        assert!(sync_core::clock::now().since(start) < Duration::from_secs(8), "{scheme} takes long");
+        assert!(
+            distsync_core::spi::clock::now().since(start) < Duration::from_secs(8),
+            "{scheme} takes long"
+        );
     }
 }
 
@@ -149,9 +152,9 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
     let sync = connect(&url).await.unwrap();
     assert!(sync.list(distsync::Kind::Lock, "").await.unwrap().is_empty());
     // What is left: our own session, and where the look ended.
-    let deadline = sync_core::clock::now().after(Duration::from_secs(5));
+    let deadline = distsync_core::spi::clock::now().after(Duration::from_secs(5));
     while redis.tell("HLEN distsync:{0}:table") != ":2\r\n" {
-        assert!(sync_core::clock::now() < deadline, "the dead stay");
+        assert!(distsync_core::spi::clock::now() < deadline, "the dead stay");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

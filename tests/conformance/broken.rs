@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::Backend;
-use sync_core::conformance::broken::{BrokenHarness, Fault};
-use sync_core::conformance::{Harness, cases, run};
+use distsync_core::conformance::broken::{BrokenHarness, Fault};
+use distsync_core::conformance::{Harness, cases, run};
+use distsync_core::spi::Backend;
 
 use super::stores::Memory;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use distsync::{Guard, LockOptions, Sync, Wait, connect};
-use sync_core::clock;
+use distsync_core::spi::clock;
 
 use super::stores::JumpingRedis;
 
@@ -39,12 +39,12 @@ async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
 #[tokio::test]
 async fn a_redis_clock_that_is_set_back_keeps_the_dead() {
     let redis = JumpingRedis::start();
-    let backend = distsync::backend(&format!("redis://127.0.0.1:{}", redis.port())).unwrap().0;
-    let session = backend.open(&sync_core::conformance::bare::spec(TTL)).await.unwrap();
+    let backend = distsync::spi::backend(&format!("redis://127.0.0.1:{}", redis.port())).unwrap().0;
+    let session = backend.open(&distsync_core::conformance::bare::spec(TTL)).await.unwrap();
     let namespace = distsync::Namespace::new("distsync").unwrap();
     let name = distsync::LockName::new(&namespace, distsync::Kind::Lock, "a").unwrap();
-    let dead = sync_core::conformance::bare::claim(session, name);
-    let sync_core::backend::Standing::Granted { token } = backend.enqueue(&dead).await.unwrap() else {
+    let dead = distsync_core::conformance::bare::claim(session, name);
+    let distsync_core::spi::Standing::Granted { token } = backend.enqueue(&dead).await.unwrap() else {
         panic!("the lock is free");
     };
     redis.set_clock(-3_600);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distsync::{Guard, LockOptions, Sync, connect};
-use sync_core::clock;
+use distsync_core::spi::clock;
 use tokio::task::JoinSet;
 
 use super::stores::Consul;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use distsync::{ErrorKind, Kind, Lock, LockOptions, Wait, connect};
+use distsync_core::conformance::bare;
+use distsync_core::spi::clock;
+use distsync_core::spi::{Claim, Gone, Standing};
+use distsync_core::{LockName, Namespace, Withdrawn};
 use futures_util::StreamExt;
 use serde_json::Value;
-use sync_core::backend::{Claim, Gone, Standing};
-use sync_core::conformance::bare;
-use sync_core::{LockName, Namespace, Withdrawn, clock};
 
 use super::bad_days::http;
 use super::stores::Consul;
@@ -94,7 +95,7 @@ async fn what_a_lost_holder_held_is_kept_from_everybody_for_its_delay() {
 #[tokio::test]
 async fn a_session_that_was_lost_gets_nothing_back() {
     let consul = Consul::start();
-    let (backend, _) = distsync::backend(&url(&consul, "60s")).unwrap();
+    let (backend, _) = distsync::spi::backend(&url(&consul, "60s")).unwrap();
     let session = backend.open(&bare::spec(Duration::from_secs(10))).await.unwrap();
     let name = LockName::new(&Namespace::default(), Kind::Lock, "a").unwrap();
     let claim = bare::claim(session, name);

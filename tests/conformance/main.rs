@@ -37,9 +37,9 @@ mod watchers;
 
 use stores::{Consul, Etcd, Memory, Netlock, Redis};
 
-sync_core::conformance!(memory, async { Memory::start() });
-sync_core::conformance!(netlock, async { Netlock::start() });
-sync_core::conformance!(netlock_with_a_folder, async { Netlock::with_a_folder() });
-sync_core::conformance!(redis, async { Redis::start() });
-sync_core::conformance!(etcd, async { Etcd::start() });
-sync_core::conformance!(consul, async { Consul::start() });
+distsync_core::conformance!(memory, async { Memory::start() });
+distsync_core::conformance!(netlock, async { Netlock::start() });
+distsync_core::conformance!(netlock_with_a_folder, async { Netlock::with_a_folder() });
+distsync_core::conformance!(redis, async { Redis::start() });
+distsync_core::conformance!(etcd, async { Etcd::start() });
+distsync_core::conformance!(consul, async { Consul::start() });

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use distsync::{Kind, LockOptions, Wait, connect};
-use sync_core::clock;
+use distsync_core::spi::clock;
 
 use super::processes::{Netlockd, TABLE};
 use super::stores::{EtcdCluster, RedisCluster, RedisSentinels, free_port};

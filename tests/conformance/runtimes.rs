@@ -7,11 +7,10 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use distsync::{
-    Error, ErrorKind, Kind, LeaderOptions, LockOptions, Node, Result, Sync, Wait, connect, lock_any,
-    lock_each,
+    Error, ErrorKind, Kind, LeaderOptions, LockOptions, Node, Result, Sync, Wait, connect, lock_all, lock_any,
 };
+use distsync_core::spi::clock;
 use futures_util::StreamExt;
-use sync_core::clock;
 use tokio::runtime::{Builder, Runtime};
 
 use super::stores::{Consul, Etcd, Netlock, Redis};
@@ -121,7 +120,7 @@ fn says_that_a_runtime_is_needed(url: &str) {
     needs_a_runtime("list", outside(sync.list(Kind::Lock, "")));
     needs_a_runtime("all", outside(sync.acquire_all(&["x"], LockOptions::new())));
     needs_a_runtime("any", outside(sync.acquire_any(&["x"], LockOptions::new())));
-    needs_a_runtime("each", outside(lock_each(&*sync, ["x", "y"], LockOptions::new())));
+    needs_a_runtime("each", outside(lock_all(&*sync, ["x", "y"], LockOptions::new())));
     needs_a_runtime("any", outside(lock_any(&*sync, ["x", "y"], LockOptions::new())));
     needs_a_runtime("extend", outside(guard.extend()));
     needs_a_runtime("update", outside(guard.update("x")));

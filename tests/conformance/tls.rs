@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use distsync::{ErrorKind, Sync, connect};
-use sync_core::clock;
-use sync_core::conformance::Harness;
+use distsync_core::conformance::Harness;
+use distsync_core::spi::clock;
 
 use super::bad_days::{pair, refused};
 use super::processes::example;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use distsync::etcd::etcd_client::{Client, WatchOptions};
 use distsync::{ErrorKind, LockOptions, Mode, connect};
+use distsync_core::conformance::{Harness, bare};
+use distsync_core::spi::Backend;
+use distsync_core::spi::{Claim, Session, Standing};
+use distsync_core::{ClaimId, Kind, LockName, Namespace, Result, Token, Withdrawn};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use sync_core::backend::{Claim, Session, Standing};
-use sync_core::conformance::{Harness, bare};
-use sync_core::{Backend, ClaimId, Kind, LockName, Namespace, Result, Token, Withdrawn};
 use tokio::task::JoinSet;
 
 use super::stores::{Consul, Etcd, Memory, Redis};
@@ -167,7 +168,7 @@ impl Side {
             for entry in queue.holders() {
                 self.note(name, entry.claim, entry.token.unwrap());
             }
-            let line = |entry: &sync_core::Entry| (entry.claim, entry.mode, entry.token.is_some());
+            let line = |entry: &distsync_core::Entry| (entry.claim, entry.mode, entry.token.is_some());
             lines.push(queue.entries.iter().map(line).collect());
         }
         lines

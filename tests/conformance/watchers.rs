@@ -4,9 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use distsync::{Leader, LeaderOptions, Leadership, LockOptions, Node, Queue, Result, Sync, Wait, connect};
+use distsync_core::conformance::Harness;
+use distsync_core::spi::clock;
 use futures_util::{Stream, StreamExt};
-use sync_core::clock;
-use sync_core::conformance::Harness;
 
 use super::stores::{Consul, Etcd, Netlock, Redis};
 

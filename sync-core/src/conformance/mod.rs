@@ -7,8 +7,8 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use sync_core::Backend;
-//! use sync_core::conformance::Harness;
+//! use distsync_core::spi::Backend;
+//! use distsync_core::conformance::Harness;
 //!
 //! # async fn connect() -> Arc<dyn Backend> { panic!() }
 //! struct Mine; // the store: started for the test, stopped when dropped
@@ -28,7 +28,7 @@
 //!     }
 //! }
 //!
-//! sync_core::conformance!(mine, async { Arc::new(Mine) });
+//! distsync_core::conformance!(mine, async { Arc::new(Mine) });
 //! ```
 //!
 //! Cases make their own names, so that they can run side by side on one store. Faults are made by [`Faulty`], a backend

@@ -85,7 +85,7 @@ impl Handle {
         }
         if !also.is_empty() && !capabilities.several_at_once {
             return unsupported(
-                "this store does not grant several names at once: use `lock_each` or `lock_any`",
+                "this store does not grant several names at once: use `lock_all` or `lock_any`",
             );
         }
         let also = also.iter().map(|name| self.named(Kind::Lock, name)).collect::<Result<_>>()?;

@@ -85,7 +85,7 @@ impl Guards {
 ///
 /// # Cancel safety
 /// Safe: dropped, it gives back what it has.
-pub async fn lock_each<'a>(
+pub async fn lock_all<'a>(
     sync: &dyn Sync,
     names: impl IntoIterator<Item = &'a str>,
     options: LockOptions,

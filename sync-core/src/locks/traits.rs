@@ -31,7 +31,7 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Acquires all of these names at once: granted when all of them are free, and holding none while it waits; who comes later
     /// for one of them waits behind it, even if that one is free. The guard is for all of them, with one token; whatever ends it ends it for all. Names given twice count once.
     ///
-    /// See [`lock_each`](crate::lock_each), which works on every store.
+    /// See [`lock_all`](crate::lock_all), which works on every store.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) on a store that cannot
@@ -105,6 +105,11 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Once begun it runs to its end in the background.
     async fn close(&self) -> Result<()>;
 }
+
+/// A connection to any store, as [`connect`](https://docs.rs/distsync/latest/distsync/fn.connect.html) returns it.
+///
+/// Its methods can be called without an import of [`Sync`], whose name hides the one of the prelude.
+pub type DynSync = dyn Sync;
 
 /// A lock, read-write lock or semaphore. Several tasks may acquire through one object: each stands in line for itself.
 #[async_trait]

@@ -23,5 +23,6 @@ pub use mutex::locked;
 pub use store_url::StoreUrl;
 pub use tls::Tls;
 
-pub use crate::types::ids::SessionId;
+pub use crate::types::ids::{ClaimId, SessionId};
 pub use crate::types::nonce::Secret;
+pub use crate::types::queue::{Entry, Queue, Revision, VALUE_MAX, Withdrawn};

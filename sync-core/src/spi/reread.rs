@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tracing::{error, info};
 
-use crate::locked;
+use crate::spi::mutex::locked;
 use crate::types::error::Result;
 
 /// Files that make something together.

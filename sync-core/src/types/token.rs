@@ -55,8 +55,8 @@ impl fmt::Display for Token {
 ///
 /// # Examples
 /// ```
-/// # fn token(value: u64) -> sync_core::Token { sync_core::Token::new(value).unwrap() }
-/// use sync_core::Fence;
+/// # fn token(value: u64) -> distsync_core::Token { distsync_core::Token::new(value).unwrap() }
+/// use distsync_core::Fence;
 ///
 /// let mut fence = Fence::new();
 /// let (a, b) = (token(7), token(8)); // in practice `guard.token()`
@@ -64,7 +64,7 @@ impl fmt::Display for Token {
 /// fence.enter(b)?; // B is granted the lock, enters, and reads
 /// assert!(fence.check(a).is_err()); // A wakes, and its write is refused
 /// fence.check(b)?; // B writes
-/// # Ok::<(), sync_core::Error>(())
+/// # Ok::<(), distsync_core::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Fence {

@@ -1,5 +1,5 @@
 //! The lock server of distsync.
 
 fn main() -> std::process::ExitCode {
-    sync_netlock::program::main()
+    distsync_netlock::program::main()
 }

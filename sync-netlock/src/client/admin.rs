@@ -1,7 +1,7 @@
 //! What an operator does to a server from outside, over the protocol.
 
-use sync_core::backend::{ClaimId, Queue, SessionId, Withdrawn};
-use sync_core::{Error, ErrorKind, Result};
+use distsync_core::spi::{ClaimId, Queue, SessionId, Withdrawn};
+use distsync_core::{Error, ErrorKind, Result};
 
 use super::{Client, Config};
 use crate::backend::{Carrier, Netlock};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use sync_core::{Error, ErrorKind, Result, StoreUrl, Tls};
+use distsync_core::spi::{StoreUrl, Tls};
+use distsync_core::{Error, ErrorKind, Result};
 
 /// The port of netlockd unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;

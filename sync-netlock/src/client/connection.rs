@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use distsync_core::spi::home::Home;
+use distsync_core::spi::locked;
+use distsync_core::spi::{ClaimId, Session, SessionId};
+use distsync_core::{Error, ErrorKind, Result};
 use foldhash::fast::RandomState;
-use sync_core::backend::{ClaimId, Session, SessionId};
-use sync_core::home::Home;
-use sync_core::{Error, ErrorKind, Result, locked};
 
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;

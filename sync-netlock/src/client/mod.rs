@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use distsync_core::spi::home::{Home, Turns};
+use distsync_core::spi::{Backend, locked};
+use distsync_core::spi::{ClaimId, Session};
+use distsync_core::{Capabilities, Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use sync_core::backend::{ClaimId, Session};
-use sync_core::home::{Home, Turns};
-use sync_core::{Backend, Capabilities, Error, ErrorKind, Result, locked};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -199,8 +200,14 @@ impl Client {
             let stream = match &self.config.tls {
                 Some(tls) => {
                     let versions = [&rustls::version::TLS13];
-                    let shaken =
-                        sync_core::tls::connect(tls, address, &versions, &[crate::wire::ALPN], stream).await;
+                    let shaken = distsync_core::spi::tls::connect(
+                        tls,
+                        address,
+                        &versions,
+                        &[crate::wire::ALPN],
+                        stream,
+                    )
+                    .await;
                     Stream::Tls(Box::new(shaken.map_err(|error| error.on("netlock"))?.into()))
                 }
                 None => Stream::Plain(stream),

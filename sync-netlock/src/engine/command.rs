@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use sync_core::backend::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
-use sync_core::{Mode, Secret, Token};
+use distsync_core::spi::Secret;
+use distsync_core::spi::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
+use distsync_core::{Mode, Token};
 
 /// Where a reply goes. The engine only carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::clock::Moment;
+use distsync_core::spi::clock::Moment;
 
 use super::line::Slot;
 

@@ -3,8 +3,9 @@
 
 use std::fmt::Debug;
 
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::{Mode, Secret, Token};
+use distsync_core::spi::Secret;
+use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::{Mode, Token};
 
 use super::command::Terms;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::VALUE_MAX;
+use distsync_core::VALUE_MAX;
 
 /// The bounds of a table. Each has a refusal that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

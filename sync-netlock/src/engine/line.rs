@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use distsync_core::spi::ClaimId;
+use distsync_core::spi::clock::Moment;
+use distsync_core::{Mode, Token};
 use slab::Slab;
-use sync_core::backend::ClaimId;
-use sync_core::clock::Moment;
-use sync_core::{Mode, Token};
 
 use super::command::Requester;
 

@@ -1,8 +1,8 @@
 //! One name: its line, who of it holds, and who watches.
 
-use sync_core::backend::Revision;
-use sync_core::order::Run;
-use sync_core::{Mode, Token};
+use distsync_core::spi::Revision;
+use distsync_core::spi::order::Run;
+use distsync_core::{Mode, Token};
 
 use super::command::Requester;
 use super::line::{InLine, List, NONE, Slot};

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::ops::{Index, IndexMut};
 
+use distsync_core::spi::{ClaimId, Revision};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
-use sync_core::backend::{ClaimId, Revision};
 
 use super::line::{Claim, NONE, Slot, key, slot};
 use super::lock::Lock;

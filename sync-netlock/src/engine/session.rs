@@ -1,8 +1,8 @@
 //! One session: how long it lives, and what it has.
 
-use sync_core::Secret;
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::clock::Moment;
+use distsync_core::spi::Secret;
+use distsync_core::spi::clock::Moment;
+use distsync_core::spi::{ClaimId, SessionId};
 
 use super::command::{Requester, Terms};
 use super::line::{InSession, List, Slot};

@@ -1,6 +1,6 @@
 //! The lock table: sessions, names and claims, and what each command does to them.
 //!
-//! Invariants: the holders of a name are the head of its line ([`sync_core::order`]); a claim is in exactly one line and
+//! Invariants: the holders of a name are the head of its line ([`distsync_core::spi::order`]); a claim is in exactly one line and
 //! one session's list; tokens rise.
 
 mod claims;
@@ -16,12 +16,12 @@ pub use restoration::{Freeze, Misfit};
 
 use std::collections::BTreeSet;
 
+use distsync_core::spi::clock::Moment;
+use distsync_core::spi::{ClaimId, Revision};
+use distsync_core::{Mode, Token};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
-use sync_core::backend::{ClaimId, Revision};
-use sync_core::clock::Moment;
-use sync_core::{Mode, Token};
 
 use super::command::{Command, Effect, Reply, Requester, Terms};
 use super::counters::Counters;

@@ -7,8 +7,8 @@ mod rig;
 
 use std::time::Duration;
 
-use sync_core::Mode;
-use sync_core::backend::{Gone, SessionId, Withdrawn};
+use distsync_core::Mode;
+use distsync_core::spi::{Gone, SessionId, Withdrawn};
 
 use super::{Bound, Command, Limits, Refusal, Reply};
 use rig::Rig;

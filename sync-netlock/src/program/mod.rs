@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use distsync_core::spi::Secret;
+use distsync_core::{Error, ErrorKind, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sync_core::{Error, ErrorKind, Result, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use toml::Value;
@@ -95,7 +96,7 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_CONNECTIONS")]
     connections: Option<u32>,
 
-    /// Log filter, such as info or sync_netlock=debug. [default: info]
+    /// Log filter, such as info or distsync_netlock=debug. [default: info]
     #[arg(long, env = "NETLOCKD_LOG")]
     log: Option<String>,
 

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Subcommand;
-use sync_core::backend::{ClaimId, Entry, SessionId};
-use sync_core::{Error, ErrorKind, Mode, Result, StoreUrl, Withdrawn};
+use distsync_core::spi::StoreUrl;
+use distsync_core::spi::{ClaimId, Entry, SessionId};
+use distsync_core::{Error, ErrorKind, Mode, Result, Withdrawn};
 
 use crate::client::{Admin, Config};
 

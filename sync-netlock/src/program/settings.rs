@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use distsync_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sync_core::{Error, ErrorKind, Result};
 use toml::{Table, Value};
 
 use crate::client::parse_table;
@@ -37,7 +37,7 @@ pub(super) struct Settings {
     reread: Span,
     /// Where the deeds of administrators are written, besides the log.
     audit_log: Option<PathBuf>,
-    /// What is logged: a filter such as `info` or `sync_netlock=debug`.
+    /// What is logged: a filter such as `info` or `distsync_netlock=debug`.
     pub(super) log: String,
     /// `text` or `json`.
     pub(super) log_format: LogFormat,

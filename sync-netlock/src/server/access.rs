@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use distsync_core::spi::reread::{Files, Reread};
+use distsync_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
-use sync_core::reread::{Files, Reread};
-use sync_core::{Error, ErrorKind, Result};
 
 use crate::engine::{Command, NO_PRINCIPAL};
 

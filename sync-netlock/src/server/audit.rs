@@ -7,10 +7,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use distsync_core::spi::Withdrawn;
+use distsync_core::spi::{clock, locked};
+use distsync_core::{Error, ErrorKind, Result};
 use rustix::fs::{Access, access};
 use serde::Serialize;
-use sync_core::backend::Withdrawn;
-use sync_core::{Error, ErrorKind, Result, clock, locked};
 use tracing::{error, info};
 
 use crate::engine::{Command, Refusal, Reply};

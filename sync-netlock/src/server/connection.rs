@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use distsync_core::spi::clock::{self, Moment};
 use prost::Message;
-use sync_core::clock::{self, Moment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{debug, info};
 

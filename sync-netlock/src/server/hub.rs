@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sync_core::clock::{self, Moment};
-use sync_core::{Result, Secret, locked};
+use distsync_core::Result;
+use distsync_core::spi::clock::{self, Moment};
+use distsync_core::spi::{Secret, locked};
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;

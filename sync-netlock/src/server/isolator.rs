@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use distsync_core::spi::SessionId;
+use distsync_core::spi::clock;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
-use sync_core::backend::SessionId;
-use sync_core::clock;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command as Program;
 use tokio::sync::Semaphore;

@@ -1,6 +1,7 @@
 //! Whether a folder could be opened, without a change in it: another server may be running on it.
 
-use sync_core::{Result, clock};
+use distsync_core::Result;
+use distsync_core::spi::clock;
 
 use super::error::{unreadable, unusable, would_forget};
 use super::folder::{Folder, Unusable};

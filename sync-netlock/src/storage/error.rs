@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use sync_core::Error;
+use distsync_core::Error;
 use tracing::error;
 
 use super::folder::Unusable;
@@ -39,11 +39,11 @@ pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
     let folder = path.display();
     let error = match why {
         Unusable::InUse => Error::new(
-            sync_core::ErrorKind::Unavailable,
+            distsync_core::ErrorKind::Unavailable,
             format!("another server runs on the data folder {folder}"),
         ),
         Unusable::Strange(what) => Error::new(
-            sync_core::ErrorKind::Store,
+            distsync_core::ErrorKind::Store,
             format!("the data folder {folder} cannot be used: {what}"),
         ),
         Unusable::Io(error) => {
@@ -54,7 +54,7 @@ pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
                 _ => "may it be written, and is its disk in order?",
             };
             let problem = format!("the data folder {folder} cannot be used: {remedy}");
-            Error::new(sync_core::ErrorKind::Unavailable, problem).because(error)
+            Error::new(distsync_core::ErrorKind::Unavailable, problem).because(error)
         }
     };
     error.on("netlock")

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use sync_core::clock;
+use distsync_core::spi::clock;
 use tracing::{debug, error, info};
 
 use super::{FRAME, Storage, Table};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use sync_core::clock::{self, Moment};
+use distsync_core::spi::clock::{self, Moment};
 use tracing::{debug, warn};
 
 use super::error::die;

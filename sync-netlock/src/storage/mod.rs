@@ -32,8 +32,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::Result;
-use sync_core::clock::{self, Moment};
+use distsync_core::Result;
+use distsync_core::spi::clock::{self, Moment};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -266,5 +266,5 @@ fn boot_id() -> u128 {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .ok()
         .and_then(|text| u128::from_str_radix(&text.trim().replace('-', ""), 16).ok())
-        .unwrap_or_else(|| sync_core::ClaimId::random().bits())
+        .unwrap_or_else(|| distsync_core::ClaimId::random().bits())
 }

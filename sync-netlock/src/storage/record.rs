@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use bytes::Buf;
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::{Mode, Secret, Token};
+use distsync_core::spi::Secret;
+use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::{Mode, Token};
 
 use crate::engine::{Change, NO_PRINCIPAL, Terms};
 

@@ -1,6 +1,6 @@
 //! From a log back to a table: what is there, what is missing, and what must not be.
 
-use sync_core::clock::Moment;
+use distsync_core::spi::clock::Moment;
 use tracing::warn;
 
 use super::record::{Found, NoRecord, Record, Records, read};
@@ -94,8 +94,9 @@ fn is_last(rest: &[u8]) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use sync_core::backend::SessionId;
-    use sync_core::{Secret, Token};
+    use distsync_core::Token;
+    use distsync_core::spi::Secret;
+    use distsync_core::spi::SessionId;
 
     use super::*;
     use crate::engine::{Change, Limits, Terms};

@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sync_core::{Error, ErrorKind, Result, locked};
+use distsync_core::spi::locked;
+use distsync_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tracing::warn;
 

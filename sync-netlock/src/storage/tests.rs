@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use distsync_core::Mode;
+use distsync_core::spi::Secret;
+use distsync_core::spi::clock;
+use distsync_core::spi::{ClaimId, SessionId};
 use proptest::prelude::*;
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::clock;
-use sync_core::{Mode, Secret};
 
 use super::full::run_out;
 use super::{Durability, LogPosition, Storage, StorageOptions, Table};

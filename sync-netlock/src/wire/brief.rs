@@ -3,8 +3,8 @@
 //! The bytes are the generic codec's own, which remains the judge: what is not in the plainest form is left to it, and a
 //! property test compares the two.
 
-use sync_core::Token;
-use sync_core::backend::{ClaimId, SessionId};
+use distsync_core::Token;
+use distsync_core::spi::{ClaimId, SessionId};
 
 use super::command::{from_mode, to_mode};
 use super::frame::HEADER;
@@ -254,10 +254,10 @@ impl<'a> Rest<'a> {
 
 #[cfg(test)]
 mod tests {
+    use distsync_core::Mode;
+    use distsync_core::spi::Withdrawn;
     use proptest::prelude::*;
     use prost::Message;
-    use sync_core::Mode;
-    use sync_core::backend::Withdrawn;
 
     use super::super::command::{to_command, to_request};
     use super::super::frame::encode;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sync_core::backend::{ClaimId, Revision, SessionId};
-use sync_core::{Mode, Secret};
+use distsync_core::Mode;
+use distsync_core::spi::Secret;
+use distsync_core::spi::{ClaimId, Revision, SessionId};
 
 use super::brief;
 use super::frame::encode;

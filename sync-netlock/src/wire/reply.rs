@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sync_core::Token;
-use sync_core::backend::{self, ClaimId, Revision, SessionId, Withdrawn};
+use distsync_core::Token;
+use distsync_core::spi as backend;
+use distsync_core::spi::{ClaimId, Revision, SessionId, Withdrawn};
 
 use super::brief;
 use super::command::{from_mode, to_mode};

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use distsync_core::spi::clock;
+use distsync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions};
+use distsync_netlock::wire::proto;
+use distsync_netlock::wire::proto::refused::Code;
+use distsync_netlock::wire::proto::request::Body as Request;
+use distsync_netlock::wire::proto::response::Body as Response;
+use distsync_netlock::{Client, Config};
 use rustix::process::Signal;
-use sync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions, clock};
-use sync_netlock::wire::proto;
-use sync_netlock::wire::proto::refused::Code;
-use sync_netlock::wire::proto::request::Body as Request;
-use sync_netlock::wire::proto::response::Body as Response;
-use sync_netlock::{Client, Config};
 
 use super::raw::{Raw, enqueue, id, session};
 use super::server::{NETLOCKD, Netlockd, complaint, run};

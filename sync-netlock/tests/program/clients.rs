@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sync_core::clock;
-use sync_netlock::wire::proto;
-use sync_netlock::wire::proto::request::Body as Request;
-use sync_netlock::wire::proto::response::Body as Response;
+use distsync_core::spi::clock;
+use distsync_netlock::wire::proto;
+use distsync_netlock::wire::proto::request::Body as Request;
+use distsync_netlock::wire::proto::response::Body as Response;
 
 use super::raw::{Raw, enqueue, session};
 use super::server::Netlockd;

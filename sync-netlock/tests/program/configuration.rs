@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use sync_netlock::wire::proto::response::Body as Response;
+use distsync_netlock::wire::proto::response::Body as Response;
 
 use super::raw::{Raw, enqueue, session};
 use super::server::{NETLOCKD, Netlockd, complaint, run};

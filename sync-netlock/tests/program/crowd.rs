@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use distsync_core::{LockOptions, Sync};
+use distsync_netlock::wire::proto::refused::Code;
+use distsync_netlock::wire::proto::{self, response::Body};
 use prost::Message;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sync_core::{LockOptions, Sync};
-use sync_netlock::wire::proto::refused::Code;
-use sync_netlock::wire::proto::{self, response::Body};
 
 use super::server::Netlockd;
 

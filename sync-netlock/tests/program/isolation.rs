@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sync_core::{ErrorKind, Handle, LockOptions, Loss, Sync, SyncOptions, clock, process_identity};
-use sync_netlock::wire::proto;
-use sync_netlock::wire::proto::refused::Code;
-use sync_netlock::wire::proto::request::Body as Request;
-use sync_netlock::wire::proto::response::Body as Response;
-use sync_netlock::{Client, Config};
+use distsync_core::spi::clock;
+use distsync_core::{ErrorKind, Handle, LockOptions, Loss, Sync, SyncOptions, process_identity};
+use distsync_netlock::wire::proto;
+use distsync_netlock::wire::proto::refused::Code;
+use distsync_netlock::wire::proto::request::Body as Request;
+use distsync_netlock::wire::proto::response::Body as Response;
+use distsync_netlock::{Client, Config};
 
 use super::raw::{Raw, enqueue, id, session};
 use super::server::{Netlockd, run};

@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use distsync_core::spi::ClaimId;
+use distsync_core::spi::clock;
+use distsync_core::{Handle, LockOptions, Sync, Token};
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use sync_core::backend::ClaimId;
-use sync_core::{Handle, LockOptions, Sync, Token, clock};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use sync_core::{LockOptions, Sync};
+use distsync_core::{LockOptions, Sync};
 
 use super::server::{Netlockd, acquire};
 

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use distsync_netlock::wire::proto::request::Body as Request;
+use distsync_netlock::wire::proto::response::Body as Response;
+use distsync_netlock::wire::{VERSION, encode, proto};
 use prost::Message;
-use sync_netlock::wire::proto::request::Body as Request;
-use sync_netlock::wire::proto::response::Body as Response;
-use sync_netlock::wire::{VERSION, encode, proto};
 
 pub(crate) struct Raw {
     stream: TcpStream,

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use distsync_core::spi::clock;
+use distsync_core::{Handle, LockOptions, Sync};
 use rustix::process::Signal;
-use sync_core::{Handle, LockOptions, Sync, clock};
 use tempfile::TempDir;
 
 use super::server::{NETLOCKD, Netlockd, acquire, complaint};
@@ -101,7 +102,7 @@ async fn holders_and_waiters_keep_their_places_whatever_ends_the_server() {
             tokio::time::sleep(TTL).await;
             assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token(), "{durability} {signal:?}");
             assert!(acquire(&third, "b").await.token() > other.token(), "what was given back is free");
-            assert_eq!(guard.release().await.unwrap(), sync_core::Release::Done);
+            assert_eq!(guard.release().await.unwrap(), distsync_core::Release::Done);
             kept
         };
         let (kept, second_token, third_token) = tokio::join!(play, stand(&second, 1), stand(&third, 2));
@@ -377,7 +378,7 @@ async fn a_full_disk_refuses_grants_and_grants_again_when_there_is_some_room() {
     let guard = acquire(&client, "held").await;
     disk.fill();
     use_up_the_log(&client).await;
-    assert_eq!(guard.release().await.unwrap(), sync_core::Release::Done, "releases go on");
+    assert_eq!(guard.release().await.unwrap(), distsync_core::Release::Done, "releases go on");
     assert!(client.lock("held", LockOptions::new()).unwrap().inspect().await.unwrap().entries.is_empty());
     disk.free();
     let again = acquire_when_there_is_room(&client, "held").await;
@@ -400,7 +401,7 @@ async fn what_is_released_while_the_disk_is_full_stays_released() {
     disk.fill();
     use_up_the_log(&client).await;
     for guard in released {
-        assert_eq!(guard.release().await.unwrap(), sync_core::Release::Done);
+        assert_eq!(guard.release().await.unwrap(), distsync_core::Release::Done);
     }
     leaving.close().await.unwrap();
     let address = server.address().to_owned();
@@ -418,7 +419,7 @@ async fn what_is_released_while_the_disk_is_full_stays_released() {
     assert_eq!(kept.check(Duration::ZERO).unwrap(), kept.token());
 }
 
-async fn acquire_when_there_is_room(client: &Handle, name: &str) -> sync_core::Guard {
+async fn acquire_when_there_is_room(client: &Handle, name: &str) -> distsync_core::Guard {
     let lock = client.lock(name, LockOptions::new()).unwrap();
     let deadline = clock::now().after(Duration::from_secs(30));
     loop {

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use sync_core::conformance::secrets;
-use sync_core::{Handle, LockOptions, Sync, SyncOptions};
-use sync_netlock::{Client, Config, token_line};
+use distsync_core::conformance::secrets;
+use distsync_core::{Handle, LockOptions, Sync, SyncOptions};
+use distsync_netlock::{Client, Config, token_line};
 
 use super::server::Netlockd;
 

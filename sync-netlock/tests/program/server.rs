@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use distsync_core::conformance::secrets;
+use distsync_core::spi::clock;
+use distsync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait};
+use distsync_netlock::{Client, Config};
 use rustix::process::{Pid, Signal, kill_process};
-use sync_core::conformance::secrets;
-use sync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait, clock};
-use sync_netlock::{Client, Config};
 use tempfile::NamedTempFile;
 
 pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");

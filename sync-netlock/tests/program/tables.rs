@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use distsync_core::spi::clock;
+use distsync_core::{Error, ErrorKind, Handle, LockOptions, Result, Sync, SyncOptions, Wait};
+use distsync_netlock::{Client, Config};
 use rustix::process::Signal;
-use sync_core::{Error, ErrorKind, Handle, LockOptions, Result, Sync, SyncOptions, Wait, clock};
-use sync_netlock::{Client, Config};
 
 use super::server::{Netlockd, acquire, complaint};
 

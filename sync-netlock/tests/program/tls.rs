@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use distsync_core::spi::{StoreUrl, clock};
+use distsync_core::{ErrorKind, Handle, LockOptions, Result, Sync, SyncOptions};
+use distsync_netlock::{Client, Config};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustix::process::Signal;
-use sync_core::{ErrorKind, Handle, LockOptions, Result, StoreUrl, Sync, SyncOptions, clock};
-use sync_netlock::{Client, Config};
 
 use super::raw::Raw;
 use super::server::{Netlockd, complaint};
@@ -163,7 +164,7 @@ async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
     let everywhere = ["--listen", "0.0.0.0:0"];
     assert!(complaint(&everywhere).contains("other machines can reach this address"));
     let tokens = folder.path().join("tokens");
-    std::fs::write(&tokens, sync_netlock::token_line("a", "secret")).unwrap();
+    std::fs::write(&tokens, distsync_netlock::token_line("a", "secret")).unwrap();
     let with_tokens = [&everywhere[..], &["--tokens", tokens.to_str().unwrap()]].concat();
     assert!(
         complaint(&with_tokens).contains("other machines can reach this address"),

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use sync_netlock::wire::proto::response::Body as Response;
+use distsync_netlock::wire::proto::response::Body as Response;
 
 use super::raw::{Raw, enqueue, session};
 use super::server::{Netlockd, complaint};

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::Backend;
-use sync_core::conformance::Harness;
-use sync_netlock::Embedded;
+use distsync_core::conformance::Harness;
+use distsync_core::spi::Backend;
+use distsync_netlock::Embedded;
 
 /// One private table; a restart is a new one.
 #[derive(Debug)]

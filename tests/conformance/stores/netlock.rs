@@ -5,11 +5,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::conformance::Harness;
-use sync_core::{Backend, ErrorKind};
+use distsync_core::ErrorKind;
+use distsync_core::conformance::Harness;
+use distsync_core::spi::Backend;
 #[cfg(feature = "full")]
-use sync_netlock::ServerTls;
-use sync_netlock::{Client, Config, Server, ServerOptions, StorageOptions};
+use distsync_netlock::ServerTls;
+use distsync_netlock::{Client, Config, Server, ServerOptions, StorageOptions};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::stage::{SOON, Stage, eventually, queue_of, spawn};
 use crate::locks::guard::Release;
-use crate::locks::several::{lock_any, lock_each};
+use crate::locks::several::{lock_all, lock_any};
 use crate::locks::traits::Sync;
 use crate::options::{LockOptions, Wait};
 use crate::types::error::ErrorKind;
@@ -12,10 +12,10 @@ use crate::types::error::ErrorKind;
 /// All or none, and no two who want the same names in other orders wait for each other for ever.
 pub async fn api_all_of_several_names_or_none(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
-    let guards = lock_each(&*first.sync, ["b", "a", "b"], LockOptions::new()).await.expect("free");
+    let guards = lock_all(&*first.sync, ["b", "a", "b"], LockOptions::new()).await.expect("free");
     assert_eq!(guards.check(Duration::ZERO).expect("held").len(), 2);
     let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
-    let error = lock_each(&*second.sync, ["0", "b"], brief).await.expect_err("b is taken");
+    let error = lock_all(&*second.sync, ["0", "b"], brief).await.expect_err("b is taken");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     eventually(SOON, "what was taken is given back", || async {
         queue_of(&first, "0").await.entries.is_empty()
@@ -26,7 +26,7 @@ pub async fn api_all_of_several_names_or_none(stage: Stage) {
     let contend = |client: crate::conformance::stage::Client, names: [&'static str; 3]| {
         spawn(async move {
             for _ in 0..5 {
-                let guards = lock_each(&*client.sync, names, LockOptions::new()).await.expect("granted");
+                let guards = lock_all(&*client.sync, names, LockOptions::new()).await.expect("granted");
                 guards.release().await.expect("released");
             }
         })

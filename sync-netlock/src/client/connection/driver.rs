@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use distsync_core::ErrorKind;
+use distsync_core::spi::clock::{self, Moment};
 use prost::Message;
-use sync_core::ErrorKind;
-use sync_core::clock::{self, Moment};
 use tokio::io::AsyncWrite;
 use tracing::debug;
 

@@ -1,6 +1,6 @@
 //! Why a connection has ended, and the errors that follow from it.
 
-use sync_core::{Error, ErrorKind};
+use distsync_core::{Error, ErrorKind};
 
 use crate::wire::proto;
 
@@ -25,7 +25,7 @@ impl From<&str> for Ending {
 
 impl From<std::io::Error> for Ending {
     fn from(error: std::io::Error) -> Self {
-        match sync_core::tls::disagreement(&error) {
+        match distsync_core::spi::tls::disagreement(&error) {
             // With TLS 1.3 a server says only after the handshake that it refuses our certificate.
             Some(denied) => Self { kind: ErrorKind::Denied, why: denied.message().to_owned() },
             None => format!("the connection broke ({error})").into(),

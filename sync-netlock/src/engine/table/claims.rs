@@ -3,8 +3,8 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use sync_core::backend::{ClaimId, Gone, Revision, SessionId, Withdrawn};
-use sync_core::{Mode, Token};
+use distsync_core::spi::{ClaimId, Gone, Revision, SessionId, Withdrawn};
+use distsync_core::{Mode, Token};
 
 use super::{Arrival, Freeze, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};

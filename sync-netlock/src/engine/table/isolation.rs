@@ -2,9 +2,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use distsync_core::Token;
+use distsync_core::spi::{Gone, SessionId};
 use foldhash::fast::RandomState;
-use sync_core::Token;
-use sync_core::backend::{Gone, SessionId};
 
 use super::LockTable;
 use crate::engine::command::{Effect, Refusal, Reply};

@@ -1,6 +1,6 @@
 //! Who holds, who waits, and who wants to hear of it.
 
-use sync_core::backend::{Entry, Queue, Revision, SessionId};
+use distsync_core::spi::{Entry, Queue, Revision, SessionId};
 
 use super::LockTable;
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester, SessionEntry};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use sync_core::Token;
-use sync_core::backend::ClaimId;
-use sync_core::clock::Moment;
+use distsync_core::Token;
+use distsync_core::spi::ClaimId;
+use distsync_core::spi::clock::Moment;
 
 use super::{LockTable, Opening};
 use crate::engine::command::{Effect, Refusal, Requester};

@@ -3,8 +3,8 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use sync_core::Secret;
-use sync_core::backend::{Gone, SessionId};
+use distsync_core::spi::Secret;
+use distsync_core::spi::{Gone, SessionId};
 
 use super::{Freeze, LockTable, Opening, Reason};
 use crate::engine::command::{Bound, Effect, NO_PRINCIPAL, Refusal, Reply, Requester};

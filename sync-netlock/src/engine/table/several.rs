@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
+use distsync_core::Mode;
+use distsync_core::spi::{ClaimId, SessionId};
 use foldhash::fast::RandomState;
-use sync_core::Mode;
-use sync_core::backend::{ClaimId, SessionId};
 
 use super::claims::Admission;
 use super::{Arrival, LockTable};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sync_core::Mode;
-use sync_core::backend::{ClaimId, Gone, Withdrawn};
+use distsync_core::Mode;
+use distsync_core::spi::{ClaimId, Gone, Withdrawn};
 
 use super::rig::Rig;
 use crate::engine::{Command, Freeze, Refusal, Reply};

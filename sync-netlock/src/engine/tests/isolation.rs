@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sync_core::Mode;
-use sync_core::backend::{Gone, SessionId, Withdrawn};
+use distsync_core::Mode;
+use distsync_core::spi::{Gone, SessionId, Withdrawn};
 
 use super::rig::Rig;
 use crate::engine::{Command, Reason, Refusal, Reply};

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use distsync_core::spi::order::{Place, place};
+use distsync_core::spi::{Gone, Withdrawn};
+use distsync_core::{Mode, Token};
 use proptest::prelude::*;
-use sync_core::backend::{Gone, Withdrawn};
-use sync_core::order::{Place, place};
-use sync_core::{Mode, Token};
 
 use super::rig::Rig;
 use crate::engine::{Command, Refusal, Reply};

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sync_core::backend::{ClaimId, Queue, Revision, SessionId};
-use sync_core::clock::Moment;
-use sync_core::{Mode, Secret, Token};
+use distsync_core::spi::Secret;
+use distsync_core::spi::clock::Moment;
+use distsync_core::spi::{ClaimId, Queue, Revision, SessionId};
+use distsync_core::{Mode, Token};
 
 use crate::engine::{
     Change, Command, Effect, Freeze, Isolation, Journal, Limits, LockTable, Reply, Requester, Stats, Terms,

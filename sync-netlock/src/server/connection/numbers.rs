@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
+use distsync_core::spi::SessionId;
 use foldhash::fast::RandomState;
-use sync_core::backend::SessionId;
 
 use super::Connection;
 use crate::engine::{Bound, Command, Refusal, Reply};

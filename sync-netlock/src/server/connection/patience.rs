@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::clock::{self, Moment};
+use distsync_core::spi::clock::{self, Moment};
 
 use super::Connection;
 use super::ending::{End, cut};

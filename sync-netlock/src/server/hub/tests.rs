@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sync_core::backend::{ClaimId, SessionId};
-use sync_core::{Mode, Secret};
+use distsync_core::Mode;
+use distsync_core::spi::Secret;
+use distsync_core::spi::{ClaimId, SessionId};
 
 use super::*;
 use crate::engine::{Limits, Terms};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::Backend;
-use sync_core::conformance::Harness;
+use distsync_core::conformance::Harness;
+use distsync_core::spi::Backend;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
@@ -211,7 +211,7 @@ fn answer(mut stream: TcpStream, path: &str) -> String {
 #[async_trait]
 impl Harness for Consul {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::backend(&format!("consul://127.0.0.1:{}", self.port())).unwrap().0
+        distsync::spi::backend(&format!("consul://127.0.0.1:{}", self.port())).unwrap().0
     }
 
     fn ttl(&self) -> Duration {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::Backend;
-use sync_core::conformance::Harness;
+use distsync_core::conformance::Harness;
+use distsync_core::spi::Backend;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
@@ -196,7 +196,7 @@ impl EtcdCluster {
 #[async_trait]
 impl Harness for Etcd {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::backend(&format!("etcd://127.0.0.1:{}", self.port)).unwrap().0
+        distsync::spi::backend(&format!("etcd://127.0.0.1:{}", self.port)).unwrap().0
     }
 
     fn ttl(&self) -> Duration {

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use distsync_core::spi::clock;
 use rustix::process::{Pid, Signal, kill_process};
-use sync_core::clock;
 
 /// How long a store may take to serve, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,7 +83,7 @@ impl Program {
         arguments: &[String],
         environment: &[(&str, &Path)],
     ) -> Self {
-        sync_core::conformance::secrets::watch_logs();
+        distsync_core::conformance::secrets::watch_logs();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let child = Command::new(path_of(name))
             .args(arguments)

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::Backend;
-use sync_core::clock;
-use sync_core::conformance::Harness;
+use distsync_core::conformance::Harness;
+use distsync_core::spi::Backend;
+use distsync_core::spi::clock;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
@@ -469,7 +469,7 @@ impl Move<'_> {
 #[async_trait]
 impl Harness for Redis {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::backend(&format!("redis://127.0.0.1:{}", self.port)).unwrap().0
+        distsync::spi::backend(&format!("redis://127.0.0.1:{}", self.port)).unwrap().0
     }
 
     fn ttl(&self) -> Duration {
