@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::locks::acquire::AcquireRequest;
 use crate::locks::context::Context;
 use crate::locks::guard::{Guard, Release};
 use crate::locks::leadership::LeaderStatus;
 use crate::locks::leadership::Leadership;
-use crate::locks::line::{Turn, Wish, contended};
 use crate::locks::observe;
 use crate::locks::traits::{Elected, Leader};
 use crate::options::{LeaderOptions, Node, Wait};
@@ -26,9 +26,9 @@ use crate::types::token::Token;
 
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    shared: Arc<Context>,
+    context: Arc<Context>,
     id: String,
-    wish: Wish,
+    request: AcquireRequest,
     node: Node,
     wait: Wait,
     /// How many calls of `elect` are under way.
@@ -38,11 +38,16 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    pub(crate) fn new(shared: Arc<Context>, id: &str, wish: Wish, options: LeaderOptions) -> Self {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        id: &str,
+        request: AcquireRequest,
+        options: LeaderOptions,
+    ) -> Self {
         Self {
-            shared,
+            context,
             id: id.to_owned(),
-            wish,
+            request,
             node: options.node,
             wait: options.wait,
             campaigns: AtomicUsize::new(0),
@@ -63,13 +68,9 @@ impl Leader for Candidate {
 
     async fn elect(&self) -> Result<Box<dyn Elected>> {
         let _campaign = Counted::begin(&self.campaigns);
-        match self.wish.stand(&self.shared, self.wait).await? {
-            Turn::Held(guard) => {
-                *locked(&self.office) = Arc::downgrade(guard.hold());
-                Ok(Box::new(Office { guard, node: self.node.clone() }))
-            }
-            Turn::Busy(holder) => Err(self.shared.call("elect", &self.wish.name).explain(contended(&holder))),
-        }
+        let guard = self.request.acquire(&self.context, self.wait).await?;
+        *locked(&self.office) = Arc::downgrade(guard.hold());
+        Ok(Box::new(Office { guard, node: self.node.clone() }))
     }
 
     fn status(&self) -> LeaderStatus {
@@ -83,15 +84,15 @@ impl Leader for Candidate {
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Option<Leadership>>> {
-        observe::leaders(self.shared.clone(), self.wish.name.clone())
+        observe::leaders(self.context.clone(), self.request.name.clone())
     }
 
     async fn inspect(&self) -> Result<Queue> {
-        observe::inspect(&self.shared, &self.wish.name).await
+        observe::inspect(&self.context, &self.request.name).await
     }
 
     async fn evict(&self, claim: ClaimId) -> Result<Withdrawn> {
-        observe::evict(&self.shared, &self.wish.name, claim).await
+        observe::evict(&self.context, &self.request.name, claim).await
     }
 }
 

@@ -9,7 +9,7 @@ use crate::locks::context::Context;
 use crate::locks::ticket::Ticket;
 use crate::options::checks::check_value;
 use crate::session::Health;
-use crate::session::call::{Call, Ended};
+use crate::session::call::Call;
 use crate::session::hold::Hold;
 use crate::session::revocation::Revoked;
 use crate::spi::clock::{self, Moment};
@@ -37,15 +37,15 @@ pub enum Release {
 #[derive(Debug)]
 pub struct Guard {
     hold: Arc<Hold>,
-    shared: Arc<Context>,
+    context: Arc<Context>,
     /// Whether the claim has a session to itself, because it has a hold limit.
-    alone: bool,
+    owns_session: bool,
     outcome: OnceLock<Release>,
 }
 
 impl Guard {
-    pub(crate) fn new(shared: Arc<Context>, hold: Arc<Hold>, alone: bool) -> Self {
-        Self { hold, shared, alone, outcome: OnceLock::new() }
+    pub(crate) fn new(context: Arc<Context>, hold: Arc<Hold>, owns_session: bool) -> Self {
+        Self { hold, context, owns_session, outcome: OnceLock::new() }
     }
 
     /// The fencing token, for the resource to check. Costs nothing, and does not look at the clock: see
@@ -93,7 +93,7 @@ impl Guard {
     /// [`ErrorKind::SessionLost`], [`NotHeld`](ErrorKind::NotHeld) or [`Closed`](ErrorKind::Closed) if it is lost,
     /// [`Timeout`](ErrorKind::Timeout) if less time is left.
     pub fn check(&self, min_remaining: Duration) -> Result<Token> {
-        self.hold.check(min_remaining).map_err(|error| error.on(self.shared.backend_name()))
+        self.hold.check(min_remaining).map_err(|error| error.on(self.context.backend_name()))
     }
 
     /// Held, at risk because a renewal failed, or lost.
@@ -118,7 +118,7 @@ impl Guard {
     }
 
     fn call(&self, operation: &'static str) -> Call<'_> {
-        self.shared.call(operation, &self.hold.claim().name)
+        self.context.call(operation, &self.hold.claim().name)
     }
 
     fn lost(&self, operation: &'static str, loss: Loss) -> Error {
@@ -137,7 +137,7 @@ impl Guard {
         if let Some(loss) = self.hold.loss() {
             return Err(self.lost("extend", loss));
         }
-        self.call("extend").renew(&*self.shared.backend, self.hold.session()).await?;
+        self.call("extend").renew(&*self.context.backend, self.hold.session()).await?;
         self.valid_until().ok_or_else(|| self.lost("extend", self.hold.loss().unwrap_or(Loss::Expired)))
     }
 
@@ -156,15 +156,15 @@ impl Guard {
             return Err(self.lost("update", loss));
         }
         let claim = self.hold.claim();
-        let attempt = || self.shared.backend.update(claim, value.clone());
+        let attempt = || self.context.backend.update(claim, value.clone());
         match self.call("update").persist(self.hold.session(), attempt).await {
-            Ended::Answered(Ok(true)) => Ok(()),
-            Ended::Answered(Ok(false)) => {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => {
                 self.hold.end(Loss::Evicted);
                 Err(self.lost("update", self.hold.loss().unwrap_or(Loss::Evicted)))
             }
-            Ended::Answered(Err(error)) => Err(error),
-            Ended::Lost(loss) => Err(self.lost("update", loss)),
+            Ok(Err(error)) => Err(error),
+            Err(loss) => Err(self.lost("update", loss)),
         }
     }
 
@@ -187,17 +187,17 @@ impl Guard {
         let unfinished = Unfinished(self);
         let claim = self.hold.claim();
         let withdrawn =
-            self.call("release").persist(self.hold.session(), || self.shared.backend.withdraw(claim)).await;
+            self.call("release").persist(self.hold.session(), || self.context.backend.withdraw(claim)).await;
         std::mem::forget(unfinished);
         let outcome = match withdrawn {
-            Ended::Answered(Ok(Withdrawn::Absent)) | Ended::Lost(_) => Release::AlreadyGone,
-            Ended::Answered(Ok(_)) => {
+            Ok(Ok(Withdrawn::Absent)) | Err(_) => Release::AlreadyGone,
+            Ok(Ok(_)) => {
                 if self.hold.has_arrived() {
                     self.hold.session().give_back(claim);
                 }
                 Release::Done
             }
-            Ended::Answered(Err(error)) => {
+            Ok(Err(error)) => {
                 self.hold.set_leaving(false);
                 return Err(error);
             }
@@ -215,7 +215,7 @@ impl Guard {
     /// [`SessionLost`](ErrorKind::SessionLost) or [`NotHeld`](ErrorKind::NotHeld) if it is lost. The guard is dropped then,
     /// and what it held released.
     pub fn detach(self) -> Result<Ticket> {
-        if !self.alone {
+        if !self.owns_session {
             let problem = "the lock shares a session with others, and cannot outlive it: acquire it with a ttl of its own";
             return Err(self.call("detach").explain(Error::new(ErrorKind::InvalidOption, problem)));
         }
@@ -238,7 +238,7 @@ impl Guard {
     /// Marks the claim as released, here.
     fn finish(&self) {
         self.hold.end(Loss::Released);
-        if self.alone {
+        if self.owns_session {
             self.hold.session().end();
         }
     }
@@ -250,9 +250,9 @@ impl Guard {
         }
         let held = self.hold.seems_held();
         self.hold.set_leaving(true);
-        if held && !self.alone {
+        if held && !self.owns_session {
             let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
-            self.shared.keeper.withdraw(claim, session, self.hold.has_arrived());
+            self.context.keeper.withdraw(claim, session, self.hold.has_arrived());
         }
         self.finish();
         self.outcome.get_or_init(|| if held { Release::Done } else { Release::AlreadyGone });

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::locks::acquire::AcquireRequest;
 use crate::locks::context::Context;
 use crate::locks::election::Candidate;
 use crate::locks::guard::Guard;
-use crate::locks::line::{self, Wish};
 use crate::locks::lock::NamedLock;
+use crate::locks::resume::resume;
 use crate::locks::several;
 use crate::locks::ticket::Ticket;
 use crate::locks::traits::{Leader, Lock, Sync};
@@ -27,7 +28,7 @@ use crate::types::names::{Kind, LockName, Namespace};
 /// long as it takes, without blocking a thread.
 #[derive(Debug)]
 pub struct Handle {
-    shared: Arc<Context>,
+    context: Arc<Context>,
     namespace: Namespace,
 }
 
@@ -51,12 +52,12 @@ impl Handle {
                 .on(capabilities.backend));
         }
         let session_ttl = capabilities.check_ttl(options.session_ttl)?;
-        let shared = Arc::new(Context::start(backend, &options, session_ttl)?);
-        shared
+        let context = Arc::new(Context::start(backend, &options, session_ttl)?);
+        context
             .session(OnDisconnect::Hold)
             .await
-            .map_err(|error| error.during("connect").on(shared.backend_name()))?;
-        Ok(Self { shared, namespace: options.namespace })
+            .map_err(|error| error.during("connect").on(context.backend_name()))?;
+        Ok(Self { context, namespace: options.namespace })
     }
 
     /// The lock of some names: all of them, or any.
@@ -68,11 +69,11 @@ impl Handle {
             }
         }
         let Some((&name, also)) = given.split_first() else {
-            return Err(several::no_names().on(self.shared.backend_name()));
+            return Err(several::no_names().on(self.context.backend_name()));
         };
-        let explain = |error: Error| error.during("lock").on(self.shared.backend_name()).of(name);
+        let explain = |error: Error| error.during("lock").on(self.context.backend_name()).of(name);
         let options = options.validated().map_err(explain)?;
-        let capabilities = self.shared.backend.capabilities();
+        let capabilities = self.context.backend.capabilities();
         if let Some(ttl) = options.ttl {
             capabilities.check_ttl(ttl).map_err(explain)?;
         }
@@ -89,7 +90,7 @@ impl Handle {
             );
         }
         let also = also.iter().map(|name| self.named(Kind::Lock, name)).collect::<Result<_>>()?;
-        let wish = Wish {
+        let request = AcquireRequest {
             operation: "acquire",
             name: self.named(Kind::Lock, name)?,
             also,
@@ -100,11 +101,11 @@ impl Handle {
             value: options.value,
             on_wait: options.on_wait,
         };
-        Ok(NamedLock::new(self.shared.clone(), name, wish, options.wait))
+        Ok(NamedLock::new(self.context.clone(), name, request, options.wait))
     }
 
     fn named(&self, kind: Kind, name: &str) -> Result<LockName> {
-        LockName::new(&self.namespace, kind, name).map_err(|error| error.on(self.shared.backend_name()))
+        LockName::new(&self.namespace, kind, name).map_err(|error| error.on(self.context.backend_name()))
     }
 }
 
@@ -123,8 +124,8 @@ impl Sync for Handle {
     }
 
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>> {
-        let explain = |error: Error| error.during("leader").on(self.shared.backend_name()).of(name);
-        let wish = Wish {
+        let explain = |error: Error| error.during("leader").on(self.context.backend_name()).of(name);
+        let request = AcquireRequest {
             operation: "elect",
             name: self.named(Kind::Leader, name)?,
             also: Vec::new(),
@@ -135,35 +136,35 @@ impl Sync for Handle {
             value: options.node.encode().map_err(explain)?,
             on_wait: None,
         };
-        Ok(Box::new(Candidate::new(self.shared.clone(), name, wish, options)))
+        Ok(Box::new(Candidate::new(self.context.clone(), name, request, options)))
     }
 
     fn name(&self) -> &'static str {
-        self.shared.backend_name()
+        self.context.backend_name()
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.shared.backend.capabilities()
+        self.context.backend.capabilities()
     }
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = patiently(|| self.shared.backend.list(&path))
+        let names = patiently(|| self.context.backend.list(&path))
             .await
-            .map_err(|error| error.during("list").on(self.shared.backend_name()).of(prefix))?;
+            .map_err(|error| error.during("list").on(self.context.backend_name()).of(prefix))?;
         Ok(names.iter().map(LockName::plain).collect())
     }
 
     async fn resume(&self, ticket: &Ticket) -> Result<Guard> {
-        line::resume(&self.shared, ticket).await
+        resume(&self.context, ticket).await
     }
 
     async fn release_all(&self) -> Result<()> {
-        self.shared.keeper.release_all().await.map_err(|error| error.during("release all").on(self.name()))
+        self.context.keeper.release_all().await.map_err(|error| error.during("release all").on(self.name()))
     }
 
     async fn close(&self) -> Result<()> {
-        self.shared.keeper.stopped().await;
+        self.context.keeper.stopped().await;
         Ok(())
     }
 }

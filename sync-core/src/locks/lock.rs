@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::locks::acquire::{AcquireRequest, Attempt};
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
-use crate::locks::line::{Turn, Wish, contended};
 use crate::locks::observe;
 use crate::locks::traits::Lock;
 use crate::options::Wait;
@@ -17,15 +17,15 @@ use crate::types::queue::{Queue, Withdrawn};
 
 #[derive(Debug)]
 pub(crate) struct NamedLock {
-    shared: Arc<Context>,
+    context: Arc<Context>,
     id: String,
-    wish: Wish,
+    request: AcquireRequest,
     wait: Wait,
 }
 
 impl NamedLock {
-    pub(crate) fn new(shared: Arc<Context>, id: &str, wish: Wish, wait: Wait) -> Self {
-        Self { shared, id: id.to_owned(), wish, wait }
+    pub(crate) fn new(context: Arc<Context>, id: &str, request: AcquireRequest, wait: Wait) -> Self {
+        Self { context, id: id.to_owned(), request, wait }
     }
 }
 
@@ -36,30 +36,25 @@ impl Lock for NamedLock {
     }
 
     async fn acquire(&self) -> Result<Guard> {
-        match self.wish.stand(&self.shared, self.wait).await? {
-            Turn::Held(guard) => Ok(guard),
-            Turn::Busy(holder) => {
-                Err(self.shared.call("acquire", &self.wish.name).explain(contended(&holder)))
-            }
-        }
+        self.request.acquire(&self.context, self.wait).await
     }
 
     async fn try_acquire(&self) -> Result<Option<Guard>> {
-        match self.wish.stand(&self.shared, Wait::Never).await? {
-            Turn::Held(guard) => Ok(Some(guard)),
-            Turn::Busy(_) => Ok(None),
+        match self.request.run(&self.context, Wait::Never).await? {
+            Attempt::Held(guard) => Ok(Some(guard)),
+            Attempt::Busy(_) => Ok(None),
         }
     }
 
     async fn inspect(&self) -> Result<Queue> {
-        observe::inspect(&self.shared, &self.wish.name).await
+        observe::inspect(&self.context, &self.request.name).await
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Queue>> {
-        observe::watch(self.shared.clone(), self.wish.name.clone())
+        observe::watch(self.context.clone(), self.request.name.clone())
     }
 
     async fn evict(&self, claim: ClaimId) -> Result<Withdrawn> {
-        observe::evict(&self.shared, &self.wish.name, claim).await
+        observe::evict(&self.context, &self.request.name, claim).await
     }
 }

@@ -17,17 +17,17 @@ use crate::types::names::LockName;
 use crate::types::queue::{Queue, Withdrawn};
 use crate::types::token::Token;
 
-pub(crate) async fn inspect(shared: &Context, name: &LockName) -> Result<Queue> {
-    shared.call("inspect", name).once(|| shared.backend.queue(name)).await
+pub(crate) async fn inspect(context: &Context, name: &LockName) -> Result<Queue> {
+    context.call("inspect", name).once(|| context.backend.queue(name)).await
 }
 
-pub(crate) async fn evict(shared: &Context, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-    shared.call("evict", name).once(|| shared.backend.evict(name, claim)).await
+pub(crate) async fn evict(context: &Context, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
+    context.call("evict", name).once(|| context.backend.evict(name, claim)).await
 }
 
 /// The queue now and after each change, until an error that does not pass.
-pub(crate) fn watch(shared: Arc<Context>, name: LockName) -> BoxStream<'static, Result<Queue>> {
-    sightings(shared, name).map(|sighting| sighting.map(|sighting| sighting.queue)).boxed()
+pub(crate) fn watch(context: Arc<Context>, name: LockName) -> BoxStream<'static, Result<Queue>> {
+    sightings(context, name).map(|sighting| sighting.map(|sighting| sighting.queue)).boxed()
 }
 
 /// A queue as it was seen.
@@ -38,9 +38,9 @@ struct Sighting {
     interrupted: bool,
 }
 
-fn sightings(shared: Arc<Context>, name: LockName) -> impl Stream<Item = Result<Sighting>> + Send + 'static {
+fn sightings(context: Arc<Context>, name: LockName) -> impl Stream<Item = Result<Sighting>> + Send + 'static {
     let start =
-        Watching { shared, name, seen: None, seen_at: clock::now(), interrupted: false, ended: false };
+        Watching { context, name, seen: None, seen_at: clock::now(), interrupted: false, ended: false };
     stream::unfold(start, |mut watching| async move {
         let item = watching.next().await?;
         watching.ended = item.is_err();
@@ -53,7 +53,7 @@ fn sightings(shared: Arc<Context>, name: LockName) -> impl Stream<Item = Result<
 const ABSENCE: Duration = Duration::from_millis(250);
 
 struct Watching {
-    shared: Arc<Context>,
+    context: Arc<Context>,
     name: LockName,
     seen: Option<Queue>,
     /// When the last answer came.
@@ -68,12 +68,12 @@ impl Watching {
             return None;
         }
         if let Err(error) = runtime() {
-            return Some(Err(self.shared.call("watch", &self.name).explain(error)));
+            return Some(Err(self.context.call("watch", &self.name).explain(error)));
         }
         let mut was_absent = clock::now().since(self.seen_at) > ABSENCE;
         loop {
-            let call = self.shared.call("watch", &self.name);
-            let backend = &self.shared.backend;
+            let call = self.context.call("watch", &self.name);
+            let backend = &self.context.backend;
             let answer = match &self.seen {
                 Some(seen) if !self.interrupted && !was_absent => {
                     let changed = backend.changed(&self.name, seen.revision).await;
@@ -110,12 +110,12 @@ pub(crate) fn leader_of(queue: &Queue) -> Option<Leadership> {
 
 /// The leader now and after each change. Terms never go back, unless the store was emptied or restored.
 pub(crate) fn leaders(
-    shared: Arc<Context>,
+    context: Arc<Context>,
     name: LockName,
 ) -> BoxStream<'static, Result<Option<Leadership>>> {
     let mut newest: Option<Token> = None;
     let mut shown: Option<Option<Leadership>> = None;
-    sightings(shared, name)
+    sightings(context, name)
         .filter_map(move |sighting| {
             let item = match sighting {
                 Err(error) => Some(Err(error)),

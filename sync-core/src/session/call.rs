@@ -27,14 +27,6 @@ pub(crate) struct Call<'a> {
     pub(crate) name: &'a LockName,
 }
 
-/// How a call under a session ended.
-#[derive(Debug)]
-pub(crate) enum Ended<T> {
-    Answered(Result<T>),
-    /// The session was lost first.
-    Lost(Loss),
-}
-
 impl Call<'_> {
     /// Adds what is known here to an error from below.
     pub(crate) fn explain(&self, error: Error) -> Error {
@@ -51,14 +43,14 @@ impl Call<'_> {
     }
 
     /// A request that may be repeated: again after a failure that can pass, for as long as one request may take, and no
-    /// longer than the session lives.
+    /// longer than the session lives: its loss is the outer error.
     pub(crate) async fn persist<T, R: Future<Output = Result<T>>>(
         &self,
         session: &LiveSession,
         mut request: impl FnMut() -> R,
-    ) -> Ended<T> {
+    ) -> Result<Result<T>, Loss> {
         if let Err(error) = runtime() {
-            return Ended::Answered(Err(self.explain(error)));
+            return Ok(Err(self.explain(error)));
         }
         let answer = match session.request(request()).await {
             Ok(Some(Err(error))) if error.is_retryable() => {
@@ -68,10 +60,7 @@ impl Call<'_> {
             Ok(None) => Ok(Err(silent(session.request_patience()))),
             Err(loss) => Err(loss),
         };
-        match answer {
-            Ok(answer) => Ended::Answered(answer.map_err(|error| self.explain(error))),
-            Err(loss) => Ended::Lost(loss),
-        }
+        answer.map(|answer| answer.map_err(|error| self.explain(error)))
     }
 
     /// Renews a session, and takes note of what the store says of it.
@@ -82,13 +71,13 @@ impl Call<'_> {
             backend.renew(session.session())
         });
         match renewal.await {
-            Ended::Answered(Ok(Renewal::Renewed { ttl })) => {
+            Ok(Ok(Renewal::Renewed { ttl })) => {
                 session.renewed(ttl, sent);
             }
-            Ended::Answered(Ok(Renewal::Expired)) => session.lose(Loss::SessionLost),
-            Ended::Answered(Ok(Renewal::Isolated)) => session.lose(Loss::Isolated),
-            Ended::Answered(Err(error)) => return Err(error),
-            Ended::Lost(_) => {}
+            Ok(Ok(Renewal::Expired)) => session.lose(Loss::SessionLost),
+            Ok(Ok(Renewal::Isolated)) => session.lose(Loss::Isolated),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {}
         }
         Ok(())
     }

@@ -1,0 +1,162 @@
+//! From an acquire request to a guard.
+//!
+//! An [`AcquireRequest`] is what a lock or an election asks for. [`AcquireRequest::run`] makes attempts, one for each session:
+//! an attempt puts a [`QueuedClaim`] into the store's queue and ends with a guard, with a busy name, or with the loss of its
+//! session, after which the next attempt begins.
+//!
+//! The common case, a free name under an open session, is kept small: rare cases run in boxed futures, so that an acquire
+//! does not carry room for all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::warn;
+
+use crate::locks::context::Context;
+use crate::locks::guard::Guard;
+use crate::locks::queued_claim::QueuedClaim;
+use crate::locks::unsuccessful::{Progress, contended, session_ended};
+use crate::options::{OnDisconnect, OnWait, Wait};
+use crate::session::call::wait_for_better_times;
+use crate::session::live::LiveSession;
+use crate::spi::backend::Claim;
+use crate::spi::clock;
+use crate::spi::home::runtime;
+use crate::types::error::Result;
+use crate::types::loss::Loss;
+use crate::types::mode::Mode;
+use crate::types::names::LockName;
+use crate::types::queue::Entry;
+
+/// What a lock or an election asks for, each time anew.
+#[derive(Clone, Debug)]
+pub(crate) struct AcquireRequest {
+    pub(crate) operation: &'static str,
+    pub(crate) name: LockName,
+    /// The other names of a request for several.
+    pub(crate) also: Vec<LockName>,
+    /// Whether any one of the names is enough.
+    pub(crate) any: bool,
+    pub(crate) mode: Mode,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) on_disconnect: OnDisconnect,
+    pub(crate) value: Bytes,
+    pub(crate) on_wait: Option<OnWait>,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Held(Guard),
+    /// The name is taken, by this holder if the store tells, and the request does not wait.
+    Busy(Option<Box<Entry>>),
+}
+
+impl AcquireRequest {
+    /// Acquires; an error if the name is taken and the request does not wait.
+    pub(crate) async fn acquire(&self, context: &Arc<Context>, wait: Wait) -> Result<Guard> {
+        match self.run(context, wait).await? {
+            Attempt::Held(guard) => Ok(guard),
+            Attempt::Busy(holder) => {
+                Err(context.call(self.operation, &self.name).explain(contended(&holder)))
+            }
+        }
+    }
+
+    /// Makes attempts until one is granted, or for as long as `wait` says.
+    pub(crate) async fn run(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
+        let call = context.call(self.operation, &self.name);
+        runtime().map_err(|error| call.explain(error))?;
+        let ended = match wait {
+            Wait::Forever => self.attempts(context, true, &mut Progress::default()).await,
+            Wait::Never => self.attempts(context, false, &mut Progress::default()).await,
+            Wait::For(patience) => Box::pin(self.run_within(context, patience)).await,
+        };
+        ended.map_err(|error| call.explain(error))
+    }
+
+    async fn run_within(&self, context: &Arc<Context>, patience: Duration) -> Result<Attempt> {
+        let mut progress = Progress::default();
+        let deadline = clock::now().after(patience);
+        match clock::until(deadline, self.attempts(context, true, &mut progress)).await {
+            Some(ended) => ended,
+            None => Err(progress.timed_out(&*context.backend, &self.name, patience).await),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        context: &Arc<Context>,
+        waits: bool,
+        progress: &mut Progress,
+    ) -> Result<Attempt> {
+        let mut was_queued = false;
+        loop {
+            let session = match self.session(context).await {
+                Ok(session) => session,
+                // Once queued, keep waiting: if an outage outlasts the session we lose our position, but we
+                // do not give up.
+                Err(error) if was_queued && error.is_retryable() => {
+                    warn!(name = %self.name, %error, "cannot open a session: still waiting for one");
+                    progress.failed(error);
+                    Box::pin(wait_for_better_times()).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            progress.begin(&session);
+            let claim = self.claim(context, &session, waits);
+            let loss = match QueuedClaim::new(self, context, session, claim).granted(progress).await? {
+                Ok(ended) => return Ok(ended),
+                Err(loss) => loss,
+            };
+            if !waits || loss == Loss::Closed {
+                return Err(session_ended(loss));
+            }
+            warn!(name = %self.name, %loss, "session lost while queued: queueing again at the end");
+            was_queued = true;
+        }
+    }
+
+    async fn session(&self, context: &Context) -> Result<Arc<LiveSession>> {
+        if self.owns_session() {
+            let ttl = self.ttl.unwrap_or(context.session_ttl());
+            return Box::pin(context.open(ttl, self.on_disconnect)).await;
+        }
+        match context.current(self.on_disconnect) {
+            Some(session) => Ok(session),
+            None => Box::pin(context.session(self.on_disconnect)).await,
+        }
+    }
+
+    fn claim(&self, context: &Context, session: &LiveSession, waits: bool) -> Claim {
+        Claim {
+            id: session.claim_id(&self.name),
+            session: *session.session(),
+            name: self.name.clone(),
+            also: self.also.clone(),
+            any: self.any,
+            mode: self.mode,
+            waits,
+            client: context.client.clone(),
+            value: self.value.clone(),
+            token: None,
+        }
+    }
+
+    /// Whether each claim has a session of its own.
+    pub(super) fn owns_session(&self) -> bool {
+        self.has_hold_limit() || self.outlives_the_handle()
+    }
+
+    /// Whether the session of a claim expires unless it is extended.
+    pub(super) fn has_hold_limit(&self) -> bool {
+        self.ttl.is_some()
+    }
+
+    /// Whether a claim is left to its TTL when the handle is closed.
+    pub(super) fn outlives_the_handle(&self) -> bool {
+        self.on_disconnect == OnDisconnect::Ignore
+    }
+}
