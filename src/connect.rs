@@ -40,7 +40,7 @@ pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
 /// As [`connect`], but for those of the store.
 pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
     let mut url: StoreUrl = url.parse()?;
-    let options = url.take_sync_options().map_err(|error| error.during("connect"))?;
+    let options = url.take_sync_options().map_err(|error| error.with_operation("connect"))?;
     Ok((store(url)?, options))
 }
 
@@ -91,7 +91,7 @@ fn not_here(scheme: &str) -> Error {
             problem += &format!("this build knows {}", built.join(", "));
         }
     }
-    Error::new(ErrorKind::InvalidOption, problem).during("connect")
+    Error::new(ErrorKind::InvalidOption, problem).with_operation("connect")
 }
 
 #[cfg(feature = "netlock")]

@@ -332,7 +332,7 @@ impl Backend for Consul {
                 ErrorKind::InvalidOption,
                 format!("this name is used with {}: all have to agree on the number", other.entry.mode),
             )
-            .on("consul"));
+            .with_backend("consul"));
         }
         match line.standing(claim)? {
             Standing::Waiting { holder, .. } if !claim.waits => {

@@ -67,16 +67,16 @@ impl From<Failure> for Error {
         match failure {
             Failure::Http(error) => {
                 if let Some(disagreement) = distsync_core::spi::tls::disagreement(&error) {
-                    return disagreement.because(error.without_url()).on("consul");
+                    return disagreement.with_source(error.without_url()).with_backend("consul");
                 }
                 let applied = !error.is_connect();
                 let unreachable = Error::new(
                     ErrorKind::Unavailable,
                     "no connection: is Consul running there, is the port right, and does it want TLS or not?",
                 )
-                .because(error.without_url())
+                .with_source(error.without_url())
                 .retryable();
-                if applied { unreachable.or_applied() } else { unreachable }
+                if applied { unreachable.with_maybe_applied() } else { unreachable }
             }
             Failure::Certificates(error) => error,
             Failure::Status { status, text } => from_status(status, &text),
@@ -101,7 +101,7 @@ impl From<Failure> for Error {
                 ),
             ),
         }
-        .on("consul")
+        .with_backend("consul")
     }
 }
 
@@ -117,7 +117,7 @@ fn from_status(status: StatusCode, text: &str) -> Error {
         status if status.is_server_error() => {
             // No leader, most likely: an election takes a moment.
             Error::new(ErrorKind::Unavailable, format!("Consul cannot answer for now ({text})"))
-                .or_applied()
+                .with_maybe_applied()
                 .retryable()
         }
         status => Error::new(ErrorKind::Store, format!("Consul refuses with status {status} ({text})")),

@@ -115,7 +115,7 @@ impl Etcd {
                 ErrorKind::InvalidOption,
                 format!("this name is used with {mode}: all have to agree on the number"),
             )
-            .on("etcd")),
+            .with_backend("etcd")),
             None => Ok(()),
         }
     }

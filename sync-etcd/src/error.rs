@@ -110,12 +110,12 @@ impl From<Failure> for Error {
             Failure::Etcd(error) => match &*error {
                 Upstream::GRpcStatus(status) => from_status(status.clone()),
                 Upstream::TransportError(transport) => match distsync_core::spi::tls::disagreement(transport) {
-                    Some(disagreement) => disagreement.because(error),
-                    None => unreachable_store().because(error).or_applied(),
+                    Some(disagreement) => disagreement.with_source(error),
+                    None => unreachable_store().with_source(error).with_maybe_applied(),
                 },
-                Upstream::IoError(_) => unreachable_store().because(error).or_applied(),
+                Upstream::IoError(_) => unreachable_store().with_source(error).with_maybe_applied(),
                 Upstream::WatchError(_) | Upstream::LeaseKeepAliveError(_) => unreachable_store(),
-                _ => Error::new(ErrorKind::Store, "the client refuses").because(error),
+                _ => Error::new(ErrorKind::Store, "the client refuses").with_source(error),
             },
             Failure::Answer(what) => {
                 Error::new(ErrorKind::Protocol, format!("an answer that this version does not know: {what}"))
@@ -132,20 +132,20 @@ impl From<Failure> for Error {
                 ErrorKind::Unavailable,
                 "a member owes an answer and says nothing: is it stopped, or the way to it cut?",
             )
-            .or_applied()
+            .with_maybe_applied()
             .retryable(),
             Failure::ClientGone => Error::new(
                 ErrorKind::Unavailable,
                 "the runtime on which this client connected has ended: connect on one that lives as long as it is used",
             )
-            .or_applied()
+            .with_maybe_applied()
             .retryable(),
             Failure::Connection(error) => Arc::try_unwrap(error).unwrap_or_else(|shared| {
                 let copy = Error::new(shared.kind(), shared.message());
-                if shared.is_retryable() { copy.or_applied().retryable() } else { copy }
+                if shared.is_retryable() { copy.with_maybe_applied().retryable() } else { copy }
             }),
         }
-        .on("etcd")
+        .with_backend("etcd")
     }
 }
 
@@ -159,7 +159,7 @@ fn unreachable_store() -> Error {
 
 fn from_status(status: tonic::Status) -> Error {
     if let Some(disagreement) = distsync_core::spi::tls::disagreement(&status) {
-        return disagreement.because(status);
+        return disagreement.with_source(status);
     }
     let text = status.message().to_owned();
     match status.code() {
@@ -182,17 +182,17 @@ fn from_status(status: tonic::Status) -> Error {
         Code::ResourceExhausted => {
             Error::new(ErrorKind::Store, format!("etcd is full or overloaded ({text})"))
         }
-        Code::Unavailable => unreachable_store().or_applied(),
+        Code::Unavailable => unreachable_store().with_maybe_applied(),
         Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
             let problem = format!(
                 "no proper answer ({text}): is it etcd that listens there, and does it want TLS, or a certificate (`cert` \
                  and `key`)?"
             );
-            Error::new(ErrorKind::Unavailable, problem).or_applied().retryable()
+            Error::new(ErrorKind::Unavailable, problem).with_maybe_applied().retryable()
         }
         _ => Error::new(ErrorKind::Store, format!("etcd refuses ({text})")),
     }
-    .because(status)
+    .with_source(status)
 }
 
 #[cfg(test)]

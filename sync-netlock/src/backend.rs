@@ -57,7 +57,7 @@ impl<C: Carrier> Netlock<C> {
             Refusal::Isolated => ErrorKind::Isolated,
             Refusal::Settling { .. } | Refusal::StorageFull => ErrorKind::Unavailable,
         };
-        let error = Error::new(kind, refusal.to_string()).on(self.capabilities().backend);
+        let error = Error::new(kind, refusal.to_string()).with_backend(self.capabilities().backend);
         if kind == ErrorKind::Unavailable { error.retryable() } else { error }
     }
 
@@ -69,8 +69,8 @@ impl<C: Carrier> Netlock<C> {
                 ErrorKind::Protocol,
                 format!("the server gave an answer to another question: {other:?}"),
             )
-            .on(self.capabilities().backend)
-            .or_applied()),
+            .with_backend(self.capabilities().backend)
+            .with_maybe_applied()),
         }
     }
 

@@ -173,13 +173,17 @@ impl Carrier for Embedded {
         let mut calling = Calling { store: &self.store, request, answered: false };
         let reply = poll_fn(|cx| self.store.desk().replies.poll_first(request, cx)).await;
         calling.answered = true;
-        reply.ok_or_else(|| Error::new(ErrorKind::Protocol, "the request was not answered").on("memory"))
+        reply.ok_or_else(|| {
+            Error::new(ErrorKind::Protocol, "the request was not answered").with_backend("memory")
+        })
     }
 
     async fn second(&self, claim: ClaimId) -> Result<Reply> {
         let reply = poll_fn(|cx| self.store.desk().replies.poll_second(claim, cx)).await;
         reply.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "this claim does not stand in line").on("memory").retryable()
+            Error::new(ErrorKind::Unavailable, "this claim does not stand in line")
+                .with_backend("memory")
+                .retryable()
         })
     }
 }

@@ -82,9 +82,9 @@ impl Dialing {
 
 /// An error that several requests share, for one of them.
 fn copy(error: &Arc<Error>) -> Error {
-    let mut copied = Error::new(error.kind(), error.message()).on("redis");
+    let mut copied = Error::new(error.kind(), error.message()).with_backend("redis");
     if let Some(source) = std::error::Error::source(error) {
-        copied = copied.because(source.to_string());
+        copied = copied.with_source(source.to_string());
     }
     if error.is_retryable() { copied.retryable() } else { copied }
 }

@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
     let reached = tokio::time::timeout(PATIENCE, reach(config, address, peer)).await;
     let silent = |_| Err(if config.tls.is_some() { tls::broken(address) } else { Failure::Silent.into() });
-    reached.unwrap_or_else(silent).map_err(|error| error.on("redis"))
+    reached.unwrap_or_else(silent).map_err(|error| error.with_backend("redis"))
 }
 
 /// Resolves the address. A name may have several addresses of both families, of which some may lead nowhere: the resolver puts

@@ -75,13 +75,13 @@ impl From<Failure> for Error {
             )
             .retryable(),
         }
-        .on("redis")
+        .with_backend("redis")
     }
 }
 
 fn classify(error: RedisError) -> Error {
     if let Some(disagreement) = distsync_core::spi::tls::disagreement(&error) {
-        return disagreement.because(error);
+        return disagreement.with_source(error);
     }
     let detail = error.detail().unwrap_or_default().to_owned();
     let lacks_rights =
@@ -119,8 +119,8 @@ fn classify(error: RedisError) -> Error {
         },
     };
     let applied = error.is_io_error() && !error.is_connection_refusal();
-    let classified = Error::new(kind, message).because(error);
-    let classified = if applied { classified.or_applied() } else { classified };
+    let classified = Error::new(kind, message).with_source(error);
+    let classified = if applied { classified.with_maybe_applied() } else { classified };
     if retryable { classified.retryable() } else { classified }
 }
 

@@ -93,7 +93,7 @@ pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Resu
         found
             .map(|(wire, server, others)| (wire, server, others, address))
             .inspect_err(|error| debug!(address, %error, "no way to the server by this address"))
-            .map_err(|error| error.at(address))
+            .map_err(|error| error.with_address(address))
     });
     match found.await {
         Ok((wire, server, others, good)) => {
@@ -198,8 +198,8 @@ async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<F
             ErrorKind::Denied,
             format!("the Sentinel at {sentinel} requires a password: set the option `sentinel_password`"),
         )
-        .on("redis")
-        .because(error),
+        .with_backend("redis")
+        .with_source(error),
         _ => error,
     };
     let mut wire = dial(config, sentinel, Peer::Sentinel).await.map_err(wants_password)?;

@@ -204,11 +204,11 @@ fn failure(passes: bool) -> Error {
     if passes {
         return down();
     }
-    Error::new(ErrorKind::Store, "the test's store refuses this").or_applied()
+    Error::new(ErrorKind::Store, "the test's store refuses this").with_maybe_applied()
 }
 
 fn down() -> Error {
-    Error::new(ErrorKind::Unavailable, "the test's network is down").or_applied().retryable()
+    Error::new(ErrorKind::Unavailable, "the test's network is down").with_maybe_applied().retryable()
 }
 
 /// The backend around the backend.

@@ -93,7 +93,7 @@ impl Guard {
     /// [`ErrorKind::SessionLost`], [`NotHeld`](ErrorKind::NotHeld) or [`Closed`](ErrorKind::Closed) if it is lost,
     /// [`Timeout`](ErrorKind::Timeout) if less time is left.
     pub fn check(&self, min_remaining: Duration) -> Result<Token> {
-        self.hold.check(min_remaining).map_err(|error| error.on(self.context.backend_name()))
+        self.hold.check(min_remaining).map_err(|error| error.with_backend(self.context.backend_name()))
     }
 
     /// Held, at risk because a renewal failed, or lost.

@@ -44,19 +44,19 @@ impl Handle {
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
         let capabilities = backend.capabilities();
-        runtime().map_err(|error| error.during("connect").on(capabilities.backend))?;
+        runtime().map_err(|error| error.with_operation("connect").with_backend(capabilities.backend))?;
         if !options.isolation.is_empty() && !capabilities.isolates {
             let problem = "this store isolates nobody: leave the option out, and see `on_lost`";
             return Err(Error::new(ErrorKind::Unsupported, problem)
-                .during("connect")
-                .on(capabilities.backend));
+                .with_operation("connect")
+                .with_backend(capabilities.backend));
         }
         let session_ttl = capabilities.check_ttl(options.session_ttl)?;
         let context = Arc::new(Context::start(backend, &options, session_ttl)?);
         context
             .session(OnDisconnect::Hold)
             .await
-            .map_err(|error| error.during("connect").on(context.backend_name()))?;
+            .map_err(|error| error.with_operation("connect").with_backend(context.backend_name()))?;
         Ok(Self { context, namespace: options.namespace })
     }
 
@@ -69,9 +69,11 @@ impl Handle {
             }
         }
         let Some((&name, also)) = given.split_first() else {
-            return Err(several::no_names().on(self.context.backend_name()));
+            return Err(several::no_names().with_backend(self.context.backend_name()));
         };
-        let explain = |error: Error| error.during("lock").on(self.context.backend_name()).of(name);
+        let explain = |error: Error| {
+            error.with_operation("lock").with_backend(self.context.backend_name()).with_name(name)
+        };
         let options = options.validated().map_err(explain)?;
         let capabilities = self.context.backend.capabilities();
         if let Some(ttl) = options.ttl {
@@ -105,7 +107,8 @@ impl Handle {
     }
 
     fn named(&self, kind: Kind, name: &str) -> Result<LockName> {
-        LockName::new(&self.namespace, kind, name).map_err(|error| error.on(self.context.backend_name()))
+        LockName::new(&self.namespace, kind, name)
+            .map_err(|error| error.with_backend(self.context.backend_name()))
     }
 }
 
@@ -124,7 +127,9 @@ impl Sync for Handle {
     }
 
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>> {
-        let explain = |error: Error| error.during("leader").on(self.context.backend_name()).of(name);
+        let explain = |error: Error| {
+            error.with_operation("leader").with_backend(self.context.backend_name()).with_name(name)
+        };
         let request = AcquireRequest {
             operation: "elect",
             name: self.named(Kind::Leader, name)?,
@@ -149,9 +154,9 @@ impl Sync for Handle {
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = patiently(|| self.context.backend.list(&path))
-            .await
-            .map_err(|error| error.during("list").on(self.context.backend_name()).of(prefix))?;
+        let names = patiently(|| self.context.backend.list(&path)).await.map_err(|error| {
+            error.with_operation("list").with_backend(self.context.backend_name()).with_name(prefix)
+        })?;
         Ok(names.iter().map(LockName::plain).collect())
     }
 
@@ -160,7 +165,11 @@ impl Sync for Handle {
     }
 
     async fn release_all(&self) -> Result<()> {
-        self.context.keeper.release_all().await.map_err(|error| error.during("release all").on(self.name()))
+        self.context
+            .keeper
+            .release_all()
+            .await
+            .map_err(|error| error.with_operation("release all").with_backend(self.name()))
     }
 
     async fn close(&self) -> Result<()> {

@@ -147,7 +147,7 @@ pub async fn lock_any<'a>(
     let locks: Vec<Box<dyn Lock>> =
         names.into_iter().map(|name| sync.lock(name, options.clone())).collect::<Result<_>>()?;
     if locks.is_empty() {
-        return Err(no_names().during("lock any").on(sync.name()));
+        return Err(no_names().with_operation("lock any").with_backend(sync.name()));
     }
     for lock in &locks {
         if let Some(guard) = lock.try_acquire().await? {

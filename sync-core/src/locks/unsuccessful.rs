@@ -59,7 +59,7 @@ impl Progress {
             let problem = format!("not granted within {patience:?}, and the store is out of reach: {why}");
             let error = Error::new(ErrorKind::Timeout, problem);
             return match self.failure {
-                Some(failure) => error.because(failure),
+                Some(failure) => error.with_source(failure),
                 None => error,
             };
         }

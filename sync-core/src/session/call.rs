@@ -30,7 +30,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Adds what is known here to an error from below.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        error.during(self.operation).on(self.backend).of(&self.name.plain())
+        error.with_operation(self.operation).with_backend(self.backend).with_name(&self.name.plain())
     }
 
     /// A request without a session that may be repeated: again after a failure that can pass, for as long as one request may

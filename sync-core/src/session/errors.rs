@@ -29,6 +29,6 @@ pub(crate) fn silent(patience: Duration) -> Error {
         ErrorKind::Unavailable,
         format!("no answer within {patience:?}: is the store up and reachable?"),
     )
-    .or_applied()
+    .with_maybe_applied()
     .retryable()
 }

@@ -130,7 +130,7 @@ impl Hold {
             }
             None => self.lost_error(self.loss().unwrap_or(Loss::Expired)),
         };
-        Err(error.during("check").of(&self.claim.name.plain()))
+        Err(error.with_operation("check").with_name(&self.claim.name.plain()))
     }
 
     pub(crate) fn lost_error(&self, loss: Loss) -> Error {

@@ -71,8 +71,8 @@ impl Keeper {
         let name = backend.capabilities().backend;
         let failed = move |error: std::io::Error| {
             Error::new(ErrorKind::Unavailable, "cannot start the thread that renews sessions")
-                .on(name)
-                .because(error)
+                .with_backend(name)
+                .with_source(error)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let desk = Desk {
@@ -222,7 +222,7 @@ async fn live(
             Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost, has_seats))
         }
         Err(error) => {
-            let _ = reply.send(Err(error.on(backend.capabilities().backend)));
+            let _ = reply.send(Err(error.with_backend(backend.capabilities().backend)));
             return;
         }
     };

@@ -87,6 +87,6 @@ impl Capabilities {
                 self.backend, self.ttl_min, self.ttl_max
             ),
         )
-        .on(self.backend))
+        .with_backend(self.backend))
     }
 }

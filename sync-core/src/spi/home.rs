@@ -137,7 +137,7 @@ fn stands_still() -> Error {
         "the runtime on which this handle connected is not driven, or has ended: keep one running for as long as the handle \
          is used",
     )
-    .or_applied()
+    .with_maybe_applied()
     .retryable()
 }
 

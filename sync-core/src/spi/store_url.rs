@@ -153,7 +153,8 @@ impl StoreUrl {
     /// An error about this URL.
     #[must_use]
     pub fn bad(&self, problem: impl fmt::Display) -> Error {
-        Error::new(ErrorKind::InvalidOption, format!("in the store URL {self}: {problem}")).during("connect")
+        Error::new(ErrorKind::InvalidOption, format!("in the store URL {self}: {problem}"))
+            .with_operation("connect")
     }
 }
 
@@ -162,7 +163,8 @@ impl FromStr for StoreUrl {
 
     fn from_str(url: &str) -> Result<Self> {
         let bad = |problem: &str| {
-            Error::new(ErrorKind::InvalidOption, format!("in the store URL: {problem}")).during("connect")
+            Error::new(ErrorKind::InvalidOption, format!("in the store URL: {problem}"))
+                .with_operation("connect")
         };
         let (scheme, rest) = url
             .split_once(':')

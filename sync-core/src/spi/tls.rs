@@ -182,7 +182,7 @@ impl BadPem {
             }
             None => format!("the option `{}`: {}", self.option, self.problem),
         };
-        Error::new(ErrorKind::InvalidOption, problem).during("connect")
+        Error::new(ErrorKind::InvalidOption, problem).with_operation("connect")
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_disagreement_is_found_among_the_causes() {
         let inner = std::io::Error::other("invalid peer certificate: UnknownIssuer");
-        let outer = Error::new(ErrorKind::Unavailable, "no connection").because(inner);
+        let outer = Error::new(ErrorKind::Unavailable, "no connection").with_source(inner);
         let told = disagreement(&outer).unwrap();
         assert!(told.kind() == ErrorKind::Denied && told.to_string().contains("UnknownIssuer"));
         assert!(disagreement(&std::io::Error::other("connection refused")).is_none());

@@ -95,35 +95,35 @@ impl Error {
 
     /// Names the operation, if none is named yet.
     #[must_use]
-    pub fn during(mut self, operation: &'static str) -> Self {
+    pub fn with_operation(mut self, operation: &'static str) -> Self {
         self.0.operation.get_or_insert(operation);
         self
     }
 
     /// Names the backend, if none is named yet.
     #[must_use]
-    pub fn on(mut self, backend: &'static str) -> Self {
+    pub fn with_backend(mut self, backend: &'static str) -> Self {
         self.0.backend.get_or_insert(backend);
         self
     }
 
     /// Names the lock, if none is named yet.
     #[must_use]
-    pub fn of(mut self, name: &str) -> Self {
+    pub fn with_name(mut self, name: &str) -> Self {
         self.0.name.get_or_insert_with(|| name.to_owned());
         self
     }
 
     /// Says at which of the store's addresses it went wrong, behind the message.
     #[must_use]
-    pub fn at(mut self, address: &str) -> Self {
+    pub fn with_address(mut self, address: &str) -> Self {
         self.0.message = format!("{} (at {address})", self.0.message);
         self
     }
 
     /// Says that the store may have carried out the request although no proper answer came.
     #[must_use]
-    pub fn or_applied(mut self) -> Self {
+    pub fn with_maybe_applied(mut self) -> Self {
         self.0.maybe_applied = true;
         self
     }
@@ -137,7 +137,7 @@ impl Error {
 
     /// Adds the cause.
     #[must_use]
-    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + std::marker::Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + std::marker::Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -233,10 +233,10 @@ mod tests {
     #[test]
     fn display_names_operation_lock_backend_and_message_but_not_the_source() {
         let error = Error::new(ErrorKind::Unavailable, "no answer within 5s: is the server up?")
-            .during("acquire")
-            .on("netlock")
-            .of("orders\n")
-            .because(std::io::Error::other("reset"));
+            .with_operation("acquire")
+            .with_backend("netlock")
+            .with_name("orders\n")
+            .with_source(std::io::Error::other("reset"));
         assert_eq!(
             error.to_string(),
             "acquire `orders\\n` on netlock: unavailable: no answer within 5s: is the server up?"
@@ -253,7 +253,11 @@ mod tests {
 
     #[test]
     fn the_first_to_name_a_thing_wins() {
-        let error = Error::new(ErrorKind::Store, "odd").during("renew").during("acquire").of("a").of("b");
+        let error = Error::new(ErrorKind::Store, "odd")
+            .with_operation("renew")
+            .with_operation("acquire")
+            .with_name("a")
+            .with_name("b");
         assert_eq!(error.operation(), Some("renew"));
         assert_eq!(error.name(), Some("a"));
     }

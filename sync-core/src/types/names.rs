@@ -108,7 +108,7 @@ impl LockName {
     /// # Errors
     /// [`ErrorKind::InvalidName`] if it is empty, longer than 512 bytes, or has a control character.
     pub fn new(namespace: &Namespace, kind: Kind, name: &str) -> Result<Self> {
-        check(name, "name", NAME_MAX).map_err(|error| error.of(name))?;
+        check(name, "name", NAME_MAX).map_err(|error| error.with_name(name))?;
         let path = namespace.path_prefix(kind, name);
         let start = namespace.prefix(kind).len();
         Ok(Self { path: Bytes::from(path), kind, start })

@@ -98,7 +98,7 @@ impl Fence {
     /// [`ErrorKind::NotHeld`] if a newer token has entered: the caller is no longer the holder.
     pub fn enter(&mut self, token: Token) -> Result<()> {
         match self.newest {
-            Some(newest) if token < newest => Err(outdated(token, newest).during("enter the fence")),
+            Some(newest) if token < newest => Err(outdated(token, newest).with_operation("enter the fence")),
             _ => {
                 self.newest = Some(token);
                 Ok(())
@@ -115,11 +115,11 @@ impl Fence {
     pub fn check(&self, token: Token) -> Result<()> {
         match self.newest {
             Some(newest) if token == newest => Ok(()),
-            Some(newest) if token < newest => Err(outdated(token, newest).during("check the fence")),
+            Some(newest) if token < newest => Err(outdated(token, newest).with_operation("check the fence")),
             _ => {
                 let problem =
                     format!("token {token} has not entered the fence: call `enter` before the first read");
-                Err(Error::new(ErrorKind::InvalidOption, problem).during("check the fence"))
+                Err(Error::new(ErrorKind::InvalidOption, problem).with_operation("check the fence"))
             }
         }
     }

@@ -21,8 +21,8 @@ impl Admin {
     }
 
     async fn ask(&self, operation: &'static str, command: Command<'_>) -> Result<Reply> {
-        match self.netlock.0.call(None, command).await.map_err(|error| error.during(operation))? {
-            Reply::Refused(refusal) => Err(self.netlock.refused(refusal).during(operation)),
+        match self.netlock.0.call(None, command).await.map_err(|error| error.with_operation(operation))? {
+            Reply::Refused(refusal) => Err(self.netlock.refused(refusal).with_operation(operation)),
             reply => Ok(reply),
         }
     }
@@ -58,7 +58,7 @@ impl Admin {
     /// # Cancel safety
     /// Safe: it only reads.
     pub async fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        self.netlock.paths(prefix).await.map_err(|error| error.during("list"))
+        self.netlock.paths(prefix).await.map_err(|error| error.with_operation("list"))
     }
 
     /// Who holds a name and who waits.
@@ -69,7 +69,7 @@ impl Admin {
     /// # Cancel safety
     /// Safe: it only reads.
     pub async fn inspect(&self, name: &str) -> Result<Queue> {
-        self.netlock.queue_at(name).await.map_err(|error| error.during("inspect").of(name))
+        self.netlock.queue_at(name).await.map_err(|error| error.with_operation("inspect").with_name(name))
     }
 
     /// Ends one claim.
@@ -80,7 +80,10 @@ impl Admin {
     /// # Cancel safety
     /// The claim may or may not have ended.
     pub async fn evict(&self, name: &str, claim: ClaimId) -> Result<Withdrawn> {
-        self.netlock.evict_at(name, claim).await.map_err(|error| error.during("evict").of(name))
+        self.netlock
+            .evict_at(name, claim)
+            .await
+            .map_err(|error| error.with_operation("evict").with_name(name))
     }
 
     /// Ends a session and all its claims.
@@ -117,16 +120,18 @@ impl Admin {
         absent: &str,
     ) -> Result<()> {
         let explain = |kind, problem: &str| {
-            Err(Error::new(kind, format!("{session}: {problem}")).on("netlock").during(operation))
+            Err(Error::new(kind, format!("{session}: {problem}"))
+                .with_backend("netlock")
+                .with_operation(operation))
         };
-        match self.netlock.0.call(None, command).await.map_err(|error| error.during(operation))? {
+        match self.netlock.0.call(None, command).await.map_err(|error| error.with_operation(operation))? {
             Reply::Closed => Ok(()),
             Reply::Refused(Refusal::SessionUnknown) => explain(ErrorKind::NotHeld, absent),
             Reply::Refused(Refusal::Isolated) => explain(
                 ErrorKind::Isolated,
                 "it has ended, and its client is being isolated or was: `confirm-isolated` gives its locks to others",
             ),
-            other => self.netlock.unexpected(other).map_err(|error: Error| error.during(operation)),
+            other => self.netlock.unexpected(other).map_err(|error: Error| error.with_operation(operation)),
         }
     }
 

@@ -34,9 +34,8 @@ impl Config {
     pub fn new(addresses: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         let addresses: Vec<String> = addresses.into_iter().map(Into::into).collect();
         if addresses.is_empty() {
-            return Err(
-                Error::new(ErrorKind::InvalidOption, "no address is given: give host:port").on("netlock")
-            );
+            return Err(Error::new(ErrorKind::InvalidOption, "no address is given: give host:port")
+                .with_backend("netlock"));
         }
         Ok(Self { addresses, token: None, table: None, tls: None })
     }
@@ -101,7 +100,7 @@ pub(crate) fn parse_table(text: &str) -> Result<u128> {
         let problem = format!(
             "`{text}` is no identity of a table: give the 32 hexadecimal digits that netlockd prints at its start"
         );
-        Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+        Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
     })
 }
 

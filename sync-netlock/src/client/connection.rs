@@ -73,7 +73,7 @@ impl State {
                 ErrorKind::Unavailable,
                 "too many requests wait to be sent: the server or the network is too slow",
             )
-            .on("netlock")
+            .with_backend("netlock")
             .retryable()),
             None => Ok(()),
         }
@@ -108,7 +108,7 @@ impl Connection {
     pub(super) async fn at_home<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         self.home.answer(answer).await.unwrap_or_else(|error| {
             self.close(error.message().into());
-            Err(error.on("netlock"))
+            Err(error.with_backend("netlock"))
         })
     }
 

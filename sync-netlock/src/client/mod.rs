@@ -153,7 +153,7 @@ impl Client {
                 return Ok(greeted.keep());
             }
         };
-        Err(Error::new(ErrorKind::InvalidOption, problem).on("netlock"))
+        Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
     }
 
     /// Says why several addresses need the name of the table: an address that does not answer now could be another
@@ -179,7 +179,7 @@ impl Client {
                    to the URL, with the ID that netlockd prints at its start, or give one address"
                 .to_owned(),
         };
-        Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+        Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
     }
 
     async fn dial(&self, address: &str) -> Result<(Greeted, proto::Welcome)> {
@@ -188,14 +188,14 @@ impl Client {
                 ErrorKind::Unavailable,
                 format!("{problem} at {address}: is netlockd running there, and the port right?"),
             )
-            .on("netlock")
+            .with_backend("netlock")
             .retryable()
         };
         let greeted = tokio::time::timeout(DIAL, async {
             let stream = TcpStream::connect(address)
                 .await
-                .map_err(|error| unreachable("no connection").because(error))?;
-            stream.set_nodelay(true).map_err(|error| unreachable("no connection").because(error))?;
+                .map_err(|error| unreachable("no connection").with_source(error))?;
+            stream.set_nodelay(true).map_err(|error| unreachable("no connection").with_source(error))?;
             #[cfg(feature = "tls")]
             let stream = match &self.config.tls {
                 Some(tls) => {
@@ -208,7 +208,7 @@ impl Client {
                         stream,
                     )
                     .await;
-                    Stream::Tls(Box::new(shaken.map_err(|error| error.on("netlock"))?.into()))
+                    Stream::Tls(Box::new(shaken.map_err(|error| error.with_backend("netlock"))?.into()))
                 }
                 None => Stream::Plain(stream),
             };

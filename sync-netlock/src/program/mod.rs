@@ -209,7 +209,7 @@ fn with_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "cannot start").because(error))?;
+        .map_err(|error| Error::new(ErrorKind::Unavailable, "cannot start").with_source(error))?;
     runtime.block_on(work)
 }
 
@@ -231,7 +231,7 @@ fn start(flags: &ServeFlags) -> Result<()> {
 fn filter(settings: &Settings) -> Result<EnvFilter> {
     settings.log.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
         let problem = format!("the log filter `{}` is none", settings.log);
-        Error::new(ErrorKind::InvalidOption, problem).because(error)
+        Error::new(ErrorKind::InvalidOption, problem).with_source(error)
     })
 }
 
@@ -261,7 +261,9 @@ fn hash_token(principal: &str) -> Result<()> {
     let mut token = String::new();
     // No more than a token can be long: the greeting is 4 KiB.
     let read = std::io::BufReader::new(std::io::stdin().take(2_048)).read_line(&mut token);
-    read.map_err(|error| Error::new(ErrorKind::InvalidOption, "standard input is no text").because(error))?;
+    read.map_err(|error| {
+        Error::new(ErrorKind::InvalidOption, "standard input is no text").with_source(error)
+    })?;
     let mut token = token.trim().to_owned();
     if token.is_empty() {
         token = format!("{:032x}{:032x}", Secret::random().expose(), Secret::random().expose());
@@ -306,7 +308,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let stopping = stop.clone();
     let signals = async move {
         let unavailable = |error: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, "cannot listen to signals").because(error)
+            Error::new(ErrorKind::Unavailable, "cannot listen to signals").with_source(error)
         };
         let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;

@@ -92,7 +92,7 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
                 Withdrawn::Absent => {
                     let problem =
                         format!("there is no claim {claim} at this name: `inspect` shows its claims");
-                    return Err(Error::new(ErrorKind::NotHeld, problem).of(&name));
+                    return Err(Error::new(ErrorKind::NotHeld, problem).with_name(&name));
                 }
             });
         }

@@ -270,7 +270,8 @@ impl Settings {
         let mut table = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file).map_err(|error| {
-                    wrong(format!("the configuration file {} cannot be read", file.display())).because(error)
+                    wrong(format!("the configuration file {} cannot be read", file.display()))
+                        .with_source(error)
                 })?;
                 text.parse::<Table>().map_err(|error| wrong(format!("{}: {error}", file.display())))?
             }

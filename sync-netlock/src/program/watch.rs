@@ -37,7 +37,7 @@ pub(super) async fn check(address: &str) -> Result<()> {
 
 fn unusable(address: &str, error: std::io::Error) -> Error {
     let problem = "cannot serve metrics here: give host:port, and a port that is not in use";
-    Error::new(ErrorKind::InvalidOption, problem).of(address).because(error)
+    Error::new(ErrorKind::InvalidOption, problem).with_name(address).with_source(error)
 }
 
 /// Serves until `stop`, if there is a port.

@@ -88,10 +88,10 @@ impl Files for TokenFile {
     fn read(&self) -> Result<Tokens> {
         let explain = |problem: String| {
             let problem = format!("the file of tokens {}: {problem}", self.0.display());
-            Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+            Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
         };
         let text = std::fs::read_to_string(&self.0)
-            .map_err(|error| explain("it cannot be read".to_owned()).because(error))?;
+            .map_err(|error| explain("it cannot be read".to_owned()).with_source(error))?;
         let mut tokens = HashMap::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();

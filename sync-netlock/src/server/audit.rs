@@ -47,7 +47,7 @@ impl AuditFile {
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {
     let problem = format!("the audit log {} cannot be written: does its folder exist?", path.display());
-    Error::new(ErrorKind::InvalidOption, problem).on("netlock").because(error)
+    Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock").with_source(error)
 }
 
 /// One thing that somebody did, or was refused.

@@ -54,11 +54,11 @@ impl Server {
     /// # Cancel safety
     /// Safe: dropped, nothing is bound.
     pub async fn bind(address: &str, options: ServerOptions) -> Result<Self> {
-        let explain = |error: Error| error.during("bind").on("netlock").of(address);
+        let explain = |error: Error| error.with_operation("bind").with_backend("netlock").with_name(address);
         let addresses = resolve(address, &options).await.map_err(explain)?;
         let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
             let problem = "cannot listen here: is the port in use?";
-            explain(Error::new(ErrorKind::Unavailable, problem).because(error))
+            explain(Error::new(ErrorKind::Unavailable, problem).with_source(error))
         })?;
         Self::on(listener, options).map_err(explain)
     }
@@ -72,7 +72,9 @@ impl Server {
     /// # Cancel safety
     /// Safe.
     pub async fn check(address: &str, options: &ServerOptions) -> Result<()> {
-        resolve(address, options).await.map_err(|error| error.during("bind").on("netlock").of(address))?;
+        resolve(address, options)
+            .await
+            .map_err(|error| error.with_operation("bind").with_backend("netlock").with_name(address))?;
         Hub::check(options)
     }
 
@@ -85,7 +87,7 @@ impl Server {
     pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self> {
         let address = listener
             .local_addr()
-            .map_err(|error| Error::new(ErrorKind::Unavailable, "the socket is gone").because(error))?;
+            .map_err(|error| Error::new(ErrorKind::Unavailable, "the socket is gone").with_source(error))?;
         Ok(Self { listener, address, hub: Arc::new(Hub::new(options)?) })
     }
 
@@ -169,7 +171,7 @@ async fn resolve(address: &str, options: &ServerOptions) -> Result<Vec<SocketAdd
         .await
         .map_err(|error| {
             let problem = "this is no address to listen at: give host:port";
-            Error::new(ErrorKind::InvalidOption, problem).because(error)
+            Error::new(ErrorKind::InvalidOption, problem).with_source(error)
         })?
         .collect();
     let is_remote = addresses.iter().any(|address| !address.ip().is_loopback());

@@ -54,7 +54,7 @@ impl Files for ServerTls {
     fn read(&self) -> Result<ServerConfig> {
         let bad = |file: &Path, problem: &str| {
             let problem = format!("the file `{}`: {problem}", file.display());
-            Error::new(ErrorKind::InvalidOption, problem).on("netlock")
+            Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
         };
         let certificates = |file: &PathBuf| -> Result<Vec<CertificateDer<'static>>> {
             let read = CertificateDer::pem_file_iter(file)
@@ -62,15 +62,16 @@ impl Files for ServerTls {
             match read {
                 Ok(found) if !found.is_empty() => Ok(found),
                 Ok(_) => Err(bad(file, "there is no certificate in it")),
-                Err(error) => Err(bad(file, "it cannot be read as certificates in PEM").because(error)),
+                Err(error) => Err(bad(file, "it cannot be read as certificates in PEM").with_source(error)),
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| bad(&self.key, "it cannot be read as a private key in PEM").because(error))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
+            bad(&self.key, "it cannot be read as a private key in PEM").with_source(error)
+        })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| bad(&self.certificate, "TLS 1.3 is not to be had").because(error))?;
+            .map_err(|error| bad(&self.certificate, "TLS 1.3 is not to be had").with_source(error))?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
@@ -78,17 +79,17 @@ impl Files for ServerTls {
                 for certificate in certificates(file)? {
                     roots
                         .add(certificate)
-                        .map_err(|error| bad(file, "no authority's certificate").because(error))?;
+                        .map_err(|error| bad(file, "no authority's certificate").with_source(error))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
                     .build()
-                    .map_err(|error| bad(file, "it has no authority").because(error))?;
+                    .map_err(|error| bad(file, "it has no authority").with_source(error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
         let mut config = builder
             .with_single_cert(certificates(&self.certificate)?, key)
-            .map_err(|error| bad(&self.certificate, "it does not fit its key").because(error))?;
+            .map_err(|error| bad(&self.certificate, "it does not fit its key").with_source(error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(config)
     }

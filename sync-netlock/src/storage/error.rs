@@ -54,8 +54,8 @@ pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
                 _ => "may it be written, and is its disk in order?",
             };
             let problem = format!("the data folder {folder} cannot be used: {remedy}");
-            Error::new(distsync_core::ErrorKind::Unavailable, problem).because(error)
+            Error::new(distsync_core::ErrorKind::Unavailable, problem).with_source(error)
         }
     };
-    error.on("netlock")
+    error.with_backend("netlock")
 }

@@ -89,8 +89,8 @@ impl Syncer {
             .spawn(move || run(&here, &folder, &tell, at_once))
             .map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "cannot start the thread that writes the log")
-                    .on("netlock")
-                    .because(error)
+                    .with_backend("netlock")
+                    .with_source(error)
             })?;
         Ok(Self { shared, synced, thread: Some(thread) })
     }

@@ -28,8 +28,9 @@ pub async fn connect(
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| bad(&format!("`{host}` is no name that a certificate can be for")).because(error))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| {
+        bad(&format!("`{host}` is no name that a certificate can be for")).with_source(error)
+    })?;
     let config = settings(&tls.latest(), versions, protocols)?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     connected.map_err(|error| failed(address, error))
@@ -39,7 +40,7 @@ pub async fn connect(
 /// [broke](broken).
 #[must_use]
 pub fn failed(address: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    disagreement(&error).unwrap_or_else(|| broken(address)).because(error)
+    disagreement(&error).unwrap_or_else(|| broken(address)).with_source(error)
 }
 
 /// The error of a connection by TLS that breaks before anything was said: who asks for a certificate and gets none often hangs up
@@ -65,7 +66,7 @@ pub fn settings(
     let loaded = load(tls).map_err(|bad| bad.at(None))?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .map_err(|error| bad("no such version of TLS is to be had").because(error))?
+        .map_err(|error| bad("no such version of TLS is to be had").with_source(error))?
         .with_root_certificates(loaded.roots);
     let mut config = match loaded.identity {
         Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),

@@ -54,7 +54,7 @@ impl Ending {
     pub(super) fn of_greeting(&self) -> Error {
         match self.kind {
             ErrorKind::Unavailable => broken(&self.why),
-            kind => Error::new(kind, self.why.clone()).on("netlock"),
+            kind => Error::new(kind, self.why.clone()).with_backend("netlock"),
         }
     }
 }
@@ -62,7 +62,7 @@ impl Ending {
 /// The error of a connection that broke, or of a claim that waits on none.
 pub(in crate::client) fn broken(why: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{why}: is netlockd still running?"))
-        .on("netlock")
-        .or_applied()
+        .with_backend("netlock")
+        .with_maybe_applied()
         .retryable()
 }
