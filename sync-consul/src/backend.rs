@@ -290,7 +290,7 @@ impl Backend for Consul {
         capabilities
     }
 
-    fn twin(&self) -> Arc<dyn Backend> {
+    fn for_keeper(&self) -> Arc<dyn Backend> {
         Arc::new(Self::with(self.config.clone(), self.locked.clone(), self.held.clone()))
     }
 

@@ -297,8 +297,8 @@ impl Backend for Etcd {
         capabilities
     }
 
-    fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::with(self.members.twin(), self.shared.clone()))
+    fn for_keeper(&self) -> Arc<dyn Backend> {
+        Arc::new(Self::with(self.members.for_keeper(), self.shared.clone()))
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {

@@ -56,7 +56,7 @@ impl Members {
     }
 
     /// The same members, over a connection of its own.
-    pub(crate) fn twin(&self) -> Self {
+    pub(crate) fn for_keeper(&self) -> Self {
         Self::with(self.config.clone(), self.shared.clone())
     }
 

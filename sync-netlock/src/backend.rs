@@ -20,7 +20,7 @@ pub(crate) trait Carrier: Debug + Send + std::marker::Sync + Sized + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// The same store over another connection.
-    fn twin(&self) -> Self;
+    fn for_keeper(&self) -> Self;
 
     /// Another number once the store may have forgotten what it acknowledged.
     fn incarnation(&self) -> u64 {
@@ -134,8 +134,8 @@ impl<C: Carrier> Backend for Netlock<C> {
         self.0.capabilities()
     }
 
-    fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self(self.0.twin()))
+    fn for_keeper(&self) -> Arc<dyn Backend> {
+        Arc::new(Self(self.0.for_keeper()))
     }
 
     fn incarnation(&self) -> u64 {

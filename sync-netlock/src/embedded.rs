@@ -150,7 +150,7 @@ impl Carrier for Embedded {
         capabilities
     }
 
-    fn twin(&self) -> Self {
+    fn for_keeper(&self) -> Self {
         self.clone()
     }
 

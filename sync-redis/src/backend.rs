@@ -218,7 +218,7 @@ impl Backend for Redis {
         capabilities
     }
 
-    fn twin(&self) -> Arc<dyn Backend> {
+    fn for_keeper(&self) -> Arc<dyn Backend> {
         Arc::new(Self::with(self.config.clone(), self.known.clone(), self.scripts.clone()))
     }
 

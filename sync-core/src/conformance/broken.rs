@@ -147,8 +147,8 @@ impl Backend for Broken {
         self.inner.capabilities()
     }
 
-    fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::new(self.inner.twin(), self.fault))
+    fn for_keeper(&self) -> Arc<dyn Backend> {
+        Arc::new(Self::new(self.inner.for_keeper(), self.fault))
     }
 
     fn incarnation(&self) -> u64 {

@@ -232,8 +232,8 @@ impl Backend for Faulty {
         self.inner.capabilities()
     }
 
-    fn twin(&self) -> Arc<dyn Backend> {
-        Arc::new(Self { inner: self.inner.twin(), network: self.network.clone() })
+    fn for_keeper(&self) -> Arc<dyn Backend> {
+        Arc::new(Self { inner: self.inner.for_keeper(), network: self.network.clone() })
     }
 
     fn incarnation(&self) -> u64 {

@@ -46,7 +46,7 @@ impl Context {
         session_ttl: Duration,
     ) -> Result<Self> {
         Ok(Self {
-            keeper: Keeper::start(backend.twin(), options.on_lost)?,
+            keeper: Keeper::start(backend.for_keeper(), options.on_lost)?,
             name: backend.capabilities().backend,
             isolation: options.isolation.clone(),
             backend,

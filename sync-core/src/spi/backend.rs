@@ -155,7 +155,7 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// A second instance for the same store, on a connection of its own, for the keeper's thread.
-    fn twin(&self) -> Arc<dyn Backend>;
+    fn for_keeper(&self) -> Arc<dyn Backend>;
 
     /// Limits how many calls of [`enqueue`](Self::enqueue) for this name are under way at the same time, for a store that cannot
     /// answer a crowd of them within the time that a request may take. The core waits for a permit first; that wait does not
@@ -165,7 +165,7 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     }
 
     /// A number that changes when the store may have forgotten what it acknowledged: with each new connection, where that can
-    /// mean another server, or one that has restarted. Shared with [twins](Self::twin). After a renewal that finds it changed,
+    /// mean another server, or one that has restarted. Shared with [instances for the keeper](Self::for_keeper). After a renewal that finds it changed,
     /// the core looks whether what the session holds is still there. Constant where the store does not forget.
     fn incarnation(&self) -> u64 {
         0

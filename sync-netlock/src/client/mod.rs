@@ -265,7 +265,7 @@ impl Carrier for Client {
         capabilities
     }
 
-    fn twin(&self) -> Self {
+    fn for_keeper(&self) -> Self {
         Self::with(self.config.clone(), self.keeps.clone(), self.incarnation.clone())
     }
 
