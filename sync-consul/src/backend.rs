@@ -286,7 +286,7 @@ impl Backend for Consul {
         // Consul ends a session between one and two TTLs after its last renewal.
         capabilities.expiry_factor = 2;
         capabilities.expiry_slack = Duration::from_secs(1) + self.config.lock_delay;
-        capabilities.seats = true;
+        capabilities.key_slots = true;
         capabilities
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn prefix(name: &LockName) -> String {
 }
 
 pub(crate) fn key(claim: &Claim) -> String {
-    format!("{}/{}-{:x}", path(&claim.name), claim.session.id, claim.id.seat())
+    format!("{}/{}-{:x}", path(&claim.name), claim.session.id, claim.id.key_slot())
 }
 
 /// What Consul's server would resolve in the path of a request, even where it is percent-encoded, and what stands in its place.

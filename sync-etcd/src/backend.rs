@@ -293,7 +293,7 @@ impl Backend for Etcd {
         capabilities.ttl_min = Duration::from_secs(2);
         // Leases end on a loop of half a second; a fraction of a second of the TTL is rounded up.
         capabilities.expiry_slack = Duration::from_millis(1_500);
-        capabilities.seats = true;
+        capabilities.key_slots = true;
         capabilities
     }
 

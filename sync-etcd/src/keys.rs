@@ -26,7 +26,7 @@ pub(crate) fn key(claim: &Claim) -> String {
 }
 
 pub(crate) fn key_of(name: &LockName, mode: Mode, session: SessionId, claim: ClaimId) -> String {
-    format!("{}/{}-{:x}-{:x}", name.path(), tag(mode), session.bits(), claim.seat())
+    format!("{}/{}-{:x}-{:x}", name.path(), tag(mode), session.bits(), claim.key_slot())
 }
 
 fn tag(mode: Mode) -> String {

@@ -38,7 +38,7 @@ pub(crate) fn floor_of(epoch: u64) -> Token {
 
 /// 20 random bits.
 fn low_bits(random: ClaimId) -> u64 {
-    u64::from(random.seat() >> 12)
+    u64::from(random.key_slot() >> 12)
 }
 
 fn floor_at(wall_millis: u64) -> Token {

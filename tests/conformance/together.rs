@@ -364,7 +364,7 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
             }
         }
     }
-    assert_eq!(keys.len(), 2, "two at a time use two seats");
+    assert_eq!(keys.len(), 2, "two at a time use two slots");
 }
 
 /// Consul walks over every key of a prefix that was deleted within the last 15 minutes.
@@ -383,5 +383,5 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_consul() {
         one.release().await.unwrap();
         two.release().await.unwrap();
     }
-    assert_eq!(keys.len(), 2, "two at a time use two seats");
+    assert_eq!(keys.len(), 2, "two at a time use two slots");
 }

@@ -159,7 +159,7 @@ macro_rules! conformance_cases {
             law_19_a_request_that_arrives_very_late_is_withdrawn,
             law_19_nothing_is_left_after_random_faults,
             spi_enqueue_and_withdraw_are_idempotent,
-            spi_claims_take_turns_in_seats_where_the_store_has_them,
+            spi_claims_take_turns_in_key_slots_where_the_store_has_them,
             spi_a_closed_session_frees_all,
             spi_a_session_is_opened_although_the_reply_was_lost,
             api_a_hold_limit_runs_out_unless_extended,

@@ -218,8 +218,8 @@ async fn live(
     let (sent, ending) = (clock::now(), all.child_token());
     let session = match begin(&*backend, &beginning).await {
         Ok(session) => {
-            let has_seats = backend.capabilities().seats;
-            Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost, has_seats))
+            let has_key_slots = backend.capabilities().key_slots;
+            Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost, has_key_slots))
         }
         Err(error) => {
             let _ = reply.send(Err(error.with_backend(backend.capabilities().backend)));

@@ -16,8 +16,8 @@ use super::validity::{Health, Validity};
 use crate::options::OnLost;
 use crate::session::call::PATIENCE;
 use crate::session::hold::Hold;
+use crate::session::key_slots::KeySlots;
 use crate::session::on_lost;
-use crate::session::seats::Seats;
 use crate::spi::backend::{Claim, Session};
 use crate::spi::clock::{self, Moment};
 use crate::spi::mutex::locked;
@@ -52,7 +52,7 @@ pub(crate) struct LiveSession {
     outlives: AtomicBool,
     on_lost: OnLost,
     /// Where the store has them.
-    seats: Option<Seats>,
+    key_slots: Option<KeySlots>,
     /// The kinds of errors that were logged: many claims may meet the same one, again and again.
     logged: Mutex<HashSet<ErrorKind, RandomState>>,
 }
@@ -63,7 +63,7 @@ impl LiveSession {
         sent: Moment,
         ending: CancellationToken,
         on_lost: OnLost,
-        has_seats: bool,
+        has_key_slots: bool,
     ) -> Self {
         let validity = Validity::opened(session.ttl, sent);
         Self {
@@ -79,23 +79,23 @@ impl LiveSession {
             ending,
             outlives: AtomicBool::new(false),
             on_lost,
-            seats: has_seats.then(Seats::default),
+            key_slots: has_key_slots.then(KeySlots::default),
             logged: Mutex::default(),
         }
     }
 
     /// An id for a new claim of this session.
     pub(crate) fn claim_id(&self, name: &LockName) -> ClaimId {
-        match &self.seats {
-            Some(seats) => ClaimId::seated(seats.take(name)),
+        match &self.key_slots {
+            Some(slots) => ClaimId::with_key_slot(slots.take(name)),
             None => ClaimId::random(),
         }
     }
 
     /// A claim has ended, and nothing of it can reach the store any more.
     pub(crate) fn give_back(&self, claim: &Claim) {
-        if let Some(seats) = &self.seats {
-            seats.give_back(&claim.name, claim.id.seat());
+        if let Some(slots) = &self.key_slots {
+            slots.give_back(&claim.name, claim.id.key_slot());
         }
     }
 

@@ -40,8 +40,8 @@ pub struct Capabilities {
     /// lines with the grant. `false`: a client takes them one after the other, or stands in each line for itself.
     pub several_at_once: bool,
     /// The store keeps traces of every key that it ever had, so a session's claims take turns in few of them: a claim's id has
-    /// a [seat](crate::ClaimId::seat).
-    pub seats: bool,
+    /// a [key slot](crate::ClaimId::key_slot).
+    pub key_slots: bool,
 }
 
 impl Capabilities {
@@ -62,7 +62,7 @@ impl Capabilities {
             release_on_disconnect: false,
             isolates: false,
             several_at_once: false,
-            seats: false,
+            key_slots: false,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::types::nonce::nonce;
 pub struct SessionId(u128);
 
 /// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object. (96 bits of it,
-/// where the store has [seats](Capabilities::seats).)
+/// where the store has [key slots](Capabilities::key_slots).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId(u128);
 
@@ -69,16 +69,16 @@ fn digits(bits: u128) -> [u8; 32] {
 }
 
 impl ClaimId {
-    /// A new id, random but for its seat.
-    pub(crate) fn seated(seat: u32) -> Self {
-        Self(nonce() & !u128::from(u32::MAX) | u128::from(seat))
+    /// A new id, random but for its slot.
+    pub(crate) fn with_key_slot(slot: u32) -> Self {
+        Self(nonce() & !u128::from(u32::MAX) | u128::from(slot))
     }
 
-    /// Where the store has [seats](Capabilities::seats): a small number that no other claim of this session at this name
+    /// Where the store has [key slots](Capabilities::key_slots): a small number that no other claim of this session at this name
     /// has, as long as anything of this one can be on its way to the store. Random elsewhere.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the lowest 32 bits are meant")]
-    pub const fn seat(self) -> u32 {
+    pub const fn key_slot(self) -> u32 {
         self.0 as u32
     }
 }
@@ -97,9 +97,9 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_kept_and_the_rest_is_random() {
-        let (one, two) = (ClaimId::seated(7), ClaimId::seated(7));
-        assert_eq!((one.seat(), two.seat()), (7, 7));
+    fn a_key_slot_is_kept_and_the_rest_is_random() {
+        let (one, two) = (ClaimId::with_key_slot(7), ClaimId::with_key_slot(7));
+        assert_eq!((one.key_slot(), two.key_slot()), (7, 7));
         assert_ne!(one, two);
     }
 }

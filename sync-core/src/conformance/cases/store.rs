@@ -42,30 +42,30 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
         .await;
 }
 
-/// Where the store has seats, those who hold one after the other have the same, those at the same time have not; and
+/// Where the store has slots, those who hold one after the other have the same, those at the same time have not; and
 /// elsewhere ids are random as a whole.
-pub async fn spi_claims_take_turns_in_seats_where_the_store_has_them(stage: Stage) {
+pub async fn spi_claims_take_turns_in_key_slots_where_the_store_has_them(stage: Stage) {
     let client = stage.client("client").await;
     let lock = client.lock("a");
-    let mut seats = Vec::new();
+    let mut slots = Vec::new();
     for round in 0..4 {
         let guard = lock.acquire().await.expect("acquire");
         assert!(lock.try_acquire().await.expect("try").is_none());
-        seats.push(guard.claim().seat());
+        slots.push(guard.claim().key_slot());
         match round % 2 {
             0 => assert!(guard.release().await.is_ok()),
-            // In the background: the next is there before the seat is given back, perhaps.
+            // In the background: the next is there before the slot is given back, perhaps.
             _ => drop(guard),
         }
     }
     let readers = client.lock_with("b", LockOptions::shared());
     let (one, two) = (readers.acquire().await.expect("one"), readers.acquire().await.expect("two"));
     assert_ne!(one.claim(), two.claim());
-    if stage.capabilities().seats {
-        assert_eq!((one.claim().seat(), two.claim().seat()), (0, 1));
-        assert!(seats.iter().all(|seat| *seat < 3), "{seats:?}");
+    if stage.capabilities().key_slots {
+        assert_eq!((one.claim().key_slot(), two.claim().key_slot()), (0, 1));
+        assert!(slots.iter().all(|slot| *slot < 3), "{slots:?}");
     } else {
-        assert!(seats.iter().any(|seat| *seat > 1_000), "{seats:?}");
+        assert!(slots.iter().any(|slot| *slot > 1_000), "{slots:?}");
     }
 }
 
