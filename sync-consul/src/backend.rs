@@ -352,12 +352,12 @@ impl Backend for Consul {
             // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
             let line = self.read(self.waiters()?, &claim.name).await?;
             match line.place(claim.id) {
-                order::Place::Granted => return Ok(self.noting(claim, line.standing(claim)?)),
-                order::Place::Absent => {
+                order::Position::Granted => return Ok(self.noting(claim, line.standing(claim)?)),
+                order::Position::Absent => {
                     let lives = self.waiters()?.session_lives(&uuid(claim.session.id)).await?;
                     return Ok(Standing::Gone { why: if lives { Gone::Evicted } else { Gone::SessionLost } });
                 }
-                order::Place::Behind { awaits, .. } => match self.sweep(claim, &line).await {
+                order::Position::Behind { awaits, .. } => match self.sweep(claim, &line).await {
                     Ok(true) => {}
                     Ok(false) => self.wait_on(claim, &line, &awaits).await?,
                     Err(failure) => return lost_or(failure),

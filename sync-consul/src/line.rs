@@ -66,21 +66,21 @@ impl Line {
     }
 
     /// Where a claim stands. Those that are lost are in its way until they are swept out.
-    pub(crate) fn place(&self, claim: ClaimId) -> order::Place<&Place> {
-        let Some(own) = self.find(claim) else { return order::Place::Absent };
+    pub(crate) fn place(&self, claim: ClaimId) -> order::Position<&Place> {
+        let Some(own) = self.find(claim) else { return order::Position::Absent };
         let modes: Vec<_> = self.0.iter().map(|place| (place, place.entry.mode)).collect();
-        order::place(&modes, own)
+        order::position(&modes, own)
     }
 
     pub(crate) fn standing(&self, claim: &Claim) -> Result<Standing, Failure> {
         let holder = self.0.first().map(|place| Box::new(place.entry.clone()));
         Ok(match self.place(claim.id) {
-            order::Place::Granted => {
+            order::Position::Granted => {
                 let token = self.find(claim.id).and_then(|own| own.entry.token);
                 Standing::Granted { token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))? }
             }
-            order::Place::Behind { position, .. } => Standing::Waiting { position, holder },
-            order::Place::Absent => Standing::Busy { holder },
+            order::Position::Behind { position, .. } => Standing::Waiting { position, holder },
+            order::Position::Absent => Standing::Busy { holder },
         })
     }
 

@@ -102,9 +102,9 @@ impl Etcd {
     fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
         let key = key(claim);
         Ok(match line.of(&key) {
-            order::Place::Granted => Standing::Granted { token: line.token(&key)? },
-            order::Place::Behind { position, .. } => Standing::Waiting { position, holder: line.holder },
-            order::Place::Absent => Standing::Busy { holder: line.holder },
+            order::Position::Granted => Standing::Granted { token: line.token(&key)? },
+            order::Position::Behind { position, .. } => Standing::Waiting { position, holder: line.holder },
+            order::Position::Absent => Standing::Busy { holder: line.holder },
         })
     }
 
@@ -356,9 +356,9 @@ impl Backend for Etcd {
         let mut line = self.read_in_turn(&claim.name).await?;
         loop {
             let awaits = match line.of(&own) {
-                order::Place::Granted => return Ok(Standing::Granted { token: line.token(&own)? }),
-                order::Place::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
-                order::Place::Behind { awaits, .. } => awaits,
+                order::Position::Granted => return Ok(Standing::Granted { token: line.token(&own)? }),
+                order::Position::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
+                order::Position::Behind { awaits, .. } => awaits,
             };
             let awaited = awaits.into_iter().chain([&*own]).map(str::to_owned).collect();
             let registered = watch.register(awaited, line.revision);

@@ -20,9 +20,9 @@ pub(crate) struct Line {
 
 impl Line {
     /// The place of the claim with this key.
-    pub(crate) fn of<'a>(&'a self, key: &'a str) -> order::Place<&'a str> {
+    pub(crate) fn of<'a>(&'a self, key: &'a str) -> order::Position<&'a str> {
         let order: Vec<_> = self.places.iter().map(|place| (&*place.key, place.mode)).collect();
-        order::place(&order, key)
+        order::position(&order, key)
     }
 
     /// The line as it was at a later revision, after the keys in `gone` were deleted. Without those who have come since.

@@ -1,13 +1,13 @@
 //! The order of a queue, as a pure function: first come, first served, and who may hold together.
 //!
-//! The claims of a name stand in one line. Those that hold are always the head of the line: an exclusive claim
-//! alone, or a run of shared ones, or a run of permits up to their number. The first claim that does not fit closes the
-//! run, so nobody behind it overtakes.
+//! The claims of a name are one queue, in order of arrival. The holders are always its head: one exclusive
+//! claim, or a run of shared claims, or a run of permits up to their number. The first claim that does not
+//! fit ends the run, so no later claim overtakes it.
 
 use crate::types::mode::Mode;
 use crate::types::queue::Withdrawn;
 
-/// The run of holders at the head of a line.
+/// The run of holders at the head of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     mode: Mode,
@@ -15,7 +15,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether one more claim of `mode` fits, if it is next in line.
+    /// Returns whether one more claim of `mode` fits, if it is the next of the queue.
     #[must_use]
     pub fn admits(&self, mode: Mode) -> bool {
         self.count == 0
@@ -27,7 +27,7 @@ impl Run {
                 }
     }
 
-    /// Takes the next in line into the run if it fits.
+    /// Adds the next claim of the queue to the run if it fits, and returns whether it does.
     pub fn admit(&mut self, mode: Mode) -> bool {
         let fits = self.admits(mode);
         if fits {
@@ -37,59 +37,61 @@ impl Run {
         fits
     }
 
-    /// One of the run has left.
+    /// Removes one claim from the run.
     pub fn leave(&mut self) {
         self.count = self.count.saturating_sub(1);
     }
 
-    /// How many hold.
+    /// Returns how many claims hold.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 }
 
-/// Where a claim stands in its line.
+/// The position of a claim in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place<I> {
+pub enum Position<I> {
     /// It holds.
     Granted,
-    /// It waits: `position` claims are ahead of it, and it has to look again when any of `awaits` has ended.
+    /// It waits.
     Behind {
         /// How many claims are ahead, holders included.
         position: u32,
-        /// The claims whose end can change this one's place, in line order; never empty.
+        /// The claims whose end can change this position, in queue order. It need not be computed again
+        /// before one of them has ended. Never empty.
         awaits: Vec<I>,
     },
-    /// It is not in the line.
+    /// It is not in the queue.
     Absent,
 }
 
-/// The place of the claim `me` in `line`, which is in order of arrival, and known by whatever tells one claim from another.
+/// Returns the position of the claim `me` in `queue`, which is in order of arrival. `I` is anything that tells
+/// one claim from another.
 #[must_use]
-pub fn place<I: Copy + PartialEq>(line: &[(I, Mode)], me: I) -> Place<I> {
-    let Some(index) = line.iter().position(|(id, _)| *id == me) else { return Place::Absent };
-    let (ahead, mode) = (&line[..index], line[index].1);
+pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> {
+    let Some(index) = queue.iter().position(|(id, _)| *id == me) else { return Position::Absent };
+    let (ahead, mode) = (&queue[..index], queue[index].1);
     let mut run = Run::default();
-    if line[..=index].iter().all(|(_, mode)| run.admit(*mode)) {
-        return Place::Granted;
+    if queue[..=index].iter().all(|(_, mode)| run.admit(*mode)) {
+        return Position::Granted;
     }
-    // A claim that can share waits for the last one ahead that it cannot share with, if there is one.
-    let last_stranger = ahead.iter().rev().find(|(_, other)| mode == Mode::Exclusive || *other != mode);
-    let awaits = match last_stranger {
+    // A claim that can share awaits the last claim ahead that it cannot share with, if there is one.
+    let last_conflict = ahead.iter().rev().find(|(_, other)| mode == Mode::Exclusive || *other != mode);
+    let awaits = match last_conflict {
         Some((id, _)) => vec![*id],
         None => ahead.iter().map(|(id, _)| *id).collect(),
     };
-    Place::Behind { position: u32::try_from(index).unwrap_or(u32::MAX), awaits }
+    Position::Behind { position: u32::try_from(index).unwrap_or(u32::MAX), awaits }
 }
 
-/// What became of a claim that has been taken out of its line, from where it stood there.
-impl<I> From<Place<I>> for Withdrawn {
-    fn from(place: Place<I>) -> Self {
-        match place {
-            Place::Granted => Self::Held,
-            Place::Behind { .. } => Self::Waiting,
-            Place::Absent => Self::Absent,
+/// What a withdrawal found, from the position that the claim had.
+impl<I> From<Position<I>> for Withdrawn {
+    fn from(position: Position<I>) -> Self {
+        match position {
+            Position::Granted => Self::Held,
+            Position::Behind { .. } => Self::Waiting,
+            Position::Absent => Self::Absent,
         }
     }
 }
@@ -105,30 +107,30 @@ mod tests {
     const S: Mode = Mode::Shared;
     const P2: Mode = Mode::Permit { of: 2 };
 
-    fn line(modes: &[Mode]) -> Vec<(ClaimId, Mode)> {
+    fn queue(modes: &[Mode]) -> Vec<(ClaimId, Mode)> {
         modes.iter().zip(0u32..).map(|(mode, id)| (ClaimId::from_bits(u128::from(id)), *mode)).collect()
     }
 
-    fn place_of(modes: &[Mode], index: u32) -> Place<ClaimId> {
-        place(&line(modes), ClaimId::from_bits(u128::from(index)))
+    fn position_of(modes: &[Mode], index: u32) -> Position<ClaimId> {
+        position(&queue(modes), ClaimId::from_bits(u128::from(index)))
     }
 
-    fn behind(position: u32, awaits: &[u32]) -> Place<ClaimId> {
+    fn behind(position: u32, awaits: &[u32]) -> Position<ClaimId> {
         let awaits = awaits.iter().map(|id| ClaimId::from_bits(u128::from(*id))).collect();
-        Place::Behind { position, awaits }
+        Position::Behind { position, awaits }
     }
 
     #[test]
-    fn places_in_a_line() {
-        assert_eq!(place_of(&[X, X], 0), Place::Granted);
-        assert_eq!(place_of(&[X, X, X], 2), behind(2, &[1]));
-        assert_eq!(place_of(&[S, S, S], 2), Place::Granted);
-        assert_eq!(place_of(&[S, X, S], 2), behind(2, &[1]), "a reader does not overtake a writer");
-        assert_eq!(place_of(&[X, S, S], 2), behind(2, &[0]), "readers wake together");
-        assert_eq!(place_of(&[P2, P2, P2], 1), Place::Granted);
-        assert_eq!(place_of(&[P2, P2, P2, P2], 3), behind(3, &[0, 1, 2]));
-        assert_eq!(place_of(&[P2, X, P2], 2), behind(2, &[1]));
-        assert_eq!(place_of(&[X], 7), Place::Absent);
+    fn positions_in_a_queue() {
+        assert_eq!(position_of(&[X, X], 0), Position::Granted);
+        assert_eq!(position_of(&[X, X, X], 2), behind(2, &[1]));
+        assert_eq!(position_of(&[S, S, S], 2), Position::Granted);
+        assert_eq!(position_of(&[S, X, S], 2), behind(2, &[1]), "a reader does not overtake a writer");
+        assert_eq!(position_of(&[X, S, S], 2), behind(2, &[0]), "readers wake together");
+        assert_eq!(position_of(&[P2, P2, P2], 1), Position::Granted);
+        assert_eq!(position_of(&[P2, P2, P2, P2], 3), behind(3, &[0, 1, 2]));
+        assert_eq!(position_of(&[P2, X, P2], 2), behind(2, &[1]));
+        assert_eq!(position_of(&[X], 7), Position::Absent);
     }
 
     fn mode() -> impl Strategy<Value = Mode> {
@@ -136,27 +138,27 @@ mod tests {
     }
 
     proptest! {
-        /// Waiting for `awaits` alone never sleeps through a grant: as long as all of them stand, the place stands.
+        /// Waiting for `awaits` alone never sleeps through a grant: as long as none of them ends, the position stays.
         #[test]
-        fn a_place_changes_only_when_an_awaited_claim_ends(
+        fn a_position_changes_only_when_an_awaited_claim_ends(
             modes in prop::collection::vec(mode(), 1..8), keep in prop::collection::vec(any::<bool>(), 8)
         ) {
-            let whole = line(&modes);
+            let whole = queue(&modes);
             let me = whole[whole.len() - 1].0;
-            if let Place::Behind { awaits, .. } = place(&whole, me) {
+            if let Position::Behind { awaits, .. } = position(&whole, me) {
                 let rest: Vec<_> = whole.iter().zip(keep)
                     .filter(|((id, _), keep)| *keep || *id == me || awaits.contains(id))
                     .map(|(claim, _)| *claim)
                     .collect();
-                prop_assert_ne!(place(&rest, me), Place::Granted);
+                prop_assert_ne!(position(&rest, me), Position::Granted);
             }
         }
 
-        /// The holders are the head of the line.
+        /// The holders are the head of the queue.
         #[test]
         fn holders_are_a_prefix(modes in prop::collection::vec(mode(), 1..8)) {
-            let whole = line(&modes);
-            let granted: Vec<bool> = whole.iter().map(|(id, _)| place(&whole, *id) == Place::Granted).collect();
+            let whole = queue(&modes);
+            let granted: Vec<bool> = whole.iter().map(|(id, _)| position(&whole, *id) == Position::Granted).collect();
             prop_assert!(granted[0]);
             prop_assert!(granted.is_sorted_by(|earlier, later| earlier >= later));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use distsync_core::spi::order::{Place, place};
+use distsync_core::spi::order::{Position, position};
 use distsync_core::spi::{Gone, Withdrawn};
 use distsync_core::{Mode, Token};
 use proptest::prelude::*;
@@ -114,7 +114,7 @@ impl Oracle {
     fn is_granted(&self, (name, index): (usize, usize)) -> bool {
         let line = &self.lines[&name];
         let modes: Vec<_> = line.iter().map(|standing| (Rig::claim(standing.claim), standing.mode)).collect();
-        place(&modes, Rig::claim(line[index].claim)) == Place::Granted
+        position(&modes, Rig::claim(line[index].claim)) == Position::Granted
             && line[..index].iter().all(|ahead| ahead.token.is_some())
     }
 
