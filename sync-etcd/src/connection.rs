@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use distsync_core::LockName;
 use distsync_core::spi::Tls;
-use distsync_core::spi::batch::{Batcher, Carry};
+use distsync_core::spi::batch::{BatchTransport, Batcher};
 use distsync_core::spi::home::Home;
 use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, GetOptions, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse,
@@ -219,11 +219,11 @@ async fn each(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
 /// Carries steps.
 struct Together(KvClient);
 
-impl Carry for Together {
+impl BatchTransport for Together {
     type Request = Step;
     type Answer = Result<Done, Failure>;
 
-    async fn carry(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
+    async fn send_all(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
         let kv = &self.0;
         let mut names = HashSet::new();
         let is_first: Vec<bool> = steps.iter().map(|step| names.insert(step.name.clone())).collect();
@@ -239,7 +239,7 @@ impl Carry for Together {
         answers.map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer answers than steps")))).collect()
     }
 
-    async fn carry_one(&self, step: Step) -> Self::Answer {
+    async fn send(&self, step: Step) -> Self::Answer {
         alone(self.0.clone(), step.transaction).await
     }
 }

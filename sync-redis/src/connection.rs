@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use distsync_core::spi::SessionId;
-use distsync_core::spi::batch::{Batcher, Carry};
+use distsync_core::spi::batch::{BatchTransport, Batcher};
 use distsync_core::spi::home::Home;
 use distsync_core::spi::locked;
 use distsync_core::{LockName, Result};
@@ -100,11 +100,11 @@ impl Runner {
     }
 }
 
-impl Carry for Runner {
+impl BatchTransport for Runner {
     type Request = Step;
     type Answer = Result<Value, Failure>;
 
-    async fn carry(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
+    async fn send_all(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
         let failure = match self.run_steps(&steps).await {
             Ok(Value::Array(answers)) if answers.len() == steps.len() => {
                 return answers.into_iter().map(Ok).collect();
@@ -115,7 +115,7 @@ impl Carry for Runner {
         steps.iter().map(|_| Err(failure.clone())).collect()
     }
 
-    async fn carry_one(&self, step: Step) -> Self::Answer {
+    async fn send(&self, step: Step) -> Self::Answer {
         self.run_steps(&[step]).await
     }
 }

@@ -75,7 +75,7 @@ impl Keeper {
                 .with_source(error)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let desk = Desk {
+        let keeper_loop = KeeperLoop {
             backend,
             on_lost,
             current: stop.child_token(),
@@ -88,7 +88,7 @@ impl Keeper {
         std::thread::Builder::new()
             .name("distsync-keeper".to_owned())
             .spawn(move || {
-                run(&runtime, desk, inbox, announce);
+                run(&runtime, keeper_loop, inbox, announce);
                 drop(running);
             })
             .map_err(failed)?;
@@ -146,15 +146,15 @@ impl Keeper {
 
 fn run(
     runtime: &Runtime,
-    desk: Desk,
+    keeper_loop: KeeperLoop,
     inbox: mpsc::UnboundedReceiver<Job>,
     _announce: tokio_util::sync::DropGuard,
 ) {
-    runtime.block_on(desk.serve(inbox));
+    runtime.block_on(keeper_loop.serve(inbox));
 }
 
-/// What lives on the keeper's thread.
-struct Desk {
+/// The state of the keeper's thread.
+struct KeeperLoop {
     backend: Arc<dyn Backend>,
     on_lost: OnLost,
     stop: CancellationToken,
@@ -164,7 +164,7 @@ struct Desk {
     withdrawals: JoinSet<()>,
 }
 
-impl Desk {
+impl KeeperLoop {
     async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Job>) {
         loop {
             tokio::select! {

@@ -1,8 +1,8 @@
-//! What several callers ask of a store at the same time, carried to it together.
+//! Batches requests that several tasks make at the same moment.
 //!
-//! Nobody waits for company: what is asked leaves at once, with all else that is asked at that moment. Only while more than
-//! [`MOST`] requests are on their way does the rest gather, and leaves with the next batch. A caller who is alone asks from
-//! where he is and wakes nobody; many share what a round trip costs both sides.
+//! No request is delayed to fill a batch: it is sent at once, together with whatever else is pending. Only
+//! while more than [`MOST`] requests are on their way do later ones gather for the next batch. A lone caller
+//! sends its request directly, without waking the driver task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,72 +16,75 @@ use crate::spi::counted::Counted;
 
 /// The most requests in a batch. While more than that are on their way, further batches wait.
 pub const MOST: usize = 32;
-/// So many are answered before their next requests leave: fewer make poor batches, and more leave the store idle meanwhile.
+/// How many answers are handed out before the next batch is sent. Fewer make small batches, more leave the
+/// store idle meanwhile.
 const TURN: usize = MOST / 2;
 
-/// What carries requests to a store.
-pub trait Carry: Send + Sync + 'static {
-    /// What is asked.
+/// Sends requests to a store.
+pub trait BatchTransport: Send + Sync + 'static {
+    /// A request.
     type Request: Send + 'static;
-    /// What the store says to it.
+    /// The answer of the store.
     type Answer: Send + 'static;
 
-    /// Carries 2 to [`MOST`] requests in the order in which they came, and gives an answer to each, in the same order.
-    fn carry(&self, requests: Vec<Self::Request>) -> impl Future<Output = Vec<Self::Answer>> + Send;
+    /// Sends 2 to [`MOST`] requests in order of arrival, and returns an answer to each, in the same order.
+    fn send_all(&self, requests: Vec<Self::Request>) -> impl Future<Output = Vec<Self::Answer>> + Send;
 
-    /// Carries a request that nobody else's travels with.
-    fn carry_one(&self, request: Self::Request) -> impl Future<Output = Self::Answer> + Send;
+    /// Sends a single request.
+    fn send(&self, request: Self::Request) -> impl Future<Output = Self::Answer> + Send;
 }
 
-struct Asked<C: Carry> {
+struct Asked<C: BatchTransport> {
     request: C::Request,
     answer: oneshot::Sender<C::Answer>,
 }
 
-/// Where requests are handed in. Owns the task that carries those of several callers.
-pub struct Batcher<C: Carry> {
-    carrier: Arc<C>,
+/// Accepts requests. Owns the task that sends those of several callers.
+pub struct Batcher<C: BatchTransport> {
+    transport: Arc<C>,
     queue: mpsc::UnboundedSender<Asked<C>>,
     crowd: Arc<Crowd>,
     _driver: JoinSet<()>,
 }
 
-impl<C: Carry> std::fmt::Debug for Batcher<C> {
+impl<C: BatchTransport> std::fmt::Debug for Batcher<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batcher").field("crowd", &self.crowd).finish_non_exhaustive()
     }
 }
 
-/// Whether a caller is alone: then his request leaves from where he is.
+/// What tells whether a caller is alone, and may send its request directly.
 #[derive(Debug, Default)]
 struct Crowd {
-    /// Requests without an answer.
+    /// How many requests have no answer yet.
     unanswered: AtomicUsize,
-    /// Whether the last requests travelled together.
+    /// Whether the last requests were sent as a batch.
     together: AtomicBool,
 }
 
-impl<C: Carry> Batcher<C> {
-    /// A batcher whose requests are carried by a task on the current runtime, or from where they are asked.
+impl<C: BatchTransport> Batcher<C> {
+    /// Starts a batcher whose driver task runs on the current runtime.
     ///
     /// # Panics
-    /// Outside of a runtime of tokio.
-    pub fn start(carrier: C) -> Self {
+    /// Outside of a Tokio runtime.
+    pub fn start(transport: C) -> Self {
         let (queue, requests) = mpsc::unbounded_channel();
-        let (carrier, crowd) = (Arc::new(carrier), Arc::new(Crowd::default()));
+        let (transport, crowd) = (Arc::new(transport), Arc::new(Crowd::default()));
         let mut driver = JoinSet::new();
-        driver.spawn(drive(requests, carrier.clone(), crowd.clone()));
-        Self { carrier, queue, crowd, _driver: driver }
+        driver.spawn(drive(requests, transport.clone(), crowd.clone()));
+        Self { transport, queue, crowd, _driver: driver }
     }
 
-    /// Asks, and waits for the answer. `None`: its runtime is gone, or it was not answered.
+    /// Sends a request and waits for its answer. Returns `None` if the runtime of the driver task is gone, or
+    /// if the transport gave no answer.
     ///
-    /// Cancel safety: a request that is dropped is not carried, unless it is on its way.
+    /// # Cancel safety
+    /// A request whose future is dropped is not sent, unless it is on its way.
     pub async fn ask(&self, request: C::Request) -> Option<C::Answer> {
         let crowd = &self.crowd;
         let _counted = Counted::begin(&crowd.unanswered);
         if crowd.unanswered.load(Ordering::Relaxed) == 1 && !crowd.together.load(Ordering::Relaxed) {
-            return Some(self.carrier.carry_one(request).await);
+            return Some(self.transport.send(request).await);
         }
         let (answer, answered) = oneshot::channel();
         self.queue.send(Asked { request, answer }).ok()?;
@@ -89,9 +92,9 @@ impl<C: Carry> Batcher<C> {
     }
 }
 
-async fn drive<C: Carry>(
+async fn drive<C: BatchTransport>(
     mut requests: mpsc::UnboundedReceiver<Asked<C>>,
-    carrier: Arc<C>,
+    transport: Arc<C>,
     crowd: Arc<Crowd>,
 ) {
     let mut under_way = FuturesUnordered::new();
@@ -112,13 +115,13 @@ async fn drive<C: Carry>(
             biased;
             count = requests.recv_many(&mut asked, MOST), if is_open && carried <= MOST => {
                 is_open = count > 0;
-                // Who has gone before it left is spared the trip.
+                // Skip requests whose caller was cancelled before they were sent.
                 asked.retain(|asked| !asked.answer.is_closed());
                 let count = asked.len();
                 crowd.together.store(count > 1, Ordering::Relaxed);
                 if count > 0 {
-                    let mut batch = Box::pin(hand_out(&*carrier, std::mem::take(&mut asked)));
-                    // It leaves now, before any that are back are looked at.
+                    let mut batch = Box::pin(hand_out(&*transport, std::mem::take(&mut asked)));
+                    // Send it now, before answers are looked at.
                     if poll!(batch.as_mut()).is_pending() {
                         carried += count;
                         under_way.push(batch);
@@ -133,19 +136,19 @@ async fn drive<C: Carry>(
     }
 }
 
-/// Carries requests together and hands out the answers. Says how many asked.
-async fn hand_out<C: Carry>(carrier: &C, mut asked: Vec<Asked<C>>) -> usize {
+/// Sends requests together and hands out the answers. Returns how many requests there were.
+async fn hand_out<C: BatchTransport>(transport: &C, mut asked: Vec<Asked<C>>) -> usize {
     let count = asked.len();
-    // Who has gone does not want to know.
+    // A caller that was cancelled does not receive its answer.
     if count == 1 {
         if let Some(Asked { request, answer }) = asked.pop() {
-            let _ = answer.send(carrier.carry_one(request).await);
+            let _ = answer.send(transport.send(request).await);
         }
         return count;
     }
     let (requests, askers): (Vec<_>, Vec<_>) =
         asked.into_iter().map(|asked| (asked.request, asked.answer)).unzip();
-    for (asker, answer) in askers.into_iter().zip(carrier.carry(requests).await) {
+    for (asker, answer) in askers.into_iter().zip(transport.send_all(requests).await) {
         let _ = asker.send(answer);
     }
     count
@@ -173,16 +176,16 @@ mod tests {
         }
     }
 
-    impl Carry for Doubler {
+    impl BatchTransport for Doubler {
         type Request = usize;
         type Answer = usize;
 
-        async fn carry(&self, numbers: Vec<usize>) -> Vec<usize> {
+        async fn send_all(&self, numbers: Vec<usize>) -> Vec<usize> {
             self.travel(numbers.len()).await;
             numbers.into_iter().map(|number| 2 * number).collect()
         }
 
-        async fn carry_one(&self, number: usize) -> usize {
+        async fn send(&self, number: usize) -> usize {
             self.travel(1).await;
             2 * number
         }
@@ -196,12 +199,12 @@ mod tests {
     async fn crowd(batcher: &Batcher<Doubler>, count: usize) -> Vec<Option<usize>> {
         let mut asking = Box::pin(join_all((0..count).map(|number| batcher.ask(number))));
         assert!(poll!(asking.as_mut()).is_pending());
-        batcher.carrier.gate.add_permits(count);
+        batcher.transport.gate.add_permits(count);
         asking.await
     }
 
     fn sizes(batcher: &Batcher<Doubler>) -> Vec<usize> {
-        batcher.carrier.sizes.lock().unwrap().clone()
+        batcher.transport.sizes.lock().unwrap().clone()
     }
 
     #[tokio::test]
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(batcher.ask(1).now_or_never(), Some(Some(2)));
         // After a crowd, the first who is alone again is not known to be.
         crowd(&batcher, 3).await;
-        batcher.carrier.gate.add_permits(2);
+        batcher.transport.gate.add_permits(2);
         assert_eq!(batcher.ask(2).await, Some(4));
         assert_eq!(batcher.ask(3).now_or_never(), Some(Some(6)));
         assert_eq!(sizes(&batcher), [1, 1, 2, 1, 1]);
@@ -236,7 +239,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(sizes(&batcher), vec![1; alone]);
-        batcher.carrier.gate.add_permits(total);
+        batcher.transport.gate.add_permits(total);
         let mut answers: Vec<_> = asking.collect().await;
         answers.sort_unstable();
         assert_eq!(answers, (0..total).map(|number| Some(2 * number)).collect::<Vec<_>>());
@@ -262,7 +265,7 @@ mod tests {
             }
         }
         drop(asking);
-        batcher.carrier.gate.add_permits(3);
+        batcher.transport.gate.add_permits(3);
         assert_eq!(batcher.ask(4).await, Some(8));
         tokio::task::yield_now().await;
         assert_eq!(sizes(&batcher), [1, 1, 1]);
@@ -271,15 +274,15 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_answered_is_told() {
         struct Silent;
-        impl Carry for Silent {
+        impl BatchTransport for Silent {
             type Request = usize;
             type Answer = usize;
 
-            async fn carry(&self, _: Vec<usize>) -> Vec<usize> {
+            async fn send_all(&self, _: Vec<usize>) -> Vec<usize> {
                 Vec::new()
             }
 
-            async fn carry_one(&self, number: usize) -> usize {
+            async fn send(&self, number: usize) -> usize {
                 tokio::task::yield_now().await;
                 number
             }
@@ -298,7 +301,7 @@ mod tests {
             let mut alone = Box::pin(batcher.ask(1));
             assert!(poll!(alone.as_mut()).is_pending());
             assert_eq!(batcher.ask(2).await, None);
-            batcher.carrier.gate.add_permits(1);
+            batcher.transport.gate.add_permits(1);
             assert_eq!(alone.await, Some(2), "who is alone needs no task of it");
         });
     }
