@@ -21,24 +21,43 @@ use crate::types::names::LockName;
 use crate::types::queue::Withdrawn;
 use crate::types::token::Token;
 
-/// What a release found.
+/// The outcome of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Release {
-    /// It was held, and is free now.
+    /// The lock was held, and is released now.
     Done,
-    /// It had been lost before: expired, evicted, or its session ended. Nothing was touched.
+    /// The lock had been lost before: expired, evicted, or its session ended. Nothing was changed.
     AlreadyGone,
 }
 
 /// A held lock, read lock or permit.
 ///
-/// Dropping it releases in the background and never blocks; [`release`](Self::release) tells you how it went.
+/// Dropping it releases the lock in the background and never blocks. [`release`](Self::release) waits for the
+/// store and returns the outcome.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use distsync_core::{DynSync, LockOptions, Result};
+/// # async fn charge(_: u32, _: distsync_core::Token) {}
+/// async fn bill(sync: &DynSync) -> Result<()> {
+///     let guard = sync.lock("billing", LockOptions::new())?.acquire().await?;
+///     for customer in 0..3 {
+///         // Fails if the lock was lost, or if less than a second is left.
+///         let token = guard.check(Duration::from_secs(1))?;
+///         charge(customer, token).await;
+///     }
+///     guard.release().await?;
+///     Ok(())
+/// }
+/// ```
 #[must_use = "dropping the guard releases the lock"]
 #[derive(Debug)]
 pub struct Guard {
     hold: Arc<Hold>,
     context: Arc<Context>,
-    /// Whether the claim has a session to itself, because it has a hold limit.
+    /// Whether the claim has a session of its own.
     owns_session: bool,
     outcome: OnceLock<Release>,
 }
@@ -48,46 +67,46 @@ impl Guard {
         Self { hold, context, owns_session, outcome: OnceLock::new() }
     }
 
-    /// The fencing token, for the resource to check. Costs nothing, and does not look at the clock: see
-    /// [`check`](Self::check).
+    /// Returns the fencing token, for the resource to check. Does not read the clock: see [`check`](Self::check).
     #[must_use]
     pub fn token(&self) -> Token {
         self.hold.token()
     }
 
-    /// The claim's id, as observers see it.
+    /// Returns the id of the claim, as observers see it.
     #[must_use]
     pub fn claim(&self) -> ClaimId {
         self.hold.claim().id
     }
 
-    /// The session that it lives with.
+    /// Returns the session that the claim lives with.
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.hold.claim().session.id
     }
 
-    /// The name that is held.
+    /// Returns the name that is held.
     #[must_use]
     pub fn name(&self) -> &LockName {
         &self.hold.claim().name
     }
 
-    /// In which company it is held.
+    /// Returns the mode in which it is held.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.hold.claim().mode
     }
 
-    /// A future that resolves with the reason when the claim is no longer held, before the store can grant it to
-    /// another. It can be cloned, and outlives the guard.
+    /// Returns a future that resolves with the reason when the claim is no longer held, before the store can grant
+    /// it to another. It can be cloned, and it may outlive the guard.
     #[must_use]
     pub fn revoked(&self) -> Revoked {
         Revoked::of(&self.hold)
     }
 
-    /// The token, if the claim is held now and for `min_remaining` more. Synchronous, and reads the clock itself: use it
-    /// right before a side effect. A process that was stopped for longer than its TTL learns it here first.
+    /// Returns the token if the claim is held now and for `min_remaining` more. Synchronous; reads the clock itself.
+    ///
+    /// Call it right before a side effect. A process that was stopped for longer than its TTL learns it here first.
     ///
     /// # Errors
     /// [`ErrorKind::SessionLost`], [`NotHeld`](ErrorKind::NotHeld) or [`Closed`](ErrorKind::Closed) if it is lost,
@@ -96,7 +115,7 @@ impl Guard {
         self.hold.check(min_remaining).map_err(|error| error.with_backend(self.context.backend_name()))
     }
 
-    /// Held, at risk because a renewal failed, or lost.
+    /// Returns whether the claim is held, at risk because a renewal failed, or lost.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.hold.loss() {
@@ -105,13 +124,13 @@ impl Guard {
         }
     }
 
-    /// Until when the claim is held if no renewal succeeds any more; `None` once it is lost.
+    /// Returns the moment until which the claim is held if no further renewal succeeds; `None` once it is lost.
     #[must_use]
     pub fn valid_until(&self) -> Option<Moment> {
         self.hold.valid_until()
     }
 
-    /// The time until [`valid_until`](Self::valid_until); zero once it is lost.
+    /// Returns the time until [`valid_until`](Self::valid_until); zero once it is lost.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.valid_until().map_or(Duration::ZERO, |until| until.since(clock::now()))
@@ -125,8 +144,10 @@ impl Guard {
         self.call(operation).explain(self.hold.lost_error(loss))
     }
 
-    /// Starts the TTL anew. A claim with a hold limit needs it to outlive the limit; any other is renewed anyway.
-    /// Returns the new [`valid_until`](Self::valid_until). A failure releases nothing and creates nothing.
+    /// Restarts the TTL and returns the new [`valid_until`](Self::valid_until).
+    ///
+    /// A claim with a hold limit expires without it; any other claim is renewed anyway. A failure releases nothing
+    /// and creates nothing.
     ///
     /// # Errors
     /// [`ErrorKind::SessionLost`] if it came too late; [`Unavailable`](ErrorKind::Unavailable) if the store does not answer.
@@ -168,11 +189,11 @@ impl Guard {
         }
     }
 
-    /// Releases, and says what was there to release. Again is fine, and answers the same.
+    /// Releases the claim and returns the outcome. Idempotent: a second call returns the same outcome.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer within the TTL (5 s at most). The guard then stays as
-    /// it was, revocation included: try again, or drop it, which tries until the session ends.
+    /// [`ErrorKind::Unavailable`] if the store does not answer within the TTL (5 s at most). The guard then is as
+    /// before, revocation included: call `release` again, or drop the guard, which retries until the session ends.
     ///
     /// # Cancel safety
     /// A release that has begun runs to its end in the background.
@@ -206,14 +227,14 @@ impl Guard {
         Ok(*self.outcome.get_or_init(|| outcome))
     }
 
-    /// Gives the lock out of hand: it is held until its TTL has run out, whatever becomes of this process, and whoever has
-    /// the ticket can [take it up again](crate::Sync::resume), to extend or release it. Costs no round trip.
+    /// Detaches the lock from this process. It stays held until its TTL expires, even if this process ends, and
+    /// anyone with the ticket can [resume](crate::Sync::resume) it, to extend or release it. Needs no round trip.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if the lock shares the session of others: acquire it with
-    /// [`LockOptions::with_ttl`](crate::LockOptions::with_ttl), which is how long it will be held.
-    /// [`SessionLost`](ErrorKind::SessionLost) or [`NotHeld`](ErrorKind::NotHeld) if it is lost. The guard is dropped then,
-    /// and what it held released.
+    /// [`LockOptions::with_ttl`](crate::LockOptions::with_ttl), which is how long it stays held.
+    /// [`SessionLost`](ErrorKind::SessionLost) or [`NotHeld`](ErrorKind::NotHeld) if it is lost. On an error
+    /// the guard is dropped, and what it held is released.
     pub fn detach(self) -> Result<Ticket> {
         if !self.owns_session {
             let problem = "the lock shares a session with others, and cannot outlive it: acquire it with a ttl of its own";
@@ -235,7 +256,7 @@ impl Guard {
         Ok(ticket)
     }
 
-    /// Marks the claim as released, here.
+    /// Marks the claim as released in this process.
     fn finish(&self) {
         self.hold.end(Loss::Released);
         if self.owns_session {
@@ -269,7 +290,7 @@ impl Drop for Guard {
     }
 }
 
-/// A release under way; dropped with its future, it goes on in the background.
+/// A release that is under way. If its future is dropped, it goes on in the background.
 struct Unfinished<'a>(&'a Guard);
 
 impl Drop for Unfinished<'_> {

@@ -1,4 +1,4 @@
-//! The handle that `connect` returns: one backend, one keeper, one session for all that need none of their own.
+//! The handle that `connect` returns: the API over a backend.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use crate::spi::home::runtime;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::names::{Kind, LockName, Namespace};
 
-/// [`Sync`] over any backend.
+/// Implements [`Sync`] over any backend.
 ///
-/// When the handle and all its locks and guards are dropped, its sessions are closed, and with them all that they held. That drop
-/// blocks until the store has answered, at most for 500 ms, so that a process can end right after it. `close().await` waits for as
-/// long as it takes, without blocking a thread.
+/// When the handle and all its locks and guards are dropped, its sessions are closed, which releases all that they
+/// held. That last drop blocks until the store has answered, at most for 500 ms, so that a process can end right after
+/// it. `close().await` waits without blocking a thread.
 #[derive(Debug)]
 pub struct Handle {
     context: Arc<Context>,
@@ -33,14 +33,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Opens a session at the store, on a thread that renews it from then on.
+    /// Opens a session at the store, and starts a thread that renews it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for options that the store does not take, [`Unavailable`](ErrorKind::Unavailable) or
     /// [`Denied`](ErrorKind::Denied) if no session can be opened.
     ///
     /// # Cancel safety
-    /// Safe: dropped, the thread closes what it opened and ends.
+    /// Safe: when the future is dropped, the thread closes what it opened and ends.
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
         let capabilities = backend.capabilities();
@@ -60,7 +60,7 @@ impl Handle {
         Ok(Self { context, namespace: options.namespace })
     }
 
-    /// The lock of some names: all of them, or any.
+    /// Returns the lock of some names: of all of them, or of any one.
     fn lock_of(&self, names: &[&str], any: bool, options: LockOptions) -> Result<NamedLock> {
         let mut given: Vec<&str> = Vec::with_capacity(names.len());
         for name in names {

@@ -3,22 +3,24 @@
 use crate::options::Node;
 use crate::types::token::Token;
 
-/// What a candidate is.
+/// The status of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LeaderStatus {
-    /// It does not stand.
+    /// It does not campaign.
     Follower,
-    /// It stands, and is not elected yet.
+    /// It campaigns and is not elected yet.
     Candidate,
-    /// It leads.
+    /// It is the leader.
     Elected,
 }
 
-/// A leader, and the term of its office.
+/// A leader and its term.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Leadership {
-    /// Who leads.
+    /// The node of the leader.
     pub node: Node,
-    /// The term: the fencing token of the office.
+    /// The term, which is the fencing token.
     pub term: Token,
 }

@@ -1,4 +1,4 @@
-//! Several names at once: all of them, or any one.
+//! Locks of several names: all of them, or any one.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::loss::Loss;
 use crate::types::token::Token;
 
-/// Several held locks, which are good for something only together. Dropping them releases all in the background.
+/// Several held locks, which belong together. Dropping them releases all in the background.
 #[must_use = "dropping the guards releases the locks"]
 #[derive(Debug)]
 pub struct Guards {
-    /// In order.
+    /// Sorted.
     names: Vec<String>,
-    /// One for each name, or one for all of them.
+    /// One guard for each name, or one for all of them.
     guards: Vec<Guard>,
 }
 
 impl Guards {
-    /// What is held, in order.
+    /// Returns the names that are held, sorted.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Resolves when the first of the locks is no longer held, with the reason.
+    /// Resolves with the reason when the first of the locks is no longer held.
     ///
     /// # Cancel safety
     /// Safe: dropping it changes nothing.
@@ -38,29 +38,29 @@ impl Guards {
         let mut revocations: FuturesUnordered<_> = self.guards.iter().map(Guard::revoked).collect();
         match revocations.next().await {
             Some(loss) => loss,
-            // There are no locks: there is nothing to lose.
+            // Without locks there is nothing to lose.
             None => std::future::pending().await,
         }
     }
 
-    /// The tokens in the order of the names, if all are held now and for `min_remaining` more.
+    /// Returns the tokens in the order of the names, if all are held now and for `min_remaining` more.
     ///
     /// # Errors
     /// As [`Guard::check`], of the first that fails.
     pub fn check(&self, min_remaining: Duration) -> Result<Vec<Token>> {
         let tokens: Vec<_> =
             self.guards.iter().map(|guard| guard.check(min_remaining)).collect::<Result<_>>()?;
-        // One that is for all of them has one token.
+        // A guard of all names has one token.
         Ok(tokens.iter().cycle().take(self.names.len()).copied().collect())
     }
 
-    /// Releases all, the last one first. [`Release::Done`] if all were held.
+    /// Releases all locks, the last one first. Returns [`Release::Done`] if all were held.
     ///
     /// # Errors
-    /// As [`Guard::release`], of the first that fails; the others are released all the same.
+    /// As [`Guard::release`], for the first that fails. The others are released nevertheless.
     ///
     /// # Cancel safety
-    /// What has not been released is released in the background.
+    /// Locks that have not been released are released in the background.
     pub async fn release(&self) -> Result<Release> {
         let mut outcome = Ok(Release::Done);
         for guard in self.guards.iter().rev() {
@@ -73,18 +73,29 @@ impl Guards {
     }
 }
 
-/// Takes the locks of all these names, or none. Names given twice count once.
+/// Acquires the locks of all the given names, or none. Duplicate names are ignored.
 ///
-/// A store that [can](crate::Capabilities::several_at_once) grants them at once, when all of them are free, and lets nobody hold
-/// some while it waits for others: see [`Sync::acquire_all`]. On other stores everybody takes them one after the other in
-/// the order of their names, so that no two wait for each other; what was taken is given back, the last one first, if one cannot be had.
-/// While it waits for a later name it holds the earlier ones. [`Wait::For`] is for all of them together.
+/// A store that [can](crate::Capabilities::several_at_once) grants all names in one step, when all are free at once,
+/// and the request holds none of them while it waits. On other stores every caller acquires the names one after the
+/// other in sorted order, so that no two callers wait for each other. While such a request waits for a later name it
+/// holds the earlier ones, and it releases them, the last one first, if a name cannot be acquired. [`Wait::For`]
+/// limits the time for all names together.
 ///
 /// # Errors
-/// As [`Lock::acquire`], of the first name that cannot be had.
+/// As [`Lock::acquire`], for the first name that cannot be acquired.
 ///
 /// # Cancel safety
-/// Safe: dropped, it gives back what it has.
+/// Safe: when the future is dropped, the acquired locks are released.
+///
+/// # Examples
+/// ```
+/// # use distsync_core::{DynSync, LockOptions, Result, lock_all};
+/// async fn transfer(sync: &DynSync) -> Result<()> {
+///     let guards = lock_all(sync, ["account 1", "account 2"], LockOptions::new()).await?;
+///     guards.release().await?;
+///     Ok(())
+/// }
+/// ```
 pub async fn lock_all<'a>(
     sync: &dyn Sync,
     names: impl IntoIterator<Item = &'a str>,
@@ -117,7 +128,7 @@ pub async fn lock_all<'a>(
         match acquired {
             Ok(guard) => taken.guards.push(guard),
             Err(error) => {
-                // What cannot be given back now is given back in the background.
+                // Locks whose release fails now are released in the background.
                 let _ = taken.release().await;
                 return Err(error);
             }
@@ -126,15 +137,29 @@ pub async fn lock_all<'a>(
     Ok(taken)
 }
 
-/// Takes the lock of any one of these names: the first that is free, in the order given, else the first that becomes free. Waits in
-/// all their lines at a time. A store that [can](crate::Capabilities::several_at_once) grants one and no more; on others who is granted
-/// two at one moment gives one back at once.
+/// Acquires the lock of any one of the given names: the first that is free, in the given order, otherwise the first
+/// that becomes free.
+///
+/// The request waits in the queues of all names at once. A store that [can](crate::Capabilities::several_at_once)
+/// grants exactly one of them. On other stores a request that is granted two names at the same moment releases one of
+/// them at once.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidOption`] without a name; as [`Lock::acquire`] if none can be had.
+/// [`ErrorKind::InvalidOption`] without a name; as [`Lock::acquire`] if none can be acquired.
 ///
 /// # Cancel safety
-/// Safe: dropped, it leaves all lines.
+/// Safe: when the future is dropped, the request leaves all queues.
+///
+/// # Examples
+/// ```
+/// # use distsync_core::{DynSync, LockOptions, Result, lock_any};
+/// async fn use_a_printer(sync: &DynSync) -> Result<()> {
+///     let guard = lock_any(sync, ["printer 1", "printer 2"], LockOptions::new()).await?;
+///     println!("printing on {}", guard.name());
+///     guard.release().await?;
+///     Ok(())
+/// }
+/// ```
 pub async fn lock_any<'a>(
     sync: &dyn Sync,
     names: impl IntoIterator<Item = &'a str>,
@@ -158,7 +183,7 @@ pub async fn lock_any<'a>(
     let mut failure = None;
     while let Some(acquired) = waiting.next().await {
         match acquired {
-            // Those that are still in line leave it, and whoever was granted at the same moment gives back.
+            // Dropping the others removes them from their queues, and releases one that was granted meanwhile.
             Ok(guard) => return Ok(guard),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -166,7 +191,7 @@ pub async fn lock_any<'a>(
     Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Contended, "none of the names is free")))
 }
 
-/// The error of who asks for none.
+/// Returns the error of a request without names.
 pub(crate) fn no_names() -> Error {
     Error::new(ErrorKind::InvalidOption, "no names were given: give at least one")
 }

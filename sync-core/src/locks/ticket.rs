@@ -1,4 +1,4 @@
-//! A lock that was given out of hand: who has its ticket takes it up again, in any process.
+//! Tickets of detached locks: anyone with the ticket can resume the lock, in any process.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +12,29 @@ use crate::types::names::LockName;
 use crate::types::nonce::Secret;
 use crate::types::token::Token;
 
-/// What is needed to take a detached lock up again: [`Guard::detach`](crate::Guard::detach) gives it,
-/// [`Sync::resume`](crate::Sync::resume) takes it.
+/// The ticket of a detached lock: [`Guard::detach`](crate::Guard::detach) returns it, and
+/// [`Sync::resume`](crate::Sync::resume) makes a guard of it.
 ///
-/// As text ([`expose`](Self::expose), [`FromStr`]) it fits an environment variable or a file. Whoever has it can extend
-/// and release the lock, so keep it as a password; Debug shows nothing of its secret.
+/// As text ([`expose`](Self::expose), [`FromStr`]) it fits an environment variable or a file. Anyone with the ticket
+/// can extend and release the lock, so keep it like a password. `Debug` and `Display` do not show its secret.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use distsync_core::{DynSync, LockOptions, Result, Ticket};
+/// async fn begin(sync: &DynSync) -> Result<String> {
+///     let minute = LockOptions::new().with_ttl(Duration::from_secs(60));
+///     let guard = sync.lock("import", minute)?.acquire().await?;
+///     Ok(guard.detach()?.expose())
+/// }
+///
+/// // Later, perhaps in another process.
+/// async fn end(sync: &DynSync, ticket: &str) -> Result<()> {
+///     let ticket: Ticket = ticket.parse()?;
+///     sync.resume(&ticket).await?.release().await?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     pub(crate) session: Session,
@@ -26,23 +44,23 @@ pub struct Ticket {
     pub(crate) name: LockName,
 }
 
-/// How a ticket's text begins.
+/// The first field of the text.
 const START: &str = "distsync1";
 
 impl Ticket {
-    /// The name that is held.
+    /// Returns the name of the lock.
     #[must_use]
     pub fn name(&self) -> &LockName {
         &self.name
     }
 
-    /// The fencing token of the lock.
+    /// Returns the fencing token of the lock.
     #[must_use]
     pub fn token(&self) -> Token {
         self.token
     }
 
-    /// The ticket as text, its secret included: printable ASCII without spaces.
+    /// Returns the ticket as text, including its secret: printable ASCII without spaces.
     #[must_use]
     pub fn expose(&self) -> String {
         let Self { session: Session { id, secret, ttl }, claim, mode, token, name } = self;
@@ -51,7 +69,7 @@ impl Ticket {
             Mode::Shared => "s".to_owned(),
             Mode::Permit { of } => format!("p{of}"),
         };
-        // The name comes last: only there can be a full stop.
+        // The name is the last field, because it may contain full stops.
         let (secret, ttl_ms) = (secret.expose(), ttl.as_millis());
         format!("{START}.{id}.{secret:032x}.{ttl_ms}.{claim}.{mode}.{token}.{}", name.path())
     }
@@ -61,11 +79,12 @@ impl FromStr for Ticket {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if the text is no ticket. It does not repeat the text, which may be half a secret.
+    /// [`ErrorKind::InvalidOption`] if the text is no ticket. The error does not repeat the text, which may be part of
+    /// a secret.
     fn from_str(text: &str) -> Result<Self> {
         parse(text.trim()).ok_or_else(|| {
             let problem =
-                "this is no ticket: give the whole text that `detach` gave, which begins with `distsync1.`";
+                "this is no ticket: give the whole text of the ticket, which begins with `distsync1.`";
             Error::new(ErrorKind::InvalidOption, problem)
         })
     }
@@ -92,7 +111,7 @@ fn parse(text: &str) -> Option<Ticket> {
 }
 
 impl fmt::Display for Ticket {
-    /// What may be logged: the name and the claim, without the secret.
+    /// Formats the name and the claim, without the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ticket for `{}` (claim {})", self.name, self.claim)
     }

@@ -1,4 +1,4 @@
-//! The API, as object-safe traits: what a user holds, whatever the store behind it.
+//! The API: object-safe traits that are the same for every store.
 
 use std::fmt::Debug;
 
@@ -19,54 +19,74 @@ use crate::types::token::Token;
 
 /// A connection to a store of locks and elections.
 ///
-/// It shares its name with [`std::marker::Sync`]; where both are meant, write that one in full.
+/// The name hides [`std::marker::Sync`] of the prelude. [`DynSync`] needs no import of this trait, because the
+/// methods of a `dyn` type are always in scope.
+///
+/// # Examples
+/// ```
+/// # use distsync_core::{DynSync, Kind, LockOptions, Result};
+/// async fn report(sync: &DynSync) -> Result<()> {
+///     let guard = sync.lock("nightly report", LockOptions::new())?.acquire().await?;
+///     println!("locked now: {:?}", sync.list(Kind::Lock, "nightly").await?);
+///     guard.release().await?;
+///     Ok(())
+/// }
+/// ```
 #[async_trait]
 pub trait Sync: Debug + Send + std::marker::Sync {
-    /// A lock, read-write lock or semaphore of this name. Does no I/O.
+    /// Returns the lock, read-write lock or semaphore of this name. Does no I/O.
     ///
     /// # Errors
     /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>>;
 
-    /// Acquires all of these names at once: granted when all of them are free, and holding none while it waits; who comes later
-    /// for one of them waits behind it, even if that one is free. The guard is for all of them, with one token; whatever ends it ends it for all. Names given twice count once.
+    /// Acquires all the given names atomically, on a store that [can](Capabilities::several_at_once).
     ///
-    /// See [`lock_all`](crate::lock_all), which works on every store.
+    /// [`lock_all`](crate::lock_all) calls it, and works on every store.
+    ///
+    /// The request holds none of the names while it waits and is granted when all are free at once. It is queued
+    /// on every name, so a later request for any one of them waits behind it. The returned guard covers all names
+    /// with one token; releasing or losing it releases them all. Duplicate names are ignored.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) on a store that cannot
-    /// ([`several_at_once`](Capabilities::several_at_once)), unless there is one name only; else as [`Lock::acquire`].
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for several names on a store that cannot; otherwise as
+    /// [`Lock::acquire`].
     ///
     /// # Cancel safety
     /// Safe, as [`Lock::acquire`].
+    #[doc(hidden)]
     async fn acquire_all(&self, names: &[&str], options: LockOptions) -> Result<Guard>;
 
-    /// Acquires any one of these names: the first that is free, in the order given, else the first that becomes free. It stands in
-    /// all their lines at a time, and leaves the others with the grant. [`Guard::name`] tells which it is.
+    /// Acquires any one of the given names, on a store that [can](Capabilities::several_at_once).
     ///
-    /// See [`lock_any`](crate::lock_any), which works on every store.
+    /// [`lock_any`](crate::lock_any) calls it, and works on every store.
+    ///
+    /// The first free name in the given order is granted, otherwise the first that becomes free. The request is
+    /// queued on all names at once and leaves the other queues when it is granted. [`Guard::name`] returns the
+    /// granted name.
     ///
     /// # Errors
     /// As [`acquire_all`](Self::acquire_all).
     ///
     /// # Cancel safety
     /// Safe, as [`Lock::acquire`].
+    #[doc(hidden)]
     async fn acquire_any(&self, names: &[&str], options: LockOptions) -> Result<Guard>;
 
-    /// An election of this name. Does no I/O. A lock of the same name is a stranger to it.
+    /// Returns the election of this name. Does no I/O. An election and a lock of the same name are independent.
     ///
     /// # Errors
     /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>>;
 
-    /// The store's name: `netlock`, `etcd`.
+    /// Returns the name of the store, for instance `netlock` or `etcd`.
     fn name(&self) -> &'static str;
 
-    /// What the store can do and promises.
+    /// Returns what the store can do and what it promises.
     fn capabilities(&self) -> Capabilities;
 
-    /// The names of `kind` in this handle's namespace that somebody holds or waits for, and that begin with `prefix`,
-    /// in order.
+    /// Returns the names of `kind` that have a holder or a waiter and begin with `prefix`, in order. Only names in
+    /// the namespace of this handle are returned.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
@@ -75,19 +95,24 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Safe: it only reads.
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>>;
 
-    /// Takes up a lock that was [detached](Guard::detach), here or in another process, and starts its TTL anew. As with any
-    /// hold limit, it runs out unless [extended](Guard::extend). Who resumes a ticket twice has two guards of one lock.
+    /// Resumes a lock that was [detached](Guard::detach), in this process or another, and restarts its TTL.
+    ///
+    /// The lock then expires unless it is [extended](Guard::extend). Resuming a ticket twice makes two guards of
+    /// one lock.
     ///
     /// # Errors
-    /// [`NotHeld`](crate::ErrorKind::NotHeld) if the lock has ended; [`Unavailable`](crate::ErrorKind::Unavailable) if the
-    /// store does not answer.
+    /// [`NotHeld`](crate::ErrorKind::NotHeld) if the lock has ended; [`Unavailable`](crate::ErrorKind::Unavailable)
+    /// if the store does not answer.
     ///
     /// # Cancel safety
-    /// Safe: the lock is as it was, with a new TTL or the old one.
+    /// Safe: the lock stays held, with its TTL restarted or not.
     async fn resume(&self, ticket: &Ticket) -> Result<Guard>;
 
-    /// Releases everything that this handle holds and leaves every line. All its guards are revoked. The handle goes on.
-    /// Waits until the store has answered, for 5 s at most; what it does not answer ends by its TTL.
+    /// Releases every lock of this handle and cancels every waiting request. All its guards are revoked. The
+    /// handle can be used afterwards.
+    ///
+    /// Waits until the store has answered, for 5 s at most. Locks whose release the store has not answered by then
+    /// end by their TTL.
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) after [`close`](Self::close).
@@ -96,7 +121,7 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Once begun it runs to its end in the background.
     async fn release_all(&self) -> Result<()>;
 
-    /// Releases everything and ends the session. All guards of this handle are revoked. Again is fine.
+    /// Releases everything and ends the sessions of this handle. All its guards are revoked. Idempotent.
     ///
     /// # Errors
     /// None today.
@@ -106,41 +131,60 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     async fn close(&self) -> Result<()>;
 }
 
-/// A connection to any store, as [`connect`](https://docs.rs/distsync/latest/distsync/fn.connect.html) returns it.
+/// A connection to any store, as `distsync::connect` returns it.
 ///
 /// Its methods can be called without an import of [`Sync`], whose name hides the one of the prelude.
 pub type DynSync = dyn Sync;
 
-/// A lock, read-write lock or semaphore. Several tasks may acquire through one object: each stands in line for itself.
+/// A lock, read-write lock or semaphore.
+///
+/// Several tasks may acquire through one object: each call is a request of its own.
+///
+/// # Examples
+/// ```
+/// # use distsync_core::{DynSync, LockOptions, Result};
+/// # async fn refresh_cache() {}
+/// async fn fill_cache_once(sync: &DynSync) -> Result<()> {
+///     let lock = sync.lock("cache of prices", LockOptions::new())?;
+///     // One process fills the cache; the others go on without it.
+///     if let Some(guard) = lock.try_acquire().await? {
+///         refresh_cache().await;
+///         guard.release().await?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[async_trait]
 pub trait Lock: Debug + Send + std::marker::Sync {
-    /// The name.
+    /// Returns the name.
     fn id(&self) -> &str;
 
-    /// Stands in line until granted, or as long as the options say.
+    /// Acquires the lock: joins the queue and waits until granted, or for as long as the options say.
     ///
-    /// If the session is lost while it waits, it starts again at the end of the line, under a new session.
+    /// If the session is lost while the request waits, it joins the queue again at its end, under a new session.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout), [`Contended`](crate::ErrorKind::Contended) if the options say not to wait,
-    /// [`NotHeld`](crate::ErrorKind::NotHeld) if an operator ended the wait,
+    /// [`Timeout`](crate::ErrorKind::Timeout), [`Contended`](crate::ErrorKind::Contended) if the options say not to
+    /// wait, [`NotHeld`](crate::ErrorKind::NotHeld) if an operator removed the request from the queue,
     /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if a semaphore of this name has another number of permits,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
     ///
     /// # Cancel safety
-    /// Safe: dropped, it leaves the line within a round trip, at the latest with its session.
+    /// Safe: when the future is dropped, the request leaves the queue within a round trip, at the latest with its
+    /// session.
     async fn acquire(&self) -> Result<Guard>;
 
-    /// Acquires if that needs no wait; `None` if the name is taken. Leaves nothing behind then.
+    /// Acquires the lock if that needs no wait. Returns `None` if the name is taken, and leaves nothing in the
+    /// queue then.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire), but for time-outs and contention.
+    /// As [`acquire`](Self::acquire), except for `Timeout` and `Contended`.
     ///
     /// # Cancel safety
     /// Safe, as [`acquire`](Self::acquire).
     async fn try_acquire(&self) -> Result<Option<Guard>>;
 
-    /// Who holds and who waits.
+    /// Returns the holders and the waiters.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
@@ -149,12 +193,16 @@ pub trait Lock: Debug + Send + std::marker::Sync {
     /// Safe: it only reads.
     async fn inspect(&self) -> Result<Queue>;
 
-    /// The queue now, and again after each change. Changes in quick succession may be seen as one. Faults that pass
-    /// are waited out; an error ends it.
+    /// Returns a stream of the queue: its current state, and a new item after each change.
+    ///
+    /// Changes in quick succession may be one item. Passing faults are waited out; any other error is the last
+    /// item.
     fn watch(&self) -> BoxStream<'static, Result<Queue>>;
 
-    /// Ends another's claim: an operator's break. Its holder is told at once where the store can
-    /// ([`Capabilities::reports_evictions`]), and fenced off in any case.
+    /// Ends the claim of another client, held or waiting. For operators.
+    ///
+    /// The holder is notified at once where the store can ([`Capabilities::reports_evictions`]). Its token is
+    /// outdated from the next grant on, so a fenced resource refuses it in any case.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported), [`Denied`](crate::ErrorKind::Denied),
@@ -165,13 +213,29 @@ pub trait Lock: Debug + Send + std::marker::Sync {
     async fn evict(&self, claim: ClaimId) -> Result<Withdrawn>;
 }
 
-/// A candidate of an election.
+/// An election, as one of its candidates uses it.
+///
+/// # Examples
+/// ```
+/// # use distsync_core::{DynSync, LeaderOptions, Node, Result};
+/// # async fn schedule() {}
+/// async fn campaign(sync: &DynSync) -> Result<()> {
+///     let leader = sync.leader("scheduler", LeaderOptions::new(Node::new("node-1")))?;
+///     loop {
+///         let elected = leader.elect().await?;
+///         tokio::select! {
+///             () = schedule() => { elected.resign().await?; return Ok(()) }
+///             loss = elected.revoked() => eprintln!("no longer leader: {loss}"),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Leader: Debug + Send + std::marker::Sync {
-    /// The name of the election.
+    /// Returns the name of the election.
     fn id(&self) -> &str;
 
-    /// Who leads now, and in which term; `None` if nobody does.
+    /// Returns the current leader and its term; `None` if there is no leader.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
@@ -180,23 +244,26 @@ pub trait Leader: Debug + Send + std::marker::Sync {
     /// Safe: it only reads.
     async fn leader(&self) -> Result<Option<Leadership>>;
 
-    /// Stands for election until elected, or as long as the options say.
+    /// Campaigns until elected, or for as long as the options say.
     ///
     /// # Errors
     /// As [`Lock::acquire`].
     ///
     /// # Cancel safety
-    /// Safe: dropped, it stands no more within a round trip, at the latest when its session ends.
+    /// Safe: when the future is dropped, the candidacy ends within a round trip, at the latest with its session.
     async fn elect(&self) -> Result<Box<dyn Elected>>;
 
-    /// What this candidate is now. No I/O.
+    /// Returns the status of this candidate. Does no I/O.
     fn status(&self) -> LeaderStatus;
 
-    /// The leader now, and again after each change, `None` when there is nobody. Terms never go back. Faults that pass
-    /// are waited out; an error ends it.
+    /// Returns a stream of the leader: the current one, and a new item after each change, `None` when there is
+    /// no leader.
+    ///
+    /// Terms never go back, unless the store was emptied or restored. Passing faults are waited out; any other
+    /// error is the last item.
     fn watch(&self) -> BoxStream<'static, Result<Option<Leadership>>>;
 
-    /// The leader and the candidates in line.
+    /// Returns the leader and the waiting candidates.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
@@ -205,7 +272,7 @@ pub trait Leader: Debug + Send + std::marker::Sync {
     /// Safe: it only reads.
     async fn inspect(&self) -> Result<Queue>;
 
-    /// Ends another's candidacy or leadership: an operator's break.
+    /// Ends the candidacy or leadership of another client. For operators.
     ///
     /// # Errors
     /// As [`Lock::evict`].
@@ -215,22 +282,37 @@ pub trait Leader: Debug + Send + std::marker::Sync {
     async fn evict(&self, claim: ClaimId) -> Result<Withdrawn>;
 }
 
-/// A leader in office. Dropping it resigns in the background.
+/// The leadership of an elected candidate. Dropping it resigns in the background.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use distsync_core::{Elected, Result};
+/// # async fn write(_: &str, _: distsync_core::Token) {}
+/// async fn step(elected: &dyn Elected) -> Result<()> {
+///     // Checked right before a side effect: the leadership lasts for at least one more second.
+///     let token = elected.check(Duration::from_secs(1))?;
+///     write("schedule", token).await;
+///     elected.proclaim("10.0.0.1:8080, ready").await
+/// }
+/// ```
 #[async_trait]
 pub trait Elected: Debug + Send + std::marker::Sync {
-    /// The term, which is the fencing token.
+    /// Returns the term, which is the fencing token.
     fn token(&self) -> Token;
 
-    /// Resolves with the reason when the office is lost, before anybody else can be elected.
+    /// Returns a future that resolves with the reason when the leadership is lost, before another candidate can
+    /// be elected.
     fn revoked(&self) -> Revoked;
 
-    /// The term, if the office is held now and for `min_remaining` more. Synchronous; reads the clock itself.
+    /// Returns the term if the leadership is held now and for `min_remaining` more. Synchronous; reads the clock
+    /// itself.
     ///
     /// # Errors
     /// As [`Guard::check`].
     fn check(&self, min_remaining: std::time::Duration) -> Result<Token>;
 
-    /// Tells observers something new: the same node with another value.
+    /// Changes the value of the node that observers see.
     ///
     /// # Errors
     /// As [`Guard::update`].
@@ -239,7 +321,7 @@ pub trait Elected: Debug + Send + std::marker::Sync {
     /// The value may or may not have changed.
     async fn proclaim(&self, value: &str) -> Result<()>;
 
-    /// Leaves the office.
+    /// Gives the leadership up.
     ///
     /// # Errors
     /// As [`Guard::release`].

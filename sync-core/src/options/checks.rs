@@ -3,7 +3,7 @@
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::queue::VALUE_MAX;
 
-/// The longest label (a client's name, a node's id), in bytes.
+/// The greatest length of a label (the name of a client, the id of a node), in bytes.
 const LABEL_MAX: usize = 256;
 
 pub(super) fn check_label(label: &str, what: &str) -> Result<()> {

@@ -6,7 +6,15 @@ use crate::options::checks::{check_label, check_value};
 use crate::options::lock::Wait;
 use crate::types::error::Result;
 
-/// A candidate of an election: who it is, and what it tells those who ask for the leader (an address, say).
+/// A candidate of an election: its id, and a value for observers, for instance its address.
+///
+/// # Examples
+/// ```
+/// use distsync_core::{LeaderOptions, Node};
+///
+/// let options = LeaderOptions::new(Node::new("node-1").with_value("10.0.0.1:8080"));
+/// assert_eq!(options.node.id(), "node-1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     id: String,
@@ -14,33 +22,33 @@ pub struct Node {
 }
 
 impl Node {
-    /// A candidate named `id`, with an empty value. The id is a label for observers; two candidates may share one and
-    /// are still two.
+    /// Returns a candidate with this id and an empty value. The id is a label for observers: candidates with the same
+    /// id are still independent.
     #[must_use]
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), value: String::new() }
     }
 
-    /// Sets what observers see beside the id.
+    /// Sets the value that observers see beside the id.
     #[must_use]
     pub fn with_value(mut self, value: impl Into<String>) -> Self {
         self.value = value.into();
         self
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The value.
+    /// Returns the value.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// The form in a claim's value: the id, and on the next line the value. An id has no line break in it.
+    /// Encodes the node as the value of a claim: the id, a line break, and the value. An id contains no line break.
     pub(crate) fn encode(&self) -> Result<Bytes> {
         check_label(&self.id, "node id")?;
         let bytes = Bytes::from(format!("{}\n{}", self.id, self.value));
@@ -48,7 +56,7 @@ impl Node {
         Ok(bytes)
     }
 
-    /// Reads a claim's value back. What others wrote there is shown as it is.
+    /// Decodes the value of a claim. A value that other programs wrote becomes an id.
     pub(crate) fn decode(value: &[u8]) -> Self {
         let text = String::from_utf8_lossy(value);
         let (id, value) = text.split_once('\n').unwrap_or((&text, ""));
@@ -56,24 +64,24 @@ impl Node {
     }
 }
 
-/// Settings of an election.
+/// Settings of an election. See [`Node`] for an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeaderOptions {
-    /// Who stands.
+    /// The candidate.
     pub node: Node,
-    /// How long [`Leader::elect`](crate::Leader::elect) stands in line. Default: for ever.
+    /// How long [`Leader::elect`](crate::Leader::elect) waits. Default: for ever.
     pub wait: Wait,
 }
 
 impl LeaderOptions {
-    /// `node` stands, and waits for ever.
+    /// Returns the options of this candidate, which waits for ever.
     #[must_use]
     pub fn new(node: Node) -> Self {
         Self { node, wait: Wait::Forever }
     }
 
-    /// Sets how long to stand in line.
+    /// Sets how long to wait in the queue.
     #[must_use]
     pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;

@@ -11,48 +11,61 @@ use crate::types::error::Result;
 use crate::types::mode::Mode;
 use crate::types::queue::Entry;
 
-/// How long to stand in line.
+/// How long a request waits in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wait {
-    /// Until granted. Cancel by dropping the future.
+    /// Until it is granted. Cancel by dropping the future.
     #[default]
     Forever,
-    /// Not at all: a try.
+    /// Not at all.
     Never,
-    /// This long, then [`ErrorKind::Timeout`].
+    /// For this long, then it fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     For(Duration),
 }
 
 /// Settings of a lock.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use distsync_core::{LockOptions, Wait};
+/// let writer = LockOptions::new().with_wait(Wait::For(Duration::from_secs(10)));
+/// let reader = LockOptions::shared();
+/// let one_of_three_jobs = LockOptions::permit(3).with_wait(Wait::Never);
+/// // Expires after a minute unless it is extended: against work that hangs.
+/// let limited = LockOptions::new().with_ttl(Duration::from_secs(60));
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LockOptions {
     /// Exclusive (the default), shared, or a permit.
     pub mode: Mode,
-    /// How long to stand in line. Default: for ever.
+    /// How long to wait in the queue. Default: for ever.
     pub wait: Wait,
-    /// Unset (the default): the claim lives with the session, which is renewed for you. Set: a hold limit that runs out
-    /// unless [`Guard::extend`](crate::Guard::extend) is called, against work that hangs for ever.
+    /// A hold limit: the lock expires after it unless [`Guard::extend`](crate::Guard::extend) is called, against work
+    /// that hangs for ever. Default: none; the lock lives with the session, which is renewed automatically.
     pub ttl: Option<Duration>,
-    /// Seen by those who inspect the lock; at most 1 KiB. Default: empty.
+    /// A value for observers of the lock; at most 1 KiB. Default: empty.
     pub value: Bytes,
-    /// What becomes of it when its holder's connections are gone. Default: it is held until the TTL.
+    /// What happens to the lock when the connections of its holder have ended. Default: it is held until the TTL.
     pub on_disconnect: OnDisconnect,
-    /// Told each time it stands in line. Default: nobody.
+    /// A callback that is told the position each time the request joins the queue. Default: none.
     pub on_wait: Option<OnWait>,
 }
 
-/// Where a claim stands that has to wait.
+/// The position of a request that has to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Waiting {
     /// How many claims are ahead of it, holders included.
     pub position: u32,
-    /// The first holder, where the store tells.
+    /// The first holder, if the store tells.
     pub holder: Option<Entry>,
 }
 
-/// Hears where a claim stands, once it is in line, and again if it had to go to the end of the line. To be quick: the acquire
-/// that it belongs to goes on afterwards.
+/// A callback that is told the position of a request once it is in the queue, and again if it had to join the queue
+/// anew. The request goes on after the callback returns, so the callback has to be quick.
 #[derive(Clone)]
 pub struct OnWait(Arc<dyn Fn(Waiting) + Send + std::marker::Sync>);
 
@@ -69,19 +82,19 @@ impl fmt::Debug for OnWait {
 }
 
 impl LockOptions {
-    /// The defaults: exclusive, wait for ever, renewed with the session, no value.
+    /// Returns the defaults: exclusive, wait for ever, renewed with the session, no value.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A reader of a read-write lock.
+    /// Returns the options of a reader of a read-write lock.
     #[must_use]
     pub fn shared() -> Self {
         Self::new().with_mode(Mode::Shared)
     }
 
-    /// One of `of` permits of a semaphore.
+    /// Returns the options of one of `of` permits of a semaphore.
     #[must_use]
     pub fn permit(of: u16) -> Self {
         Self::new().with_mode(Mode::Permit { of })
@@ -94,7 +107,7 @@ impl LockOptions {
         self
     }
 
-    /// Sets how long to stand in line.
+    /// Sets how long to wait in the queue.
     #[must_use]
     pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -108,14 +121,14 @@ impl LockOptions {
         self
     }
 
-    /// Sets who is told each time it stands in line.
+    /// Sets the callback that is told the position each time the request joins the queue.
     #[must_use]
     pub fn with_on_wait(mut self, told: impl Fn(Waiting) + Send + std::marker::Sync + 'static) -> Self {
         self.on_wait = Some(OnWait(Arc::new(told)));
         self
     }
 
-    /// Sets what becomes of it when its holder's connections are gone.
+    /// Sets what happens to the lock when the connections of its holder have ended.
     #[must_use]
     pub fn with_on_disconnect(mut self, on_disconnect: OnDisconnect) -> Self {
         self.on_disconnect = on_disconnect;
@@ -129,7 +142,7 @@ impl LockOptions {
         self
     }
 
-    /// Checks what the types do not.
+    /// Checks the values.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names the option.
@@ -140,17 +153,18 @@ impl LockOptions {
     }
 }
 
-/// What becomes of a lock when its holder's connections to the store are gone.
+/// What happens to a lock when the connections of its holder to the store have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnDisconnect {
-    /// It is held until the TTL, so that the holder can come back.
+    /// Held until its TTL expires, so that the holder can reconnect.
     #[default]
     Hold,
-    /// It is released as soon as the last connection is gone, a short grace apart: a crashed holder blocks nobody for its
-    /// TTL, and a broken network costs the lock. Only on stores that
+    /// Released shortly after the holder's last connection closes. A crashed holder therefore does not block others
+    /// for a full TTL, but a network failure also loses the lock. Only on stores that
     /// [can](crate::Capabilities::release_on_disconnect).
     Release,
-    /// It is held until its TTL, also when the handle is closed in peace. Dropping or releasing the guard still releases.
-    /// The lock has a session to itself.
+    /// Held until its TTL expires, even after the handle is closed. Dropping or releasing the guard still releases it.
+    /// The lock has a session of its own.
     Ignore,
 }

@@ -1,4 +1,4 @@
-//! What a user can set, with the defaults and their worst cases.
+//! The options of connections, locks and elections, with their defaults and worst cases.
 
 pub(crate) mod checks;
 pub(crate) mod identity;

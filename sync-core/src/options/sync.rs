@@ -11,26 +11,40 @@ use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::names::Namespace;
 
 /// Settings of a connection to a store.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use distsync_core::{Namespace, OnLost, SyncOptions};
+/// let options = SyncOptions::new()
+///     .with_namespace(Namespace::new("shop")?)
+///     .with_session_ttl(Duration::from_secs(10))
+///     .with_on_lost(OnLost::Abort);
+/// # Ok::<(), distsync_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SyncOptions {
-    /// Keeps this application's names apart from others' in the same store. Default: `distsync`.
+    /// Separates the names of this application from those of others in the same store. Default: `distsync`.
     pub namespace: Namespace,
-    /// How long the store waits for a sign of life before it frees what a client holds. Default: 15 s, so a
-    /// crashed holder blocks others for 15 s at worst (Consul: 30 s), and a network fault of up to 13.3 s costs no lock.
+    /// How long the store waits for a renewal before it releases what a client holds. Default: 15 s, so a crashed
+    /// holder blocks others for 15 s at worst (Consul: 30 s), and a network fault of up to 13.3 s loses no lock.
     pub session_ttl: Duration,
-    /// Who this client is, for those who inspect a lock. Default: `host:pid`.
+    /// The name of this client, for observers of a lock. Default: `host:pid`.
     pub client: String,
-    /// What happens when a lock is lost that was held. Default: its holder is notified, and has to stop by himself.
+    /// What happens when a held lock is lost. Default: the guard is revoked, and the holder has to stop its work.
     pub on_lost: OnLost,
-    /// How the store's operator can isolate this client (end its process, cut its connections) if it does not renew in time what
-    /// it holds; its locks go to others afterwards. At most 4 KiB, and what it means is between you and the operator:
-    /// [`process_identity`] is a start. Only on stores that [can](crate::Capabilities::isolates). Default: not at all.
+    /// How the operator of the store can isolate this client (end its process, cut its connections) if it does not
+    /// renew in time; its locks are granted to others only afterwards. Known elsewhere as node fencing (STONITH).
+    ///
+    /// At most 4 KiB. Its meaning is up to the operator's program:
+    /// [`process_identity`](crate::process_identity) is a start. Only on stores that
+    /// [can](crate::Capabilities::isolates). Default: empty, which isolates nothing.
     pub isolation: Bytes,
 }
 
 impl SyncOptions {
-    /// The defaults.
+    /// Returns the defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -50,7 +64,7 @@ impl SyncOptions {
         self
     }
 
-    /// Sets the client's name.
+    /// Sets the name of the client.
     #[must_use]
     pub fn with_client(mut self, client: impl Into<String>) -> Self {
         self.client = client.into();
@@ -64,14 +78,14 @@ impl SyncOptions {
         self
     }
 
-    /// Sets what happens when a lock is lost that was held.
+    /// Sets what happens when a held lock is lost.
     #[must_use]
     pub fn with_on_lost(mut self, on_lost: OnLost) -> Self {
         self.on_lost = on_lost;
         self
     }
 
-    /// Checks what the types do not.
+    /// Checks the values.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names the option.
@@ -93,15 +107,16 @@ impl Default for SyncOptions {
     }
 }
 
-/// What a client does to itself when a lock is lost while it is held: it was not renewed in time, the store ended its
-/// session, or an operator its claim. Not when it is released or detached.
+/// What a client does to itself when a held lock is lost: it was not renewed in time, the store ended its session, or
+/// an operator evicted it. A release or a detachment is no loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnLost {
     /// Guards are revoked: [`Guard::revoked`](crate::Guard::revoked) resolves, [`Guard::check`](crate::Guard::check) fails.
     #[default]
     Notify,
-    /// The process is aborted (SIGABRT), from the keeper's thread and before the store can grant the lock to another: also
-    /// if the code that holds it hangs.
+    /// The process is aborted (SIGABRT) before the store can grant the lock to another. The keeper's thread does it,
+    /// so it also works if the code that holds the lock hangs.
     Abort,
     /// The process exits with this code, in the same way.
     Exit(u8),
@@ -110,7 +125,7 @@ pub enum OnLost {
 impl FromStr for OnLost {
     type Err = Error;
 
-    /// `notify`, `abort`, or `exit:CODE`.
+    /// Parses `notify`, `abort`, or `exit:CODE`.
     fn from_str(text: &str) -> Result<Self> {
         let code = |text: &str| text.strip_prefix("exit:").and_then(|code| code.parse().ok());
         match text {
