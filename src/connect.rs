@@ -9,8 +9,8 @@ use distsync_core::{DynSync, Error, ErrorKind, Handle, Result, SyncOptions};
 ///
 /// | URL | store | feature |
 /// |---|---|---|
-/// | `memory:` | a lock table private to this handle | `netlock` |
-/// | `memory:NAME` | the lock table that all handles of this process share who name it | `netlock` |
+/// | `memory:` | a lock table private to this handle | `memory` |
+/// | `memory:NAME` | the lock table of this name in this process | `memory` |
 /// | `netlock://[:TOKEN@]HOST[:PORT]`, `netlock://HOST,HOST?table=ID` | a netlock server; several addresses lead to one server, whose table the URL names; port 7420 | `netlock` |
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
 /// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
@@ -47,7 +47,7 @@ pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
 /// The backend of a URL whose common options have been taken out. What is left are the store's own.
 fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     match url.scheme() {
-        #[cfg(feature = "netlock")]
+        #[cfg(feature = "memory")]
         "memory" => memory(url),
         #[cfg(feature = "netlock")]
         "netlock" => netlock(url),
@@ -68,8 +68,9 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
 }
 
 /// All stores, by their schemes, each with the feature that has it, and whether this build does.
-const STORES: [(&str, &[&str], bool); 5] = [
-    ("netlock", &["memory", "netlock"], cfg!(feature = "netlock")),
+const STORES: [(&str, &[&str], bool); 6] = [
+    ("memory", &["memory"], cfg!(feature = "memory")),
+    ("netlock", &["netlock"], cfg!(feature = "netlock")),
     ("netlock-tls", &["netlocks"], cfg!(feature = "netlock-tls")),
     ("consul", &["consul", "consuls"], cfg!(feature = "consul")),
     ("etcd", &["etcd", "etcds"], cfg!(feature = "etcd")),
@@ -99,7 +100,7 @@ fn netlock(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     Ok(distsync_netlock::Client::new(distsync_netlock::Config::from_url(url)?).backend())
 }
 
-#[cfg(feature = "netlock")]
+#[cfg(feature = "memory")]
 fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     use distsync_netlock::Embedded;
 

@@ -46,7 +46,7 @@
 //!
 //! | store | feature | in the URL |
 //! |---|---|---|
-//! | in this process | `netlock` (default) | `memory:` |
+//! | in this process | `memory` (default) | `memory:` |
 //! | netlock, the lock server of this project | `netlock` (default), with TLS `netlock-tls` | `netlock:`, `netlocks:` |
 //! | etcd | `etcd` | `etcd:`, `etcds:` |
 //! | Consul | `consul` | `consul:`, `consuls:` |
@@ -75,7 +75,7 @@ pub use distsync_core::{
 };
 #[cfg(feature = "etcd")]
 pub use distsync_etcd as etcd;
-#[cfg(feature = "netlock")]
+#[cfg(any(feature = "memory", feature = "netlock"))]
 pub use distsync_netlock as netlock;
 #[cfg(feature = "redis")]
 pub use distsync_redis as redis;

@@ -27,6 +27,7 @@ pub(crate) fn floor() -> Token {
 }
 
 /// The epoch of today's clock: the minute since 2026.
+#[cfg(feature = "server")]
 pub(crate) fn now() -> u64 {
     clock::wall_millis().saturating_sub(START) / MINUTE
 }

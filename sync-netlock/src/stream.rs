@@ -17,6 +17,7 @@ pub(crate) enum Stream {
 
 impl Stream {
     /// Writes what goes without waiting. Nobody is woken when more would go.
+    #[cfg(feature = "server")]
     pub(crate) async fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *self).poll_write(cx, bytes)));
         match written.await {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
-use tracing::{info, warn};
+#[cfg(feature = "tls")]
+use tracing::info;
+use tracing::warn;
 
 use super::ending::End;
 use super::{Connection, serve};
