@@ -10,14 +10,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tracing::warn;
 
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
 use crate::locks::queued_claim::QueuedClaim;
+use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, contended, session_ended};
-use crate::options::{OnDisconnect, OnWait, Wait};
+use crate::options::Wait;
 use crate::session::call::wait_for_better_times;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
@@ -25,33 +25,6 @@ use crate::spi::clock;
 use crate::spi::home::runtime;
 use crate::types::error::Result;
 use crate::types::loss::Loss;
-use crate::types::mode::Mode;
-use crate::types::names::LockName;
-use crate::types::queue::Entry;
-
-/// What a lock or an election asks for, each time anew.
-#[derive(Clone, Debug)]
-pub(crate) struct AcquireRequest {
-    pub(crate) operation: &'static str,
-    pub(crate) name: LockName,
-    /// The other names of a request for several.
-    pub(crate) also: Vec<LockName>,
-    /// Whether any one of the names is enough.
-    pub(crate) any: bool,
-    pub(crate) mode: Mode,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) on_disconnect: OnDisconnect,
-    pub(crate) value: Bytes,
-    pub(crate) on_wait: Option<OnWait>,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub(crate) enum Attempt {
-    Held(Guard),
-    /// The name is taken, by this holder if the store tells, and the request does not wait.
-    Busy(Option<Box<Entry>>),
-}
 
 impl AcquireRequest {
     /// Acquires; an error if the name is taken and the request does not wait.
@@ -143,20 +116,5 @@ impl AcquireRequest {
             value: self.value.clone(),
             token: None,
         }
-    }
-
-    /// Whether each claim has a session of its own.
-    pub(super) fn owns_session(&self) -> bool {
-        self.has_hold_limit() || self.outlives_the_handle()
-    }
-
-    /// Whether the session of a claim expires unless it is extended.
-    pub(super) fn has_hold_limit(&self) -> bool {
-        self.ttl.is_some()
-    }
-
-    /// Whether a claim is left to its TTL when the handle is closed.
-    pub(super) fn outlives_the_handle(&self) -> bool {
-        self.on_disconnect == OnDisconnect::Ignore
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::locks::acquire::AcquireRequest;
 use crate::locks::context::Context;
 use crate::locks::guard::{Guard, Release};
 use crate::locks::leadership::LeaderStatus;
 use crate::locks::leadership::Leadership;
 use crate::locks::observe;
+use crate::locks::request::AcquireRequest;
 use crate::locks::traits::{Elected, Leader};
 use crate::options::{LeaderOptions, Node, Wait};
 use crate::session::hold::Hold;

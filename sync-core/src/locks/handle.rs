@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::locks::acquire::AcquireRequest;
 use crate::locks::context::Context;
 use crate::locks::election::Candidate;
 use crate::locks::guard::Guard;
 use crate::locks::lock::NamedLock;
+use crate::locks::request::AcquireRequest;
 use crate::locks::resume::resume;
 use crate::locks::several;
 use crate::locks::ticket::Ticket;

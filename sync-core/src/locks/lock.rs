@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::locks::acquire::{AcquireRequest, Attempt};
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
 use crate::locks::observe;
+use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::traits::Lock;
 use crate::options::Wait;
 use crate::types::error::Result;

@@ -11,6 +11,7 @@ pub(crate) mod leadership;
 pub(crate) mod lock;
 pub(crate) mod observe;
 mod queued_claim;
+pub(crate) mod request;
 mod resume;
 pub(crate) mod several;
 pub(crate) mod ticket;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracing::debug;
 
-use crate::locks::acquire::{AcquireRequest, Attempt};
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
+use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, evicted};
 use crate::options::Waiting;
 use crate::session::call::breathe;
