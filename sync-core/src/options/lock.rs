@@ -145,7 +145,7 @@ impl LockOptions {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] names the option.
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) names the option.
     pub fn validated(self) -> Result<Self> {
         self.mode.validated()?;
         check_value(&self.value)?;

@@ -1,16 +1,6 @@
-//! The SPI: what a store has to offer so that the core can make locks and elections of it.
+//! The trait that a backend implements, and the values that it takes and returns.
 //!
-//! A backend implements *claims*, once; exclusive and shared locks, permits, elections, observation and revocation
-//! are the core's. Rules for an implementation:
-//!
-//! 1. The core draws ids before any I/O. [`Backend::enqueue`] and [`Backend::withdraw`] are idempotent per claim id, so that
-//!    a retry after a lost reply can never make two holders or touch another claim.
-//! 2. One call is one logical round trip: no retry, sleep, task, clock or randomness. Those live once, in the core.
-//!    (A connection may keep a task that carries its bytes.)
-//! 3. Contended, not held, already gone are outcomes. `Err` means that the store did not answer properly, and says whether
-//!    the request may have been applied.
-//! 4. Every call is cancel-safe: the core drops calls that take too long.
-//! 5. [`Capabilities`] are tested both ways.
+//! Its rules are in the docs of [`spi`](crate::spi).
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -33,22 +23,22 @@ use crate::types::queue::Revision;
 use crate::types::queue::Withdrawn;
 use crate::types::token::Token;
 
-/// What the core asks of a new session.
+/// The properties of a session that the core opens.
 #[derive(Clone, Debug)]
 pub struct SessionSpec {
-    /// A fresh id, for stores that let the client choose.
+    /// A fresh id, for stores that let the client choose the id.
     pub nonce: SessionId,
-    /// A fresh secret, for stores that ask for one before a second connection may use the session.
+    /// A fresh secret, for stores that require one before a second connection may use the session.
     pub secret: Secret,
-    /// The TTL asked for; the store may grant another.
+    /// The requested TTL. The store may grant another.
     pub ttl: Duration,
-    /// Who this is, for observers.
+    /// The name of the client, for observers.
     pub client: String,
-    /// End it soon after its last connection is gone, instead of by its TTL. Only asked of stores that
+    /// Whether the session ends soon after its last connection has closed, instead of by its TTL. Only on stores that
     /// [can](Capabilities::release_on_disconnect).
     pub release_on_disconnect: bool,
-    /// How its client can be isolated, if it ends by itself while it holds; empty: not at all. Only asked of stores that
-    /// [can](Capabilities::isolates).
+    /// How the client can be isolated if the session expires while it holds a lock. Empty: not at all. Only on
+    /// stores that [can](Capabilities::isolates).
     pub isolation: Bytes,
 }
 
@@ -57,7 +47,7 @@ pub struct SessionSpec {
 pub struct Session {
     /// Its id in the store.
     pub id: SessionId,
-    /// What proves that it is ours, where the store asks.
+    /// The secret that proves ownership, on stores that check it.
     pub secret: Secret,
     /// The TTL that the store granted.
     pub ttl: Duration,
@@ -71,141 +61,190 @@ pub enum Renewal {
         /// The TTL from now on.
         ttl: Duration,
     },
-    /// The session is gone, and all that it held with it.
+    /// The session has ended, and all its claims with it.
     Expired,
-    /// The session ended by itself while it held, and its client was isolated, or is about to be.
+    /// The session expired while it held a lock, and its client is or will be isolated.
     Isolated,
 }
 
-/// One place in one name's queue.
+/// A request for a name, and its entry in the queue of the name.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Its identity, drawn before any I/O.
+    /// Its id, drawn before any I/O.
     pub id: ClaimId,
-    /// The session it lives with.
+    /// The session that it lives with.
     pub session: Session,
-    /// What it wants.
+    /// The requested name.
     pub name: LockName,
-    /// What it wants at the same time: granted when all of the names are free, and holding none before. Empty, unless the
-    /// store [grants several at once](Capabilities::several_at_once).
+    /// Further names of the same request. Unless `any` is set, it is granted when all names are free at once, and
+    /// holds none before. Empty unless the store [grants several at once](Capabilities::several_at_once).
     pub also: Vec<LockName>,
-    /// Any one of the names is enough: the first that is free, in this order, else the first that becomes free.
+    /// Whether any one of the names is enough: the first free one in this order, otherwise the first that becomes free.
     pub any: bool,
-    /// In which company.
+    /// Its mode.
     pub mode: Mode,
-    /// Whether it stands in line if the name is taken. `false`: a try, which leaves nothing behind when it is busy.
+    /// Whether it waits if the name is taken. `false` makes it a try, which leaves nothing in the queue when the name
+    /// is busy.
     pub waits: bool,
-    /// Who this is, for observers.
+    /// The name of the client, for observers.
     pub client: Arc<str>,
-    /// Seen by observers; at most [`VALUE_MAX`] bytes.
+    /// The value for observers; at most [`VALUE_MAX`](crate::VALUE_MAX) bytes.
     pub value: Bytes,
-    /// Its token, once it is known to hold. A store may end such a claim with less reading.
+    /// Its token, once it is known to hold. It lets a store release the claim without reading the queue.
     pub token: Option<Token>,
 }
 
-/// Where a claim stands.
+/// The state of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It holds.
+    /// The claim holds the name.
     Granted {
         /// Its fencing token.
         token: Token,
     },
-    /// It wanted [any](Claim::any) of several names, and holds one; it stands in no other line any more.
+    /// The claim asked for [any](Claim::any) of several names and holds one. It has left the other queues.
     GrantedAny {
-        /// The fencing token.
+        /// Its fencing token.
         token: Token,
-        /// What it holds.
+        /// The name that it holds.
         name: LockName,
     },
-    /// It is in line.
+    /// The claim is in the queue.
     Waiting {
         /// How many claims are ahead, holders included.
         position: u32,
-        /// The holder, where the store tells.
+        /// The holder, if the store tells.
         holder: Option<Box<Entry>>,
     },
-    /// A try found the name taken, and left nothing behind.
+    /// The name is taken, and the claim does not wait. It left nothing in the queue.
     Busy {
-        /// The holder, where the store tells.
+        /// The holder, if the store tells.
         holder: Option<Box<Entry>>,
     },
-    /// It was in line, and is no more.
+    /// The claim was in the queue and no longer is.
     Gone {
         /// Why.
         why: Gone,
     },
 }
 
-/// Why a claim ended by another's doing.
+/// Why a claim left the queue without its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
     /// Its session ended.
     SessionLost,
-    /// An operator ended it, or somebody removed its key.
+    /// An operator evicted it, or another program removed its key.
     Evicted,
-    /// It was withdrawn while it stood in line.
+    /// It was withdrawn while it waited.
     Withdrawn,
 }
 
-/// A store of sessions and claims. See the [module](self) for the rules.
+/// A store of sessions and claims. The [module](crate::spi) has the rules and a table of all outcomes.
 #[async_trait]
 pub trait Backend: Debug + Send + std::marker::Sync + 'static {
-    /// What this store can do.
+    /// Returns what this store can do. Constant.
     fn capabilities(&self) -> Capabilities;
 
-    /// A second instance for the same store, on a connection of its own, for the keeper's thread.
+    /// Returns a second instance for the same store, on a connection of its own. It is used on the keeper's thread only,
+    /// so its connection is made and driven on the runtime of that thread.
     fn for_keeper(&self) -> Arc<dyn Backend>;
 
-    /// Limits how many calls of [`enqueue`](Self::enqueue) for this name are under way at the same time, for a store that cannot
-    /// answer a crowd of them within the time that a request may take. The core waits for a permit first; that wait does not
-    /// count as silence of the store.
+    /// Returns a limit on how many calls of [`enqueue`](Self::enqueue) for this name are under way at a time.
+    ///
+    /// For a store that cannot answer a crowd of them within the time of a request. The core acquires a permit before
+    /// it enqueues a claim that waits; that wait does not count towards the time of the request. Default: no limit.
     fn joining(&self, _name: &LockName) -> Option<&Semaphore> {
         None
     }
 
-    /// A number that changes when the store may have forgotten what it acknowledged: with each new connection, where that can
-    /// mean another server, or one that has restarted. Shared with [instances for the keeper](Self::for_keeper). After a renewal that finds it changed,
-    /// the core looks whether what the session holds is still there. Constant where the store does not forget.
+    /// Returns a number that changes when the store may have forgotten what it acknowledged.
+    ///
+    /// On a store that can forget, it changes with each connection that may lead to another server or to a restarted
+    /// one. It is shared with [the instance for the keeper](Self::for_keeper). After a renewal that finds it changed,
+    /// the core checks that the store still has what the session holds. Default: constant.
     fn incarnation(&self) -> u64 {
         0
     }
 
-    /// Opens a session. Idempotent per nonce where the store lets the client choose the id; else an orphan of a lost
-    /// reply ends by its TTL.
+    /// Opens a session. Idempotent per [nonce](SessionSpec::nonce) where the store lets the client choose the id.
+    ///
+    /// # Errors
+    /// [`Denied`](crate::ErrorKind::Denied) for bad credentials, [`Unavailable`](crate::ErrorKind::Unavailable) and
+    /// retryable if the store is out of reach.
     async fn open(&self, spec: &SessionSpec) -> Result<Session>;
 
-    /// Renews a session. Never opens one.
+    /// Renews a session. Never opens one, and never revives one that has ended.
+    ///
+    /// # Errors
+    /// Retryable if the store is out of reach. An ended session is an outcome, not an error.
     async fn renew(&self, session: &Session) -> Result<Renewal>;
 
-    /// Ends a session and all its claims. Ending one that is gone is fine.
+    /// Ends a session and all its claims. Idempotent.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
     async fn close(&self, session: &Session) -> Result<()>;
 
-    /// Puts a claim in line, or finds it there.
+    /// Adds a claim to its queue, or finds it there, and returns its state. Idempotent per claim id.
+    ///
+    /// # Errors
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if the queue has permits of another number
+    /// ([`Mode::contradicts`]); otherwise as [`renew`](Self::renew).
     async fn enqueue(&self, claim: &Claim) -> Result<Standing>;
 
-    /// Resolves when a claim in line is granted, or gone; re-checked at the store where the store can be out of date.
+    /// Waits until a claim in the queue is granted or gone, and returns its state.
+    ///
+    /// A grant is confirmed at the store, not concluded from an event that may be out of date.
+    ///
+    /// # Errors
+    /// Retryable if the connection broke: the core then asks [`enqueue`](Self::enqueue) for the state.
     async fn granted(&self, claim: &Claim) -> Result<Standing>;
 
-    /// A holder's new value. `false`: the claim does not hold.
+    /// Changes the value of a claim that holds. Returns `false` if it does not hold.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool>;
 
-    /// Releases, or leaves the line. Ends exactly this claim or nothing.
+    /// Ends this claim, held or waiting, and no other. Returns what it was. Idempotent.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn>;
 
-    /// Ends another's claim: an operator's break.
+    /// Ends the claim of another client, for an operator. Returns what it was.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the [capability](Capabilities::evict) says no; otherwise as
+    /// [`renew`](Self::renew).
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn>;
 
-    /// Resolves with the claims of `session` that others ended; [`ErrorKind::Unsupported`](crate::ErrorKind) if the
-    /// capability says no.
+    /// Waits until others have ended claims of `session`, and returns their ids. Each is reported once, so that a call
+    /// without news waits.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the [capability](Capabilities::reports_evictions) says no;
+    /// otherwise as [`renew`](Self::renew).
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>>;
 
-    /// Who holds and who waits.
+    /// Returns the holders and waiters of a name.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
     async fn queue(&self, name: &LockName) -> Result<Queue>;
 
-    /// Resolves when the queue is newer than `after`, with the newer one. May resolve early with an equal one.
+    /// Waits until the queue is newer than `after`, and returns it. May return early with an equal queue.
+    ///
+    /// Every change raises the revision, the end of a session included.
+    ///
+    /// # Errors
+    /// As [`granted`](Self::granted); the core then reads the queue again.
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue>;
 
-    /// All names that have a claim and whose path begins with `prefix`, in order.
+    /// Returns the names that have a claim and whose path begins with `prefix`, in order. The prefix is literal: it has
+    /// no wildcards.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>>;
 }

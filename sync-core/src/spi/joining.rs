@@ -9,7 +9,7 @@ use crate::types::names::LockName;
 /// How many limits there are. Each name has one of them, so that other names seldom wait for a crowd.
 const LIMITS: usize = 64;
 
-/// Limits for [`Backend::joining`](crate::Backend::joining), on a store whose answer to each request holds the whole queue.
+/// Limits for [`Backend::joining`](crate::spi::Backend::joining), on a store whose answer to each request holds the whole queue.
 #[derive(Debug)]
 pub struct Joining {
     limits: Vec<Semaphore>,

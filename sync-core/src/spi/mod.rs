@@ -1,7 +1,47 @@
-//! What a store's backend needs: the trait that it implements, and the tools that all backends share.
+//! What an author of a store needs: the trait that a backend implements, and the tools that all backends share.
 //!
-//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [`order`] says who holds and who waits, [`batch`] joins the
-//! requests of several tasks, [`clock`] is the one place that reads a clock, [`StoreUrl`] and [`Tls`] read what a user configures.
+//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [`order`] computes who holds and who waits,
+//! [`batch`] joins the requests of several tasks, [`clock`] is the one module that reads a clock, [`home`] knows the
+//! runtime of a connection, [`StoreUrl`] and [`Tls`] parse what a user configures. The crate's feature `conformance`
+//! has the tests that every store passes.
+//!
+//! # Rules
+//!
+//! A backend implements *claims*. Locks, permits, elections, observation and revocation are the core's. Rules for an
+//! implementation:
+//!
+//! 1. The core draws ids before any I/O. [`Backend::enqueue`] and [`Backend::withdraw`] are idempotent per claim id, so
+//!    that a retry after a lost reply never makes a second holder and never touches another claim.
+//! 2. One call is one logical round trip. A backend does not retry, sleep, spawn, read a clock or draw random numbers
+//!    on its own account; the core does, once for all backends. Two exceptions: a connection may keep a task that
+//!    carries its bytes, and [`Backend::granted`] may use a timer for an event that the store does not report, such
+//!    as the end of a session.
+//! 3. Contended, not held and already gone are outcomes, not errors. An error means that the store did not answer
+//!    properly. It is [`retryable`](crate::Error::retryable) if the same request may succeed later, which decides
+//!    whether the core repeats it: a broken connection, a time-out, a store without a leader. It is not retryable if
+//!    the store understood the request and refused it. `maybe_applied` tells the caller whether the request may
+//!    have taken effect; the core does not decide by it.
+//! 4. Every call is cancel-safe: the core drops calls that take too long. A dropped call may have taken effect.
+//! 5. [`Capabilities`] are tested both ways: what a store says that it cannot do must be refused.
+//!
+//! # Outcomes
+//!
+//! | call | claim holds | claim waits | claim was evicted | claim is unknown, or was withdrawn | session has ended |
+//! |---|---|---|---|---|---|
+//! | `enqueue` | `Granted`, same token | `Waiting` | as unknown, or `Gone(Evicted)` | enqueued anew: `Granted`, `Waiting` or `Busy` | `Gone(SessionLost)` |
+//! | `granted` | `Granted` | waits | `Gone(Evicted)` | not called | `Gone(SessionLost)` |
+//! | `update` | `true` | not called | `false` | `false` | `false` |
+//! | `withdraw` | `Held` | `Waiting` | `Absent` | `Absent` | any outcome |
+//! | `evict` | `Held` | `Waiting` | `Absent` | `Absent` | any outcome |
+//!
+//! `granted` is called only after `enqueue` has returned `Waiting`, on the same instance. If its connection has broken
+//! since, it fails with a retryable error, and the core calls `enqueue` again.
+//!
+//! All of them may be repeated. `open` may be repeated where the store lets the client choose the id; elsewhere the
+//! session of a lost reply ends by its TTL. `renew`, `close`, `queue`, `changed` and `list` may be repeated.
+//!
+//! A store need not remember an evicted waiter after it has reported it once, nor for longer than the session lives. A
+//! request with a wrong [`Secret`] is answered as one for a session that has ended, on stores that check secrets.
 
 pub(crate) mod backend;
 pub mod batch;

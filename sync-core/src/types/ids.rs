@@ -7,7 +7,7 @@ use crate::types::nonce::nonce;
 pub struct SessionId(u128);
 
 /// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object. (96 bits of it,
-/// where the store has [key slots](Capabilities::key_slots).)
+/// where the store has [key slots](crate::Capabilities::key_slots).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId(u128);
 
@@ -74,7 +74,7 @@ impl ClaimId {
         Self(nonce() & !u128::from(u32::MAX) | u128::from(slot))
     }
 
-    /// Where the store has [key slots](Capabilities::key_slots): a small number that no other claim of this session at this name
+    /// Where the store has [key slots](crate::Capabilities::key_slots): a small number that no other claim of this session at this name
     /// has, as long as anything of this one can be on its way to the store. Random elsewhere.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the lowest 32 bits are meant")]

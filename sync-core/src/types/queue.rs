@@ -41,7 +41,7 @@ pub struct Entry {
     pub is_isolating: bool,
     /// Its mode.
     pub mode: Mode,
-    /// Who it is, in the words of its own [`SessionSpec::client`].
+    /// Who it is, in the words of its own [`SessionSpec::client`](crate::spi::SessionSpec::client).
     pub client: String,
     /// Its value.
     pub value: Bytes,
