@@ -72,6 +72,12 @@ caught! {
     ghosts_of_guards: ReleaseLies by law_19_a_dropped_guard_is_released_whatever_the_store_answers;
     ghosts_of_waiters: KeepsTheCancelled by law_19_a_failed_acquire_leaves_nothing;
     ghosts_after_random_faults: KeepsTheCancelled by law_19_nothing_is_left_after_random_faults;
+    revived_sessions: RevivesSessions by spi_each_call_answers_that_the_session_has_ended;
+    ended_sessions_that_are_granted: GrantsTheDead by spi_each_call_answers_that_the_session_has_ended;
+    values_of_strangers: DropsValues by spi_each_call_answers_by_the_state_of_the_claim;
+    prefixes_with_wildcards: ListsStrangers by api_a_prefix_is_literal;
+    repeated_evictions: RepeatsEvictions by spi_an_eviction_is_reported_once;
+    evictions_that_are_not_reported: EvictsInSilence by spi_an_eviction_is_reported_once;
     silent_evictions: EvictsInSilence by api_an_operator_can_evict;
     decisions_on_old_news: DecidesOnOldNews by law_11_one_of_many_gets_a_free_name;
     decisions_on_old_news_in_turn: DecidesOnOldNews by law_11_all_of_many_get_a_free_name_in_turn;

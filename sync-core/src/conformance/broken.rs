@@ -62,6 +62,12 @@ pub enum Fault {
     DecidesOnOldNews,
     /// A waiter that is granted while it leaves is not released.
     LeavesLate,
+    /// A renewal revives a session that has ended.
+    RevivesSessions,
+    /// The last character of a prefix matches anything.
+    ListsStrangers,
+    /// An eviction is reported again and again.
+    RepeatsEvictions,
 }
 
 /// A backend with a fault.
@@ -69,13 +75,14 @@ pub enum Fault {
 pub struct Broken {
     inner: Arc<dyn Backend>,
     fault: Fault,
+    evicted: tokio::sync::Mutex<Vec<ClaimId>>,
 }
 
 impl Broken {
     /// `inner` with `fault`.
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
-        Self { inner, fault }
+        Self { inner, fault, evicted: tokio::sync::Mutex::default() }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -163,6 +170,7 @@ impl Backend for Broken {
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         Ok(match self.inner.renew(session).await? {
             Renewal::Renewed { .. } => Renewal::Renewed { ttl: session.ttl },
+            Renewal::Expired if self.has(Fault::RevivesSessions) => Renewal::Renewed { ttl: session.ttl },
             other => other,
         })
     }
@@ -229,7 +237,15 @@ impl Backend for Broken {
         if self.has(Fault::EvictsInSilence) {
             return std::future::pending().await;
         }
-        self.inner.evictions(session).await
+        let reported = self.inner.evictions(session);
+        if !self.has(Fault::RepeatsEvictions) {
+            return reported.await;
+        }
+        let mut last = self.evicted.lock().await;
+        if last.is_empty() {
+            *last = reported.await?;
+        }
+        Ok(last.clone())
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
@@ -249,6 +265,9 @@ impl Backend for Broken {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
+        if self.has(Fault::ListsStrangers) && !prefix.ends_with('/') {
+            return self.inner.list(&prefix[..prefix.len() - 1]).await;
+        }
         self.inner.list(prefix).await
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::conformance::Stage;
+use crate::conformance::stage::SOON;
+use crate::locks::traits::Sync;
 use crate::spi::backend::{Backend, Claim, Gone, Renewal, Standing};
+use crate::types::error::ErrorKind;
+use crate::types::names::Kind;
 use crate::types::queue::Withdrawn;
 
 async fn update(backend: &dyn Backend, claim: &Claim) -> bool {
@@ -74,4 +78,48 @@ pub async fn spi_each_call_answers_that_the_session_has_ended(stage: Stage) {
     }
     assert!(matches!(backend.enqueue(&blocking).await.expect("enqueue"), Standing::Granted { .. }));
     backend.close(&other).await.expect("close");
+}
+
+/// An eviction is reported once: the next call waits for another one.
+pub async fn spi_an_eviction_is_reported_once(stage: Stage) {
+    let backend = stage.backend().await;
+    if !stage.capabilities().reports_evictions || !stage.capabilities().evict {
+        let session = stage.session(&backend).await;
+        let refused = backend.evictions(&session).await.expect_err("the capability says no");
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        return;
+    }
+    let session = stage.session(&backend).await;
+    for name in ["a", "b"] {
+        let claim = stage.claim(session, name);
+        assert!(matches!(backend.enqueue(&claim).await.expect("enqueue"), Standing::Granted { .. }));
+        let (reported, evicted) = tokio::join!(
+            tokio::time::timeout(SOON + stage.ttl(), backend.evictions(&session)),
+            backend.evict(&claim.name, claim.id),
+        );
+        assert_eq!(evicted.expect("evict"), Withdrawn::Held);
+        assert_eq!(reported.expect("reported in time").expect("evictions"), [claim.id], "`{name}`");
+        let again = tokio::time::timeout(Duration::from_millis(300), backend.evictions(&session)).await;
+        assert!(again.is_err(), "reported again: {again:?}");
+    }
+    backend.close(&session).await.expect("close");
+}
+
+/// A prefix is literal, whatever it means in the language of the store.
+pub async fn api_a_prefix_is_literal(stage: Stage) {
+    let client = stage.client("client").await;
+    let names = ["a%b", "a*b", "a.b", "a?b", "a[b]", "a\\b", "a_b", "axb"];
+    let mut guards = Vec::new();
+    for name in names {
+        guards.push(client.lock(name).acquire().await.expect("acquire"));
+    }
+    for name in names {
+        for prefix in [&name[..2], name] {
+            let listed = client.sync.list(Kind::Lock, prefix).await.expect("list");
+            assert_eq!(listed, [name], "with the prefix `{prefix}`");
+        }
+    }
+    let mut all = client.sync.list(Kind::Lock, "a").await.expect("list");
+    all.sort_unstable();
+    assert_eq!(all, names);
 }
