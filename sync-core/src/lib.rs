@@ -1,10 +1,13 @@
-//! The core of distsync: the traits that a user holds, and all that is the same whatever the store.
+//! The core of distsync: the traits that applications use, and everything that does not depend on
+//! the store.
 //!
-//! Three words carry everything. A **session** is a client's liveness in the store; when it ends, all that it held is
-//! lost. A **claim** is one place in one name's queue, of one session, in a mode. A **token** is the fencing token of a
-//! granted claim, greater for each later grant of the name. A lock is an exclusive claim, a read lock a shared one, a
-//! semaphore's permit a claim among N, a leader the exclusive claim of a candidate. A store implements claims
-//! ([`spi`]), and gets locks, elections, observation and revocation from here.
+//! There are three concepts. A **session** is a client's liveness in the store; when it ends, all
+//! of its claims are lost. A **claim** is one position in the queue of one name; it belongs to a
+//! session and has a mode. A **token** is the fencing token of a granted claim, greater for each
+//! later grant of the name. A lock is an exclusive claim, a read lock a shared claim, a semaphore's
+//! permit one of up to N claims, and a leader the exclusive claim of a candidate. A store
+//! implements claims ([`spi`]); locks, elections, observation and revocation are built on them
+//! here.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

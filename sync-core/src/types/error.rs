@@ -1,5 +1,6 @@
-//! The one error type. Outcomes (busy, already released) are values elsewhere; an `Error` is something that the caller
-//! has to act on, and it says what, where and how.
+//! The only error type. Outcomes such as "busy" or "already released" are values elsewhere. An
+//! [`Error`] is something that the caller has to act on: it says what failed, where, and what to
+//! do.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,37 +8,37 @@ use std::fmt;
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in the terms a caller can act on.
+/// The kind of an [`Error`], in terms that a caller can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The wait, or the time that a claim had left, was too short.
+    /// The wait limit was reached, or the claim has less time left than was required.
     Timeout,
-    /// Somebody else holds the name, and the caller did not want to wait.
+    /// The name is held by another claim, and the request does not wait.
     Contended,
     /// The claim is not held: released, evicted, or its token is older than the newest.
     NotHeld,
-    /// The session ended, and all that it held with it.
+    /// The session ended, and with it all of its claims.
     SessionLost,
-    /// The server cut this client off.
+    /// The store has isolated this client.
     Isolated,
-    /// The name cannot be one.
+    /// The name is not valid.
     InvalidName,
     /// An option is out of range, contradicts another, or is unknown.
     InvalidOption,
-    /// The store cannot do this.
+    /// The store does not support the operation or option.
     Unsupported,
-    /// The store refuses these credentials, or these credentials this request.
+    /// The store rejects the credentials, or they do not permit the request.
     Denied,
-    /// The store cannot be reached, or does not answer.
+    /// The store cannot be reached or does not reply.
     Unavailable,
     /// The handle was closed.
     Closed,
-    /// The call was made outside of a runtime of Tokio.
+    /// The call was made outside of a Tokio runtime.
     NoRuntime,
-    /// The other side does not speak the protocol.
+    /// The peer violated the protocol.
     Protocol,
-    /// The store answered with a failure of its own.
+    /// The store replied with an error of its own.
     Store,
 }
 
@@ -62,7 +63,22 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// An error of distsync: its kind, the operation, the lock's name and the backend, and what to do about it.
+/// An error of distsync: its kind, the operation, the lock's name, the backend, and a message that
+/// states the problem and the remedy.
+///
+/// # Examples
+/// ```
+/// use distsync_core::{Error, ErrorKind};
+///
+/// fn is_worth_a_retry(error: &Error) -> bool {
+///     // A request that may have been applied is only repeated if it is idempotent.
+///     error.is_retryable() && !error.maybe_applied()
+/// }
+///
+/// let error = Error::new(ErrorKind::Unavailable, "no reply: is the server up?").retryable();
+/// assert!(is_worth_a_retry(&error));
+/// assert_eq!(error.to_string(), "unavailable: no reply: is the server up?");
+/// ```
 pub struct Error(Box<Details>);
 
 struct Details {
@@ -77,8 +93,9 @@ struct Details {
 }
 
 impl Error {
-    /// An error of `kind`. The message is a lower-case fragment that says what is wrong and, where there is one, the
-    /// remedy.
+    /// Creates an error of `kind`.
+    ///
+    /// The message is a lower-case fragment: the problem and, where there is one, the remedy.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
@@ -93,92 +110,92 @@ impl Error {
         }))
     }
 
-    /// Names the operation, if none is named yet.
+    /// Sets the operation, unless one is set already.
     #[must_use]
     pub fn with_operation(mut self, operation: &'static str) -> Self {
         self.0.operation.get_or_insert(operation);
         self
     }
 
-    /// Names the backend, if none is named yet.
+    /// Sets the backend, unless one is set already.
     #[must_use]
     pub fn with_backend(mut self, backend: &'static str) -> Self {
         self.0.backend.get_or_insert(backend);
         self
     }
 
-    /// Names the lock, if none is named yet.
+    /// Sets the name of the lock or election, unless one is set already.
     #[must_use]
     pub fn with_name(mut self, name: &str) -> Self {
         self.0.name.get_or_insert_with(|| name.to_owned());
         self
     }
 
-    /// Says at which of the store's addresses it went wrong, behind the message.
+    /// Appends the address of the server that the request was sent to to the message.
     #[must_use]
     pub fn with_address(mut self, address: &str) -> Self {
         self.0.message = format!("{} (at {address})", self.0.message);
         self
     }
 
-    /// Says that the store may have carried out the request although no proper answer came.
+    /// Marks the request as possibly applied, although no valid reply arrived.
     #[must_use]
     pub fn with_maybe_applied(mut self) -> Self {
         self.0.maybe_applied = true;
         self
     }
 
-    /// Says that the same request may succeed later.
+    /// Marks the error as transient: the same request may succeed later.
     #[must_use]
     pub fn retryable(mut self) -> Self {
         self.0.retryable = true;
         self
     }
 
-    /// Adds the cause.
+    /// Sets the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + std::marker::Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The message, without what else is known of the error.
+    /// Returns the message alone, without kind, operation, name and backend.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Whether the store may have carried out the request all the same.
+    /// Returns whether the store may have applied the request despite the error.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         self.0.maybe_applied
     }
 
-    /// Whether the same request may succeed later.
+    /// Returns whether the same request may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
 
-    /// The operation that failed.
+    /// Returns the operation that failed.
     #[must_use]
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
     }
 
-    /// The name of the lock or election concerned.
+    /// Returns the name of the lock or election.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// The backend that was asked.
+    /// Returns the backend that the request was sent to.
     #[must_use]
     pub fn backend(&self) -> Option<&'static str> {
         self.0.backend
@@ -252,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_to_name_a_thing_wins() {
+    fn the_first_operation_and_name_are_kept() {
         let error = Error::new(ErrorKind::Store, "odd")
             .with_operation("renew")
             .with_operation("acquire")

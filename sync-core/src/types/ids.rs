@@ -1,38 +1,41 @@
-//! Ids of sessions and claims.
+//! Identifiers of sessions and claims.
 
 use crate::types::nonce::nonce;
 
-/// A 128-bit name for a session in its store: a lease id, a session UUID, or a nonce.
+/// The 128-bit identifier of a session in its store: a lease id, a session UUID, or a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u128);
 
-/// A 128-bit nonce that names one claim: the owner of a place in a queue. Never the session, process or object. (96 bits of it,
-/// where the store has [key slots](crate::Capabilities::key_slots).)
+/// The identifier of one claim: a 128-bit nonce that the client draws.
+///
+/// It owns one position in a queue; it does not identify a session, a process or an object. Where
+/// the store has [key slots](crate::Capabilities::key_slots), 96 bits are random and 32 are the
+/// slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId(u128);
 
 macro_rules! id {
     ($name:ident) => {
         impl $name {
-            /// A new random id.
+            /// Returns a new random id.
             #[must_use]
             pub fn random() -> Self {
                 Self(nonce())
             }
 
-            /// The id of these bits.
+            /// Returns the id with these bits.
             #[must_use]
             pub const fn from_bits(bits: u128) -> Self {
                 Self(bits)
             }
 
-            /// The bits of this id.
+            /// Returns the bits of this id.
             #[must_use]
             pub const fn bits(self) -> u128 {
                 self.0
             }
 
-            /// The id as it is written: 32 hexadecimal digits.
+            /// Returns the id as it is written: 32 hexadecimal digits in ASCII.
             #[must_use]
             pub fn digits(self) -> [u8; 32] {
                 digits(self.0)
@@ -58,7 +61,7 @@ macro_rules! id {
 id!(SessionId);
 id!(ClaimId);
 
-/// Faster than the formatting of a number.
+/// Writes the digits directly, which is faster than formatting the number.
 fn digits(bits: u128) -> [u8; 32] {
     let mut digits = [0; 32];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
@@ -69,15 +72,18 @@ fn digits(bits: u128) -> [u8; 32] {
 }
 
 impl ClaimId {
-    /// A new id, random but for its slot.
+    /// Returns a new id that is random except for its key slot.
     pub(crate) fn with_key_slot(slot: u32) -> Self {
         Self(nonce() & !u128::from(u32::MAX) | u128::from(slot))
     }
 
-    /// Where the store has [key slots](crate::Capabilities::key_slots): a small number that no other claim of this session at this name
-    /// has, as long as anything of this one can be on its way to the store. Random elsewhere.
+    /// Returns the key slot of the claim, where the store has
+    /// [key slots](crate::Capabilities::key_slots), and random bits elsewhere.
+    ///
+    /// A key slot is a small number. No other claim of the same session and name uses it while a
+    /// request about this claim may still arrive at the store.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the lowest 32 bits are meant")]
+    #[expect(clippy::cast_possible_truncation, reason = "the slot is in the lowest 32 bits")]
     pub const fn key_slot(self) -> u32 {
         self.0 as u32
     }
@@ -88,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_written_as_32_digits_and_read_back() {
+    fn ids_are_formatted_as_32_digits_and_parsed_back() {
         for bits in [0, 1, 0xabc, u128::MAX, 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978] {
             let id = ClaimId::from_bits(bits);
             assert_eq!(id.to_string(), format!("{bits:032x}"));

@@ -1,24 +1,26 @@
-//! Why a claim is no longer held.
+//! The reason why a claim is no longer held.
 
 use std::fmt;
 
-/// Why a claim is no longer held.
+/// The reason why a claim is no longer held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {
-    /// No renewal succeeded in time (network, store or this process stood still), or the hold limit ran out.
+    /// No renewal succeeded in time, because the network, the store or this process stalled; or the
+    /// hold limit was reached.
     Expired,
-    /// The store says that the session is gone.
+    /// The store reports that the session no longer exists.
     SessionLost,
-    /// An operator ended the claim, or somebody removed its key.
+    /// An operator evicted the claim, or its key was removed from the store.
     Evicted,
     /// The holder released it.
     Released,
     /// The handle was closed.
     Closed,
-    /// It was not renewed in time, and the store has this client isolated: end the process.
+    /// The session was not renewed in time, and the store has isolated this client: end the
+    /// process.
     Isolated,
-    /// It was given out of hand: who has the ticket holds it.
+    /// The guard was detached: the ticket now stands for the claim.
     Detached,
 }
 

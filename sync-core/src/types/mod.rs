@@ -1,4 +1,4 @@
-//! Plain values that every other room uses: errors, names, modes, ids, tokens, and what observers see.
+//! Plain values that every other module uses: errors, names, modes, ids, tokens and queues.
 
 pub(crate) mod error;
 pub(crate) mod ids;

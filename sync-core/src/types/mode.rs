@@ -1,29 +1,29 @@
-//! In which company a claim can hold.
+//! The mode of a claim: which other claims may hold the name at the same time.
 
 use std::fmt;
 
 use crate::types::error::{Error, ErrorKind, Result};
 
-/// How a claim shares its name with others.
+/// The mode of a claim: which other claims may hold the same name at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Alone: a lock, or the writer of a read-write lock.
+    /// No other claim: a lock, or the writer of a read-write lock.
     #[default]
     Exclusive,
-    /// Together with other shared claims: a reader.
+    /// Other shared claims: a reader of a read-write lock.
     Shared,
-    /// One of `of` permits of a semaphore. All claims of a name have to agree on the number.
+    /// Up to `of` permits of a semaphore. All claims of a name must give the same number.
     Permit {
-        /// How many may hold at a time, from 1 to 65,535.
+        /// The number of permits, from 1 to 65,535.
         of: u16,
     },
 }
 
 impl Mode {
-    /// Checks what the type does not.
+    /// Returns the mode if it is valid.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for a semaphore of no permits.
+    /// [`ErrorKind::InvalidOption`] for a semaphore with 0 permits.
     pub fn validated(self) -> Result<Self> {
         match self {
             Self::Permit { of: 0 } => Err(Error::new(
@@ -34,7 +34,7 @@ impl Mode {
         }
     }
 
-    /// Whether the two can never be in one queue: permits that disagree on their number.
+    /// Returns whether two modes can never be in the same queue: permits with different numbers.
     #[must_use]
     pub const fn contradicts(self, other: Self) -> bool {
         matches!((self, other), (Self::Permit { of: a }, Self::Permit { of: b }) if a != b)

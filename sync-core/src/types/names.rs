@@ -1,8 +1,8 @@
 //! Names of locks and elections, and how they become keys.
 //!
-//! A name's *path* is `<namespace>/<kind>/<name>`, with namespace and name percent-encoded. The encoding is
-//! injective and leaves no `/` inside of a part, so two names never share a key or a prefix: with a `/` after it, the
-//! path of `foo` is no prefix of the path of `foo/bar`.
+//! A name's *path* is `<namespace>/<kind>/<name>`, with namespace and name percent-encoded. The
+//! encoding is injective and leaves no `/` inside of a part, so two names never share a key or a
+//! prefix: the path of `foo` followed by a `/` is not a prefix of the path of `foo/bar`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,10 +17,10 @@ pub const NAME_MAX: usize = 512;
 /// The longest namespace, in bytes of UTF-8.
 pub const NAMESPACE_MAX: usize = 128;
 
-/// What stays as it is in a path; everything else becomes `%XX`.
+/// The bytes that are written as `%XX` in a path.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':').remove(b'@');
 
-/// What a name stands for. Locks and elections of the same name are strangers.
+/// The kind of a name. A lock and an election with the same name are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A lock, read-write lock or semaphore.
@@ -38,7 +38,17 @@ impl Kind {
     }
 }
 
-/// Keeps the names of one application or environment apart from those of another in the same store.
+/// A namespace: separates the names of applications or environments that share a store.
+///
+/// # Examples
+/// ```
+/// use distsync_core::Namespace;
+///
+/// let namespace: Namespace = "shop-staging".parse()?;
+/// assert_eq!(namespace.as_str(), "shop-staging");
+/// assert!(Namespace::new("").is_err());
+/// # Ok::<(), distsync_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace {
     plain: String,
@@ -46,28 +56,29 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A namespace of 1 to 128 bytes without control characters.
+    /// Creates a namespace of 1 to 128 bytes without control characters.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`] says what is wrong with it.
+    /// [`ErrorKind::InvalidName`] if it is empty, too long, or has a control character.
     pub fn new(namespace: &str) -> Result<Self> {
         check(namespace, "namespace", NAMESPACE_MAX)?;
         Ok(Self { plain: namespace.to_owned(), escaped: utf8_percent_encode(namespace, ESCAPED).to_string() })
     }
 
-    /// The namespace as it was given.
+    /// Returns the namespace as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.plain
     }
 
-    /// The start of the path of every name of `kind` in this namespace, with the `/` at its end.
+    /// Returns the prefix that the paths of all names of `kind` in this namespace share, with the
+    /// `/` at its end.
     #[must_use]
     pub fn prefix(&self, kind: Kind) -> String {
         format!("{}/{}/", self.escaped, kind.tag())
     }
 
-    /// The start of the path of every name of `kind` that begins with `start`.
+    /// Returns the prefix that the paths of all names of `kind` beginning with `start` share.
     #[must_use]
     pub fn path_prefix(&self, kind: Kind, start: &str) -> String {
         let mut path = self.prefix(kind);
@@ -90,9 +101,10 @@ impl FromStr for Namespace {
     }
 }
 
-/// A name that exists is valid: 1 to 512 bytes of UTF-8 without control characters, in a namespace, of a kind.
+/// A valid name of a lock or election, with its namespace and kind.
 ///
-/// Cloning costs a reference count.
+/// A name has 1 to 512 bytes of UTF-8 without control characters. Cloning only increments a
+/// reference count.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockName {
     /// UTF-8 by construction.
@@ -103,10 +115,11 @@ pub struct LockName {
 }
 
 impl LockName {
-    /// The name `name` of `kind` in `namespace`.
+    /// Creates the name `name` of `kind` in `namespace`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`] if it is empty, longer than 512 bytes, or has a control character.
+    /// [`ErrorKind::InvalidName`] if it is empty, longer than 512 bytes, or has a control
+    /// character.
     pub fn new(namespace: &Namespace, kind: Kind, name: &str) -> Result<Self> {
         check(name, "name", NAME_MAX).map_err(|error| error.with_name(name))?;
         let path = namespace.path_prefix(kind, name);
@@ -114,10 +127,11 @@ impl LockName {
         Ok(Self { path: Bytes::from(path), kind, start })
     }
 
-    /// Reads a path back, as it stands in a store.
+    /// Parses a path as it is stored.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] if this is no path that [`LockName::new`] makes: somebody else's key.
+    /// [`ErrorKind::Protocol`] if it is not a path that [`LockName::new`] creates, but the key of
+    /// another program.
     pub fn from_path(path: &str) -> Result<Self> {
         let foreign = || {
             Error::new(
@@ -143,17 +157,17 @@ impl LockName {
             |part: &str| percent_decode_str(part).decode_utf8().map(String::from).map_err(|_| foreign());
         let namespace = Namespace::new(&decode(namespace)?).map_err(|_| foreign())?;
         let parsed = Self::new(&namespace, kind, &decode(name)?).map_err(|_| foreign())?;
-        // Only the one spelling that we write is ours: `%66oo` is not `foo`.
+        // Only the canonical encoding is accepted: `%66oo` must not become a second key of `foo`.
         if parsed.path() == path { Ok(parsed) } else { Err(foreign()) }
     }
 
-    /// The name as the user gave it.
+    /// Returns the name as the user gave it.
     #[must_use]
     pub fn plain(&self) -> String {
         percent_decode_str(&self.path()[self.start..]).decode_utf8_lossy().into_owned()
     }
 
-    /// The path: the key, or the prefix of the keys, in a store.
+    /// Returns the path: the key, or the prefix of the keys, in a store.
     #[must_use]
     pub fn path(&self) -> &str {
         std::str::from_utf8(&self.path).unwrap_or_default()
@@ -165,7 +179,7 @@ impl LockName {
         self.path.clone()
     }
 
-    /// Whether it names a lock or an election.
+    /// Returns whether it names a lock or an election.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -220,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_no_prefix_of_another() {
+    fn a_name_is_not_a_prefix_of_another() {
         let (foo, foobar) = (lock("foo").unwrap(), lock("foo/bar").unwrap());
         assert_eq!(foo.path(), "distsync/l/foo");
         assert_eq!(foobar.path(), "distsync/l/foo%2Fbar");

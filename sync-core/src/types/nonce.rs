@@ -1,23 +1,24 @@
-//! 128-bit random numbers: the identity of claims and sessions, and their secrets.
+//! 128-bit random numbers for the ids of claims and sessions, and for secrets.
 
 use std::fmt;
 
-/// A random number from the thread's cryptographic generator.
+/// Returns a random number from the thread's cryptographic generator.
 pub(crate) fn nonce() -> u128 {
     rand::random()
 }
 
-/// A number between 0 and 1, to spread what would otherwise happen at once.
+/// Returns a random number between 0 and 1, to spread retries and renewals of many clients over
+/// time.
 pub(crate) fn jitter() -> f64 {
     rand::random()
 }
 
-/// A 128-bit secret. Debug shows nothing of it, and it compares in constant time.
+/// A 128-bit secret. `Debug` does not show it, and comparison takes constant time.
 #[derive(Clone, Copy, Default)]
 pub struct Secret(u128);
 
 impl Secret {
-    /// A new random secret.
+    /// Returns a new random secret.
     #[must_use]
     pub fn random() -> Self {
         let bits = nonce();
@@ -26,13 +27,13 @@ impl Secret {
         Self(bits)
     }
 
-    /// A secret of these bits.
+    /// Returns the secret with these bits.
     #[must_use]
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// The bits. Hand them to the store, and to nobody else.
+    /// Returns the bits. Send them to the store only; never log them.
     #[must_use]
     pub const fn expose(self) -> u128 {
         self.0
@@ -40,7 +41,7 @@ impl Secret {
 }
 
 impl PartialEq for Secret {
-    /// One exclusive-or over all bits: the time taken does not depend on how many of them agree.
+    /// Compares all bits with one exclusive-or, so that the time does not depend on how many match.
     fn eq(&self, other: &Self) -> bool {
         std::hint::black_box(self.0 ^ other.0) == 0
     }
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_does_not_show_the_secret() {
         assert_eq!(format!("{:?}", Secret::from_bits(0xdead_beef)), "Secret(..)");
         assert_eq!(Secret::from_bits(7), Secret::from_bits(7));
         assert_ne!(Secret::from_bits(7), Secret::from_bits(8));

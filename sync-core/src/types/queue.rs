@@ -1,4 +1,4 @@
-//! What observers see of a name: its claims in order.
+//! The queue of a name as observers see it.
 
 use std::time::Duration;
 
@@ -11,39 +11,44 @@ use crate::types::token::Token;
 /// The longest value of a claim, in bytes.
 pub const VALUE_MAX: usize = 1024;
 
-/// What a withdrawal found.
+/// The state in which a withdrawal or an eviction found the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withdrawn {
-    /// The claim held, and has released.
+    /// The claim was held and has been released.
     Held,
-    /// The claim was in line, and has left.
+    /// The claim was waiting and has been removed from the queue.
     Waiting,
-    /// There was no such claim.
+    /// The claim did not exist.
     Absent,
 }
 
-/// The state of a name's queue, always newer after a change. Comparable within one name only.
+/// The revision of a name's queue, which increases with each change.
+///
+/// Revisions are comparable within one name only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// One claim in a queue, as observers see it. Two are equal if they say the same of the claim, whenever they were read.
+/// One claim in a queue, as observers see it.
+///
+/// Equality ignores [`age`](Self::age), so that two reads of an unchanged claim are equal.
 #[derive(Clone, Debug, Eq)]
 pub struct Entry {
-    /// Its id.
+    /// The id of the claim.
     pub claim: ClaimId,
-    /// The session that it lives with, where the store tells.
+    /// The session of the claim, where the store reports it.
     pub session: Option<SessionId>,
-    /// Its token, if it holds.
+    /// The fencing token, if the claim is held.
     pub token: Option<Token>,
-    /// For how long it has held, or waited, where the store tells.
+    /// How long the claim has been held, or has waited, where the store reports it.
     pub age: Option<Duration>,
-    /// Its session has ended, and it holds on until its client is isolated.
+    /// Whether the session has ended and the claim is kept only until its client is isolated.
     pub is_isolating: bool,
-    /// Its mode.
+    /// The mode of the claim.
     pub mode: Mode,
-    /// Who it is, in the words of its own [`SessionSpec::client`](crate::spi::SessionSpec::client).
+    /// The client's description of itself
+    /// ([`SessionSpec::client`](crate::spi::SessionSpec::client)).
     pub client: String,
-    /// Its value.
+    /// The value of the claim.
     pub value: Bytes,
 }
 
@@ -58,19 +63,19 @@ impl PartialEq for Entry {
 /// The claims of a name in order of arrival: holders first, then waiters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// All of them.
+    /// All claims.
     pub entries: Vec<Entry>,
-    /// The revision at which it was read.
+    /// The revision at which the queue was read.
     pub revision: Revision,
 }
 
 impl Queue {
-    /// Those that hold.
+    /// Returns the claims that are held.
     pub fn holders(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.token.is_some())
     }
 
-    /// Those that wait, the next one first.
+    /// Returns the claims that wait, the next one first.
     pub fn waiters(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.token.is_none())
     }

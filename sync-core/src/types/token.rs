@@ -1,14 +1,15 @@
-//! Fencing tokens, and the check that makes them worth having.
+//! Fencing tokens, and the check that a protected resource makes with them.
 
 use std::fmt;
 
 use crate::types::error::{Error, ErrorKind, Result};
 
-/// The fencing token of a granted claim: below 2^63, and greater than that of every earlier grant of the same name.
+/// The fencing token of a granted claim: below 2^63, and greater than that of every earlier grant
+/// of the same name.
 ///
-/// Show it to whatever the lock protects, before the first read and at each write, and let that refuse
-/// a token older than the newest that it has seen: see [`Fence`]. Only the resource can order a write
-/// that was delayed on its way; no lock can.
+/// Present it to the resource that the lock protects, before the first read and at each write. The
+/// resource must reject a token that is older than the newest it has seen: see [`Fence`]. A lock
+/// alone cannot reject a write that was delayed on its way; only the resource can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(u64);
 
@@ -16,13 +17,13 @@ impl Token {
     /// The greatest token: 2^63 - 1, so that it fits the signed integers of databases.
     pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// A token of this value, if it is below 2^63.
+    /// Returns the token with this value, or `None` if it is not below 2^63.
     #[must_use]
     pub const fn new(value: u64) -> Option<Self> {
         if value <= Self::MAX.0 { Some(Self(value)) } else { None }
     }
 
-    /// The value, below 2^63.
+    /// Returns the value, which is below 2^63.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -35,16 +36,17 @@ impl fmt::Display for Token {
     }
 }
 
-/// The resource's side of fencing: remembers the newest token that entered, and refuses older ones.
+/// The resource's side of fencing: remembers the newest token that entered, and rejects older ones.
 ///
 /// A holder uses it in two steps. It [enters](Self::enter) before it reads anything, and it is
 /// [checked](Self::check) at each write. Both are needed. With a check at the write alone an update
-/// is lost like this: A reads, and stops for longer than its TTL. B is granted the lock and reads. A
-/// wakes and writes, and passes, because nobody has shown a newer token yet. B writes over it. Once B
-/// has entered before its read, the write of A is refused.
+/// is lost like this: A reads, and pauses for longer than its TTL. B is granted the lock and reads.
+/// A resumes and writes; the check passes, because no newer token has been presented yet. B
+/// overwrites that value. If B enters before its read, the write of A is rejected.
 ///
-/// This type is for a resource in the memory of this process, or one whose state is read and written
-/// under a lock of its own. A resource elsewhere does the same two steps in its own language:
+/// This type is for a resource in the memory of this process, or one whose state is read and
+/// written under a lock of its own. A resource elsewhere does the same two steps in its own
+/// language:
 ///
 /// ```sql
 /// -- enter: no row means that a newer holder has entered. Then read.
@@ -60,9 +62,9 @@ impl fmt::Display for Token {
 ///
 /// let mut fence = Fence::new();
 /// let (a, b) = (token(7), token(8)); // in practice `guard.token()`
-/// fence.enter(a)?; // A enters, reads, and stops
+/// fence.enter(a)?; // A enters, reads, and pauses
 /// fence.enter(b)?; // B is granted the lock, enters, and reads
-/// assert!(fence.check(a).is_err()); // A wakes, and its write is refused
+/// assert!(fence.check(a).is_err()); // A resumes, and its write is rejected
 /// fence.check(b)?; // B writes
 /// # Ok::<(), distsync_core::Error>(())
 /// ```
@@ -90,7 +92,7 @@ impl Fence {
         self.newest
     }
 
-    /// Enters with `token`, from which on older tokens are refused. Call it before the first read.
+    /// Enters with `token`: older tokens are rejected from then on. Call it before the first read.
     ///
     /// Idempotent for one token.
     ///
@@ -106,12 +108,12 @@ impl Fence {
         }
     }
 
-    /// Checks that `token` has entered and that no newer one has. Call it at each write, in one step
-    /// with the write.
+    /// Checks that `token` has entered and that no newer one has. Call it at each write, in one
+    /// step with the write.
     ///
     /// # Errors
-    /// [`ErrorKind::NotHeld`] if a newer token has entered: the caller is no longer the holder, and what it
-    /// read may be out of date. [`ErrorKind::InvalidOption`] if this token has not entered.
+    /// [`ErrorKind::NotHeld`] if a newer token has entered: the caller is no longer the holder, and
+    /// what it read may be out of date. [`ErrorKind::InvalidOption`] if this token has not entered.
     pub fn check(&self, token: Token) -> Result<()> {
         match self.newest {
             Some(newest) if token == newest => Ok(()),
@@ -137,10 +139,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fence_refuses_older_tokens_and_those_that_have_not_entered() {
+    fn a_fence_rejects_older_tokens_and_tokens_that_have_not_entered() {
         let mut fence = Fence::new();
         let (old, new) = (Token(7), Token(8));
-        assert_eq!(fence.check(old).unwrap_err().kind(), ErrorKind::InvalidOption, "nobody has entered");
+        assert_eq!(fence.check(old).unwrap_err().kind(), ErrorKind::InvalidOption, "no token has entered");
         assert!(fence.enter(old).is_ok());
         assert!(fence.enter(old).is_ok(), "entering twice is entering once");
         assert!(fence.check(old).is_ok() && fence.check(old).is_ok(), "a holder may write twice");
