@@ -197,7 +197,7 @@ async fn files_that_cannot_be_used_are_named() {
             (
                 format!("ca={ca}&cert={}&key={}", path("client.pem"), path("server.key")),
                 "server.key",
-                "the key of another certificate",
+                "it does not belong to the certificate",
             ),
         ] {
             let url = format!("{scheme}://127.0.0.1:1?{query}");

@@ -1,51 +1,60 @@
-//! What a store can do and what it promises. A capability is a claim, and the conformance suite tests it both ways.
+//! What a store can do, and what it promises. The conformance suite tests each capability both
+//! ways: that it works where it is present, and that it is rejected where it is absent.
 
 use std::time::Duration;
 
 use crate::types::error::{Error, ErrorKind, Result};
 
-/// What a backend can do, and how long its sessions live.
+/// The capabilities of a backend, and how long its sessions live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// The store's name in errors and logs: `netlock`, `etcd`.
+    /// The store's name in errors and logs, such as `netlock` or `etcd`.
     pub backend: &'static str,
     /// The shortest session TTL that the store grants.
     pub ttl_min: Duration,
     /// The longest session TTL that the store grants.
     pub ttl_max: Duration,
-    /// A dead session's claims are gone within this many times its TTL ...
+    /// The claims of a dead session are removed within `expiry_factor` times its TTL plus
+    /// [`expiry_slack`](Self::expiry_slack).
     pub expiry_factor: u32,
-    /// ... and this much more.
+    /// The constant part of the time within which the claims of a dead session are removed.
     pub expiry_slack: Duration,
-    /// Grants survive any single failure that the store itself is built to survive. `false`: best effort, a fail-over
-    /// can lose a grant; fence the resource.
+    /// Grants survive every single failure that the store is designed to survive. If `false`, a
+    /// fail-over can lose a grant: fence the resource.
     pub durable_grants: bool,
-    /// Sessions and claims outlive a restart of the store that is shorter than the TTL.
+    /// Sessions and claims survive a restart of the store that takes less than the TTL.
     pub survives_restart: bool,
-    /// Sessions end by the wall clock of the store's server. Set forward, it ends them early, so that for up to one TTL two can
-    /// believe that they hold; set back, it keeps the claims of a client that has died for as much longer. `false`: by a
-    /// clock that does not jump.
+    /// Sessions expire by the wall clock of the store's server. If that clock is set forward,
+    /// sessions end early, and for up to one TTL two clients can both believe that they hold. If it
+    /// is set back, the claims of a dead client remain for that much longer. If `false`, sessions
+    /// expire by a clock that does not jump.
     pub sessions_follow_wall_clock: bool,
-    /// An operator can end a claim that is not his own.
+    /// Operators can evict the claims of others.
     pub evict: bool,
-    /// A holder hears of its eviction at once, not only by fencing.
+    /// A holder is notified of its eviction at once, instead of only having its token rejected.
     pub reports_evictions: bool,
-    /// A lock can ask to be released as soon as its holder's last connection is gone.
+    /// A lock can be configured to be released shortly after its holder's last connection closes.
     pub release_on_disconnect: bool,
-    /// A client whose session ends by itself while it holds can be isolated before its locks go to others, if the store's
-    /// operator has said how.
+    /// A client whose session expires while it holds a lock can be isolated before the lock is
+    /// granted to others, if the store's operator has configured how. Known elsewhere as node
+    /// fencing (STONITH).
     pub isolates: bool,
-    /// A claim of several names is granted when all of them are free, and holds none before; or any one, and it leaves the other
-    /// lines with the grant. `false`: a client takes them one after the other, or stands in each line for itself.
+    /// One claim can ask for several names. For all of them, it holds none until all are free and
+    /// is then granted atomically. For any one of them, the grant removes it from the other queues.
+    /// If `false`, a client acquires the names one after the other, or queues for each separately.
     pub several_at_once: bool,
-    /// The store keeps traces of every key that it ever had, so a session's claims take turns in few of them: a claim's id has
-    /// a [key slot](crate::ClaimId::key_slot).
+    /// The claims of a session reuse a few keys, because the store never frees all memory of a key
+    /// that it once had. A claim's id contains the number of its key, the [key
+    /// slot](crate::ClaimId::key_slot).
     pub key_slots: bool,
 }
 
 impl Capabilities {
-    /// The capabilities of a store that can do everything, with TTLs from 100 ms to a day.
+    /// Returns the defaults, with TTLs from 100 ms to a day.
+    ///
+    /// Grants are durable and survive a restart, and evictions are supported and reported. The
+    /// optional features are off.
     #[must_use]
     pub const fn new(backend: &'static str) -> Self {
         Self {
@@ -66,16 +75,17 @@ impl Capabilities {
         }
     }
 
-    /// The time within which a crashed client's claims are free, for a session of `ttl`.
+    /// Returns the time within which the claims of a crashed client are removed, for a session of
+    /// `ttl`.
     #[must_use]
     pub fn freed_within(&self, ttl: Duration) -> Duration {
         ttl.saturating_mul(self.expiry_factor).saturating_add(self.expiry_slack)
     }
 
-    /// Checks a TTL that a user asks for.
+    /// Returns `ttl` if the store grants it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] names the limits.
+    /// [`ErrorKind::InvalidOption`] if it is out of range; the message gives the limits.
     pub fn check_ttl(&self, ttl: Duration) -> Result<Duration> {
         if ttl >= self.ttl_min && ttl <= self.ttl_max {
             return Ok(ttl);
@@ -83,7 +93,7 @@ impl Capabilities {
         Err(Error::new(
             ErrorKind::InvalidOption,
             format!(
-                "a ttl of {ttl:?} is out of range: {} takes {:?} to {:?}",
+                "a ttl of {ttl:?} is out of range: give {} {:?} to {:?}",
                 self.backend, self.ttl_min, self.ttl_max
             ),
         )

@@ -1,42 +1,45 @@
-//! The one module that reads a clock. Everything else is given the time.
+//! The only module that reads a clock. Everything else is given the time.
 //!
-//! Deadlines are moments of CLOCK_BOOTTIME where the system has it, so that time asleep counts: a laptop that
-//! slept for ten minutes must not wake up believing that its 15 s session still has 10 s to go. The wall clock
-//! serves as a floor for fencing tokens only, never for a deadline.
+//! Deadlines are moments of `CLOCK_BOOTTIME` where the system has it, so that suspended time
+//! counts: a laptop that was suspended for ten minutes must not resume with 10 s left of a 15 s
+//! session. The wall clock serves as a lower bound for fencing tokens only, never for a deadline.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// A point on the machine's boot-time clock, in nanoseconds. Comparable within one boot of one machine only.
+/// A point on the machine's boot-time clock, in nanoseconds.
+///
+/// Moments are comparable within one boot of one machine only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// The moment `nanos` nanoseconds after the clock's zero. For tests and simulations that make time themselves.
+    /// Returns the moment `nanos` nanoseconds after the clock's zero, for tests and simulations
+    /// with a virtual clock.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the clock's zero.
+    /// Returns the nanoseconds since the clock's zero.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// This moment and `duration` more; the end of time if that overflows.
+    /// Returns the moment `duration` later, saturating at the greatest moment.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
-    /// This moment less `duration`; the clock's zero if that underflows.
+    /// Returns the moment `duration` earlier, saturating at the clock's zero.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(duration)))
     }
 
-    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -47,7 +50,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The present moment.
+/// Returns the current moment.
 #[must_use]
 pub fn now() -> Moment {
     #[cfg(target_os = "linux")]
@@ -60,7 +63,8 @@ pub fn now() -> Moment {
     Moment(seconds.saturating_mul(1_000_000_000).saturating_add(fraction))
 }
 
-/// Milliseconds of wall-clock time since 1970: a floor for fencing tokens, never a deadline.
+/// Returns the wall-clock time in milliseconds since 1970: a lower bound for fencing tokens, never
+/// a deadline.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads the clock")]
 pub fn wall_millis() -> u64 {
@@ -69,14 +73,15 @@ pub fn wall_millis() -> u64 {
         .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// How long one timer may run before the clock is read again. Tokio's timers stand still while the machine sleeps,
-/// the boot-time clock does not: after a resume a sleeper is late by this much at most.
+/// The longest time for which one timer runs before the clock is read again. Tokio's timers stop
+/// while the machine is suspended, the boot-time clock does not: after a resume, a sleeping task is
+/// late by at most this much.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 
-/// Sleeps until `moment`, machine sleep included.
+/// Sleeps until `moment`, counting the time for which the machine is suspended.
 ///
 /// # Cancel safety
-/// Safe: dropping it forgets the timer.
+/// Cancel-safe: dropping the future removes the timer.
 pub async fn sleep_until(moment: Moment) {
     loop {
         let left = moment.since(now());
@@ -87,10 +92,10 @@ pub async fn sleep_until(moment: Moment) {
     }
 }
 
-/// Runs `future` until `moment` at the latest; `None` says that the moment came first.
+/// Runs `future` until `moment` at the latest; returns `None` if the moment came first.
 ///
 /// # Cancel safety
-/// As safe as `future` is.
+/// As cancel-safe as `future`.
 pub async fn until<F: Future>(moment: Moment, future: F) -> Option<F::Output> {
     tokio::select! {
         biased;

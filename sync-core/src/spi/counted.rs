@@ -1,8 +1,8 @@
-//! What is counted for as long as it lasts, cancelled or not.
+//! A counter of operations in progress that stays correct when they are cancelled.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One more in a count, until it is dropped.
+/// Keeps a counter incremented until it is dropped.
 pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {

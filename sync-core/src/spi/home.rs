@@ -1,4 +1,4 @@
-//! The runtime that a connection lives on, and what is needed to call at all.
+//! The runtime that the tasks of a connection run on, and calls to them from other runtimes.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tokio::task::JoinSet;
 use crate::spi::mutex::locked;
 use crate::types::error::{Error, ErrorKind, Result};
 
-/// How long a request from another runtime waits before it looks whether the connection's runtime is driven. The pause doubles up
-/// to [`LONGEST_PAUSE`].
+/// How long a request from another runtime waits before it first checks whether the connection's
+/// runtime is driven. The pause doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// How long a runtime may take to run a task that has nothing to do. A runtime whose workers are blocked for longer loses its
-/// connection to a caller on another runtime, which makes a new one.
+/// How long a runtime may take to run an empty task. If its workers are blocked for longer, a
+/// caller on another runtime gives the connection up and makes a new one.
 const PROBE: Duration = Duration::from_millis(750);
 
-/// How often a caller that waits for its turn looks whose it is.
+/// How often a caller that waits for its turn checks which runtime the turn's holder is on.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Returns the current runtime.
 ///
 /// # Errors
-/// [`ErrorKind::NoRuntime`] outside of a runtime of Tokio.
+/// [`ErrorKind::NoRuntime`] outside of a Tokio runtime.
 pub fn runtime() -> Result<Handle> {
     Handle::try_current().map_err(|_| {
         Error::new(
@@ -36,28 +36,31 @@ pub fn runtime() -> Result<Handle> {
 
 /// The runtime on which a connection's tasks run.
 ///
-/// A handle can be used from several runtimes. Those tasks run on the runtime that connected, which may exist and not be driven
-/// (nobody is in its `block_on`): requests are then not answered, however well the store does.
+/// A handle can be used from several runtimes. Its connection's tasks run on the runtime that
+/// connected. That runtime may exist without being driven, because no thread is in its `block_on`:
+/// requests are then not answered, although the store is available.
 #[derive(Clone, Debug)]
 pub struct Home(Handle);
 
 impl Home {
-    /// The current runtime.
+    /// Returns the current runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::NoRuntime`] outside of a runtime of Tokio.
+    /// [`ErrorKind::NoRuntime`] outside of a Tokio runtime.
     pub fn here() -> Result<Self> {
         runtime().map(Self)
     }
 
-    /// Waits for `request`, which needs the tasks of this runtime. Costs nothing on this runtime itself.
+    /// Waits for `request`, which needs the tasks of this runtime.
+    ///
+    /// On this runtime itself there is no overhead.
     ///
     /// # Errors
-    /// A retryable [`Unavailable`](ErrorKind::Unavailable) if this runtime is not driven, or has ended: the connection is of no
-    /// more use.
+    /// A retryable [`Unavailable`](ErrorKind::Unavailable) if this runtime is not driven or has
+    /// ended. The connection can then no longer be used.
     ///
     /// # Cancel safety
-    /// As safe as `request` is.
+    /// As cancel-safe as `request`.
     pub async fn answer<F: Future>(&self, request: F) -> Result<F::Output> {
         if runtime()?.id() == self.0.id() {
             return Ok(request.await);
@@ -65,12 +68,12 @@ impl Home {
         tokio::select! {
             biased;
             output = request => Ok(output),
-            () = self.stands_still() => Err(stands_still()),
+            () = self.stalled() => Err(stalled()),
         }
     }
 
-    /// Resolves when a task on this runtime does not get its turn.
-    async fn stands_still(&self) {
+    /// Resolves when this runtime does not run a new task in time.
+    async fn stalled(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
             tokio::time::sleep(pause).await;
@@ -84,17 +87,18 @@ impl Home {
     }
 }
 
-/// A turn that one caller has at a time, to connect for instance, while callers on all runtimes wait for it.
+/// A mutex that callers on several runtimes share, for example to connect one at a time.
 ///
-/// Nobody waits for a caller whose runtime is not driven.
+/// No caller waits for a holder whose runtime is not driven.
 #[derive(Debug, Default)]
 pub struct Turns {
     turns: tokio::sync::Mutex<()>,
-    /// Where the caller is that has the turn, or had it last.
+    /// The runtime of the caller that has the turn or had it last.
     holder: Mutex<Option<Home>>,
 }
 
-/// A turn, until it is dropped. Without the lock, another caller has the turn as well, and does not use it.
+/// A turn, held until it is dropped. If it has no lock, the runtime of the actual holder is not
+/// driven.
 #[derive(Debug)]
 pub struct Turn<'a> {
     _lock: Option<tokio::sync::MutexGuard<'a, ()>>,
@@ -104,10 +108,10 @@ impl Turns {
     /// Waits for the turn.
     ///
     /// # Errors
-    /// [`ErrorKind::NoRuntime`] outside of a runtime of Tokio.
+    /// [`ErrorKind::NoRuntime`] outside of a Tokio runtime.
     ///
     /// # Cancel safety
-    /// Safe: dropped, the turn is another's.
+    /// Cancel-safe: dropping the future gives up the position in the queue of callers.
     pub async fn turn(&self) -> Result<Turn<'_>> {
         let here = Home::here()?;
         loop {
@@ -124,14 +128,14 @@ impl Turns {
                     return Ok(Turn { _lock: Some(turn) });
                 }
                 Ok(Err(_)) => return Ok(Turn { _lock: None }),
-                // Another caller may have it by now, on another runtime.
+                // A caller on another runtime may have the turn by now: check that one next.
                 Err(_) => {}
             }
         }
     }
 }
 
-fn stands_still() -> Error {
+fn stalled() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "the runtime on which this handle connected is not driven, or has ended: keep one running for as long as the handle \
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_a_runtime_it_says_what_is_needed() {
+    fn a_call_outside_of_a_runtime_is_an_error() {
         let error = Home::here().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoRuntime);
         assert!(error.to_string().contains("Tokio runtime"), "{error}");
@@ -165,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_is_not_driven_or_has_ended_is_found_out() {
+    fn a_runtime_that_is_not_driven_or_has_ended_is_detected() {
         for has_ended in [false, true] {
             let first = started();
             let home = first.block_on(async { Home::here() }).unwrap();
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_turn_of_a_runtime_that_is_not_driven() {
+    fn no_caller_waits_for_a_runtime_that_is_not_driven() {
         let (turns, first) = (std::sync::Arc::new(Turns::default()), started());
         let theirs = turns.clone();
         let mut tasks = JoinSet::new();
@@ -195,7 +199,7 @@ mod tests {
         }
         drop(first);
         let _turn = second.block_on(turns.turn()).unwrap();
-        assert!(turns.turns.try_lock().is_err(), "the turn is given back, and taken again");
+        assert!(turns.turns.try_lock().is_err(), "the turn was released, and is held again");
     }
 
     #[test]

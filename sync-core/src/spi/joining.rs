@@ -6,10 +6,12 @@ use tokio::sync::Semaphore;
 
 use crate::types::names::LockName;
 
-/// How many limits there are. Each name has one of them, so that other names seldom wait for a crowd.
+/// The number of limits. Names are hashed to them, so that a crowded name seldom delays another
+/// one.
 const LIMITS: usize = 64;
 
-/// Limits for [`Backend::joining`](crate::spi::Backend::joining), on a store whose answer to each request holds the whole queue.
+/// Limits for [`Backend::joining`](crate::spi::Backend::joining), for a store whose reply to each
+/// request contains the whole queue.
 #[derive(Debug)]
 pub struct Joining {
     limits: Vec<Semaphore>,
@@ -17,13 +19,13 @@ pub struct Joining {
 }
 
 impl Joining {
-    /// Limits of `each` requests at a time.
+    /// Creates limits of `each` concurrent requests.
     #[must_use]
     pub fn new(each: usize) -> Self {
         Self { limits: (0..LIMITS).map(|_| Semaphore::new(each)).collect(), hasher: RandomState::new() }
     }
 
-    /// The limit of a name.
+    /// Returns the limit that applies to `name`.
     #[must_use]
     pub fn of(&self, name: &LockName) -> Option<&Semaphore> {
         let limit = self.hasher.hash_one(name.path()) % LIMITS as u64;

@@ -1,4 +1,4 @@
-//! Files that are read again when they have changed.
+//! Configuration files that are reloaded when they have changed.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,24 +9,24 @@ use tracing::{error, info};
 use crate::spi::mutex::locked;
 use crate::types::error::Result;
 
-/// Files that make something together.
+/// A set of files that together define one value, such as a certificate and its key.
 pub trait Files {
-    /// What they make.
+    /// The value that the files define.
     type Content;
-    /// How a log calls them.
+    /// The name of the files in logs.
     const NAME: &str;
 
-    /// Where they are.
+    /// Returns the paths of the files.
     fn paths(&self) -> Vec<&Path>;
 
-    /// Reads them all and checks them.
+    /// Reads and validates all files.
     ///
     /// # Errors
-    /// Names the file that cannot be used.
+    /// If a file cannot be read or is not valid; the message names it.
     fn read(&self) -> Result<Self::Content>;
 }
 
-/// What some files make, as they were when they were last read.
+/// The value of a set of [`Files`], as last loaded.
 #[derive(Debug)]
 pub struct Reread<F: Files> {
     files: F,
@@ -39,7 +39,8 @@ struct Latest<T> {
     written: Vec<Option<Written>>,
 }
 
-/// When a file was written, and how long it is: two writes can bear the same time.
+/// A file's modification time and length. The length is included because two writes can have the
+/// same time.
 type Written = (SystemTime, u64);
 
 fn written(files: &impl Files) -> Vec<Option<Written>> {
@@ -48,12 +49,12 @@ fn written(files: &impl Files) -> Vec<Option<Written>> {
 }
 
 impl<F: Files> Reread<F> {
-    /// Reads the files for the first time.
+    /// Loads the files for the first time.
     ///
     /// # Errors
-    /// Names the file that cannot be used.
+    /// If a file cannot be read or is not valid; the message names it.
     pub fn new(files: F) -> Result<Self> {
-        // Before the files are read: one that is written meanwhile is read again.
+        // Before the files are read, so that a file that is written meanwhile is reloaded later.
         let written = written(&files);
         let latest = Mutex::new(Latest { content: Arc::new(files.read()?), written });
         Ok(Self { files, latest })
@@ -63,12 +64,14 @@ impl<F: Files> Reread<F> {
         locked(&self.latest)
     }
 
-    /// What the files make, as they were last read.
+    /// Returns the value as last loaded.
     pub fn content(&self) -> Arc<F::Content> {
         self.latest().content.clone()
     }
 
-    /// Reads the files again if they have changed; what cannot be used changes nothing. `true`: something else counts now.
+    /// Reloads the files if they have changed, and returns whether there is a new value.
+    ///
+    /// Files that cannot be read or are not valid leave the value unchanged; the error is logged.
     pub fn reread(&self) -> bool {
         let written = written(&self.files);
         if self.latest().written == written {
@@ -80,11 +83,11 @@ impl<F: Files> Reread<F> {
         match read {
             Ok(content) => {
                 latest.content = Arc::new(content);
-                info!(what = F::NAME, "read again");
+                info!(what = F::NAME, "reloaded");
                 true
             }
             Err(error) => {
-                error!(what = F::NAME, %error, "changed, and cannot be used: what was read before stays");
+                error!(what = F::NAME, %error, "reload failed: the previous content stays in use");
                 false
             }
         }

@@ -1,7 +1,8 @@
-//! The URL of a store: `scheme://[user[:password]@]host:port[,host:port][/path][?option=value&...]`, or `scheme:name`.
+//! The URL of a store:
+//! `scheme://[user[:password]@]host:port[,host:port][/path][?option=value&...]`, or `scheme:name`.
 //!
-//! Written by hand because the URL standard has no list of hosts. Options are taken out one by one by those who know
-//! them; what is left over is an error that names it.
+//! The parser is our own because the URL standard has no list of hosts. Each component takes the
+//! options that it knows; an option that is left over is an error that names it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +14,9 @@ use crate::options::SyncOptions;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::names::Namespace;
 
-/// A parsed store URL. Debug and Display show neither user nor password, nor the values of options.
+/// A parsed store URL.
+///
+/// `Debug` and `Display` show neither user and password nor the values of options.
 #[derive(Clone, Eq, PartialEq)]
 pub struct StoreUrl {
     scheme: String,
@@ -25,34 +28,35 @@ pub struct StoreUrl {
 }
 
 impl StoreUrl {
-    /// The part before the first `:`.
+    /// Returns the scheme: the part before the first `:`.
     #[must_use]
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// The user, decoded.
+    /// Returns the user, decoded.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The password, decoded. Do not print it.
+    /// Returns the password, decoded. Do not print it.
     #[must_use]
     pub fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
 
-    /// The path without its leading `/`; for `scheme:name`, the name.
+    /// Returns the path without its leading `/`; for `scheme:name`, the name.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The hosts as `host:port`, with `port` where none is given.
+    /// Returns the hosts as `host:port`, with `port` as the default port.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if there is no host, or if one has no port and `port` is `None`.
+    /// [`ErrorKind::InvalidOption`] if there is no host, or if a host has no port and `port` is
+    /// `None`.
     pub fn addresses(&self, port: Option<u16>) -> Result<Vec<String>> {
         if self.hosts.is_empty() {
             return Err(self.bad("no host is given: write scheme://host:port"));
@@ -64,10 +68,10 @@ impl StoreUrl {
         self.hosts.iter().map(address).collect()
     }
 
-    /// Refuses hosts, for stores that have none.
+    /// Rejects hosts and credentials, for stores that run in this process.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if there is one.
+    /// [`ErrorKind::InvalidOption`] if the URL has a host or a user.
     pub fn no_hosts(&self) -> Result<()> {
         if self.hosts.is_empty() && self.user.is_none() {
             return Ok(());
@@ -75,10 +79,10 @@ impl StoreUrl {
         Err(self.bad(format!("`{}:` takes no host: write {0}: or {0}:NAME", self.scheme)))
     }
 
-    /// Takes an option out; a second one of the same name is an error.
+    /// Removes an option and returns its value.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if it is given twice.
+    /// [`ErrorKind::InvalidOption`] if the option is given twice.
     pub fn take(&mut self, option: &str) -> Result<Option<String>> {
         let Some(index) = self.options.iter().position(|(name, _)| name == option) else { return Ok(None) };
         let (_, value) = self.options.remove(index);
@@ -88,10 +92,11 @@ impl StoreUrl {
         Ok(Some(value))
     }
 
-    /// Takes an option out and parses it.
+    /// Removes an option and returns its parsed value.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] with what `expected` says if it does not parse, or is given twice.
+    /// [`ErrorKind::InvalidOption`] if the value does not parse, with `expected` in the message, or
+    /// if the option is given twice.
     pub fn take_parsed<T: FromStr>(&mut self, option: &str, expected: &str) -> Result<Option<T>> {
         let Some(value) = self.take(option)? else { return Ok(None) };
         match value.parse() {
@@ -100,19 +105,22 @@ impl StoreUrl {
         }
     }
 
-    /// Takes a duration such as `15s` or `500ms` out.
+    /// Removes an option whose value is a duration such as `15s` or `500ms`, and returns it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if it is none, or is given twice.
+    /// [`ErrorKind::InvalidOption`] if the value is not a duration, or if the option is given
+    /// twice.
     pub fn take_duration(&mut self, option: &str) -> Result<Option<Duration>> {
         let expected = "a duration with its unit, such as 15s or 500ms";
         Ok(self.take_parsed::<humantime::Duration>(option, expected)?.map(Into::into))
     }
 
-    /// Takes the options that every store has: `namespace`, `ttl`, `client`, `on_lost`.
+    /// Removes the options that every store has (`namespace`, `ttl`, `client`, `on_lost`) and
+    /// returns them.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] or [`ErrorKind::InvalidName`] name the option.
+    /// [`ErrorKind::InvalidOption`] or [`ErrorKind::InvalidName`] if a value is not valid; the
+    /// message names the option.
     pub fn take_sync_options(&mut self) -> Result<SyncOptions> {
         let mut options = SyncOptions::new();
         if let Some(namespace) = self.take("namespace")? {
@@ -130,10 +138,10 @@ impl StoreUrl {
         options.validated()
     }
 
-    /// Ends the taking: an option that nobody took is an error.
+    /// Checks that no option is left over.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] names it, and `known` ones beside it.
+    /// [`ErrorKind::InvalidOption`] if one is; the message names it and lists the `known` options.
     pub fn finish(self, known: &[&str]) -> Result<()> {
         match self.options.first() {
             None => Ok(()),
@@ -150,7 +158,7 @@ impl StoreUrl {
         }
     }
 
-    /// An error about this URL.
+    /// Returns an error about this URL.
     #[must_use]
     pub fn bad(&self, problem: impl fmt::Display) -> Error {
         Error::new(ErrorKind::InvalidOption, format!("in the store URL {self}: {problem}"))
@@ -170,17 +178,19 @@ impl FromStr for StoreUrl {
             .split_once(':')
             .ok_or_else(|| bad("there is no scheme: write memory: or netlock://host:port, for example"))?;
         if scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
-            return Err(bad("the scheme has characters other than letters, digits, +, - and ."));
+            return Err(bad(
+                "the scheme has characters other than letters, digits, +, - and .: write memory: or netlock://host:port, for example",
+            ));
         }
         if rest.contains('#') {
             return Err(bad("a `#` has no meaning here: write it as %23"));
         }
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
         let decode = |part: &str| {
             percent_decode_str(part)
                 .decode_utf8()
                 .map(String::from)
-                .map_err(|_| bad("a percent-encoded part is not UTF-8"))
+                .map_err(|_| bad("a percent-encoded part is not UTF-8: encode its UTF-8 bytes"))
         };
         let mut parsed = Self {
             scheme: scheme.to_ascii_lowercase(),
@@ -190,8 +200,8 @@ impl FromStr for StoreUrl {
             path: String::new(),
             options: Vec::new(),
         };
-        if let Some(place) = place.strip_prefix("//") {
-            let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+        if let Some(location) = location.strip_prefix("//") {
+            let (authority, path) = location.split_once('/').unwrap_or((location, ""));
             parsed.path = decode(path)?;
             let hosts = match authority.rsplit_once('@') {
                 Some((credentials, hosts)) => {
@@ -209,7 +219,7 @@ impl FromStr for StoreUrl {
                 parsed.hosts = hosts.split(',').map(|host| parse_host(host, &bad)).collect::<Result<_>>()?;
             }
         } else {
-            parsed.path = decode(place)?;
+            parsed.path = decode(location)?;
         }
         for option in query.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').ok_or_else(|| {
@@ -223,15 +233,15 @@ impl FromStr for StoreUrl {
 
 fn parse_host(host: &str, bad: &dyn Fn(&str) -> Error) -> Result<(String, Option<u16>)> {
     let (name, port) = match host.rsplit_once(':') {
-        // The colons inside of an IPv6 address are its own.
+        // A colon inside of the brackets belongs to the IPv6 address.
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
     };
     let bracketed = name.starts_with('[') && name.ends_with(']');
     if name.is_empty() || (name.contains(':') && !bracketed) {
-        // What follows the first colon may be a secret whose `@host` was forgotten: it is not shown.
+        // The text after the first colon may be a password without its `@host`, so it is not shown.
         return Err(bad(&format!(
-            "`{}` is no host: write host:port, an IPv6 address in [brackets], and credentials as user:password@host",
+            "`{}` is not a host: write host:port, an IPv6 address in [brackets], and credentials as user:password@host",
             shown(host)
         )));
     }
@@ -248,8 +258,8 @@ fn parse_host(host: &str, bad: &dyn Fn(&str) -> Error) -> Result<(String, Option
     Ok((name.to_owned(), port))
 }
 
-/// A host as errors show it: without what follows its first colon, which may be a secret in the wrong place, unless it
-/// could be a port.
+/// Returns a host as errors show it: without the text after its first colon, unless that could be a
+/// port, because it may be a misplaced password.
 fn shown(host: &str) -> String {
     match host.split_once(':') {
         Some((name, port)) if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -293,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_url_is_taken_apart() {
+    fn a_full_url_is_parsed() {
         let mut url =
             parse("netlock://me:p%40ss@a:1,[::1]:2,c/some/path?ttl=500ms&namespace=x%2Fy&client=me");
         assert_eq!((url.scheme(), url.user(), url.password()), ("netlock", Some("me"), Some("p@ss")));
@@ -307,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_error_names_the_invalid_part() {
         for (url, reason) in [
             ("nonsense", "no scheme"),
             ("a b://x", "scheme has characters"),
@@ -315,7 +325,7 @@ mod tests {
             ("netlock://a:70000", "`a:70000`"),
             ("netlock://a:b", "the port in `a:...`"),
             ("netlock://::1", "brackets"),
-            ("netlock://a,,b", "is no host"),
+            ("netlock://a,,b", "is not a host"),
             ("memory:?ttl", "`ttl` has no value"),
             ("memory:#x", "`#`"),
             ("memory:%FF", "not UTF-8"),
@@ -347,7 +357,7 @@ mod tests {
     fn secrets_do_not_show() {
         let url = parse("netlock://me:hidden@a:1/?token=hidden");
         assert!(!format!("{url:?} {url} {}", url.bad("x")).contains("hidden"));
-        // In the wrong place as well.
+        // Misplaced passwords are not shown either.
         for url in ["netlock://:hidden", "redis://me:hidden", "redis://me:hidden:6379", "etcd://a,me:hidden"]
         {
             let error = url.parse::<StoreUrl>().expect_err(url);

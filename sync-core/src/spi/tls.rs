@@ -1,4 +1,4 @@
-//! What a connection by TLS needs: whom to trust, and who we are.
+//! TLS settings of a client: the authorities that it trusts, and its own certificate.
 
 #[cfg(feature = "tls")]
 mod handshake;
@@ -14,22 +14,22 @@ use crate::types::error::{Error, ErrorKind, Result};
 #[cfg(feature = "tls")]
 pub use handshake::{broken, connect, failed, settings};
 
-/// Certificates and a key, as PEM. Debug shows none of them.
+/// Certificates and a key, as PEM. `Debug` does not show them.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Tls {
     /// The authorities to trust instead of the system's.
     pub ca: Option<Vec<u8>>,
-    /// Our certificate and its key, where the store asks who we are.
+    /// The client's certificate and key, for a store that requires a client certificate.
     pub identity: Option<Identity>,
-    /// Where they were read, to read them again.
+    /// The files that they were read from, to reload them.
     files: Option<Arc<Reread<PemFiles>>>,
 }
 
 /// A certificate and its key, as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The certificate, and those that lead from it to its authority.
+    /// The certificate, followed by the intermediate certificates up to its authority.
     pub certificate: Vec<u8>,
     /// The private key. Do not print it.
     pub key: Vec<u8>,
@@ -43,35 +43,44 @@ struct PemFiles {
 }
 
 impl Tls {
-    /// The options that `ca`, `cert` and `key` of a URL stand for.
+    /// The names of the URL options.
     pub const OPTIONS: [&str; 3] = ["ca", "cert", "key"];
 
-    /// The system's authorities, and no identity.
+    /// Returns settings with the system's authorities and without a client certificate.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the options `ca`, `cert` and `key`, paths of PEM files, out of a URL whose scheme `is_secure` or not, and reads
-    /// the files. [`latest`](Self::latest) reads them again.
+    /// Removes the options `ca`, `cert` and `key` from a URL and reads the PEM files that they
+    /// name.
+    ///
+    /// `is_secure` says whether the URL's scheme uses TLS. Returns `None` if it does not.
+    /// [`latest`](Self::latest) reloads the files.
     ///
     /// # Errors
-    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) names the option and the file: it is given without TLS, one of
-    /// `cert` and `key` is missing, the file cannot be read or holds no certificate or no key, or the key is that of another
-    /// certificate. Without `ca`, also if this system has no authorities that can be loaded.
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption), with the option and the file in the
+    /// message, if
+    /// - an option is given without TLS,
+    /// - one of `cert` and `key` is missing,
+    /// - a file cannot be read or has no certificate or key,
+    /// - the key does not belong to the certificate, or
+    /// - `ca` is not given and the system's authorities cannot be loaded.
     pub fn from_url(url: &mut StoreUrl, is_secure: bool) -> Result<Option<Self>> {
         let [ca, certificate, key] = Self::OPTIONS;
         let mut take = |option| Ok::<_, Error>(url.take(option)?.map(PathBuf::from));
         let files = match (take(ca)?, take(certificate)?, take(key)?) {
             (ca, Some(certificate), Some(key)) => PemFiles { ca, identity: Some((certificate, key)) },
             (ca, None, None) => PemFiles { ca, identity: None },
-            (_, Some(_), None) => return Err(url.bad("the option `cert` needs `key` beside it")),
-            (_, None, Some(_)) => return Err(url.bad("the option `key` needs `cert` beside it")),
+            (_, Some(_), None) => return Err(url.bad("the option `cert` needs `key`: give both")),
+            (_, None, Some(_)) => return Err(url.bad("the option `key` needs `cert`: give both")),
         };
         match (is_secure, files.paths().is_empty()) {
             (false, true) => Ok(None),
-            (false, false) => Err(url
-                .bad(format!("the options `ca`, `cert` and `key` need TLS: `{}:` is without", url.scheme()))),
+            (false, false) => Err(url.bad(format!(
+                "the options `ca`, `cert` and `key` need TLS: use a URL with TLS instead of `{}:`",
+                url.scheme()
+            ))),
             (true, true) => {
                 let tls = Self::new();
                 tls.check().map_err(|bad| bad.at(None))?;
@@ -84,11 +93,14 @@ impl Tls {
         }
     }
 
-    /// Returns what the files hold now, or, where they cannot be used at this moment, what they last held (and logs a
-    /// warning, once for each change). Looks at the times of the files, so it is cheap if they have not changed. Certificates
-    /// that come from no file are returned as they are.
+    /// Returns the current content of the files, reloaded if they have changed.
     ///
-    /// Call this for each new connection. A client that keeps settings compares the result with what it has used.
+    /// If the new files are not valid, returns the previous content and logs an error, once for
+    /// each change. Only compares modification times and lengths, so it is cheap if nothing has
+    /// changed. Certificates that were not read from files are returned unchanged.
+    ///
+    /// Call this for each new connection. A client that caches its settings compares the result
+    /// with the certificates that it used before.
     #[must_use]
     pub fn latest(&self) -> Arc<Self> {
         match &self.files {
@@ -100,21 +112,21 @@ impl Tls {
         }
     }
 
-    /// Checks that a connection can be made with these certificates.
+    /// Checks that these certificates can be used for a connection.
     #[cfg(feature = "tls")]
     fn check(&self) -> Result<(), BadPem> {
         handshake::load(self).map(drop)
     }
 
-    /// A build without TLS makes no connection with them.
+    /// Checks nothing: a build without TLS makes no connections with certificates.
     #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unnecessary_wraps, reason = "the other build's can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the variant for builds with TLS can fail")]
     fn check(&self) -> Result<(), BadPem> {
         Ok(())
     }
 }
 
-/// Two are equal if they hold the same certificates, wherever these came from.
+/// Equality compares the certificates and the key, not the files that they were read from.
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
         (&self.ca, &self.identity) == (&other.ca, &other.identity)
@@ -161,7 +173,7 @@ impl Files for PemFiles {
     }
 }
 
-/// What is wrong with the certificates or the key of an option.
+/// A problem with the certificates or the key of an option.
 #[derive(Debug)]
 struct BadPem {
     option: &'static str,
@@ -186,30 +198,33 @@ impl BadPem {
     }
 }
 
-/// Where the application has not chosen its cryptography, chooses *ring* for the process: the clients of some stores take the
-/// process's choice, and panic if there is none.
+/// Installs *ring* as the process's cryptography provider, unless the application has installed
+/// one.
+///
+/// The client libraries of some stores use the process's provider and panic if there is none.
 #[cfg(feature = "tls")]
 pub fn choose_cryptography() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else may have been faster, which is fine.
+        // Fails if another thread has installed a provider meanwhile, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 
-/// Returns the error of a connection that failed because both sides do not agree on TLS, or `None` if `error` and its causes
-/// tell of something else.
+/// Returns an error with a remedy if `error` or one of its causes is a TLS failure that both sides'
+/// settings explain, such as an untrusted certificate; `None` otherwise.
 #[must_use]
 pub fn disagreement(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
-    let (trouble, remedy) = std::iter::successors(Some(error), |error| error.source())
+    let (problem, remedy) = std::iter::successors(Some(error), |error| error.source())
         .map(ToString::to_string)
         .find_map(|text| {
             let (_, remedy) = REMEDIES.iter().find(|(word, _)| text.contains(word))?;
             Some((text, remedy))
         })?;
-    Some(Error::new(ErrorKind::Denied, format!("no connection by TLS ({trouble}): {remedy}")))
+    Some(Error::new(ErrorKind::Denied, format!("the TLS handshake failed ({problem}): {remedy}")))
 }
 
-/// How rustls names what can go wrong between two sides, and what to do about it. The first that fits counts.
+/// The texts of rustls for failures between two sides, each with its remedy. The first match
+/// counts.
 const REMEDIES: [(&str, &str); 12] = [
     ("invalid peer certificate: certificate expired", RENEW_AT_SERVER),
     ("invalid peer certificate: Expired", RENEW_AT_SERVER),
@@ -229,19 +244,17 @@ const REMEDIES: [(&str, &str); 12] = [
     ),
     (
         "received fatal alert: CertificateExpired",
-        "the server finds that the client certificate has expired: renew the files of the options `cert` and `key`",
+        "the client certificate has expired: renew the files of the options `cert` and `key`",
     ),
     ("received fatal alert", REFUSED),
-    (
-        "corrupt message",
-        "check that the store speaks TLS at this port: without, the scheme of the URL has no `s` at its end",
-    ),
+    ("corrupt message", "check that the store speaks TLS at this port, or use the URL scheme without TLS"),
     ("PEM", "check the options `ca`, `cert` and `key`"),
     ("certificate required", REFUSED),
 ];
 const RENEW_AT_SERVER: &str = "the server's certificate has expired: renew it at the server";
-const OTHER_HOST: &str = "the server's certificate is for another host: connect by a name in it, or give the server one with this name";
-const REFUSED: &str = "the server refuses the client certificate, or misses one: check that the options `cert` and `key` \
+const OTHER_HOST: &str =
+    "the server's certificate is for another host: connect by a name in it, or add this name to it";
+const REFUSED: &str = "the server rejects the client certificate, or requires one: check that the options `cert` and `key` \
                        are given, and that the certificate is signed by an authority that the server trusts, and has not expired";
 
 impl fmt::Debug for Tls {
@@ -273,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_do_not_fit_are_named() {
+    fn an_error_names_the_options_that_contradict() {
         let path = std::env::temp_dir().join(format!("distsync-tls-{}", std::process::id()));
         std::fs::write(&path, "hidden").unwrap();
         let file = path.display();

@@ -95,7 +95,7 @@ async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
     certificate(folder.path(), "impostor", &strangers, uri("spiffe://example/shop"));
     for (ca, identity, reason) in [
         ("stranger.pem", Some("shop"), "invalid peer certificate"),
-        ("ca.pem", Some("impostor"), "the server refuses the client certificate"),
+        ("ca.pem", Some("impostor"), "the server rejects the client certificate"),
         ("ca.pem", Some("outdated"), "the client certificate has expired"),
         ("ca.pem", None, "the server asks for a client certificate"),
     ] {

@@ -1,4 +1,4 @@
-//! The handshake of a client: whom it trusts, and who it is.
+//! The TLS handshake of a client.
 
 use std::sync::Arc;
 
@@ -14,12 +14,18 @@ use tokio_rustls::client::TlsStream;
 use super::{BadPem, Tls, disagreement};
 use crate::types::error::{Error, ErrorKind, Result};
 
-/// Shakes hands with the server at `address`, `host:port`, over a connection to it. `protocols` is what is offered to be spoken
-/// above TLS (ALPN), most wanted first; none to say nothing of it. Files that have changed are read again first.
+/// Performs the TLS handshake over a connection to the server at `address` (`host:port`).
+///
+/// `protocols` are the application protocols to offer (ALPN), the preferred one first; if it is
+/// empty, none are offered. Certificate files that have changed are reloaded first.
 ///
 /// # Errors
-/// [`InvalidOption`](ErrorKind::InvalidOption) for certificates and keys that are none, [`Denied`](ErrorKind::Denied) if the two
-/// sides do not agree, and [`Unavailable`](ErrorKind::Unavailable) if the connection breaks.
+/// [`InvalidOption`](ErrorKind::InvalidOption) for certificates and keys that are not valid,
+/// [`Denied`](ErrorKind::Denied) if one side rejects the other, and
+/// [`Unavailable`](ErrorKind::Unavailable) if the connection breaks.
+///
+/// # Cancel safety
+/// Cancel-safe: dropping the future closes the connection.
 pub async fn connect(
     tls: &Tls,
     address: &str,
@@ -29,35 +35,38 @@ pub async fn connect(
 ) -> Result<TlsStream<TcpStream>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).map_err(|error| {
-        bad(&format!("`{host}` is no name that a certificate can be for")).with_source(error)
+        bad(&format!("`{host}` cannot be the name in a certificate: use a DNS name or an IP address"))
+            .with_source(error)
     })?;
     let config = settings(&tls.latest(), versions, protocols)?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     connected.map_err(|error| failed(address, error))
 }
 
-/// Why TLS with the server at `address` came to nothing: it and we do not [agree](disagreement), or the connection
-/// [broke](broken).
+/// Returns the error of a failed handshake with the server at `address`: a
+/// [disagreement](disagreement), or else a [broken](broken) connection.
 #[must_use]
 pub fn failed(address: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     disagreement(&error).unwrap_or_else(|| broken(address)).with_source(error)
 }
 
-/// The error of a connection by TLS that breaks before anything was said: who asks for a certificate and gets none often hangs up
-/// without a word.
+/// Returns the error of a TLS connection that broke during the handshake.
+///
+/// A server that requires a client certificate and gets none often closes the connection without an
+/// alert, so the message mentions certificates.
 #[must_use]
 pub fn broken(address: &str) -> Error {
     let problem = format!(
-        "the connection to {address} broke while TLS began: does the server ask for a certificate (options `cert` and `key`), \
-         and speak TLS at this port?"
+        "the connection to {address} broke during the TLS handshake: check whether the server requires a client certificate \
+         (options `cert` and `key`), and that it speaks TLS at this port"
     );
     Error::new(ErrorKind::Unavailable, problem).retryable()
 }
 
-/// Returns the settings of connections with these certificates. `protocols` as for [`connect`].
+/// Returns the rustls configuration for these certificates. `protocols` as for [`connect`].
 ///
 /// # Errors
-/// [`InvalidOption`](ErrorKind::InvalidOption) for certificates and keys that cannot be used.
+/// [`InvalidOption`](ErrorKind::InvalidOption) for certificates and keys that are not valid.
 pub fn settings(
     tls: &Tls,
     versions: &[&'static SupportedProtocolVersion],
@@ -66,7 +75,7 @@ pub fn settings(
     let loaded = load(tls).map_err(|bad| bad.at(None))?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .map_err(|error| bad("no such version of TLS is to be had").with_source(error))?
+        .map_err(|error| bad("this TLS version is not supported: offer another one").with_source(error))?
         .with_root_certificates(loaded.roots);
     let mut config = match loaded.identity {
         Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
@@ -86,7 +95,7 @@ fn provider() -> Arc<CryptoProvider> {
         .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
 }
 
-/// What the PEM of a [`Tls`] holds.
+/// The parsed certificates and key of a [`Tls`].
 pub(super) struct Loaded {
     roots: RootCertStore,
     identity: Option<CertifiedKey>,
@@ -99,7 +108,7 @@ pub(super) fn load(tls: &Tls) -> Result<Loaded, BadPem> {
             for certificate in certificates("ca", pem)? {
                 roots.add(certificate).map_err(|error| BadPem {
                     option: "ca",
-                    problem: format!("it is no authority's certificate ({error})"),
+                    problem: format!("it is not the certificate of an authority ({error})"),
                 })?;
             }
         }
@@ -112,8 +121,7 @@ pub(super) fn load(tls: &Tls) -> Result<Loaded, BadPem> {
             .map_err(|error| bad_key(format!("there is no private key in it, as PEM ({error})")))?;
         CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => bad_key(
-                "it is the key of another certificate than the one that `cert` names: give two that belong together"
-                    .to_owned(),
+                "it does not belong to the certificate that `cert` names: give a matching pair".to_owned(),
             ),
             error => bad_key(format!("it cannot be used with the certificate that `cert` names ({error})")),
         })
@@ -121,7 +129,7 @@ pub(super) fn load(tls: &Tls) -> Result<Loaded, BadPem> {
     Ok(Loaded { roots, identity: identity.transpose()? })
 }
 
-/// The certificates in the PEM of `option`, of which there is at least one.
+/// Returns the certificates in the PEM of `option`, at least one.
 fn certificates(option: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPem> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
