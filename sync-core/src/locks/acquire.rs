@@ -18,7 +18,7 @@ use crate::locks::queued_claim::QueuedClaim;
 use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, contended, session_ended};
 use crate::options::Wait;
-use crate::session::call::wait_for_better_times;
+use crate::session::call::pause_for_outage;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock;
@@ -73,7 +73,7 @@ impl AcquireRequest {
                 Err(error) if was_queued && error.is_retryable() => {
                     warn!(name = %self.name, %error, "cannot open a session: still waiting for one");
                     progress.failed(error);
-                    Box::pin(wait_for_better_times()).await;
+                    Box::pin(pause_for_outage()).await;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -1,4 +1,5 @@
-//! What a handle, its locks and its guards share: one backend, one keeper, and the sessions that many locks use.
+//! The state that a handle, its locks and its guards share: the backend, the keeper, and the shared
+//! sessions.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::options::{OnDisconnect, SyncOptions};
-use crate::session::call::{Call, patiently};
+use crate::session::call::{Call, with_retries};
 use crate::session::errors::{closed, isolated};
 use crate::session::keeper::Keeper;
 use crate::session::live::LiveSession;
@@ -19,7 +20,8 @@ use crate::types::loss::Loss;
 use crate::types::names::LockName;
 use crate::types::nonce::Secret;
 
-/// What a handle, its locks and its guards share. The last of them to go ends the keeper.
+/// The state that a handle, its locks and its guards share. Dropping the last reference ends the
+/// keeper.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) backend: Arc<dyn Backend>,
@@ -29,13 +31,13 @@ pub(crate) struct Context {
     isolation: Bytes,
     session_ttl: Duration,
     current: SessionSlot,
-    /// The session of what is to be released when the last connection is gone.
+    /// The session of locks that are released when the last connection closes.
     current_to_release: SessionSlot,
-    /// One opens a session while the others wait for it.
+    /// Ensures that only one caller at a time opens a session.
     opening: Turns,
 }
 
-/// Holds a session that many locks share.
+/// A slot for a session that many locks share.
 type SessionSlot = Mutex<Option<Arc<LiveSession>>>;
 
 impl Context {
@@ -66,7 +68,7 @@ impl Context {
         Call { backend: self.backend_name(), operation, name }
     }
 
-    /// The session for all, opened again if it was lost.
+    /// Returns the shared session, and opens a new one if it was lost.
     pub(crate) async fn session(&self, on_disconnect: OnDisconnect) -> Result<Arc<LiveSession>> {
         if let Some(session) = self.current(on_disconnect) {
             return Ok(session);
@@ -81,14 +83,16 @@ impl Context {
         Ok(session)
     }
 
-    /// A client that is isolated does not go on under another session, and learns it here if not before.
+    /// Fails if the client is isolated: it must not continue under a new session.
+    ///
+    /// Asks the store if the previous session was lost for a reason that may include isolation.
     async fn check_isolation(&self, on_disconnect: OnDisconnect) -> Result<()> {
-        let former = locked(self.slot(on_disconnect)).clone();
-        let Some(former) = former.filter(|_| !self.isolation.is_empty()) else { return Ok(()) };
-        match former.loss() {
+        let previous = locked(self.slot(on_disconnect)).clone();
+        let Some(previous) = previous.filter(|_| !self.isolation.is_empty()) else { return Ok(()) };
+        match previous.loss() {
             Some(Loss::Isolated) => Err(isolated()),
             Some(Loss::Expired | Loss::SessionLost) => {
-                match patiently(|| self.backend.renew(former.session())).await? {
+                match with_retries(|| self.backend.renew(previous.session())).await? {
                     Renewal::Isolated => Err(isolated()),
                     Renewal::Renewed { .. } | Renewal::Expired => Ok(()),
                 }
@@ -108,12 +112,12 @@ impl Context {
         locked(self.slot(on_disconnect)).as_ref().filter(|session| session.seems_live()).cloned()
     }
 
-    /// The TTL of sessions, unless told otherwise.
+    /// Returns the default TTL of sessions.
     pub(crate) fn session_ttl(&self) -> Duration {
         self.session_ttl
     }
 
-    /// A session of one's own.
+    /// Opens a session that is not shared.
     pub(crate) async fn open(&self, ttl: Duration, on_disconnect: OnDisconnect) -> Result<Arc<LiveSession>> {
         if self.keeper.is_stopped() {
             return Err(closed());
@@ -130,13 +134,15 @@ impl Context {
     }
 }
 
-/// The longest that the drop of a handle waits for its sessions to be closed. A round trip is enough, while the store answers.
-const PARTING: Duration = Duration::from_millis(500);
+/// How long dropping a handle waits at most for its sessions to be closed. One round trip is enough
+/// while the store is available.
+const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Drop for Context {
-    /// Waits for the keeper to close its sessions: a process that ends right after this would end the keeper's thread as well, and
-    /// leave what it held to its TTL. Returns at once after [`Sync::close`].
+    /// Waits for the keeper to close its sessions. If the process ended right after this, the
+    /// keeper's thread would end too, and the locks would remain held until their TTL expires.
+    /// Returns at once after [`Sync::close`](crate::Sync::close).
     fn drop(&mut self) {
-        self.keeper.stop(PARTING);
+        self.keeper.stop(DROP_TIMEOUT);
     }
 }

@@ -1,4 +1,4 @@
-//! Elections: a leader is the exclusive claim of a candidate, and its value is the candidate's node.
+//! Elections: a leader is the exclusive claim of a candidate, whose value is the candidate's node.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -31,10 +31,10 @@ pub(crate) struct Candidate {
     request: AcquireRequest,
     node: Node,
     wait: Wait,
-    /// How many calls of `elect` are under way.
+    /// The number of calls of `elect` in progress.
     campaigns: AtomicUsize,
-    /// The last office won through this object.
-    office: Mutex<Weak<Hold>>,
+    /// The last leadership that was won through this object.
+    last_won: Mutex<Weak<Hold>>,
 }
 
 impl Candidate {
@@ -51,7 +51,7 @@ impl Candidate {
             node: options.node,
             wait: options.wait,
             campaigns: AtomicUsize::new(0),
-            office: Mutex::default(),
+            last_won: Mutex::default(),
         }
     }
 }
@@ -69,12 +69,12 @@ impl Leader for Candidate {
     async fn elect(&self) -> Result<Box<dyn Elected>> {
         let _campaign = Counted::begin(&self.campaigns);
         let guard = self.request.acquire(&self.context, self.wait).await?;
-        *locked(&self.office) = Arc::downgrade(guard.hold());
-        Ok(Box::new(Office { guard, node: self.node.clone() }))
+        *locked(&self.last_won) = Arc::downgrade(guard.hold());
+        Ok(Box::new(HeldLeadership { guard, node: self.node.clone() }))
     }
 
     fn status(&self) -> LeaderStatus {
-        if locked(&self.office).upgrade().is_some_and(|hold| hold.valid_until().is_some()) {
+        if locked(&self.last_won).upgrade().is_some_and(|hold| hold.valid_until().is_some()) {
             LeaderStatus::Elected
         } else if self.campaigns.load(Ordering::Relaxed) > 0 {
             LeaderStatus::Candidate
@@ -96,15 +96,15 @@ impl Leader for Candidate {
     }
 }
 
-/// An office held.
+/// A leadership that is held.
 #[derive(Debug)]
-struct Office {
+struct HeldLeadership {
     guard: Guard,
     node: Node,
 }
 
 #[async_trait]
-impl Elected for Office {
+impl Elected for HeldLeadership {
     fn token(&self) -> Token {
         self.guard.token()
     }

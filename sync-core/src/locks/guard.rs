@@ -204,7 +204,7 @@ impl Guard {
         if !self.hold.seems_held() {
             return Ok(*self.outcome.get_or_init(|| Release::AlreadyGone));
         }
-        self.hold.set_leaving(true);
+        self.hold.set_releasing(true);
         let unfinished = Unfinished(self);
         let claim = self.hold.claim();
         let withdrawn =
@@ -214,12 +214,12 @@ impl Guard {
             Ok(Ok(Withdrawn::Absent)) | Err(_) => Release::AlreadyGone,
             Ok(Ok(_)) => {
                 if self.hold.has_arrived() {
-                    self.hold.session().give_back(claim);
+                    self.hold.session().release_key_slot(claim);
                 }
                 Release::Done
             }
             Ok(Err(error)) => {
-                self.hold.set_leaving(false);
+                self.hold.set_releasing(false);
                 return Err(error);
             }
         };
@@ -251,7 +251,7 @@ impl Guard {
             token: self.hold.token(),
             name: claim.name.clone(),
         };
-        self.hold.session().let_go();
+        self.hold.session().detach();
         self.outcome.get_or_init(|| Release::AlreadyGone);
         Ok(ticket)
     }
@@ -270,7 +270,7 @@ impl Guard {
             return;
         }
         let held = self.hold.seems_held();
-        self.hold.set_leaving(true);
+        self.hold.set_releasing(true);
         if held && !self.owns_session {
             let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
             self.context.keeper.withdraw(claim, session, self.hold.has_arrived());

@@ -14,7 +14,7 @@ use crate::locks::several;
 use crate::locks::ticket::Ticket;
 use crate::locks::traits::{Leader, Lock, Sync};
 use crate::options::{LeaderOptions, LockOptions, OnDisconnect, SyncOptions};
-use crate::session::call::patiently;
+use crate::session::call::with_retries;
 use crate::spi::backend::Backend;
 use crate::spi::capabilities::Capabilities;
 use crate::spi::home::runtime;
@@ -154,7 +154,7 @@ impl Sync for Handle {
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = patiently(|| self.context.backend.list(&path)).await.map_err(|error| {
+        let names = with_retries(|| self.context.backend.list(&path)).await.map_err(|error| {
             error.with_operation("list").with_backend(self.context.backend_name()).with_name(prefix)
         })?;
         Ok(names.iter().map(LockName::plain).collect())

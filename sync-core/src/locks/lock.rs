@@ -1,4 +1,4 @@
-//! Locks, read-write locks and semaphores: a name, and what to ask of it.
+//! Locks, read-write locks and semaphores: a name, and the request that acquires it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
-//! From a request to a guard: the traits that a user holds, and what is behind them.
+//! Locks and elections: the traits that applications use, and their implementation.
 //!
-//! Start with `traits`, the API, and `handle`, which implements it over a backend. `acquire` turns a request into a guard.
+//! Start with `traits`, the API, and `handle`, which implements it over a backend. `acquire` turns
+//! a request into a guard.
 
 pub(crate) mod acquire;
 pub(crate) mod context;

@@ -10,7 +10,7 @@ use crate::locks::guard::Guard;
 use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, evicted};
 use crate::options::Waiting;
-use crate::session::call::breathe;
+use crate::session::call::pause_briefly;
 use crate::session::hold::Hold;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Claim, Gone, Standing};
@@ -106,7 +106,7 @@ impl<'a> QueuedClaim<'a> {
                     Ok(Err(error)) if error.is_retryable() => {
                         debug!(name = %claim.name, %error, "waiting was interrupted: asking again");
                         progress.failed(error);
-                        Box::pin(breathe()).await;
+                        Box::pin(pause_briefly()).await;
                         continue;
                     }
                     Ok(Err(error)) => return Err(call.explain(error)),
@@ -116,7 +116,7 @@ impl<'a> QueuedClaim<'a> {
             if !matches!(standing, Standing::Waiting { .. }) {
                 return Ok(Ok(standing));
             }
-            Box::pin(breathe()).await;
+            Box::pin(pause_briefly()).await;
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a> QueuedClaim<'a> {
     /// Ends the attempt where the store has nothing to withdraw, other than a session of its own.
     fn abandon(mut self) {
         if let Some(claim) = self.claim.take().filter(|_| self.has_arrived()) {
-            self.session.give_back(&claim);
+            self.session.release_key_slot(&claim);
         }
         if self.request.owns_session() {
             self.session.end();

@@ -21,12 +21,12 @@ pub(crate) async fn resume(context: &Arc<Context>, ticket: &Ticket) -> Result<Gu
     let queue = match call.once(|| context.backend.queue(&ticket.name)).await {
         Ok(queue) => queue,
         Err(error) => {
-            session.let_go();
+            session.detach();
             return Err(error);
         }
     };
     if !queue.holders().any(|entry| entry.claim == ticket.claim && entry.token == Some(ticket.token)) {
-        session.let_go();
+        session.detach();
         return Err(call.explain(ticket_ended()));
     }
     let claim = Claim {

@@ -1,4 +1,5 @@
-//! How the core calls a backend: bounded in time, retried where that is safe, and never longer than the session lives.
+//! The core's requests to a backend: bounded in time, retried where that is safe, and cancelled
+//! when the session is lost.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,13 +14,13 @@ use crate::types::loss::Loss;
 use crate::types::names::LockName;
 use crate::types::nonce::jitter;
 
-/// The longest that one request may take, whatever the TTL.
+/// The timeout of one request, whatever the TTL.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// The first pause before a retry; it doubles up to a second.
+/// The first pause before a retry; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Who calls what, for the errors.
+/// A call, as it is named in errors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) backend: &'static str,
@@ -28,22 +29,24 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Adds what is known here to an error from below.
+    /// Adds operation, backend and name to an error of the backend.
     pub(crate) fn explain(&self, error: Error) -> Error {
         error.with_operation(self.operation).with_backend(self.backend).with_name(&self.name.plain())
     }
 
-    /// A request without a session that may be repeated: again after a failure that can pass, for as long as one request may
-    /// take.
+    /// Makes an idempotent request without a session, and retries it after transient errors within
+    /// [`PATIENCE`].
     pub(crate) async fn once<T, R: Future<Output = Result<T>>>(
         &self,
         request: impl FnMut() -> R,
     ) -> Result<T> {
-        patiently(request).await.map_err(|error| self.explain(error))
+        with_retries(request).await.map_err(|error| self.explain(error))
     }
 
-    /// A request that may be repeated: again after a failure that can pass, for as long as one request may take, and no
-    /// longer than the session lives: its loss is the outer error.
+    /// Makes an idempotent request under a session, and retries it after transient errors.
+    ///
+    /// Stops after the session's timeout for requests, and when the session is lost, which is the
+    /// outer error.
     pub(crate) async fn persist<T, R: Future<Output = Result<T>>>(
         &self,
         session: &LiveSession,
@@ -54,7 +57,7 @@ impl Call<'_> {
         }
         let answer = match session.request(request()).await {
             Ok(Some(Err(error))) if error.is_retryable() => {
-                Box::pin(self.again(session, request, error)).await
+                Box::pin(self.retry(session, request, error)).await
             }
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Ok(Err(silent(session.request_patience()))),
@@ -63,7 +66,7 @@ impl Call<'_> {
         answer.map(|answer| answer.map_err(|error| self.explain(error)))
     }
 
-    /// Renews a session, and takes note of what the store says of it.
+    /// Renews a session, and records the outcome in it.
     pub(crate) async fn renew(&self, backend: &dyn Backend, session: &LiveSession) -> Result<()> {
         let mut sent = clock::now();
         let renewal = self.persist(session, || {
@@ -82,7 +85,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    async fn again<T, R: Future<Output = Result<T>>>(
+    async fn retry<T, R: Future<Output = Result<T>>>(
         &self,
         session: &LiveSession,
         mut request: impl FnMut() -> R,
@@ -107,27 +110,30 @@ impl Call<'_> {
     }
 }
 
-/// A pause before something that was interrupted is taken up again, spread so that not all do at once.
-pub(crate) async fn breathe() {
+/// Pauses before an interrupted operation is resumed, for a random time so that not all clients
+/// resume at once.
+pub(crate) async fn pause_briefly() {
     tokio::time::sleep(FIRST_PAUSE.mul_f64(0.5 + 4.0 * jitter())).await;
 }
 
-/// A longer one, while the store is out of reach.
-pub(crate) async fn wait_for_better_times() {
+/// Pauses for a longer random time while the store is unreachable.
+pub(crate) async fn pause_for_outage() {
     tokio::time::sleep(LONGEST_PAUSE.mul_f64(0.1 + 0.4 * jitter())).await;
 }
 
-/// A request that no session bounds: it may take as long as any may.
-pub(crate) async fn patient<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
+/// Makes a request without a session, with the timeout of [`PATIENCE`].
+pub(crate) async fn with_timeout<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(PATIENCE, request).await.unwrap_or_else(|_| Err(silent(PATIENCE)))
 }
 
-/// A request that no session bounds and that may be repeated: again after a failure that can pass, until it would have taken as
-/// long as any may. The last error says why it failed.
-pub(crate) async fn patiently<T, R: Future<Output = Result<T>>>(mut request: impl FnMut() -> R) -> Result<T> {
+/// Makes an idempotent request without a session, and retries it after transient errors within
+/// [`PATIENCE`]. Returns the last error.
+pub(crate) async fn with_retries<T, R: Future<Output = Result<T>>>(
+    mut request: impl FnMut() -> R,
+) -> Result<T> {
     runtime()?;
     let mut failed = None;
-    let persisting = async {
+    let retrying = async {
         let mut pause = FIRST_PAUSE;
         loop {
             match request().await {
@@ -138,6 +144,6 @@ pub(crate) async fn patiently<T, R: Future<Output = Result<T>>>(mut request: imp
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, persisting).await;
+    let answer = tokio::time::timeout(PATIENCE, retrying).await;
     answer.unwrap_or_else(|_| Err(failed.unwrap_or_else(|| silent(PATIENCE))))
 }

@@ -1,29 +1,27 @@
-//! Errors of sessions and of calls under them.
+//! Errors of sessions, and of requests under a session.
 
 use std::time::Duration;
 
 use crate::types::error::{Error, ErrorKind};
 
-/// The error of who asks a handle that is closed.
+/// Returns the error of a call on a closed handle.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the handle was closed: connect again")
 }
 
-/// The error of a client that is isolated, and has to end.
+/// Returns the error of a client that is isolated and has to end its process.
 pub(crate) fn isolated() -> Error {
-    let problem =
-        "the store has this client isolated, for it did not renew what it held in time: end the process";
+    let problem = "the store has isolated this client, because it did not renew its session in time while it held: end the process";
     Error::new(ErrorKind::Isolated, problem)
 }
 
-/// The error of who comes too late.
+/// Returns the error of a ticket whose lock is no longer held.
 pub(crate) fn ticket_ended() -> Error {
-    let problem =
-        "the ticket's lock has ended: it was released, evicted, or its ttl ran out; acquire it anew";
+    let problem = "the ticket's lock is no longer held (released, evicted or expired): acquire it again";
     Error::new(ErrorKind::NotHeld, problem)
 }
 
-/// The error of a request that was not answered.
+/// Returns the error of a request that got no reply.
 pub(crate) fn silent(patience: Duration) -> Error {
     Error::new(
         ErrorKind::Unavailable,

@@ -1,4 +1,4 @@
-//! A claim that is held, as its guard, its revocation and its session share it.
+//! A claim that is held: the state that its guard, its revocation and its session share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,17 +18,20 @@ pub(crate) struct Hold {
     claim: Claim,
     token: Token,
     session: Arc<LiveSession>,
-    /// Whether the store has answered all that asked for it.
+    /// Whether all requests that enqueue the claim have been answered, so that none can arrive
+    /// later.
     arrived: bool,
-    /// Whether its release is under way: it may be gone from the store before it is gone here.
-    leaving: AtomicBool,
-    /// Set once, with the first reason.
+    /// Whether its release is in progress. The store may then have released the claim already.
+    releasing: AtomicBool,
+    /// The first reason of a loss, which is kept.
     loss: OnceLock<Loss>,
     lost: Notify,
 }
 
 impl Hold {
-    /// Begins to hold; `None` if the session is lost by now, and the claim with it.
+    /// Registers a granted claim with its session.
+    ///
+    /// Returns `None` if the session, and the claim with it, has been lost meanwhile.
     pub(crate) fn begin(
         claim: Claim,
         token: Token,
@@ -40,11 +43,11 @@ impl Hold {
             token,
             session: session.clone(),
             arrived,
-            leaving: AtomicBool::new(false),
+            releasing: AtomicBool::new(false),
             loss: OnceLock::new(),
             lost: Notify::new(),
         });
-        session.adopt(&hold);
+        session.register(&hold);
         hold.valid_until().map(|_| hold)
     }
 
@@ -56,13 +59,13 @@ impl Hold {
         self.arrived
     }
 
-    /// Its release begins, or has failed.
-    pub(crate) fn set_leaving(&self, leaving: bool) {
-        self.leaving.store(leaving, Ordering::Release);
+    /// Records that a release begins (`true`) or has failed (`false`).
+    pub(crate) fn set_releasing(&self, releasing: bool) {
+        self.releasing.store(releasing, Ordering::Release);
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
+    pub(crate) fn is_releasing(&self) -> bool {
+        self.releasing.load(Ordering::Acquire)
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -73,25 +76,27 @@ impl Hold {
         &self.session
     }
 
-    /// Ends it, from the store's side or its holder's.
+    /// Records the loss or release of the claim, and notifies its holder. Only the first call
+    /// counts.
     pub(crate) fn lose(&self, loss: Loss) {
         if self.loss.set(loss).is_ok() {
             self.lost.notify_waiters();
         }
     }
 
-    /// Ends it and takes it off its session's list.
+    /// Ends the hold, and removes it from its session.
     pub(crate) fn end(&self, loss: Loss) {
         self.session.forget(self.claim.id);
         self.lose(loss);
     }
 
-    /// Until when it may be believed held; `None` once lost. Reads the clock itself.
+    /// Returns until when the claim is known to be held, or `None` once it is lost. Reads the
+    /// clock.
     pub(crate) fn valid_until(&self) -> Option<Moment> {
         if self.loss.get().is_some() { None } else { self.session.valid_until() }
     }
 
-    /// Whether anybody has seen it lost so far. Does not read the clock.
+    /// Returns whether no loss has been observed so far. Does not read the clock.
     pub(crate) fn seems_held(&self) -> bool {
         self.loss.get().is_none() && self.session.seems_live()
     }
@@ -100,7 +105,7 @@ impl Hold {
         self.loss.get().copied().or_else(|| if self.session.is_live() { None } else { self.session.loss() })
     }
 
-    /// Resolves when it is lost.
+    /// Resolves when the claim is lost.
     pub(crate) async fn lost(&self) -> Loss {
         loop {
             let notified = self.lost.notified();
@@ -113,7 +118,7 @@ impl Hold {
         }
     }
 
-    /// The token, if it is held and will be for `min_remaining`.
+    /// Returns the token if the claim is held for at least `min_remaining` longer.
     pub(crate) fn check(&self, min_remaining: Duration) -> Result<Token> {
         let error = match self.valid_until() {
             Some(until) => {
@@ -124,7 +129,7 @@ impl Hold {
                 Error::new(
                     ErrorKind::Timeout,
                     format!(
-                        "{left:?} are left, {min_remaining:?} were asked for: extend, or do less under the lock"
+                        "{left:?} are left, but {min_remaining:?} are required: extend the lock, or do less work under it"
                     ),
                 )
             }
@@ -140,6 +145,6 @@ impl Hold {
             Loss::Isolated => ErrorKind::Isolated,
             Loss::Expired | Loss::SessionLost => ErrorKind::SessionLost,
         };
-        Error::new(kind, format!("no longer held ({loss}): stop the work, and acquire again"))
+        Error::new(kind, format!("no longer held ({loss}): stop the work and acquire again"))
     }
 }

@@ -1,9 +1,9 @@
-//! The keeper: a thread of its own that renews sessions and carries out what nobody waits for.
+//! The keeper: a dedicated thread that renews sessions and does background work.
 //!
-//! Renewals must survive user code that blocks the runtime's workers, so they do not run on the user's runtime. The
-//! keeper owns one task for each session, from its opening to its end, and one for each withdrawal that its caller left
-//! to it (a dropped guard, a cancelled `acquire` or `release`). It ends when told to stop, after it has closed its
-//! sessions; nothing outlives it.
+//! Renewals must survive user code that blocks the runtime's workers, so they do not run on the
+//! user's runtime. The keeper owns one task for each session, from its opening to its end, and one
+//! for each withdrawal in the background (of a dropped guard, or a cancelled `acquire` or
+//! `release`). When it is stopped, it closes its sessions first; no task outlives it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
 use crate::options::OnLost;
-use crate::session::call::{patient, patiently};
+use crate::session::call::{with_retries, with_timeout};
 use crate::session::errors::closed;
 use crate::session::errors::isolated;
 use crate::session::errors::silent;
@@ -30,11 +30,12 @@ use crate::types::loss::Loss;
 use crate::types::nonce::jitter;
 use crate::types::queue::Withdrawn;
 
-/// For how long a request whose caller has given up may still arrive at the store: until the kernel stops repeating what a
-/// peer does not acknowledge (`tcp_retries2` of Linux: 924 s).
+/// How long a request whose caller has given up may still arrive at the store: until the kernel
+/// stops retransmitting unacknowledged data (`tcp_retries2` of Linux: 924 s).
 const LATEST_ARRIVAL: Duration = Duration::from_secs(960);
 
-/// The first pause before something is tried again that nobody waits for; it doubles up to the time that one request may take.
+/// The first pause before a withdrawal in the background is retried; it doubles up to the timeout
+/// of a request.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
@@ -44,35 +45,38 @@ enum Job {
     Withdraw { claim: Claim, session: Arc<LiveSession>, arrived: bool },
 }
 
-/// How the life of a session begins here.
+/// How the keeper obtains a session.
 #[derive(Debug)]
 enum Beginning {
-    /// It is opened.
+    /// Opens a new session.
     Open(SessionSpec),
-    /// It was opened elsewhere: it is renewed once, and no more unless told to.
+    /// Resumes a session that was opened elsewhere: renews it once, and afterwards only on request.
     Resume(Session),
 }
 
-/// The way to the keeper's thread. Sending never blocks and needs no runtime.
+/// A handle to the keeper's thread. Sending a job never blocks and needs no runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {
     jobs: mpsc::UnboundedSender<Job>,
     stop: CancellationToken,
     ended: CancellationToken,
-    /// Disconnected when the thread has ended: for those who cannot wait for `ended`.
+    /// Disconnected when the thread has ended, for blocking callers, which cannot await `ended`.
     thread: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
 }
 
 impl Keeper {
-    /// Starts the thread. `backend` is called from it alone.
+    /// Starts the thread. `backend` is called from that thread only.
     pub(crate) fn start(backend: Arc<dyn Backend>, on_lost: OnLost) -> Result<Self> {
         let (jobs, inbox) = mpsc::unbounded_channel();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let name = backend.capabilities().backend;
         let failed = move |error: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, "cannot start the thread that renews sessions")
-                .with_backend(name)
-                .with_source(error)
+            Error::new(
+                ErrorKind::Unavailable,
+                "cannot start the thread that renews sessions: check the limits on threads and open files",
+            )
+            .with_backend(name)
+            .with_source(error)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let keeper_loop = KeeperLoop {
@@ -95,12 +99,12 @@ impl Keeper {
         Ok(Self { jobs, stop, ended, thread: Arc::new(Mutex::new(thread)) })
     }
 
-    /// Opens a session, and renews it from then on.
+    /// Opens a session, which the keeper renews from then on.
     pub(crate) async fn open(&self, spec: SessionSpec) -> Result<Arc<LiveSession>> {
         self.begin(Beginning::Open(spec)).await
     }
 
-    /// Takes up a session that was opened elsewhere, and does not renew it.
+    /// Resumes a session that was opened elsewhere, without renewing it periodically.
     pub(crate) async fn resume(&self, session: Session) -> Result<Arc<LiveSession>> {
         self.begin(Beginning::Resume(session)).await
     }
@@ -111,29 +115,31 @@ impl Keeper {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Ends all sessions, and waits for that. New ones can be opened afterwards.
+    /// Ends all sessions and waits for their end. New sessions can be opened afterwards.
     pub(crate) async fn release_all(&self) -> Result<()> {
-        let (done, told) = oneshot::channel();
+        let (done, ended) = oneshot::channel();
         self.jobs.send(Job::ReleaseAll { done }).map_err(|_| closed())?;
-        told.await.map_err(|_| closed())
+        ended.await.map_err(|_| closed())
     }
 
-    /// Withdraws a claim in the background, and does not give up before its session does. `arrived`: the store has answered
-    /// for it. If not, the request that puts it in line may still be on its way, on another connection, and come after the
-    /// withdrawal.
+    /// Withdraws a claim in the background, and retries until its session ends.
+    ///
+    /// `arrived` says whether all requests that enqueue the claim have been answered. If not, one
+    /// may still be on its way on another connection, and arrive after the withdrawal.
     pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
-        // No thread, no session: then the claim has ended with it.
+        // Fails if the thread has ended. Its sessions, and this claim, have then ended too.
         let _ = self.jobs.send(Job::Withdraw { claim, session, arrived });
     }
 
-    /// Ends all sessions and the thread, and blocks until that is done, at most for `patience`.
+    /// Ends all sessions and the thread. Blocks until they have ended, at most for `patience`.
     pub(crate) fn stop(&self, patience: Duration) {
         self.stop.cancel();
-        // Nothing is ever sent: this returns when the sender goes with the thread, or after the time.
+        // Nothing is ever sent: this returns when the thread ends and drops the sender, or at the
+        // timeout.
         let _ = locked(&self.thread).recv_timeout(patience);
     }
 
-    /// Ends all sessions and the thread, and waits for that.
+    /// Ends all sessions and the thread, and waits until they have ended.
     pub(crate) async fn stopped(&self) {
         self.stop.cancel();
         self.ended.cancelled().await;
@@ -158,7 +164,7 @@ struct KeeperLoop {
     backend: Arc<dyn Backend>,
     on_lost: OnLost,
     stop: CancellationToken,
-    /// Ends the sessions that live now.
+    /// Cancelled to end all sessions that are open now.
     current: CancellationToken,
     lives: JoinSet<()>,
     withdrawals: JoinSet<()>,
@@ -171,7 +177,7 @@ impl KeeperLoop {
                 biased;
                 () = self.stop.cancelled() => break,
                 job = inbox.recv() => match job {
-                    Some(job) => self.take(job).await,
+                    Some(job) => self.start(job).await,
                     None => break,
                 },
                 Some(_) = self.lives.join_next() => {}
@@ -182,7 +188,7 @@ impl KeeperLoop {
         self.end_sessions().await;
     }
 
-    /// Each session closes itself and ends its claims with it: there is no need to withdraw them one by one.
+    /// Ends all sessions. Closing a session ends its claims, so pending withdrawals are aborted.
     async fn end_sessions(&mut self) {
         self.current.cancel();
         self.current = self.stop.child_token();
@@ -190,7 +196,7 @@ impl KeeperLoop {
         while self.lives.join_next().await.is_some() {}
     }
 
-    async fn take(&mut self, job: Job) {
+    async fn start(&mut self, job: Job) {
         let backend = self.backend.clone();
         match job {
             Job::Begin { beginning, reply } => {
@@ -207,7 +213,7 @@ impl KeeperLoop {
     }
 }
 
-/// The life of one session: opened, renewed, closed. `all` ends those of all sessions.
+/// Opens, renews and closes one session. Cancelling `all` ends all sessions.
 async fn live(
     backend: Arc<dyn Backend>,
     beginning: Beginning,
@@ -244,13 +250,13 @@ async fn live(
 
 async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
     match beginning {
-        // Two attempts: the first may only find that an old connection is broken. No more than two, so
-        // that a wrong address is reported at once.
-        Beginning::Open(spec) => match patient(backend.open(spec)).await {
-            Err(error) if error.is_retryable() => patient(backend.open(spec)).await,
+        // Two attempts, because the first may only discover that an old connection is broken. No
+        // more than two, so that a wrong address is reported at once.
+        Beginning::Open(spec) => match with_timeout(backend.open(spec)).await {
+            Err(error) if error.is_retryable() => with_timeout(backend.open(spec)).await,
             opened => opened,
         },
-        Beginning::Resume(session) => match patiently(|| backend.renew(session)).await? {
+        Beginning::Resume(session) => match with_retries(|| backend.renew(session)).await? {
             Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
             Renewal::Isolated => Err(isolated()),
             Renewal::Expired => Err(ticket_ended()),
@@ -258,12 +264,13 @@ async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> 
     }
 }
 
-/// Renews until the session is lost.
+/// Renews the session until it is lost.
 async fn renew(backend: &dyn Backend, session: &LiveSession) {
     let id = session.session().id;
     let mut spread = jitter();
-    // Looked at twice: a request under way while the store changed may be granted by the old one after the first look.
-    let (mut incarnation, mut looks) = (backend.incarnation(), 0);
+    // Claims are confirmed twice after a fail-over: the old server may grant a request that was in
+    // progress after the first confirmation.
+    let (mut incarnation, mut confirmations) = (backend.incarnation(), 0);
     loop {
         let agenda = session.agenda(spread);
         tokio::select! {
@@ -287,66 +294,68 @@ async fn renew(backend: &dyn Backend, session: &LiveSession) {
             Ok(Ok(Renewal::Renewed { ttl })) => {
                 let now = backend.incarnation();
                 if now != incarnation {
-                    (incarnation, looks) = (now, 2);
+                    (incarnation, confirmations) = (now, 2);
                 }
-                // The session lives, which says nothing of its claims: what they are worth is known first.
-                if looks > 0 {
+                // The session survived, but its claims may not have: confirm them before the
+                // session counts as renewed.
+                if confirmations > 0 {
                     if let Err(error) = confirm(backend, session).await {
-                        warn!(session = %id, %error, "cannot confirm what is held: all of it is at risk");
+                        warn!(session = %id, %error, "cannot confirm the claims of this session: all of them are at risk");
                         session.failed(spread);
                         continue;
                     }
-                    looks -= 1;
+                    confirmations -= 1;
                 }
                 session.renewed(ttl, sent);
             }
             Ok(Ok(Renewal::Isolated)) => {
                 session.lose(Loss::Isolated);
-                warn!(session = %id, "session lost: the store has this client isolated");
+                warn!(session = %id, "session lost: the store has isolated this client");
                 return;
             }
             Ok(Ok(Renewal::Expired)) => {
                 session.lose(Loss::SessionLost);
-                warn!(session = %id, "session lost: the store has ended it");
+                warn!(session = %id, "session lost: it has ended in the store");
                 return;
             }
             Ok(Err(error)) => {
-                warn!(session = %id, %error, "renewal failed: all that is held is at risk");
+                warn!(session = %id, %error, "renewal failed: all claims of this session are at risk");
                 session.failed(spread);
             }
             Err(_) => {
-                warn!(session = %id, "renewal not answered in time: all that is held is at risk");
+                warn!(session = %id, "renewal timed out: all claims of this session are at risk");
                 session.failed(spread);
             }
         }
     }
 }
 
-/// How many claims are looked at at a time.
+/// How many claims are confirmed concurrently.
 const CONFIRMED_AT_ONCE: usize = 16;
 
-/// Looks whether the store still has what is held under a session, and revokes what it has not: a fail-over can keep the session
-/// and lose its last claims.
+/// Checks that the store still has the claims held under a session, and revokes those that it has
+/// lost. A fail-over can preserve the session and lose its latest claims.
 async fn confirm(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
-    let looks = session.held().into_iter().map(|hold| async move {
+    let checks = session.held().into_iter().map(|hold| async move {
         let claim = hold.claim();
-        let queue = patient(backend.queue(&claim.name)).await?;
+        let queue = with_timeout(backend.queue(&claim.name)).await?;
         let is_there = queue.holders().any(|entry| entry.claim == claim.id);
-        // A release under way explains it; it is looked at after the answer, for it may have begun before.
-        if !is_there && !hold.is_leaving() && session.evicted(claim.id) {
-            warn!(name = %claim.name, claim = %claim.id, "lost: the store has forgotten this claim");
+        // A release in progress explains a missing claim. This is checked after the reply, because
+        // the release may have begun before it.
+        if !is_there && !hold.is_releasing() && session.evicted(claim.id) {
+            warn!(name = %claim.name, claim = %claim.id, "claim lost: the store no longer has it");
         }
         Ok(())
     });
     tokio::time::timeout(
         session.patience(),
-        stream::iter(looks).buffer_unordered(CONFIRMED_AT_ONCE).try_collect(),
+        stream::iter(checks).buffer_unordered(CONFIRMED_AT_ONCE).try_collect(),
     )
     .await
     .unwrap_or_else(|_| Err(silent(session.patience())))
 }
 
-/// Lets requests under way notice how long they take.
+/// Wakes the session's requests at each beat, so that they can time out.
 async fn beat(session: &LiveSession) {
     loop {
         tokio::time::sleep(session.beat()).await;
@@ -354,7 +363,7 @@ async fn beat(session: &LiveSession) {
     }
 }
 
-/// Tells holds of their eviction until the session is lost.
+/// Notifies holders of evictions until the session is lost.
 async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
     if !backend.capabilities().reports_evictions {
         session.lost().await;
@@ -365,25 +374,26 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
             Ok(Ok(claims)) => {
                 for claim in claims {
                     if session.evicted(claim) {
-                        warn!(%claim, "evicted");
+                        warn!(%claim, "claim evicted");
                     }
                 }
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Isolated => session.lose(Loss::Isolated),
             Ok(Err(error)) => {
-                debug!(session = %session.session().id, %error, "cannot hear of evictions for now");
+                debug!(session = %session.session().id, %error, "cannot watch for evictions at the moment");
                 tokio::time::sleep((session.ttl() / 12).mul_f64(0.5 + jitter())).await;
             }
             Err(_) => {
-                // Lost: the renewals see it as well, and say so.
+                // The session is lost. `renew` notices and logs it, and ends this task.
                 std::future::pending::<()>().await;
             }
         }
     }
 }
 
-/// Ends a session at the store. Retries until the session's TTL has passed, because its claims block
-/// others until then. Once `all` is cancelled a caller waits for this, and one attempt is the last.
+/// Closes a session in the store. Retries until the session's TTL has passed, because its claims
+/// block others until then. Once `all` is cancelled, a caller waits for this, so there is only one
+/// more attempt.
 async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationToken) {
     if !session.is_live() {
         return;
@@ -402,10 +412,10 @@ async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationT
                 return;
             }
             Err(error) if is_last => {
-                info!(session = %id, %error, "session not closed: it ends by its ttl");
+                info!(session = %id, %error, "session not closed: it remains in the store until its ttl expires");
                 return;
             }
-            Err(error) => debug!(session = %id, %error, "session not closed: trying again"),
+            Err(error) => debug!(session = %id, %error, "session not closed: retrying"),
         }
         tokio::select! {
             () = all.cancelled() => {}
@@ -414,19 +424,20 @@ async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationT
     }
 }
 
-/// Asks to end a session, again after errors for as long as one request may take. No error is final: what remains of the session
-/// blocks others.
+/// Makes one attempt to close a session, with retries within the timeout of a request. Every error
+/// is retried, because a session that remains blocks others.
 async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
-    patiently(|| async { backend.close(session.session()).await.map_err(Error::retryable) }).await
+    with_retries(|| async { backend.close(session.session()).await.map_err(Error::retryable) }).await
 }
 
-/// Withdraws a claim. Retries until the store confirms it or the session is lost, which ends the claim
-/// as well. No error is final: the session is renewed meanwhile, so a remaining claim would block its
-/// name for as long.
+/// Withdraws a claim. Retries until the store confirms it or the session is lost, which ends the
+/// claim as well. Every error is retried: the session is renewed meanwhile, so a remaining claim
+/// would block its name indefinitely.
 ///
-/// A claim that may not have arrived yet is looked for again, at pauses of half the time that has passed, until no request can
-/// arrive any more. An outage that the session survives is shorter than its TTL, so a request that the store reads at its end
-/// is found within half a TTL.
+/// If the claim may not have arrived yet, the withdrawal is repeated, at intervals of half the
+/// elapsed time, until no request can arrive any more. An outage that the session survives is
+/// shorter than its TTL, so a request that the store reads at the end of the outage is found within
+/// half a TTL.
 async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
     let began = clock::now();
     let mut pause = FIRST_PAUSE;
@@ -435,7 +446,7 @@ async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSess
             Err(_) => return,
             Ok(Some(Ok(Withdrawn::Held | Withdrawn::Waiting))) => {
                 if arrived {
-                    session.give_back(&claim);
+                    session.release_key_slot(&claim);
                 }
                 return;
             }
@@ -451,7 +462,7 @@ async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSess
                     && !error.is_retryable()
                     && session.is_first(error.kind())
                 {
-                    warn!(name = %claim.name, %error, "cannot withdraw a claim yet: trying until the session ends");
+                    warn!(name = %claim.name, %error, "cannot withdraw a claim yet: retrying until the session ends");
                 }
                 let now = pause;
                 pause = (pause * 2).min(session.request_patience());

@@ -1,4 +1,7 @@
-//! The numbers of a session's claims, for stores that keep traces of every key that they ever had.
+//! Key slots: small numbers that the claims of a session use in turn as part of their keys.
+//!
+//! For stores that never free all memory of a key that they once had. There, a session must not use
+//! a new key for each claim.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,12 +11,12 @@ use foldhash::fast::RandomState;
 use crate::spi::mutex::locked;
 use crate::types::names::LockName;
 
-/// Which slots are taken, by name. A name without any is not kept.
+/// The slots in use, by name. A name without slots in use has no entry.
 #[derive(Debug, Default)]
 pub(super) struct KeySlots(Mutex<HashMap<LockName, Vec<bool>, RandomState>>);
 
 impl KeySlots {
-    /// The lowest that is free at this name, from 0.
+    /// Takes the lowest free slot of a name, from 0.
     pub(super) fn take(&self, name: &LockName) -> u32 {
         let mut names = locked(&self.0);
         let taken = names.entry(name.clone()).or_default();
@@ -25,8 +28,8 @@ impl KeySlots {
         u32::try_from(slot).unwrap_or(u32::MAX)
     }
 
-    /// Nothing of the claim that had it can reach the store any more.
-    pub(super) fn give_back(&self, name: &LockName, slot: u32) {
+    /// Releases a slot. No request about the claim that used it may reach the store any more.
+    pub(super) fn release(&self, name: &LockName, slot: u32) {
         let mut names = locked(&self.0);
         let Some(taken) = names.get_mut(name) else { return };
         if let Some(taken) = usize::try_from(slot).ok().and_then(|slot| taken.get_mut(slot)) {
@@ -49,11 +52,11 @@ mod tests {
         let name = |name| LockName::new(&Namespace::default(), Kind::Lock, name).unwrap();
         let (a, b) = (name("a"), name("b"));
         assert_eq!([slots.take(&a), slots.take(&a), slots.take(&b), slots.take(&a)], [0, 1, 0, 2]);
-        slots.give_back(&a, 1);
+        slots.release(&a, 1);
         assert_eq!([slots.take(&a), slots.take(&a)], [1, 3]);
-        slots.give_back(&b, 0);
-        slots.give_back(&b, 0);
-        slots.give_back(&a, 99);
+        slots.release(&b, 0);
+        slots.release(&b, 0);
+        slots.release(&a, 99);
         assert_eq!(locked(&slots.0).len(), 1);
         assert_eq!([slots.take(&b), slots.take(&a)], [0, 4]);
     }

@@ -1,6 +1,7 @@
-//! One open session, shared by the keeper that renews it and by all that is held under it.
+//! One open session, shared by the keeper that renews it and the claims that are held under it.
 //!
-//! Invariant: a session that was once seen lost, by anybody, is lost for everybody and for good.
+//! Invariant: once one observer has seen the session as lost, it is lost for all observers and
+//! forever.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -26,7 +27,7 @@ use crate::types::ids::ClaimId;
 use crate::types::loss::Loss;
 use crate::types::names::LockName;
 
-/// How many beats a request may take.
+/// The number of beats within which a request must be answered.
 const BEATS: u64 = 4;
 
 #[derive(Debug)]
@@ -35,25 +36,28 @@ pub(crate) struct LiveSession {
     validity: Mutex<Validity>,
     /// Mirrors the validity's deadline in nanoseconds, 0 once lost, so that a check costs no lock.
     revoke_at: AtomicU64,
-    /// What is held under this session, to be told of its loss.
+    /// The claims held under this session, to be notified of its loss.
     holds: Mutex<HashMap<ClaimId, Arc<Hold>, RandomState>>,
     lost: Notify,
-    /// Wakes requests under way: at each beat, and when the session is lost.
+    /// Wakes requests in progress at each beat, and when the session is lost.
     pulse: Notify,
-    /// Beats so far: a clock that is too coarse for a deadline, and costs nothing to read.
+    /// The number of beats so far: a coarse clock for the timeouts of requests that needs no timer
+    /// each.
     beats: AtomicU64,
-    /// Wakes the keeper when the deadline moved or the renewals stop.
+    /// Wakes the keeper when the deadline has moved or renewals stop.
     pub(super) moved: Notify,
-    /// Whether the keeper renews; a hold limit runs out without it.
+    /// Whether the keeper renews. A session with a hold limit is not renewed, so that it expires.
     renewing: AtomicBool,
-    /// Tells the keeper to close it.
+    /// Tells the keeper to close the session.
     ending: CancellationToken,
-    /// Whether the keeper leaves it to its TTL when the handle is closed.
+    /// Whether the keeper lets the session expire, instead of closing it, when the handle is
+    /// closed.
     outlives: AtomicBool,
     on_lost: OnLost,
-    /// Where the store has them.
+    /// The key slots in use, where the store has them.
     key_slots: Option<KeySlots>,
-    /// The kinds of errors that were logged: many claims may meet the same one, again and again.
+    /// The kinds of errors that were logged. Each is logged once, because many claims may fail with
+    /// the same error repeatedly.
     logged: Mutex<HashSet<ErrorKind, RandomState>>,
 }
 
@@ -84,7 +88,7 @@ impl LiveSession {
         }
     }
 
-    /// An id for a new claim of this session.
+    /// Returns an id for a new claim of this session.
     pub(crate) fn claim_id(&self, name: &LockName) -> ClaimId {
         match &self.key_slots {
             Some(slots) => ClaimId::with_key_slot(slots.take(name)),
@@ -92,14 +96,15 @@ impl LiveSession {
         }
     }
 
-    /// A claim has ended, and nothing of it can reach the store any more.
-    pub(crate) fn give_back(&self, claim: &Claim) {
+    /// Releases the key slot of a claim that has ended. No request about the claim may reach the
+    /// store any more.
+    pub(crate) fn release_key_slot(&self, claim: &Claim) {
         if let Some(slots) = &self.key_slots {
-            slots.give_back(&claim.name, claim.id.key_slot());
+            slots.release(&claim.name, claim.id.key_slot());
         }
     }
 
-    /// Whether this is the first error of its kind under this session.
+    /// Returns whether this is the first error of its kind under this session.
     pub(super) fn is_first(&self, kind: ErrorKind) -> bool {
         locked(&self.logged).insert(kind)
     }
@@ -108,7 +113,8 @@ impl LiveSession {
         &self.session
     }
 
-    /// Until when what it holds may be believed held; `None` once lost. Reads the clock itself.
+    /// Returns until when the session is known to be alive, or `None` once it is lost. Reads the
+    /// clock.
     pub(crate) fn valid_until(&self) -> Option<Moment> {
         let revoke_at = Moment::from_nanos(self.revoke_at.load(Ordering::Acquire));
         if clock::now() < revoke_at {
@@ -124,12 +130,15 @@ impl LiveSession {
         self.valid_until().is_some()
     }
 
-    /// Whether anybody has seen it lost so far. Does not read the clock: for decisions that the grant's check makes good.
+    /// Returns whether no loss has been observed so far.
+    ///
+    /// Does not read the clock, so it may be out of date. Callers use it only where a later check
+    /// of the grant corrects the decision.
     pub(crate) fn seems_live(&self) -> bool {
         self.revoke_at.load(Ordering::Acquire) != 0
     }
 
-    /// Why it was lost, if it was.
+    /// Returns why the session was lost, if it was.
     pub(crate) fn loss(&self) -> Option<Loss> {
         match self.health() {
             Health::Lost(loss) => Some(loss),
@@ -147,7 +156,8 @@ impl LiveSession {
         locked(&self.validity).ttl()
     }
 
-    /// A renewal sent at `sent` succeeded; `false` if that came too late.
+    /// Records a successful renewal that was sent at `sent`. Returns `false` if its reply came too
+    /// late.
     pub(crate) fn renewed(&self, ttl: Duration, sent: Moment) -> bool {
         let revived = {
             let mut validity = locked(&self.validity);
@@ -179,7 +189,8 @@ impl LiveSession {
     fn announce(&self, health: Health) {
         let Health::Lost(loss) = health else { return };
         if self.revoke_at.load(Ordering::Acquire) != 0 && !locked(&self.holds).is_empty() {
-            // Before anybody hears of it: whoever does may end the process in another way.
+            // Before any observer is notified, because an observer may end the process in another
+            // way.
             on_lost::act(self.on_lost, loss);
         }
         if self.revoke_at.swap(0, Ordering::AcqRel) == 0 {
@@ -199,8 +210,9 @@ impl LiveSession {
         self.woken(&self.lost, || None).await.unwrap_or(Loss::Expired)
     }
 
-    /// Waits on `notify` until the session is lost, or until `enough` says so; `None` then. Does not read the clock: the
-    /// keeper does, and tells.
+    /// Waits on `notify` until the session is lost, or returns `None` when `enough` returns `Some`.
+    ///
+    /// Does not read the clock: the keeper does, and notifies.
     async fn woken(&self, notify: &Notify, mut enough: impl FnMut() -> Option<()>) -> Option<Loss> {
         loop {
             let notified = notify.notified();
@@ -216,7 +228,7 @@ impl LiveSession {
         }
     }
 
-    /// Runs `future` as long as the session lives.
+    /// Runs `future` until it completes or the session is lost.
     pub(crate) async fn while_live<F: Future>(&self, future: F) -> Result<F::Output, Loss> {
         tokio::select! {
             biased;
@@ -225,13 +237,16 @@ impl LiveSession {
         }
     }
 
-    /// How long a request under this session may take, give or take a quarter: a third of its TTL, at most 5 s.
+    /// Returns the timeout of a request under this session: a third of its TTL, at most
+    /// [`PATIENCE`]. It is exact to a quarter.
     pub(crate) fn request_patience(&self) -> Duration {
         (self.session.ttl / 3).min(PATIENCE)
     }
 
-    /// Runs one request as long as the session lives, and no longer than [`request_patience`](Self::request_patience);
-    /// `Ok(None)` then. Costs no timer: there are too many requests for one each.
+    /// Runs one request until it completes or the session is lost. Returns `Ok(None)` after
+    /// [`request_patience`](Self::request_patience).
+    ///
+    /// Uses no timer of its own, because there are too many requests for one each.
     pub(crate) async fn request<F: Future>(&self, future: F) -> Result<Option<F::Output>, Loss> {
         let last = self.beats.load(Ordering::Relaxed) + BEATS;
         let over = || (self.beats.load(Ordering::Relaxed) > last).then_some(());
@@ -242,12 +257,12 @@ impl LiveSession {
         }
     }
 
-    /// The time between two beats.
+    /// Returns the time between two beats.
     pub(super) fn beat(&self) -> Duration {
         self.request_patience() / u32::try_from(BEATS).unwrap_or(1)
     }
 
-    /// One more beat.
+    /// Counts a beat, and wakes the requests in progress.
     pub(super) fn pulse(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
         self.pulse.notify_waiters();
@@ -259,13 +274,14 @@ impl LiveSession {
         self.moved.notify_one();
     }
 
-    /// Lets the keeper end it in the background, for its own sake and not because the handle is closed.
+    /// Makes the keeper close the session in the background, even if it outlives the handle.
     pub(crate) fn end(&self) {
         self.outlives.store(false, Ordering::Release);
         self.ending.cancel();
     }
 
-    /// From now on it ends by its TTL alone, unless it is told to [end](Self::end).
+    /// Lets the session live until its TTL expires when the handle is closed, unless it is
+    /// [ended](Self::end).
     pub(crate) fn outlive_the_handle(&self) {
         self.outlives.store(true, Ordering::Release);
     }
@@ -274,13 +290,16 @@ impl LiveSession {
         self.outlives.load(Ordering::Acquire)
     }
 
-    /// It is somebody else's from now on: nothing is renewed or closed any more.
-    pub(crate) fn let_go(&self) {
+    /// Hands the session over to the holder of a ticket: it is no longer renewed or closed here.
+    pub(crate) fn detach(&self) {
         self.stop_renewing();
         self.lose(Loss::Detached);
     }
 
-    /// One of its claims is gone from the store: an operator has ended it, or the store has forgotten it.
+    /// Revokes a claim that the store no longer has: an operator evicted it, or a fail-over lost
+    /// it.
+    ///
+    /// Returns `false` if the claim is not held under this session.
     pub(super) fn evicted(&self, claim: ClaimId) -> bool {
         let Some(hold) = self.forget(claim) else { return false };
         on_lost::act(self.on_lost, Loss::Evicted);
@@ -288,7 +307,7 @@ impl LiveSession {
         true
     }
 
-    /// When the keeper has to act next: renew or declare the loss, and whether it renews at all.
+    /// Returns when the keeper has to renew the session or declare its loss, and whether it renews.
     pub(super) fn agenda(&self, spread: f64) -> Agenda {
         let renews = self.renewing.load(Ordering::Acquire);
         let validity = locked(&self.validity);
@@ -299,15 +318,17 @@ impl LiveSession {
         }
     }
 
-    /// How long one renewal may take from now.
+    /// Returns the timeout of a renewal that is sent now.
     pub(super) fn patience(&self) -> Duration {
         locked(&self.validity).patience(clock::now())
     }
 
-    /// Takes a new hold under the session's wing. A session lost in the meantime tells it at once.
-    pub(crate) fn adopt(&self, hold: &Arc<Hold>) {
+    /// Registers a new hold, to be notified of the session's loss. If the session has been lost
+    /// meanwhile, the hold is notified at once.
+    pub(crate) fn register(&self, hold: &Arc<Hold>) {
         locked(&self.holds).insert(hold.claim().id, hold.clone());
-        // `announce` sets the deadline to 0 before it drains, so either it sees the hold or this sees the 0.
+        // `announce` sets the deadline to 0 before it drains, so either it sees the hold or this
+        // sees the 0.
         if !self.seems_live()
             && let Some(hold) = self.forget(hold.claim().id)
         {
@@ -315,18 +336,18 @@ impl LiveSession {
         }
     }
 
-    /// What is held under it now.
+    /// Returns the claims held under the session.
     pub(super) fn held(&self) -> Vec<Arc<Hold>> {
         locked(&self.holds).values().cloned().collect()
     }
 
-    /// The hold has ended.
+    /// Removes a hold that has ended.
     pub(crate) fn forget(&self, claim: ClaimId) -> Option<Arc<Hold>> {
         locked(&self.holds).remove(&claim)
     }
 }
 
-/// What the keeper does next for a session.
+/// The keeper's next action for a session.
 #[derive(Debug)]
 pub(super) struct Agenda {
     pub(super) wake_at: Moment,

@@ -1,8 +1,9 @@
-//! Sessions: how they are kept alive, and how their loss reaches what they hold.
+//! Sessions: how they are kept alive, and how their loss reaches the claims that they hold.
 //!
-//! `validity` is the arithmetic, `live` one session's state as everybody sees it, `keeper` the thread that renews
-//! sessions and carries out what nobody waits for, `hold` a claim that is held, `revocation` how its holder learns of its loss,
-//! `call` how the core calls a backend, `key_slots` the few keys that the claims of a session take turns in.
+//! `validity` is the arithmetic, `live` the shared state of one session, and `keeper` the thread
+//! that renews sessions and does background work. `hold` is a claim that is held, `revocation`
+//! notifies its holder of its loss, `call` makes the core's requests to a backend, and `key_slots`
+//! assigns the few keys that the claims of a session reuse.
 
 pub(crate) mod call;
 pub(crate) mod errors;

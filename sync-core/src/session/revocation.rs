@@ -1,4 +1,4 @@
-//! How a holder learns that it no longer holds.
+//! The notification of a holder that it no longer holds its claim.
 
 use std::fmt;
 use std::future::Future;
@@ -11,11 +11,12 @@ use futures_util::future::BoxFuture;
 use crate::session::hold::Hold;
 use crate::types::loss::Loss;
 
-/// Resolves when the claim is no longer held, with the reason; before the store can grant it to another. Every clone
-/// resolves.
+/// A future that resolves with the reason when the claim is no longer held.
+///
+/// It resolves before the store can grant the name to another claim. Every clone resolves.
 ///
 /// # Cancel safety
-/// Safe: dropping it changes nothing.
+/// Cancel-safe: dropping it changes nothing.
 pub struct Revoked {
     hold: Arc<Hold>,
     lost: BoxFuture<'static, Loss>,

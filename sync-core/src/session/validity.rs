@@ -1,44 +1,47 @@
-//! The arithmetic of loss: until when a session may be believed alive, when to renew it, and when to give it up.
+//! The arithmetic of loss: until when a session is known to be alive, when to renew it, and when to
+//! give it up.
 //!
-//! Pure: no clock, no task. Source of the formula: the validity time of Redis' Redlock description (drift 1 % and 2 ms),
-//! counted from the time of *sending*, less a margin in which the work stops before the store can grant to another.
+//! Pure: no clock, no task. The formula is the validity time of Redis' Redlock description (drift
+//! of 1 % and 2 ms), counted from the time of *sending*, less a margin in which the holder stops
+//! its work before the store can grant the name to another claim.
 
 use std::time::Duration;
 
 use crate::spi::clock::Moment;
 use crate::types::loss::Loss;
 
-/// What a TTL means for its holder.
+/// The times that follow from a TTL.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
     ttl: Duration,
 }
 
 impl Timing {
-    /// When work under a lease must have stopped: sent + 99 % of the TTL - 2 ms, less the stop margin.
+    /// Returns the moment of revocation: `sent` + 99 % of the TTL - 2 ms, less the stop margin.
     fn revoke_at(self, sent: Moment) -> Moment {
         let drift = self.ttl / 100 + Duration::from_millis(2);
         sent.after(self.ttl.saturating_sub(drift).saturating_sub(self.stop_margin()))
     }
 
-    /// 10 % of the TTL, at least 250 ms, at most a third of the TTL.
+    /// Returns the time in which the holder stops its work: 10 % of the TTL, at least 250 ms, at
+    /// most a third of the TTL.
     fn stop_margin(self) -> Duration {
         (self.ttl / 10).max(Duration::from_millis(250)).min(self.ttl / 3)
     }
 }
 
-/// How sure a holder is.
+/// The health of a claim, as known to its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last renewal succeeded.
     Held,
     /// A renewal failed; it is retried until the deadline.
     AtRisk,
-    /// Gone, for good.
+    /// The claim is lost. This state is final.
     Lost(Loss),
 }
 
-/// The validity of one session, from its opening to its loss. One-way: what is lost stays lost.
+/// The validity of one session, from its opening to its loss. A lost session stays lost.
 #[derive(Debug)]
 pub(crate) struct Validity {
     timing: Timing,
@@ -48,7 +51,7 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
-    /// A session with `ttl`, whose opening was sent at `sent`.
+    /// Creates the validity of a session with `ttl`, whose opening was sent at `sent`.
     pub(crate) fn opened(ttl: Duration, sent: Moment) -> Self {
         Self { timing: Timing { ttl }, sent, health: Health::Held, retry_at: sent }
     }
@@ -61,7 +64,7 @@ impl Validity {
         self.timing.ttl
     }
 
-    /// The state at `now`: at the deadline it turns to lost by itself.
+    /// Returns the health at `now`. From the deadline on, the session is lost.
     pub(crate) fn health(&mut self, now: Moment) -> Health {
         if !matches!(self.health, Health::Lost(_)) && now >= self.revoke_at() {
             self.health = Health::Lost(Loss::Expired);
@@ -69,13 +72,16 @@ impl Validity {
         self.health
     }
 
-    /// A renewal that was sent at `sent` succeeded. `false`: too late, the session was given up before.
+    /// Records that a renewal that was sent at `sent` succeeded.
+    ///
+    /// Returns `false` if the reply came too late, because the session was already given up.
     pub(crate) fn renewed(&mut self, ttl: Duration, sent: Moment, now: Moment) -> bool {
         if matches!(self.health(now), Health::Lost(_)) {
             return false;
         }
         let timing = Timing { ttl };
-        // A reply that was overtaken by a later one must not shorten what that one won.
+        // Replies can arrive out of order: an earlier renewal must not shorten the validity that a
+        // later one has reached.
         if timing.revoke_at(sent) > self.revoke_at() {
             self.timing = timing;
             self.sent = sent;
@@ -84,7 +90,7 @@ impl Validity {
         true
     }
 
-    /// A renewal failed. `spread` is between 0 and 1.
+    /// Records that a renewal failed. `spread` is between 0 and 1.
     pub(crate) fn failed(&mut self, now: Moment, spread: f64) {
         if !matches!(self.health(now), Health::Lost(_)) {
             self.health = Health::AtRisk;
@@ -92,15 +98,18 @@ impl Validity {
         }
     }
 
-    /// Gives the session up. The first reason stays.
+    /// Gives the session up. The first reason is kept.
     pub(crate) fn lose(&mut self, loss: Loss, now: Moment) {
         if !matches!(self.health(now), Health::Lost(_)) {
             self.health = Health::Lost(loss);
         }
     }
 
-    /// When to send the next renewal: a third of the TTL after the last one, spread by up to a tenth of that so that
-    /// clients that started together do not stay together; after a failure, a twelfth of the TTL later.
+    /// Returns when to send the next renewal: a third of the TTL after the last one, or about a
+    /// twelfth of the TTL after a failure.
+    ///
+    /// The time is spread by up to a tenth, so that clients that started together do not renew
+    /// together.
     pub(crate) fn next_renewal(&self, spread: f64) -> Moment {
         match self.health {
             Health::AtRisk => self.retry_at,
@@ -108,7 +117,7 @@ impl Validity {
         }
     }
 
-    /// How long one renewal may take: a third of the TTL, but not past the deadline.
+    /// Returns the timeout of one renewal: a third of the TTL, but not past the deadline.
     pub(crate) fn patience(&self, now: Moment) -> Duration {
         (self.timing.ttl / 3).min(self.revoke_at().since(now))
     }
@@ -146,8 +155,8 @@ mod tests {
 
         let deadline = validity.revoke_at();
         assert_eq!(validity.health(deadline), Health::Lost(Loss::Expired));
-        assert!(!validity.renewed(TTL, at(7_000), deadline), "a late reply");
-        assert_eq!(validity.health(at(0)), Health::Lost(Loss::Expired), "for good");
+        assert!(!validity.renewed(TTL, at(7_000), deadline), "a late reply must not revive it");
+        assert_eq!(validity.health(at(0)), Health::Lost(Loss::Expired), "a loss is final");
     }
 
     #[test]
@@ -168,7 +177,8 @@ mod tests {
     }
 
     proptest! {
-        /// The deadline precedes what any store can do: it counts the TTL from a moment after `sent`.
+        /// The deadline precedes the expiry in every store, which counts the TTL from a moment
+        /// after `sent`.
         #[test]
         fn revocation_precedes_expiry_and_leaves_room_to_renew(ttl_ms in 100u64..86_400_000) {
             let ttl = Duration::from_millis(ttl_ms);
