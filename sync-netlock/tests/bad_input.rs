@@ -152,10 +152,9 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
 
     let mut raw = server.raw();
     raw.bytes(&5_000u32.to_be_bytes());
-    assert!(
-        raw.refused(Code::FrameTooLong).message.contains("5000 bytes"),
-        "before the greeting 4 KiB are the limit"
-    );
+    let refused = raw.refused(Code::FrameTooLong);
+    assert!(refused.message.contains("5000 bytes"), "{refused:?}");
+    assert_eq!(refused.limit, 4_096, "before the greeting");
     raw.closed();
 
     let mut raw = server.greeted();
@@ -199,8 +198,10 @@ fn a_bad_request_is_refused_and_the_connection_goes_on() {
         raw.send(3, enqueue(name, 0, 0));
         raw.refused(Code::NameInvalid);
     }
-    raw.send(3, enqueue(b"a", 2, 0));
-    raw.refused(Code::NoPermits);
+    for (mode, permits) in [(2, 0), (2, 65_536), (2, u32::MAX), (3, 0), (-1, 1)] {
+        raw.send(3, enqueue(b"a", mode, permits));
+        raw.refused(Code::NoPermits);
+    }
     raw.send(4, enqueue(b"a", 2, 2));
     assert!(matches!(raw.receive().unwrap().body, Some(Response::Granted(_))));
     raw.send(5, enqueue(b"a", 2, 3));

@@ -328,7 +328,7 @@ pub enum Refusal {
     },
     /// The name is empty, too long, or has control characters.
     NameInvalid,
-    /// The semaphore has no permits.
+    /// The number of permits is not within 1 to 65,535, or the mode is unknown.
     NoPermits,
     /// The value, or the client's name, is too long.
     TooLong {
@@ -430,7 +430,9 @@ impl fmt::Display for Refusal {
                 write!(f, "the ttl is out of range: the server grants {min:?} to {max:?}")
             }
             Self::NameInvalid => f.write_str("the name is empty, too long, or has control characters"),
-            Self::NoPermits => f.write_str("a semaphore of 0 permits can never be acquired"),
+            Self::NoPermits => {
+                f.write_str("a semaphore has 1 to 65535 permits, and a mode is exclusive, shared or permit")
+            }
             Self::TooLong { max } => write!(f, "longer than the {max} bytes that the server takes"),
             Self::TooMany { what, max } => {
                 write!(f, "the server's limit of {max} {what} is reached: try later, or raise it")

@@ -23,7 +23,7 @@ use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
 use crate::wire::{Frames, NoCommand, encode, encode_reply, read_command, to_command};
 pub(super) use ending::turn_away;
-use ending::{COURTESY, End, cut, unknown};
+use ending::{COURTESY, End, cut, too_long, unknown};
 use greeting::Known;
 pub(super) use greeting::welcome;
 use numbers::Numbers;
@@ -52,9 +52,10 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
     };
     let end = connection.run().await;
     match end {
-        Err(End::Cut { code, reason, request }) => {
+        Err(End::Cut { code, reason, request, limit }) => {
             info!(connection = number, %peer, ?code, reason, "connection cut");
-            let refused = proto::Refused { code: code.into(), message: reason, ..proto::Refused::default() };
+            let refused =
+                proto::Refused { code: code.into(), message: reason, limit, ..proto::Refused::default() };
             let body = Some(proto::response::Body::Refused(refused));
             encode(&proto::Response { id: request, body }, &mut connection.out);
             if code == Code::Denied {
@@ -187,11 +188,7 @@ impl Connection {
         let (more, mark) = hub.visit(|desk| {
             for _ in 0..requests {
                 let max = if self.greeted { hub.options.request_max } else { hub.options.greeting_max };
-                let request = frames.take(max).map_err(|long| {
-                    let reason =
-                        format!("a request of {} bytes, longer than the {max} that are allowed", long.length);
-                    cut(Code::FrameTooLong, reason)
-                })?;
+                let request = frames.take(max).map_err(|long| too_long(long.length, max))?;
                 let Some(request) = request else { return Ok(false) };
                 self.heard = now;
                 self.ask(desk, request)?;
@@ -272,7 +269,7 @@ impl Connection {
             }
             _ if !self.greeted => {
                 let reason = "the first request is not a greeting".to_owned();
-                return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id });
+                return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id, limit: 0 });
             }
             Body::Ping(_) => {
                 let body = Some(proto::response::Body::Pong(proto::Pong {}));
@@ -287,7 +284,10 @@ impl Connection {
                 Some(refusal) => Some(Reply::Refused(refusal)),
                 None => {
                     let reply = self.apply(desk, request.id, command);
-                    self.note_session(body, command, reply.as_ref());
+                    if let Some(replaced) = self.note_session(body, command, reply.as_ref()) {
+                        let detach = Command::Detach { session: replaced };
+                        desk.table.apply(self.heard, self.requester(0), detach, &mut self.effects);
+                    }
                     self.hub.audit.note(self.principal(), self.peer, &command, reply.as_ref());
                     reply
                 }

@@ -65,26 +65,40 @@ struct Roster {
     outboxes: HashMap<u64, Arc<Outbox>>,
 }
 
-/// What others have to tell a connection.
+/// Answers that other connections or the clock have for a connection.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: Mutex<Vec<u8>>,
+    waiting: Mutex<Waiting>,
     pub(super) filled: Notify,
     pub(super) overflowed: AtomicBool,
     /// Whether the connection's token is still known has to be looked at.
     pub(super) suspected: AtomicBool,
 }
 
+/// Encoded answers that wait for a connection.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// How many of the bytes are the ends of waits. Each ends one claim's wait, so the limits on claims bound
+    /// them, and a client that is granted many locks at one moment is not too slow for that.
+    ends: usize,
+}
+
 impl Outbox {
     /// Moves what waits to the end of `out`.
     pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
         let mut waiting = locked(&self.waiting);
-        if !waiting.is_empty() {
-            out.extend_from_slice(&waiting);
-            waiting.clear();
+        if !waiting.bytes.is_empty() {
+            out.extend_from_slice(&waiting.bytes);
+            waiting.bytes.clear();
+            waiting.bytes.shrink_to(OUTBOX_KEPT);
+            waiting.ends = 0;
         }
     }
 }
+
+/// How much of an outbox's buffer is kept once it is empty.
+const OUTBOX_KEPT: usize = 64 << 10;
 
 /// A connection's place at the hub; given up when dropped.
 #[derive(Debug)]
@@ -280,10 +294,16 @@ impl Hub {
 
     fn put(&self, outbox: &Outbox, request: u64, reply: Reply) {
         let mut waiting = locked(&outbox.waiting);
-        if waiting.len() > self.options.outbox_max {
+        let ends_a_wait =
+            matches!(reply, Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. });
+        let before = waiting.bytes.len();
+        if !ends_a_wait && before - waiting.ends > self.options.outbox_max {
             outbox.overflowed.store(true, Ordering::Relaxed);
         } else {
-            encode_reply(request, reply, &mut waiting);
+            encode_reply(request, reply, &mut waiting.bytes);
+            if ends_a_wait {
+                waiting.ends += waiting.bytes.len() - before;
+            }
         }
         outbox.filled.notify_one();
     }

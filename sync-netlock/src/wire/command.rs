@@ -186,7 +186,7 @@ pub fn to_command<'a>(
             session: session(enqueue.session)?,
             claim: claim(enqueue.claim)?,
             name: &enqueue.name,
-            mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Malformed)?,
+            mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Refused(Refusal::NoPermits))?,
             waits: !enqueue.r#try,
             value: &enqueue.value,
         },
@@ -199,7 +199,7 @@ pub fn to_command<'a>(
                 claim: claim(enqueue.claim)?,
                 names,
                 any: enqueue.any,
-                mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Malformed)?,
+                mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Refused(Refusal::NoPermits))?,
                 waits: !enqueue.r#try,
                 value: &enqueue.value,
             }

@@ -148,7 +148,9 @@ pub struct Welcome {
 /// without a Renew; what happens to connections does not matter to it, unless it asks for that.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Open {
-    /// How this connection names the session from now on: a number of the client's choice.
+    /// How this connection names the session from now on: a number of the client's choice. If the number is in use for
+    /// another session and this request succeeds, it names the new session, and the other one is detached from this
+    /// connection, as by Detach. A refused request leaves the number as it was. The same holds for Attach.
     #[prost(uint32, tag = "1")]
     pub session: u32,
     #[prost(message, optional, tag = "2")]
@@ -572,7 +574,7 @@ pub mod refused {
         TtlOutOfRange = 4,
         /// Empty, too long, not UTF-8, or with control characters.
         NameInvalid = 5,
-        /// A semaphore of 0 permits.
+        /// The number of permits is not within 1 to 65535, or the mode is unknown.
         NoPermits = 6,
         /// A value or a client's name is longer than `limit` bytes.
         TooLong = 7,

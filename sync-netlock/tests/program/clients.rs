@@ -7,7 +7,7 @@ use distsync_netlock::wire::proto;
 use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::response::Body as Response;
 
-use super::raw::{Raw, enqueue, session};
+use super::raw::{Raw, enqueue, id, session};
 use super::server::Netlockd;
 
 /// Waits until a name is free; how long that took.
@@ -56,4 +56,23 @@ fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
     let mut later = Raw::connect(server.address());
     later.attach();
     assert!(matches!(later.ask(enqueue(1, 1, "a")), Response::Granted(_)), "the same claim");
+}
+
+/// A number of a session that is in use names the new session afterwards, and the connection is none of the earlier one's any
+/// more. A refused request changes nothing.
+#[test]
+fn a_session_number_is_replaced_by_a_request_that_succeeds() {
+    let server = Netlockd::start(&[]);
+    let mut raw = Raw::connect(server.address());
+    raw.open(proto::Open { release_on_disconnect: true, ..session() });
+    assert!(matches!(raw.ask(enqueue(1, 1, "a")), Response::Granted(_)));
+
+    let refused = raw.ask(Request::Open(proto::Open { id: id(2), ttl_ms: 0, ..session() }));
+    assert!(matches!(refused, Response::Refused(_)), "{refused:?}");
+    assert!(matches!(raw.ask(Request::Renew(proto::Renew { session: 1 })), Response::Renewed(_)));
+
+    raw.open(proto::Open { id: id(2), ..session() });
+    assert!(matches!(raw.ask(enqueue(1, 2, "b")), Response::Granted(_)));
+    freed(&mut raw, "a");
+    assert!(raw.is_held("b"), "the new session goes on");
 }

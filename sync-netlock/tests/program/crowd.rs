@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use distsync_core::{LockOptions, Sync};
 use distsync_netlock::wire::proto::refused::Code;
+use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::{self, response::Body};
 use prost::Message;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::raw::{Raw, enqueue, id, session};
 use super::server::Netlockd;
 
 const PEERS: usize = 10_000;
@@ -73,4 +75,38 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     }
     pair().await;
     good.close().await.unwrap();
+}
+
+/// Each of many waiters on one connection is granted at one moment, while the client does not read: more bytes than may
+/// wait for a client that does not read what it asked to watch.
+#[test]
+fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
+    const NAMES: u64 = 60_000;
+    let server = Netlockd::start(&[]);
+    let [mut holder, mut waiter] = [1, 2].map(|number| {
+        let mut raw = Raw::connect(server.address());
+        raw.open(proto::Open { id: id(number), ..session() });
+        raw
+    });
+    for (raw, number) in [(&mut holder, 1), (&mut waiter, 2)] {
+        for chunk in (0..NAMES).collect::<Vec<_>>().chunks(1_000) {
+            for name in chunk {
+                raw.send(enqueue(1, number * NAMES + name, &format!("name {name}")));
+            }
+            for _ in chunk {
+                match raw.answer() {
+                    Body::Granted(_) if number == 1 => {}
+                    Body::Waiting(_) if number == 2 => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    assert!(matches!(holder.ask(Request::Close(proto::Close { session: 1 })), Body::Closed(_)));
+    // All have been granted by now, and none has been read.
+    for _ in 0..NAMES {
+        let answer = waiter.answer();
+        assert!(matches!(answer, Body::Granted(_)), "{answer:?}");
+    }
+    assert!(matches!(waiter.ask(Request::Renew(proto::Renew { session: 1 })), Body::Renewed(_)));
 }

@@ -16,7 +16,7 @@ pub(super) enum End {
     /// The peer closed its side.
     Closed,
     /// It was cut, for this reason, which the peer is told.
-    Cut { code: Code, reason: String, request: u64 },
+    Cut { code: Code, reason: String, request: u64, limit: u64 },
 }
 
 impl From<std::io::Error> for End {
@@ -26,7 +26,13 @@ impl From<std::io::Error> for End {
 }
 
 pub(super) fn cut(code: Code, reason: impl Into<String>) -> End {
-    End::Cut { code, reason: reason.into(), request: 0 }
+    End::Cut { code, reason: reason.into(), request: 0, limit: 0 }
+}
+
+/// A frame of `length` bytes, of which `max` are allowed.
+pub(super) fn too_long(length: usize, max: usize) -> End {
+    let reason = format!("a request of {length} bytes, longer than the {max} that are allowed");
+    End::Cut { code: Code::FrameTooLong, reason, request: 0, limit: max as u64 }
 }
 
 pub(super) fn unknown(request: u64) -> End {
@@ -34,6 +40,7 @@ pub(super) fn unknown(request: u64) -> End {
         code: Code::Malformed,
         reason: format!("a request that version {VERSION} does not know"),
         request,
+        limit: 0,
     }
 }
 

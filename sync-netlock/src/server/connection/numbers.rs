@@ -43,22 +43,40 @@ impl Connection {
     /// Why there is no room for one more session, if this asks for one.
     pub(super) fn no_room_for(&self, body: &Body) -> Option<Refusal> {
         let max = self.hub.options.sessions_per_connection;
-        let is_full = matches!(body, Body::Open(_) | Body::Attach(_)) && self.sessions.all.len() >= max;
+        let (Body::Open(proto::Open { session: number, .. })
+        | Body::Attach(proto::Attach { session: number, .. })) = body
+        else {
+            return None;
+        };
+        let is_full = self.sessions.all.len() >= max && !self.sessions.all.contains_key(number);
         is_full.then_some(Refusal::TooMany { what: Bound::SessionsPerConnection, max })
     }
 
     /// Remembers a session that the client has just proved to be its own, and forgets one that it closed.
-    pub(super) fn note_session(&mut self, body: &Body, command: Command<'_>, reply: Option<&Reply>) {
+    /// Returns the session that had the number before and has none on this connection any more.
+    pub(super) fn note_session(
+        &mut self,
+        body: &Body,
+        command: Command<'_>,
+        reply: Option<&Reply>,
+    ) -> Option<SessionId> {
         let proved = matches!(reply, Some(Reply::Opened { .. } | Reply::Attached));
         match (body, command) {
             (Body::Open(proto::Open { session: number, .. }), Command::Open { session, .. })
             | (Body::Attach(proto::Attach { session: number, .. }), Command::Attach { session, .. }) => {
-                self.sessions.set(*number, proved.then_some(session));
+                if !proved {
+                    // A refused request changes nothing.
+                    return None;
+                }
+                let replaced = self.sessions.all.get(number).copied().filter(|former| *former != session);
+                self.sessions.set(*number, Some(session));
+                return replaced.filter(|former| !self.sessions.all.values().any(|other| other == former));
             }
             (Body::Close(proto::Close { session }) | Body::Detach(proto::Detach { session }), _) => {
                 self.sessions.set(*session, None);
             }
             _ => {}
         }
+        None
     }
 }

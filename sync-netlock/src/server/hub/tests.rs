@@ -44,11 +44,11 @@ async fn a_grant_that_the_end_of_a_connection_makes_is_told_once_it_is_kept() {
     clock::sleep_until(opened.after(2 * ttl)).await;
     drop(third);
     assert_eq!(locked(&hub.desk).table.stats().sessions, 1, "the holder's has ended by this visit");
-    assert!(locked(&waiter.outbox.waiting).is_empty(), "told, and not written yet");
+    assert!(locked(&waiter.outbox.waiting).bytes.is_empty(), "told, and not written yet");
     let told = tokio::time::timeout(Duration::from_secs(20), waiter.outbox.filled.notified());
     tokio::select! {
         told = told => told.expect("it is told"),
         () = expire(hub.clone()) => {}
     }
-    assert!(!locked(&waiter.outbox.waiting).is_empty());
+    assert!(!locked(&waiter.outbox.waiting).bytes.is_empty());
 }
