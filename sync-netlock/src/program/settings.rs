@@ -227,6 +227,7 @@ bounds! {
     request_bytes: usize = request_max,
     greeting_bytes: usize = greeting_max,
     outbox_bytes: usize = outbox_max,
+    unread_bytes_per_principal: usize = unread_per_principal,
     page: usize = limits.page,
     ttl_min: Span = limits.ttl_min,
     ttl_max: Span = limits.ttl_max,

@@ -66,6 +66,9 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
             let _ = tokio::time::timeout(COURTESY, connection.stream.write_all(&connection.out)).await;
             let _ = tokio::time::timeout(COURTESY, connection.stream.shutdown()).await;
         }
+        Err(End::Unread) => {
+            info!(connection = number, %peer, "connection cut: too much waits for clients that do not read");
+        }
         Err(End::Peer(error)) => debug!(connection = number, %peer, %error, "connection lost"),
         Err(End::Closed) | Ok(()) => debug!(connection = number, %peer, "connection closed"),
     }
@@ -165,6 +168,14 @@ impl Connection {
         // Most often the socket takes it at once, and no timer is needed.
         let written = self.stream.write_now(&self.out).await?;
         if written < self.out.len() || self.stream.needs_flush() {
+            let left = self.out.len() - written;
+            let principal = self.known.as_ref().map(|known| known.principal.clone());
+            let hub = self.hub.clone();
+            let max = hub.options.unread_per_principal;
+            let _share = match hub.unread.share(principal, left, max) {
+                None if left > OUT_KEPT => return Err(End::Unread),
+                share => share,
+            };
             let rest = async {
                 self.stream.write_all(&self.out[written..]).await?;
                 self.stream.flush().await

@@ -13,6 +13,7 @@ mod metrics;
 mod options;
 #[cfg(feature = "tls")]
 mod tls;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

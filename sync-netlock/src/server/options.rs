@@ -51,6 +51,9 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
     /// The most that waits for a connection that does not read, in bytes. Default: 1 MiB. Then it is cut.
     pub outbox_max: usize,
+    /// The most of long answers that waits for all connections of one principal, in bytes. Default: 64 MiB. A connection whose
+    /// answer would be more is cut.
+    pub unread_per_principal: usize,
 }
 
 impl Default for ServerOptions {
@@ -75,6 +78,7 @@ impl Default for ServerOptions {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(10),
             outbox_max: 1 << 20,
+            unread_per_principal: 64 << 20,
         }
     }
 }

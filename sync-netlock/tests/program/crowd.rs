@@ -77,6 +77,49 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     good.close().await.unwrap();
 }
 
+/// Connections that inspect a long queue and do not read cost the server a bounded amount of memory, and a client that reads
+/// is served meanwhile.
+#[test]
+fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
+    const CLAIMS: u64 = 10_000;
+    const PEERS: usize = 100;
+    let server = Netlockd::start(&[]);
+    let mut good = Raw::connect(server.address());
+    good.open(session());
+    for chunk in (0..CLAIMS).collect::<Vec<_>>().chunks(500) {
+        for claim in chunk {
+            let Request::Enqueue(mut request) = enqueue(1, *claim, "a") else { unreachable!() };
+            request.value = vec![b'v'; 1_024].into();
+            good.send(Request::Enqueue(request));
+        }
+        for _ in chunk {
+            assert!(matches!(good.answer(), Body::Granted(_) | Body::Waiting(_)));
+        }
+    }
+    let before = server.resident();
+    let peers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut raw = Raw::connect(server.address());
+            for _ in 0..3 {
+                raw.send(Request::Inspect(proto::Inspect { name: b"a".to_vec().into() }));
+            }
+            raw
+        })
+        .collect();
+    let mut most = 0;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        most = most.max(server.resident().saturating_sub(before));
+        assert!(matches!(good.ask(Request::Renew(proto::Renew { session: 1 })), Body::Renewed(_)));
+    }
+    assert!(most < 200 << 20, "{} MiB for answers that nobody reads", most >> 20);
+    drop(peers);
+    match good.ask(Request::Inspect(proto::Inspect { name: b"a".to_vec().into() })) {
+        Body::Queue(queue) => assert_eq!(queue.entries.len(), 10_000),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Each of many waiters on one connection is granted at one moment, while the client does not read: more bytes than may
 /// wait for a client that does not read what it asked to watch.
 #[test]
