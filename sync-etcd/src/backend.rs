@@ -24,11 +24,14 @@ use crate::config::Config;
 use crate::connection::Done;
 use crate::error::Failure;
 use crate::keys::{
-    Place, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry, read_place, value,
+    KeyEntry, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry, read_key_entry,
+    value,
 };
 use crate::leaving::Leaving;
-use crate::line::{Line, first_of, in_order, line_in, line_of, read_first, read_line, read_order, token};
 use crate::members::Members;
+use crate::queue::{
+    QueueView, first_of, in_order, queue_in, queue_of, read_first, read_order, read_queue, token,
+};
 use crate::watch::Deleted;
 
 /// How many requests that join or read the queue of one name are under way at the same time. The answer to each holds the whole
@@ -64,14 +67,14 @@ impl Default for Shared {
 }
 
 /// Whether a name that nobody was at was taken.
-enum Taken {
-    Is(Standing),
+enum FastPath {
+    Done(Standing),
     /// Somebody is there, and this was done instead.
-    Not(Done),
+    Otherwise(Done),
 }
 
 /// Holds while there is no key of this prefix.
-fn nobody(prefix: String) -> Compare {
+fn no_key_with(prefix: String) -> Compare {
     Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix()
 }
 
@@ -86,12 +89,12 @@ impl Etcd {
         Self { members, shared, heard: Mutex::default() }
     }
 
-    async fn read(&self, name: &LockName) -> Result<Line, Failure> {
-        line_of(&self.members.transact(name, Txn::new().and_then([read_order(name)])).await?)
+    async fn read(&self, name: &LockName) -> Result<QueueView, Failure> {
+        queue_of(&self.members.transact(name, Txn::new().and_then([read_order(name)])).await?)
     }
 
     /// Reads a queue for a waiter. A crowd of waiters takes turns.
-    async fn read_in_turn(&self, name: &LockName) -> Result<Line, Failure> {
+    async fn read_in_turn(&self, name: &LockName) -> Result<QueueView, Failure> {
         let _turn = match self.shared.joining.of(name) {
             Some(limit) => limit.acquire().await.ok(),
             None => None,
@@ -99,19 +102,19 @@ impl Etcd {
         self.read(name).await
     }
 
-    fn standing(&self, claim: &Claim, line: Line) -> Result<Standing> {
+    fn standing(&self, claim: &Claim, queue: QueueView) -> Result<Standing> {
         let key = key(claim);
-        Ok(match line.of(&key) {
-            order::Position::Granted => Standing::Granted { token: line.token(&key)? },
-            order::Position::Behind { position, .. } => Standing::Waiting { position, holder: line.holder },
-            order::Position::Absent => Standing::Busy { holder: line.holder },
+        Ok(match queue.of(&key) {
+            order::Position::Granted => Standing::Granted { token: queue.token(&key)? },
+            order::Position::Behind { position, .. } => Standing::Waiting { position, holder: queue.holder },
+            order::Position::Absent => Standing::Busy { holder: queue.holder },
         })
     }
 
     /// All in line have to agree on the number of permits.
-    fn check_permits(&self, claim: &Claim, line: &Line) -> Result<()> {
-        match line.places.iter().find(|place| place.mode.contradicts(claim.mode)) {
-            Some(Place { mode, .. }) => Err(Error::new(
+    fn check_permits(&self, claim: &Claim, queue: &QueueView) -> Result<()> {
+        match queue.entries.iter().find(|entry| entry.mode.contradicts(claim.mode)) {
+            Some(KeyEntry { mode, .. }) => Err(Error::new(
                 ErrorKind::InvalidOption,
                 format!("this name is used with {mode}: all have to agree on the number"),
             )
@@ -131,40 +134,43 @@ impl Etcd {
         compares.extend(extra);
         // Who holds is only read where nothing was put: a claim that is granted does not want to know.
         let joined = [self.put(claim), read_order(&claim.name)];
-        Txn::new().when(compares).and_then(joined).or_else(read_line(&claim.name))
+        Txn::new().when(compares).and_then(joined).or_else(read_queue(&claim.name))
     }
 
     /// Puts the claim's key if nobody is in line, which is to hold at once; does what `taken` says otherwise.
-    async fn take(&self, claim: &Claim, taken: Vec<TxnOp>) -> Result<Taken> {
-        let take = Txn::new().when([nobody(prefix(&claim.name))]).and_then([self.put(claim)]).or_else(taken);
+    async fn acquire_if_empty(&self, claim: &Claim, otherwise: Vec<TxnOp>) -> Result<FastPath> {
+        let take = Txn::new()
+            .when([no_key_with(prefix(&claim.name))])
+            .and_then([self.put(claim)])
+            .or_else(otherwise);
         match self.members.transact(&claim.name, take).await {
             Ok(done) if done.response.succeeded() => {
                 // The revision at which it was created is that of this transaction.
                 let token = token(done.revision).ok_or(Failure::Answer("a negative revision"))?;
-                Ok(Taken::Is(Standing::Granted { token }))
+                Ok(FastPath::Done(Standing::Granted { token }))
             }
-            Ok(done) => Ok(Taken::Not(done)),
+            Ok(done) => Ok(FastPath::Otherwise(done)),
             Err(failure) if failure.is_lease_gone() => {
-                Ok(Taken::Is(Standing::Gone { why: Gone::SessionLost }))
+                Ok(FastPath::Done(Standing::Gone { why: Gone::SessionLost }))
             }
             Err(failure) => Err(failure.into()),
         }
     }
 
-    async fn wait_in_line(&self, claim: &Claim) -> Result<Standing> {
-        let done = match self.take(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))]).await? {
-            Taken::Is(standing) => return Ok(standing),
-            Taken::Not(done) => done,
+    async fn join_queue(&self, claim: &Claim) -> Result<Standing> {
+        let done = match self.acquire_if_empty(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))]).await? {
+            FastPath::Done(standing) => return Ok(standing),
+            FastPath::Otherwise(done) => done,
         };
         let [TxnOpResponse::Txn(joined)] = &done.response.op_responses()[..] else {
             return Err(Failure::Answer("no transaction inside of the transaction").into());
         };
-        let line = line_in(joined, done.revision)?;
-        if let Err(error) = self.check_permits(claim, &line) {
+        let queue = queue_in(joined, done.revision)?;
+        if let Err(error) = self.check_permits(claim, &queue) {
             self.withdraw(claim).await?;
             return Err(error);
         }
-        self.standing(claim, line)
+        self.standing(claim, queue)
     }
 
     /// Takes the name if nobody who would be in the way is there; leaves nothing behind otherwise.
@@ -173,28 +179,28 @@ impl Etcd {
         let extra = match claim.mode {
             Mode::Exclusive => {
                 // Whoever is first holds. The rest of a long queue would be read for nothing.
-                return match self.take(claim, vec![read_first(&claim.name)]).await? {
-                    Taken::Is(standing) => Ok(standing),
-                    Taken::Not(done) => self.standing(claim, first_of(&done)?),
+                return match self.acquire_if_empty(claim, vec![read_first(&claim.name)]).await? {
+                    FastPath::Done(standing) => Ok(standing),
+                    FastPath::Otherwise(done) => self.standing(claim, first_of(&done)?),
                 };
             }
-            Mode::Shared => vec![nobody(format!("{prefix}x-")), nobody(format!("{prefix}p"))],
+            Mode::Shared => vec![no_key_with(format!("{prefix}x-")), no_key_with(format!("{prefix}p"))],
             Mode::Permit { .. } => {
                 // etcd cannot count in a comparison: look first, then put if nobody has come since.
-                let line = line_of(
-                    &self.members.transact(&claim.name, Txn::new().and_then(read_line(&claim.name))).await?,
+                let queue = queue_of(
+                    &self.members.transact(&claim.name, Txn::new().and_then(read_queue(&claim.name))).await?,
                 )?;
-                self.check_permits(claim, &line)?;
+                self.check_permits(claim, &queue)?;
                 let mut run = Run::default();
-                let fits = line.places.iter().all(|place| run.admit(place.mode)) && run.admits(claim.mode);
-                if !fits || line.places.iter().any(|place| place.key == key(claim)) {
-                    return self.standing(claim, line);
+                let fits = queue.entries.iter().all(|entry| run.admit(entry.mode)) && run.admits(claim.mode);
+                if !fits || queue.entries.iter().any(|entry| entry.key == key(claim)) {
+                    return self.standing(claim, queue);
                 }
-                vec![Compare::create_revision(prefix, CompareOp::Less, line.revision + 1).with_prefix()]
+                vec![Compare::create_revision(prefix, CompareOp::Less, queue.revision + 1).with_prefix()]
             }
         };
         match self.members.transact(&claim.name, self.join(claim, extra)).await {
-            Ok(done) => self.standing(claim, line_of(&done)?),
+            Ok(done) => self.standing(claim, queue_of(&done)?),
             Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone { why: Gone::SessionLost }),
             Err(failure) => Err(failure.into()),
         }
@@ -230,13 +236,13 @@ impl Etcd {
             return Ok((Withdrawn::Held, done.revision));
         }
         // What may stand there for it is a late request's, and nobody's any more.
-        let (_, revision) = self.leave(claim, key).await?;
+        let (_, revision) = self.remove(claim, key).await?;
         Ok((Withdrawn::Absent, revision))
     }
 
     /// Deletes the key of a claim that nobody knows to hold, and says what it was. What has come to its seat since then is
     /// another's, and stays.
-    async fn leave(&self, claim: &Claim, key: &str) -> Result<(Withdrawn, i64)> {
+    async fn remove(&self, claim: &Claim, key: &str) -> Result<(Withdrawn, i64)> {
         let own = value(claim.id, &claim.client, &claim.value);
         let same = Compare::value(key, CompareOp::Equal, own);
         self.delete(&claim.name, key, same).await
@@ -250,7 +256,7 @@ impl Etcd {
         if !done.response.succeeded() {
             return Ok((Withdrawn::Absent, done.revision));
         }
-        Ok((line_of(&done)?.of(key).into(), done.revision))
+        Ok((queue_of(&done)?.of(key).into(), done.revision))
     }
 
     /// The claim whose key was deleted. `None` if etcd has forgotten it, by a compaction in the very moment.
@@ -343,7 +349,7 @@ impl Backend for Etcd {
         if self.shared.namespace.borrow().is_none() {
             self.shared.namespace.send_replace(Some(namespace(&claim.name)));
         }
-        if claim.waits { self.wait_in_line(claim).await } else { self.try_now(claim).await }
+        if claim.waits { self.join_queue(claim).await } else { self.try_now(claim).await }
     }
 
     fn joining(&self, name: &LockName) -> Option<&Semaphore> {
@@ -353,22 +359,22 @@ impl Backend for Etcd {
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         let own = key(claim);
         let watch = self.members.watch(&namespace(&claim.name)).await?;
-        let mut line = self.read_in_turn(&claim.name).await?;
+        let mut queue = self.read_in_turn(&claim.name).await?;
         loop {
-            let awaits = match line.of(&own) {
-                order::Position::Granted => return Ok(Standing::Granted { token: line.token(&own)? }),
+            let awaits = match queue.of(&own) {
+                order::Position::Granted => return Ok(Standing::Granted { token: queue.token(&own)? }),
                 order::Position::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
                 order::Position::Behind { awaits, .. } => awaits,
             };
             let awaited = awaits.into_iter().chain([&*own]).map(str::to_owned).collect();
-            let registered = watch.register(awaited, line.revision);
+            let registered = watch.register(awaited, queue.revision);
             watch.at_home(registered.told.notified()).await;
             if watch.is_lost() {
                 return Err(Failure::WatchLost.into());
             }
             // Who comes later stands behind, and who has left does not come back: what was deleted is all there is to know.
-            line = match watch.gone_since(line.revision) {
-                Some((gone, revision)) => line.without(&gone, revision),
+            queue = match watch.gone_since(queue.revision) {
+                Some((gone, revision)) => queue.without(&gone, revision),
                 None => self.read_in_turn(&claim.name).await?,
             };
         }
@@ -391,7 +397,7 @@ impl Backend for Etcd {
         let departure = self.shared.leaving.begin(claim.id, &key);
         let (withdrawn, revision) = match claim.token {
             Some(token) => self.release(claim, &key, token).await?,
-            None => self.leave(claim, &key).await?,
+            None => self.remove(claim, &key).await?,
         };
         if withdrawn != Withdrawn::Absent {
             departure.deleted(revision);
@@ -402,7 +408,7 @@ impl Backend for Etcd {
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
         for kv in self.read_all(name).await?.0 {
             if read_entry(&kv, None)?.claim == claim {
-                let key = read_place(&kv)?.key;
+                let key = read_key_entry(&kv)?.key;
                 let same = Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
                 return Ok(self.delete(name, &key, same).await?.0);
             }
@@ -449,7 +455,7 @@ impl Backend for Etcd {
         let mut holding = true;
         let mut entries = Vec::new();
         for kv in &kvs {
-            holding = holding && run.admit(read_place(kv)?.mode);
+            holding = holding && run.admit(read_key_entry(kv)?.mode);
             entries.push(read_entry(kv, if holding { token(kv.create_revision()) } else { None })?);
         }
         Ok(Queue { entries, revision: Revision(u64::try_from(revision).unwrap_or(0)) })
@@ -484,8 +490,8 @@ impl Backend for Etcd {
             .await?;
         let mut names = Vec::new();
         for kv in response.kvs() {
-            let place = read_place(kv)?;
-            let path = place.key.rsplit_once('/').map_or("", |(path, _)| path);
+            let entry = read_key_entry(kv)?;
+            let path = entry.key.rsplit_once('/').map_or("", |(path, _)| path);
             names.push(LockName::from_path(path)?);
         }
         names.sort_unstable();

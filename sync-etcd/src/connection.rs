@@ -49,7 +49,7 @@ pub(crate) struct Connection {
     home: Home,
     /// Absent where etcd may know who we are, and what we may do: before 3.4.42, 3.5.28 and 3.6.9 it does not look at the
     /// permissions for what stands in a transaction inside of another (CVE-2026-33343), and would refuse nothing.
-    together: Option<Batcher<Together>>,
+    batcher: Option<Batcher<Transport>>,
 }
 
 struct Connected(Client);
@@ -165,9 +165,9 @@ impl Connection {
             _ => {}
         }
         let kv = client.kv_client();
-        let together = (!config.has_permissions()).then(|| Batcher::start(Together(kv)));
+        let batcher = (!config.has_permissions()).then(|| Batcher::start(Transport(kv)));
         let home = Home::here()?;
-        Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), home, together })
+        Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), home, batcher })
     }
 
     /// Waits for the answer to a request, as long as this connection answers at all.
@@ -196,30 +196,30 @@ impl Connection {
 
     /// Does one step of a name, on its way with those of other names.
     pub(crate) async fn step(&self, name: &LockName, transaction: Txn) -> Result<Done, Failure> {
-        match &self.together {
-            Some(together) => {
+        match &self.batcher {
+            Some(batcher) => {
                 let step = Step { name: name.clone(), transaction };
-                together.ask(step).await.unwrap_or(Err(Failure::ClientGone))
+                batcher.ask(step).await.unwrap_or(Err(Failure::ClientGone))
             }
-            None => alone(self.client().kv_client(), transaction).await,
+            None => send_single(self.client().kv_client(), transaction).await,
         }
     }
 }
 
-async fn alone(mut kv: KvClient, transaction: Txn) -> Result<Done, Failure> {
+async fn send_single(mut kv: KvClient, transaction: Txn) -> Result<Done, Failure> {
     let response = kv.txn(transaction).await?;
     let revision = response.header().map_or(0, |header| header.revision());
     Ok(Done { response, revision })
 }
 
-async fn each(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
-    join_all(steps.into_iter().map(|step| alone(kv.clone(), step.transaction))).await
+async fn send_each(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
+    join_all(steps.into_iter().map(|step| send_single(kv.clone(), step.transaction))).await
 }
 
 /// Carries steps.
-struct Together(KvClient);
+struct Transport(KvClient);
 
-impl BatchTransport for Together {
+impl BatchTransport for Transport {
     type Request = Step;
     type Answer = Result<Done, Failure>;
 
@@ -231,8 +231,8 @@ impl BatchTransport for Together {
         for (step, is_first) in steps.into_iter().zip(&is_first) {
             if *is_first { &mut first } else { &mut further }.push(step);
         }
-        let further = each(kv.clone(), further);
-        let (first, further) = tokio::join!(as_one(kv.clone(), first), further);
+        let further = send_each(kv.clone(), further);
+        let (first, further) = tokio::join!(send_batched(kv.clone(), first), further);
         let (mut first, mut further) = (first.into_iter(), further.into_iter());
         let answers =
             is_first.into_iter().map(|is_first| if is_first { first.next() } else { further.next() });
@@ -240,13 +240,13 @@ impl BatchTransport for Together {
     }
 
     async fn send(&self, step: Step) -> Self::Answer {
-        alone(self.0.clone(), step.transaction).await
+        send_single(self.0.clone(), step.transaction).await
     }
 }
 
 /// Does steps of different names in one transaction. If etcd refuses it, for one of them perhaps, each is done by itself.
-async fn as_one(mut kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
-    let [first, _, ..] = &steps[..] else { return each(kv, steps).await };
+async fn send_batched(mut kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
+    let [first, _, ..] = &steps[..] else { return send_each(kv, steps).await };
     // Always true; but where users need a password and we have none, etcd says so.
     let known = Compare::version(prefix(&first.name), CompareOp::Greater, -1);
     let all: Vec<TxnOp> = steps.iter().map(|step| TxnOp::txn(step.transaction.clone())).collect();
@@ -260,7 +260,7 @@ async fn as_one(mut kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>
             });
             done.collect()
         }
-        Err(failure) if failure.is_refusal() => each(kv, steps).await,
+        Err(failure) if failure.is_refusal() => send_each(kv, steps).await,
         Err(failure) => steps.iter().map(|_| Err(failure.clone())).collect(),
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn created_at(key: &str, token: Token) -> Compare {
 
 /// One claim in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct KeyEntry {
     pub(crate) key: String,
     pub(crate) mode: Mode,
     pub(crate) created: i64,
@@ -70,7 +70,7 @@ pub(crate) fn lease_of(key: &str) -> Option<i64> {
 }
 
 /// Reads the place that a key stands for.
-pub(crate) fn read_place(kv: &KeyValue) -> Result<Place, Failure> {
+pub(crate) fn read_key_entry(kv: &KeyValue) -> Result<KeyEntry, Failure> {
     let key = String::from_utf8_lossy(kv.key()).into_owned();
     let parsed = read_key(&key).and_then(|(tag, _)| {
         Some(match tag {
@@ -80,7 +80,7 @@ pub(crate) fn read_place(kv: &KeyValue) -> Result<Place, Failure> {
         })
     });
     match parsed {
-        Some(mode) => Ok(Place { key, mode, created: kv.create_revision() }),
+        Some(mode) => Ok(KeyEntry { key, mode, created: kv.create_revision() }),
         None => Err(Failure::Foreign(key)),
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn read_claim(value: &[u8]) -> Option<ClaimId> {
 }
 
 pub(crate) fn read_entry(kv: &KeyValue, token: Option<Token>) -> Result<Entry, Failure> {
-    let Place { key, mode, .. } = read_place(kv)?;
+    let KeyEntry { key, mode, .. } = read_key_entry(kv)?;
     let claim = read_claim(kv.value()).ok_or(Failure::Foreign(key))?;
     let mut parts = kv.value().splitn(2, |byte| *byte == b'\n');
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();

@@ -10,8 +10,8 @@ mod error;
 mod fence;
 mod keys;
 mod leaving;
-mod line;
 mod members;
+mod queue;
 mod tls;
 mod watch;
 

@@ -9,32 +9,32 @@ use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, TxnOp, TxnOpRespo
 
 use crate::connection::Done;
 use crate::error::Failure;
-use crate::keys::{Place, prefix, read_entry, read_place};
+use crate::keys::{KeyEntry, prefix, read_entry, read_key_entry};
 
 /// A line as a transaction has shown it.
-pub(crate) struct Line {
-    pub(crate) places: Vec<Place>,
+pub(crate) struct QueueView {
+    pub(crate) entries: Vec<KeyEntry>,
     pub(crate) holder: Option<Box<Entry>>,
     pub(crate) revision: i64,
 }
 
-impl Line {
+impl QueueView {
     /// The place of the claim with this key.
     pub(crate) fn of<'a>(&'a self, key: &'a str) -> order::Position<&'a str> {
-        let order: Vec<_> = self.places.iter().map(|place| (&*place.key, place.mode)).collect();
+        let order: Vec<_> = self.entries.iter().map(|entry| (&*entry.key, entry.mode)).collect();
         order::position(&order, key)
     }
 
     /// The line as it was at a later revision, after the keys in `gone` were deleted. Without those who have come since.
     pub(crate) fn without(mut self, gone: &HashSet<String>, revision: i64) -> Self {
-        self.places.retain(|place| !gone.contains(&place.key));
+        self.entries.retain(|entry| !gone.contains(&entry.key));
         self.revision = revision;
         self
     }
 
     pub(crate) fn token(&self, key: &str) -> Result<Token, Failure> {
-        let place = self.places.iter().find(|place| place.key == key);
-        place.and_then(|place| token(place.created)).ok_or(Failure::Answer("a revision that is no token"))
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.and_then(|entry| token(entry.created)).ok_or(Failure::Answer("a revision that is no token"))
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn read_order(name: &LockName) -> TxnOp {
 }
 
 /// Reads a line, and the first entry with its value.
-pub(crate) fn read_line(name: &LockName) -> [TxnOp; 2] {
+pub(crate) fn read_queue(name: &LockName) -> [TxnOp; 2] {
     [read_order(name), read_first(name)]
 }
 
@@ -69,28 +69,28 @@ fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
     reads.collect()
 }
 
-pub(crate) fn line_of(done: &Done) -> Result<Line, Failure> {
-    line_in(&done.response, done.revision)
+pub(crate) fn queue_of(done: &Done) -> Result<QueueView, Failure> {
+    queue_in(&done.response, done.revision)
 }
 
 /// A line of which only the [first](read_first) was read.
-pub(crate) fn first_of(done: &Done) -> Result<Line, Failure> {
+pub(crate) fn first_of(done: &Done) -> Result<QueueView, Failure> {
     let reads = gets(&done.response);
     let first = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
-    line_from(first, first.first(), done.revision)
+    queue_from(first, first.first(), done.revision)
 }
 
-pub(crate) fn line_in(response: &TxnResponse, revision: i64) -> Result<Line, Failure> {
+pub(crate) fn queue_in(response: &TxnResponse, revision: i64) -> Result<QueueView, Failure> {
     let reads = gets(response);
     let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
-    line_from(all, reads.get(1).and_then(|first| first.first()), revision)
+    queue_from(all, reads.get(1).and_then(|first| first.first()), revision)
 }
 
-fn line_from(all: &[KeyValue], first: Option<&KeyValue>, revision: i64) -> Result<Line, Failure> {
-    let places = all.iter().map(read_place).collect::<Result<Vec<_>, _>>()?;
+fn queue_from(all: &[KeyValue], first: Option<&KeyValue>, revision: i64) -> Result<QueueView, Failure> {
+    let entries = all.iter().map(read_key_entry).collect::<Result<Vec<_>, _>>()?;
     let holder = match first {
         Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
         None => None,
     };
-    Ok(Line { places, holder, revision })
+    Ok(QueueView { entries, holder, revision })
 }
