@@ -1,4 +1,4 @@
-//! Claims on etcd: one transaction a step.
+//! Implements claims on etcd, with one transaction for each step.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -34,8 +34,9 @@ use crate::queue::{
 };
 use crate::watch::Deleted;
 
-/// How many requests that join or read the queue of one name are under way at the same time. The answer to each holds the whole
-/// queue, so without a limit a crowd at one name keeps etcd busy for longer than a request may take.
+/// The number of requests that may join or read the queue of one name at the same time. Each reply
+/// contains the whole queue, so without a limit a large queue at one name would keep etcd busy for
+/// longer than the timeout of a request.
 const JOINING: usize = 8;
 
 /// A backend on an etcd cluster.
@@ -43,15 +44,16 @@ const JOINING: usize = 8;
 pub struct Etcd {
     members: Members,
     shared: Arc<Shared>,
-    /// Up to which revision each session has heard of evictions.
+    /// The revision up to which each session has been told about evictions.
     heard: Mutex<HashMap<SessionId, i64>>,
 }
 
-/// What a backend and its twin share.
+/// The state that a backend shares with its [keeper instance](Backend::for_keeper).
 #[derive(Debug)]
 struct Shared {
     leaving: Leaving,
-    /// The prefix of the namespace that this client uses, known from its first claim: a role may allow no more than that.
+    /// The prefix of the namespace that this client uses, known from its first claim. Only this
+    /// prefix is watched, because the client's role may not allow more.
     namespace: watch::Sender<Option<String>>,
     joining: Joining,
 }
@@ -66,20 +68,21 @@ impl Default for Shared {
     }
 }
 
-/// Whether a name that nobody was at was taken.
+/// The outcome of the [fast path](Etcd::acquire_if_empty).
 enum FastPath {
+    /// The request is answered: the claim is granted, or its session has ended.
     Done(Standing),
-    /// Somebody is there, and this was done instead.
+    /// The queue was not empty, and the alternative was executed.
     Otherwise(Done),
 }
 
-/// Holds while there is no key of this prefix.
+/// Returns a condition that is true while no key has this prefix.
 fn no_key_with(prefix: String) -> Compare {
     Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix()
 }
 
 impl Etcd {
-    /// A backend that connects when it is first used.
+    /// Creates a backend. It connects on first use.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self::with(Members::new(config), Arc::default())
@@ -93,7 +96,7 @@ impl Etcd {
         queue_of(&self.members.transact(name, Txn::new().and_then([read_order(name)])).await?)
     }
 
-    /// Reads a queue for a waiter. A crowd of waiters takes turns.
+    /// Reads a queue for a waiter. At most [`JOINING`] waiters of a name read at the same time.
     async fn read_in_turn(&self, name: &LockName) -> Result<QueueView, Failure> {
         let _turn = match self.shared.joining.of(name) {
             Some(limit) => limit.acquire().await.ok(),
@@ -111,12 +114,14 @@ impl Etcd {
         })
     }
 
-    /// All in line have to agree on the number of permits.
+    /// Checks that all queued claims agree on the number of permits.
     fn check_permits(&self, claim: &Claim, queue: &QueueView) -> Result<()> {
         match queue.entries.iter().find(|entry| entry.mode.contradicts(claim.mode)) {
             Some(KeyEntry { mode, .. }) => Err(Error::new(
                 ErrorKind::InvalidOption,
-                format!("this name is used with {mode}: all have to agree on the number"),
+                format!(
+                    "this name is in use with {mode}: use the same mode and number of permits everywhere"
+                ),
             )
             .with_backend("etcd")),
             None => Ok(()),
@@ -128,16 +133,17 @@ impl Etcd {
         TxnOp::put(key(claim), value(claim.id, &claim.client, &claim.value), Some(options))
     }
 
-    /// Puts the claim's key if it is not there, and reads the line after it; `extra` has to hold too.
+    /// Creates the claim's key if it does not exist and `extra` is true, and reads the queue.
     fn join(&self, claim: &Claim, extra: Vec<Compare>) -> Txn {
         let mut compares = vec![Compare::create_revision(key(claim), CompareOp::Equal, 0)];
         compares.extend(extra);
-        // Who holds is only read where nothing was put: a claim that is granted does not want to know.
+        // The holder's entry is read only if no key was created: a granted claim has no use for it.
         let joined = [self.put(claim), read_order(&claim.name)];
         Txn::new().when(compares).and_then(joined).or_else(read_queue(&claim.name))
     }
 
-    /// Puts the claim's key if nobody is in line, which is to hold at once; does what `taken` says otherwise.
+    /// Fast path: if the queue is empty, creates the claim's key, which grants the lock at once.
+    /// Otherwise executes `otherwise` in the same transaction.
     async fn acquire_if_empty(&self, claim: &Claim, otherwise: Vec<TxnOp>) -> Result<FastPath> {
         let take = Txn::new()
             .when([no_key_with(prefix(&claim.name))])
@@ -145,7 +151,7 @@ impl Etcd {
             .or_else(otherwise);
         match self.members.transact(&claim.name, take).await {
             Ok(done) if done.response.succeeded() => {
-                // The revision at which it was created is that of this transaction.
+                // The key's create revision is the revision of this transaction.
                 let token = token(done.revision).ok_or(Failure::Answer("a negative revision"))?;
                 Ok(FastPath::Done(Standing::Granted { token }))
             }
@@ -163,7 +169,7 @@ impl Etcd {
             FastPath::Otherwise(done) => done,
         };
         let [TxnOpResponse::Txn(joined)] = &done.response.op_responses()[..] else {
-            return Err(Failure::Answer("no transaction inside of the transaction").into());
+            return Err(Failure::Answer("no nested transaction in the reply").into());
         };
         let queue = queue_in(joined, done.revision)?;
         if let Err(error) = self.check_permits(claim, &queue) {
@@ -173,12 +179,12 @@ impl Etcd {
         self.standing(claim, queue)
     }
 
-    /// Takes the name if nobody who would be in the way is there; leaves nothing behind otherwise.
+    /// Acquires the name if no incompatible claim is queued. Otherwise creates no key.
     async fn try_now(&self, claim: &Claim) -> Result<Standing> {
         let prefix = prefix(&claim.name);
         let extra = match claim.mode {
             Mode::Exclusive => {
-                // Whoever is first holds. The rest of a long queue would be read for nothing.
+                // The first claim is a holder. Reading the rest of a long queue would be wasted.
                 return match self.acquire_if_empty(claim, vec![read_first(&claim.name)]).await? {
                     FastPath::Done(standing) => Ok(standing),
                     FastPath::Otherwise(done) => self.standing(claim, first_of(&done)?),
@@ -186,7 +192,8 @@ impl Etcd {
             }
             Mode::Shared => vec![no_key_with(format!("{prefix}x-")), no_key_with(format!("{prefix}p"))],
             Mode::Permit { .. } => {
-                // etcd cannot count in a comparison: look first, then put if nobody has come since.
+                // A comparison in etcd cannot count: read the queue first, then create the key if
+                // no other key was created since.
                 let queue = queue_of(
                     &self.members.transact(&claim.name, Txn::new().and_then(read_queue(&claim.name))).await?,
                 )?;
@@ -211,12 +218,12 @@ impl Etcd {
         let ask = async |client: Client| client.lease_client().time_to_live(lease, None).await;
         let left = self.members.ask(ask).await?;
         if left.ttl() <= 0 {
-            return Err(Failure::Answer("a lease that is there, and has no time left"));
+            return Err(Failure::Answer("a lease that exists and has expired"));
         }
         Ok(left.granted_ttl())
     }
 
-    /// Why a claim's key is gone.
+    /// Finds out why a claim's key is gone: its session has ended, or it was evicted.
     async fn why_gone(&self, claim: &Claim) -> Result<Gone> {
         let lease = lease(claim.session.id);
         let ask = async |client: Client| client.lease_client().time_to_live(lease, None).await;
@@ -227,7 +234,8 @@ impl Etcd {
         }
     }
 
-    /// Ends a claim that holds by this token, without reading its line. Says at which revision.
+    /// Releases a held claim by its fencing token, in one transaction and without reading the
+    /// queue. Returns the outcome and the revision of the transaction.
     async fn release(&self, claim: &Claim, key: &str, token: Token) -> Result<(Withdrawn, i64)> {
         let same = created_at(key, token);
         let delete = TxnOp::delete(key, None);
@@ -235,20 +243,22 @@ impl Etcd {
         if done.response.succeeded() {
             return Ok((Withdrawn::Held, done.revision));
         }
-        // What may stand there for it is a late request's, and nobody's any more.
+        // A request of this claim that etcd executed late may have created the key again.
         let (_, revision) = self.remove(claim, key).await?;
         Ok((Withdrawn::Absent, revision))
     }
 
-    /// Deletes the key of a claim that nobody knows to hold, and says what it was. What has come to its seat since then is
-    /// another's, and stays.
+    /// Deletes the key of a claim that is not known to be granted, and returns whether it was held,
+    /// waiting or absent. The delete is guarded by the key's value, so a later claim that reuses
+    /// the same key is left alone.
     async fn remove(&self, claim: &Claim, key: &str) -> Result<(Withdrawn, i64)> {
         let own = value(claim.id, &claim.client, &claim.value);
         let same = Compare::value(key, CompareOp::Equal, own);
         self.delete(&claim.name, key, same).await
     }
 
-    /// Deletes a key if it is the `same`, and says what its claim was, and at which revision it ended.
+    /// Deletes a key if the condition `same` is true. Returns whether its claim was held, waiting
+    /// or absent, and the revision of the transaction.
     async fn delete(&self, name: &LockName, key: &str, same: Compare) -> Result<(Withdrawn, i64)> {
         let delete = TxnOp::delete(key, None);
         let done =
@@ -259,27 +269,31 @@ impl Etcd {
         Ok((queue_of(&done)?.of(key).into(), done.revision))
     }
 
-    /// The claim whose key was deleted. `None` if etcd has forgotten it, by a compaction in the very moment.
+    /// Returns the claim whose key was deleted, or `None` if the revision before the deletion has
+    /// been compacted.
     async fn claim_of(&self, deleted: Deleted) -> Result<Option<ClaimId>> {
         let before = GetOptions::new().with_revision(deleted.revision - 1);
         let key = deleted.key.clone();
         match self.members.ask(async |client: Client| client.kv_client().get(key, Some(before)).await).await {
             Ok(found) => Ok(found.kvs().first().and_then(|kv| read_claim(kv.value()))),
             Err(failure) if failure.is_compacted() => {
-                warn!(key = deleted.key, "evicted, and compacted before it could be told whose claim it was");
+                warn!(
+                    key = deleted.key,
+                    "a claim was evicted, but etcd was compacted before its id could be read"
+                );
                 Ok(None)
             }
             Err(failure) => Err(failure.into()),
         }
     }
 
-    /// Nobody asks any more what became of a session's claims.
+    /// Drops what is remembered about a session that has ended.
     fn forget(&self, session: SessionId) {
         locked(&self.heard).remove(&session);
         self.shared.leaving.forget(session);
     }
 
-    /// All of a line, with what its keys hold; and the revision at which it was read.
+    /// Reads a queue with its values, and returns it with the revision of the read.
     async fn read_all(&self, name: &LockName) -> Result<(Vec<KeyValue>, i64)> {
         let prefix = prefix(name);
         let mut response = self
@@ -295,9 +309,9 @@ impl Etcd {
 impl Backend for Etcd {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new("etcd");
-        // The least that etcd grants with its default election timeout; TTLs are whole seconds.
+        // The shortest TTL that etcd grants with its default election timeout, in whole seconds.
         capabilities.ttl_min = Duration::from_secs(2);
-        // Leases end on a loop of half a second; a fraction of a second of the TTL is rounded up.
+        // etcd checks for expired leases every 0.5 s, and the TTL is rounded up to a whole second.
         capabilities.expiry_slack = Duration::from_millis(1_500);
         capabilities.key_slots = true;
         capabilities
@@ -309,13 +323,13 @@ impl Backend for Etcd {
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let seconds = i64::try_from(spec.ttl.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
-        // The client chooses the id, so that a request that is repeated opens nothing twice.
+        // The client chooses the id, so that a retry does not open a second session.
         let id = i64::try_from(spec.nonce.bits() >> 65).unwrap_or(0).max(1);
         let options = LeaseGrantOptions::new().with_id(id);
         let grant = async |client: Client| client.lease_client().grant(seconds, Some(options)).await;
         let ttl = match self.members.ask(grant).await {
             Ok(granted) => granted.ttl(),
-            // An earlier request opened it, and its reply was lost.
+            // An earlier attempt opened the session, and its reply was lost.
             Err(failure) if failure.is_lease_there() => self.ttl_of(id).await?,
             Err(failure) => return Err(failure.into()),
         };
@@ -372,7 +386,8 @@ impl Backend for Etcd {
             if watch.is_lost() {
                 return Err(Failure::WatchLost.into());
             }
-            // Who comes later stands behind, and who has left does not come back: what was deleted is all there is to know.
+            // Later claims are queued behind this one, and deleted claims do not return, so the
+            // deletions alone determine the position.
             queue = match watch.gone_since(queue.revision) {
                 Some((gone, revision)) => queue.without(&gone, revision),
                 None => self.read_in_turn(&claim.name).await?,
@@ -420,7 +435,7 @@ impl Backend for Etcd {
         let mut known = self.shared.namespace.subscribe();
         let known = known.wait_for(Option::is_some).await.map(|namespace| namespace.clone());
         let watch = self.members.watch(&known.ok().flatten().unwrap_or_default()).await?;
-        // From where the last call has left off, if the watch goes on from there.
+        // Continue where the last call stopped, if the watch remembers all deletions since then.
         let mut seen = locked(&self.heard).get(&session.id).copied().unwrap_or_default();
         if !watch.knows(seen) {
             seen = watch.seen();
@@ -471,9 +486,10 @@ impl Backend for Etcd {
             .await?;
         loop {
             let response = stream.message().await.map_err(Failure::from)?.ok_or(Failure::WatchLost)?;
-            // Revisions began again: this etcd was emptied, or restored.
+            // Revisions have started again: this etcd was emptied, or restored from a backup.
             let went_back = response.header().is_some_and(|header| header.revision() < start - 1);
-            // A compacted start is news too: whatever happened, the queue as it is now is the answer.
+            // The watch is also cancelled if `start` is compacted. Either way the current queue is
+            // the answer.
             if went_back || response.canceled() || !response.events().is_empty() {
                 return self.queue(name).await;
             }

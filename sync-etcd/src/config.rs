@@ -1,14 +1,14 @@
-//! Which etcd, and as whom.
+//! The settings of an etcd client.
 
 use std::fmt;
 
 use distsync_core::Result;
 use distsync_core::spi::{StoreUrl, Tls};
 
-/// The port of etcd unless told otherwise.
+/// The port of etcd if the URL names none.
 const DEFAULT_PORT: u16 = 2379;
 
-/// Settings of an etcd client. Debug shows no credentials.
+/// Settings of an etcd client. `Debug` does not show credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(crate) endpoints: Vec<String>,
@@ -17,11 +17,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The client that a URL `etcd://[user:password@]host[:port][,host[:port]]` asks for, or `etcds:` for TLS with the
-    /// options `ca`, `cert` and `key`, once the common options are taken out.
+    /// Parses a URL `etcd://[user:password@]host[:port][,host[:port]]`, from which the common
+    /// options have been removed. The scheme `etcds:` enables TLS, with the options `ca`, `cert`
+    /// and `key`.
     ///
     /// # Errors
-    /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names what does not fit.
+    /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names the invalid part of the
+    /// URL.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme() == "etcds";
         let tls = Tls::from_url(&mut url, is_secure)?;
@@ -46,7 +48,7 @@ impl Config {
 }
 
 impl Config {
-    /// Whether etcd may know who this is, and look at what he may do.
+    /// Returns whether etcd may authenticate this client, and so apply permissions to it.
     pub(crate) fn has_permissions(&self) -> bool {
         self.user.is_some() || self.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
     }

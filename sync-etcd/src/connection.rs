@@ -1,8 +1,9 @@
-//! A client of the cluster, and how the steps of claims travel to it: those of several tasks in one transaction.
+//! A connection to one member of the cluster, which batches the steps of several tasks into one
+//! transaction.
 //!
-//! A transaction of transactions is one proposal to the cluster and one write to its disks. All conditions of such a
-//! transaction are looked at before anything in it is done, so it has one step of a name at most: else two that find nobody
-//! there would both be granted.
+//! A transaction that contains other transactions is one Raft proposal and one disk write. etcd
+//! checks all nested conditions before it executes any operation, so a batch contains at most one
+//! step of each name: otherwise two steps that both find the queue empty would both be granted.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -27,28 +28,30 @@ use crate::error::Failure;
 use crate::keys::prefix;
 use crate::tls;
 
-/// How long connecting may take.
+/// The timeout of one connection attempt.
 const DIAL: Duration = Duration::from_secs(3);
 
-/// How long the other members are given before the next one is asked as well.
+/// The delay after which the next member is tried beside those that have not answered yet.
 const STAGGER: Duration = Duration::from_millis(300);
-/// How often a connection is looked at, and after how many looks without any answer it is given up, while answers are owed.
+/// The interval between checks of a connection, and the number of checks without any reply after
+/// which it is abandoned while replies are outstanding.
 const LOOK: Duration = Duration::from_millis(500);
 const SILENT_LOOKS: u32 = 3;
 
-/// A client of one member of the cluster, connected.
+/// A connected client of one member of the cluster.
 ///
-/// Not of all members at once: the channel of the etcd client spreads requests over its endpoints, and a request that meets
-/// a dead one fails.
+/// It does not connect to all members at once, because the etcd client balances requests over its
+/// endpoints, and requests to a dead endpoint fail.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Which of the endpoints it is.
+    /// The index of the endpoint in the configuration.
     pub(crate) endpoint: usize,
     client: Connected,
     pulse: Arc<Pulse>,
     home: Home,
-    /// Absent where etcd may know who we are, and what we may do: before 3.4.42, 3.5.28 and 3.6.9 it does not look at the
-    /// permissions for what stands in a transaction inside of another (CVE-2026-33343), and would refuse nothing.
+    /// `None` if etcd may apply permissions to this client. Before 3.4.42, 3.5.28 and 3.6.9 etcd
+    /// does not check the permissions of nested transactions (CVE-2026-33343), so batches would
+    /// bypass them.
     batcher: Option<Batcher<Transport>>,
 }
 
@@ -66,15 +69,17 @@ struct Step {
     transaction: Txn,
 }
 
-/// What came of a step.
+/// The reply to a step.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) response: TxnResponse,
-    /// The store's revision after it: that of what it has put.
+    /// The store's revision after the step, which is the create revision of any key that it
+    /// created.
     pub(crate) revision: i64,
 }
 
-/// Whether a connection still answers: its member may stand still, or the way to it be cut, without a word.
+/// Detects a connection that does not answer. Its member may hang, or the network may drop packets,
+/// without closing the connection.
 #[derive(Debug, Default)]
 struct Pulse {
     owed: AtomicUsize,
@@ -82,7 +87,7 @@ struct Pulse {
     silent: CancellationToken,
 }
 
-/// An answer that is owed.
+/// An outstanding request, counted in `owed` until it is dropped.
 struct Owed<'a>(&'a Pulse);
 
 impl Drop for Owed<'_> {
@@ -92,7 +97,8 @@ impl Drop for Owed<'_> {
 }
 
 impl Pulse {
-    /// Ends when the connection is gone, or silent for too long although answers are owed: all its requests fail then.
+    /// Checks the connection until it is dropped. Fails all its requests and returns if no reply
+    /// arrives for too long while replies are outstanding.
     async fn look_after(pulse: Weak<Self>) {
         let (mut last, mut silent) = (0, 0);
         loop {
@@ -112,8 +118,8 @@ impl Pulse {
 }
 
 impl Connection {
-    /// Connects to the first member that serves. Each is asked in its turn, `preferred` first, and the next one when one has
-    /// failed or is slow.
+    /// Connects to the first member that serves. The `preferred` one is tried first, and each
+    /// further member starts [`STAGGER`] after the one before it.
     pub(crate) async fn open(
         config: &Config,
         preferred: usize,
@@ -152,13 +158,14 @@ impl Connection {
         if let Some((user, password)) = &config.user {
             options = options.with_user(user, password);
         }
-        // The files may have changed since the last connection.
+        // The certificate files may have changed since the last connection.
         if let Some(tls) = config.tls.as_ref().map(Tls::latest) {
             tls::agree(&config.endpoints[endpoint], &tls).await?;
             options = options.with_tls(tls::settings(&tls));
         }
         let client = Client::connect(address, Some(options)).await?;
-        // A read that needs a leader: a member without one is no use. A role that may not read this is an answer as well.
+        // This read requires a leader, and a member without a leader cannot serve. A permission
+        // error also shows that the member answers.
         let question = GetOptions::new().with_count_only();
         match client.kv_client().get("distsync", Some(question)).await.map_err(Failure::from) {
             Err(failure) if !failure.is_permission_denied() => return Err(failure),
@@ -170,7 +177,7 @@ impl Connection {
         Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), home, batcher })
     }
 
-    /// Waits for the answer to a request, as long as this connection answers at all.
+    /// Waits for the reply to a request. Fails with `Silent` if the connection stops answering.
     pub(crate) async fn answer<T, E: Into<Failure>>(
         &self,
         request: impl Future<Output = Result<T, E>>,
@@ -194,7 +201,7 @@ impl Connection {
         &self.client.0
     }
 
-    /// Does one step of a name, on its way with those of other names.
+    /// Executes one step of a name, batched with the steps of other names.
     pub(crate) async fn step(&self, name: &LockName, transaction: Txn) -> Result<Done, Failure> {
         match &self.batcher {
             Some(batcher) => {
@@ -216,7 +223,7 @@ async fn send_each(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>>
     join_all(steps.into_iter().map(|step| send_single(kv.clone(), step.transaction))).await
 }
 
-/// Carries steps.
+/// Sends batches of steps to etcd.
 struct Transport(KvClient);
 
 impl BatchTransport for Transport {
@@ -236,7 +243,7 @@ impl BatchTransport for Transport {
         let (mut first, mut further) = (first.into_iter(), further.into_iter());
         let answers =
             is_first.into_iter().map(|is_first| if is_first { first.next() } else { further.next() });
-        answers.map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer answers than steps")))).collect()
+        answers.map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer replies than steps")))).collect()
     }
 
     async fn send(&self, step: Step) -> Self::Answer {
@@ -244,10 +251,12 @@ impl BatchTransport for Transport {
     }
 }
 
-/// Does steps of different names in one transaction. If etcd refuses it, for one of them perhaps, each is done by itself.
+/// Executes steps of different names in one transaction. If etcd refuses the transaction, which may
+/// be the fault of one step, each step is sent on its own.
 async fn send_batched(mut kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
     let [first, _, ..] = &steps[..] else { return send_each(kv, steps).await };
-    // Always true; but where users need a password and we have none, etcd says so.
+    // This condition is always true, but etcd checks the permission to read the key. If users are
+    // enabled and this client has no credentials, etcd therefore refuses the batch.
     let known = Compare::version(prefix(&first.name), CompareOp::Greater, -1);
     let all: Vec<TxnOp> = steps.iter().map(|step| TxnOp::txn(step.transaction.clone())).collect();
     let all = Txn::new().when([known]).and_then(all);
@@ -256,7 +265,7 @@ async fn send_batched(mut kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Fa
             let revision = response.header().map_or(0, |header| header.revision());
             let done = response.op_responses().into_iter().map(|response| match response {
                 TxnOpResponse::Txn(response) => Ok(Done { response, revision }),
-                _ => Err(Failure::Answer("no transaction inside of the transaction")),
+                _ => Err(Failure::Answer("no nested transaction in the reply")),
             });
             done.collect()
         }

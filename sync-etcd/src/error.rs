@@ -1,4 +1,4 @@
-//! What the errors of etcd mean to a caller.
+//! Translates the errors of etcd into those of distsync.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use distsync_core::{Error, ErrorKind};
 use etcd_client::Error as Upstream;
 use tonic::Code;
 
-/// What can go wrong between this backend and etcd.
+/// A failure between this backend and etcd.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Shared by all whose steps travelled together.
+    /// Shared by all steps of a batch.
     #[error("etcd: {0}")]
     Etcd(Arc<Upstream>),
-    #[error("no answer that this backend knows: {0}")]
+    #[error("unexpected reply: {0}")]
     Answer(&'static str),
     #[error("a foreign key: {0}")]
     Foreign(String),
@@ -20,9 +20,9 @@ pub(crate) enum Failure {
     WatchLost,
     #[error("the runtime that connected is gone")]
     ClientGone,
-    #[error("a member owes an answer and says nothing")]
+    #[error("a member does not answer")]
     Silent,
-    /// The core has found out what is wrong with the connection.
+    /// The core has diagnosed the connection, for instance its TLS handshake.
     #[error("{0}")]
     Connection(Arc<Error>),
 }
@@ -40,7 +40,7 @@ impl From<Upstream> for Failure {
 }
 
 impl Failure {
-    /// Whether the request named a lease that is gone.
+    /// Returns whether the request named a lease that has ended.
     pub(crate) fn is_lease_gone(&self) -> bool {
         match self.upstream() {
             Some(Upstream::GRpcStatus(status)) => {
@@ -51,23 +51,24 @@ impl Failure {
         }
     }
 
-    /// Whether a lease with the id of the request exists already.
+    /// Returns whether a lease with the requested id already exists.
     pub(crate) fn is_lease_there(&self) -> bool {
         matches!(self.upstream(), Some(Upstream::GRpcStatus(status))
             if status.code() == Code::FailedPrecondition && status.message().contains("lease already exists"))
     }
 
-    /// Whether the request was about a revision that is compacted.
+    /// Returns whether the requested revision has been compacted.
     pub(crate) fn is_compacted(&self) -> bool {
         matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::OutOfRange)
     }
 
-    /// Whether the role lacks a permission.
+    /// Returns whether the role lacks a permission.
     pub(crate) fn is_permission_denied(&self) -> bool {
         matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::PermissionDenied)
     }
 
-    /// Whether this member, or the connection to it, serves no more: another may.
+    /// Returns whether this member, or the connection to it, is out of service, so that another
+    /// member should be tried.
     pub(crate) fn is_out_of_service(&self) -> bool {
         match self {
             Self::ClientGone | Self::Silent | Self::Connection(_) | Self::WatchLost => true,
@@ -87,7 +88,7 @@ impl Failure {
         }
     }
 
-    /// Whether etcd has looked at the request, and done nothing of it.
+    /// Returns whether etcd has rejected the request without executing any part of it.
     pub(crate) fn is_refusal(&self) -> bool {
         let Some(Upstream::GRpcStatus(status)) = self.upstream() else { return false };
         matches!(
@@ -115,10 +116,10 @@ impl From<Failure> for Error {
                 },
                 Upstream::IoError(_) => unreachable_store().with_source(error).with_maybe_applied(),
                 Upstream::WatchError(_) | Upstream::LeaseKeepAliveError(_) => unreachable_store(),
-                _ => Error::new(ErrorKind::Store, "the client refuses").with_source(error),
+                _ => Error::new(ErrorKind::Store, "the etcd client rejects the request: see the source of this error").with_source(error),
             },
             Failure::Answer(what) => {
-                Error::new(ErrorKind::Protocol, format!("an answer that this version does not know: {what}"))
+                Error::new(ErrorKind::Protocol, format!("unexpected reply from etcd ({what}): is this an etcd of a supported version?"))
             }
             Failure::Foreign(key) => Error::new(
                 ErrorKind::Protocol,
@@ -130,13 +131,13 @@ impl From<Failure> for Error {
             Failure::WatchLost => unreachable_store(),
             Failure::Silent => Error::new(
                 ErrorKind::Unavailable,
-                "a member owes an answer and says nothing: is it stopped, or the way to it cut?",
+                "a member does not answer: is it running, and is the network up?",
             )
             .with_maybe_applied()
             .retryable(),
             Failure::ClientGone => Error::new(
                 ErrorKind::Unavailable,
-                "the runtime on which this client connected has ended: connect on one that lives as long as it is used",
+                "the runtime on which this client connected has ended: connect on a runtime that outlives the client",
             )
             .with_maybe_applied()
             .retryable(),
@@ -168,7 +169,7 @@ fn from_status(status: tonic::Status) -> Error {
         }
         Code::PermissionDenied => Error::new(
             ErrorKind::Denied,
-            format!("the role lacks a permission ({text}): docs/semantics.md names those needed"),
+            format!("the role lacks a permission ({text}): docs/semantics.md lists those needed"),
         ),
         Code::InvalidArgument if text.contains("authentication failed") => {
             Error::new(ErrorKind::Denied, "wrong user or password: check the URL's credentials")
@@ -177,20 +178,20 @@ fn from_status(status: tonic::Status) -> Error {
             Error::new(ErrorKind::Denied, "a user and a password are required: put them into the URL")
         }
         Code::FailedPrecondition if text.contains("authentication is not enabled") => {
-            Error::new(ErrorKind::Denied, "this etcd knows no users: leave the credentials out of the URL")
+            Error::new(ErrorKind::Denied, "users are not enabled on this etcd: leave the credentials out of the URL")
         }
         Code::ResourceExhausted => {
-            Error::new(ErrorKind::Store, format!("etcd is full or overloaded ({text})"))
+            Error::new(ErrorKind::Store, format!("etcd is full or overloaded ({text}): free space, or reduce the load"))
         }
         Code::Unavailable => unreachable_store().with_maybe_applied(),
         Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
             let problem = format!(
-                "no proper answer ({text}): is it etcd that listens there, and does it want TLS, or a certificate (`cert` \
+                "no valid reply ({text}): is etcd listening there, and does it want TLS, or a certificate (`cert` \
                  and `key`)?"
             );
             Error::new(ErrorKind::Unavailable, problem).with_maybe_applied().retryable()
         }
-        _ => Error::new(ErrorKind::Store, format!("etcd refuses ({text})")),
+        _ => Error::new(ErrorKind::Store, format!("etcd rejects the request ({text}): see the log of etcd")),
     }
     .with_source(status)
 }

@@ -1,8 +1,10 @@
-//! How claims are keys: `<path of the name>/<mode>-<lease>-<seat>`, with the claim's id, who it is and its value inside.
+//! Encodes claims as keys `<path of the name>/<mode>-<lease>-<key slot>`. The value holds the
+//! claim's id, the client's name and the user's value.
 //!
-//! The mode stands in the key, so that the order of a line can be read without its values. A session uses few keys at a name,
-//! one for each seat: etcd walks over all keys that a prefix ever had since the last compaction, so a key for each claim would
-//! make a busy lock slower and slower.
+//! The mode is part of the key, so that a queue can be read without its values. A session reuses a
+//! few keys per name, one for each key slot: a range read in etcd walks over every key that a
+//! prefix has had since the last compaction, so one key per claim would make a busy lock slower
+//! over time.
 
 use bytes::Bytes;
 use distsync_core::spi::{Claim, ClaimId, Entry, SessionId};
@@ -11,12 +13,12 @@ use etcd_client::{Compare, CompareOp, KeyValue};
 
 use crate::error::Failure;
 
-/// The prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
+/// Returns the prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
 pub(crate) fn prefix(name: &LockName) -> String {
     format!("{}/", name.path())
 }
 
-/// The prefix of all keys of a name's namespace.
+/// Returns the prefix of all keys of a name's namespace.
 pub(crate) fn namespace(name: &LockName) -> String {
     format!("{}/", name.path().split('/').next().unwrap_or_default())
 }
@@ -37,13 +39,13 @@ fn tag(mode: Mode) -> String {
     }
 }
 
-/// Holds while the key is the one that was created with this token.
+/// Returns a condition that is true while the key is the one whose creation gave this token.
 pub(crate) fn created_at(key: &str, token: Token) -> Compare {
     // A token is below 2^63 by construction.
     Compare::create_revision(key, CompareOp::Equal, i64::try_from(token.get()).unwrap_or(i64::MAX))
 }
 
-/// One claim in a line.
+/// A claim in a queue, as far as its key shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyEntry {
     pub(crate) key: String,
@@ -51,7 +53,7 @@ pub(crate) struct KeyEntry {
     pub(crate) created: i64,
 }
 
-/// The mode that a key says, and its session's lease.
+/// Parses the mode and the session's lease from a key.
 fn read_key(key: &str) -> Option<(&str, i64)> {
     let (tag, seat) = key.rsplit_once('/')?.1.split_once('-')?;
     let (lease, seat) = seat.split_once('-')?;
@@ -59,17 +61,17 @@ fn read_key(key: &str) -> Option<(&str, i64)> {
     Some((tag, lease))
 }
 
-/// The lease that a session is.
+/// Returns the lease of a session.
 pub(crate) fn lease(session: SessionId) -> i64 {
     i64::try_from(session.bits()).unwrap_or(0)
 }
 
-/// The lease of the session whose key it is.
+/// Returns the lease of the session that owns a key.
 pub(crate) fn lease_of(key: &str) -> Option<i64> {
     read_key(key).map(|(_, lease)| lease)
 }
 
-/// Reads the place that a key stands for.
+/// Parses a key into an entry of its queue.
 pub(crate) fn read_key_entry(kv: &KeyValue) -> Result<KeyEntry, Failure> {
     let key = String::from_utf8_lossy(kv.key()).into_owned();
     let parsed = read_key(&key).and_then(|(tag, _)| {
@@ -85,12 +87,13 @@ pub(crate) fn read_key_entry(kv: &KeyValue) -> Result<KeyEntry, Failure> {
     }
 }
 
-/// What a claim's key holds: its id and the client's name, which has no line break, and on the next line what the user wants seen.
+/// Encodes the value of a claim's key: the claim's id and the client's name, which contains no line
+/// break, and the user's value from the second line on.
 pub(crate) fn value(claim: ClaimId, client: &str, value: &[u8]) -> Vec<u8> {
     [format!("{claim} {client}\n").as_bytes(), value].concat()
 }
 
-/// The claim whose key holds this.
+/// Parses the claim's id from the value of its key.
 pub(crate) fn read_claim(value: &[u8]) -> Option<ClaimId> {
     let id = value.split(|byte| *byte == b' ').next()?;
     std::str::from_utf8(id).ok()?.parse().ok()

@@ -1,6 +1,8 @@
-//! What this client deletes itself: the end of such a key is no eviction.
+//! Remembers the keys that this client deletes itself, so that their deletion is not reported as an
+//! eviction.
 //!
-//! The watch tells of a deletion before or after its answer comes, and by its key only, which the session uses again.
+//! The watch may report a deletion before or after the reply to the delete request arrives. It
+//! reports only the key, which the session reuses for later claims.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -10,7 +12,7 @@ use distsync_core::spi::{ClaimId, SessionId};
 
 use crate::keys::{lease, lease_of};
 
-/// By key.
+/// The deletions of this client that the watch has not reported yet, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Leaving(Mutex<HashMap<String, Vec<Leave>>>);
 
@@ -26,18 +28,20 @@ impl Leaving {
         locked(&self.0)
     }
 
-    /// A claim's key is about to be deleted: from now on, and unless it [was](Departure::deleted) until this is dropped.
+    /// Registers a deletion before its request is sent. The registration ends when the returned
+    /// value is dropped, unless the deletion was [confirmed](Departure::deleted).
     pub(crate) fn begin<'a>(&'a self, claim: ClaimId, key: &'a str) -> Departure<'a> {
         self.keys().entry(key.to_owned()).or_default().push(Leave { claim, deleted_at: None });
         Departure { leaving: self, claim, key }
     }
 
-    /// Whether the deletion of a key at a revision is one that this client has asked for. Each is explained once, in the order
-    /// in which they are told.
+    /// Returns whether this client requested the deletion of a key at a revision. Each registration
+    /// explains one deletion. Deletions have to be passed in the order in which the watch reports
+    /// them.
     pub(crate) fn explains(&self, key: &str, revision: i64) -> bool {
         let mut keys = self.keys();
         let Some(leaves) = keys.get_mut(key) else { return false };
-        // Those before were missed.
+        // The watch has missed earlier deletions, and will not report them any more.
         leaves.retain(|leave| leave.deleted_at.is_none_or(|at| at >= revision));
         let known = leaves.iter().position(|leave| leave.deleted_at == Some(revision));
         let found = known.or_else(|| leaves.iter().position(|leave| leave.deleted_at.is_none()));
@@ -50,13 +54,13 @@ impl Leaving {
         found.is_some()
     }
 
-    /// Nothing is told of a session any more.
+    /// Drops the registrations of a session whose evictions are no longer reported.
     pub(crate) fn forget(&self, session: SessionId) {
         self.keys().retain(|key, _| lease_of(key) != Some(lease(session)));
     }
 }
 
-/// A deletion that is under way.
+/// A deletion whose reply has not arrived.
 pub(crate) struct Departure<'a> {
     leaving: &'a Leaving,
     claim: ClaimId,
@@ -64,10 +68,11 @@ pub(crate) struct Departure<'a> {
 }
 
 impl Departure<'_> {
-    /// It was deleted, at this revision.
+    /// Confirms that the key was deleted at this revision.
     pub(crate) fn deleted(self, revision: i64) {
         let mut keys = self.leaving.keys();
-        // What was told before it was answered is explained already.
+        // There is no registration any more if the watch reported the deletion before the reply
+        // came.
         if let Some(leave) =
             keys.get_mut(self.key).into_iter().flatten().find(|leave| leave.claim == self.claim)
         {
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_of_ours_is_told_before_or_after_its_answer() {
+    fn own_deletion_is_reported_before_or_after_its_reply() {
         let leaving = Leaving::default();
         let departure = begin(&leaving, 1);
         assert!(!leaving.explains("another", 5));
@@ -113,24 +118,24 @@ mod tests {
 
         begin(&leaving, 2).deleted(7);
         assert!(leaving.explains(KEY, 7), "after");
-        assert!(!leaving.explains(KEY, 9), "that was another's doing");
+        assert!(!leaving.explains(KEY, 9), "deleted by another client");
         assert!(is_empty(&leaving));
     }
 
     #[test]
-    fn an_eviction_is_none_of_ours_whatever_happened_to_the_key_before() {
+    fn eviction_is_not_explained_by_earlier_deletions() {
         let leaving = Leaving::default();
-        // Nothing was there, or nobody knows.
+        // The key did not exist, or the reply was lost.
         drop(begin(&leaving, 1));
         assert!(!leaving.explains(KEY, 3));
-        // Of this the watch has not told.
+        // The watch never reports this deletion.
         begin(&leaving, 2).deleted(5);
         assert!(!leaving.explains(KEY, 7));
         assert!(is_empty(&leaving));
     }
 
     #[test]
-    fn a_key_is_used_again_before_its_deletion_is_told() {
+    fn key_is_reused_before_its_deletion_is_reported() {
         let leaving = Leaving::default();
         begin(&leaving, 1).deleted(5);
         let departure = begin(&leaving, 2);

@@ -1,4 +1,4 @@
-//! Which member of the cluster is asked, and what is watched by it.
+//! Chooses the member of the cluster that serves requests and watches.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,31 +16,32 @@ use crate::connection::{Connection, Done};
 use crate::error::Failure;
 use crate::watch::Watch;
 
-/// The members, of which one serves at a time: the next one once it does not any more.
+/// The members of the cluster. One of them serves all requests until it fails, then the next one
+/// does.
 #[derive(Debug)]
 pub(crate) struct Members {
     config: Config,
     current: Mutex<Option<Arc<Connection>>>,
-    /// One connects while the others wait for it.
+    /// Lets one request connect while the others wait for its connection.
     connecting: Turns,
     shared: Arc<Shared>,
     /// Owns the tasks that drive the watches; each ends with its stream.
     tasks: TaskTracker,
 }
 
-/// What a backend and its twin share.
+/// The state that a backend shares with its keeper instance.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The endpoint to begin with: the one that served last.
+    /// The endpoint to try first: the one that served last.
     preferred: AtomicUsize,
-    /// One watch a namespace, driven by whoever needed it first.
+    /// One watch for each namespace. The backend that needed it first owns its task.
     watches: Mutex<HashMap<String, Arc<Watch>>>,
-    /// One opens a watch while the others wait for it.
+    /// Lets one request open a watch while the others wait for it.
     opening: Turns,
 }
 
 impl Members {
-    /// Connects when it is first used.
+    /// Creates the members without connecting. The first request connects.
     pub(crate) fn new(config: Config) -> Self {
         Self::with(config, Arc::default())
     }
@@ -55,7 +56,7 @@ impl Members {
         }
     }
 
-    /// The same members, over a connection of its own.
+    /// Returns the same members with a connection of their own.
     pub(crate) fn for_keeper(&self) -> Self {
         Self::with(self.config.clone(), self.shared.clone())
     }
@@ -64,7 +65,8 @@ impl Members {
         if let Some(connection) = &*locked(&self.current) {
             return Ok(connection.clone());
         }
-        // Rare, and large: boxed, so that each call does not carry room for it.
+        // Connecting is rare and its future is large. Boxing keeps the future of each request
+        // small.
         Box::pin(self.connect()).await
     }
 
@@ -80,7 +82,8 @@ impl Members {
         Ok(connection)
     }
 
-    /// Makes one request of a client. Another member is asked from the next one on if this one does not serve.
+    /// Sends one request to the current member. If the member is out of service, later requests go
+    /// to the next member.
     pub(crate) async fn ask<T, E: Into<Failure>, F: Future<Output = Result<T, E>>>(
         &self,
         request: impl FnOnce(Client) -> F,
@@ -91,7 +94,7 @@ impl Members {
         answer
     }
 
-    /// Does one step of a name.
+    /// Executes one step of a name.
     pub(crate) async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
         let connection = self.connection().await?;
         let done = connection.answer(connection.step(name, txn)).await;
@@ -114,14 +117,14 @@ impl Members {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        // A watch by a member that stands still says nothing either.
+        // A watch on a member that does not respond reports nothing either.
         if let Failure::Silent | Failure::Connection(_) = failure {
             let watches = std::mem::take(&mut *locked(&self.shared.watches));
             watches.values().for_each(|watch| watch.lose());
         }
     }
 
-    /// The watch of a namespace, by the prefix of its keys.
+    /// Returns the watch of a namespace, given the prefix of its keys. Opens it if necessary.
     pub(crate) async fn watch(&self, prefix: &str) -> Result<Arc<Watch>, Failure> {
         let current = || locked(&self.shared.watches).get(prefix).filter(|watch| !watch.is_lost()).cloned();
         if let Some(watch) = current() {

@@ -1,4 +1,4 @@
-//! A name's line as etcd shows it, in the order of arrival.
+//! The queue of a name as read from etcd, in the order of arrival.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::connection::Done;
 use crate::error::Failure;
 use crate::keys::{KeyEntry, prefix, read_entry, read_key_entry};
 
-/// A line as a transaction has shown it.
+/// A queue as one transaction has read it.
 pub(crate) struct QueueView {
     pub(crate) entries: Vec<KeyEntry>,
     pub(crate) holder: Option<Box<Entry>>,
@@ -19,13 +19,14 @@ pub(crate) struct QueueView {
 }
 
 impl QueueView {
-    /// The place of the claim with this key.
+    /// Returns the position of the claim with this key.
     pub(crate) fn of<'a>(&'a self, key: &'a str) -> order::Position<&'a str> {
         let order: Vec<_> = self.entries.iter().map(|entry| (&*entry.key, entry.mode)).collect();
         order::position(&order, key)
     }
 
-    /// The line as it was at a later revision, after the keys in `gone` were deleted. Without those who have come since.
+    /// Returns the queue at a later revision, after the keys in `gone` were deleted. Claims that
+    /// were queued in between are missing.
     pub(crate) fn without(mut self, gone: &HashSet<String>, revision: i64) -> Self {
         self.entries.retain(|entry| !gone.contains(&entry.key));
         self.revision = revision;
@@ -34,7 +35,9 @@ impl QueueView {
 
     pub(crate) fn token(&self, key: &str) -> Result<Token, Failure> {
         let entry = self.entries.iter().find(|entry| entry.key == key);
-        entry.and_then(|entry| token(entry.created)).ok_or(Failure::Answer("a revision that is no token"))
+        entry
+            .and_then(|entry| token(entry.created))
+            .ok_or(Failure::Answer("a revision that cannot be a token"))
     }
 }
 
@@ -46,17 +49,17 @@ pub(crate) fn in_order() -> GetOptions {
     GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend)
 }
 
-/// Reads a line in the order of arrival, without values.
+/// Reads a queue in the order of arrival, without values.
 pub(crate) fn read_order(name: &LockName) -> TxnOp {
     TxnOp::get(prefix(name), Some(in_order().with_keys_only()))
 }
 
-/// Reads a line, and the first entry with its value.
+/// Reads a queue without values, and its first entry with its value.
 pub(crate) fn read_queue(name: &LockName) -> [TxnOp; 2] {
     [read_order(name), read_first(name)]
 }
 
-/// Reads the first entry of a line, with its value.
+/// Reads the first entry of a queue, with its value.
 pub(crate) fn read_first(name: &LockName) -> TxnOp {
     TxnOp::get(prefix(name), Some(in_order().with_limit(1)))
 }
@@ -73,7 +76,7 @@ pub(crate) fn queue_of(done: &Done) -> Result<QueueView, Failure> {
     queue_in(&done.response, done.revision)
 }
 
-/// A line of which only the [first](read_first) was read.
+/// Parses a queue of which only the [first entry](read_first) was read.
 pub(crate) fn first_of(done: &Done) -> Result<QueueView, Failure> {
     let reads = gets(&done.response);
     let first = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;

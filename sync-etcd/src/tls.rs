@@ -1,4 +1,4 @@
-//! Connections by TLS: their settings, and why they fail.
+//! The settings of TLS connections, and the diagnosis of failed handshakes.
 
 use distsync_core::spi::Tls;
 use distsync_core::spi::tls;
@@ -7,7 +7,7 @@ use etcd_client::{Certificate, Identity, TlsOptions};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// The settings of a connection by TLS.
+/// Converts the TLS settings to those of the etcd client.
 pub(crate) fn settings(tls: &Tls) -> TlsOptions {
     let settings = match &tls.ca {
         Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
@@ -19,11 +19,12 @@ pub(crate) fn settings(tls: &Tls) -> TlsOptions {
     }
 }
 
-/// Connects once and hangs up, because the etcd client does not tell why a member cannot be reached. Waits for the member's
-/// first word: with TLS 1.3 a server says only after the handshake that it refuses our certificate.
+/// Tests the TLS handshake with a connection of its own, because the etcd client does not report
+/// why a connection fails. Waits for the first bytes from the member: with TLS 1.3 a server rejects
+/// the client's certificate only after the handshake.
 ///
 /// # Errors
-/// What is wrong between this client and the member at `endpoint`.
+/// Returns the reason why this client cannot connect to the member at `endpoint`.
 pub(crate) async fn agree(endpoint: &str, settings: &Tls) -> Result<()> {
     let address = endpoint.strip_prefix("https://").unwrap_or(endpoint);
     let stream = TcpStream::connect(address).await.map_err(|error| {

@@ -1,7 +1,10 @@
-//! One long-lived watch of a namespace, open before anybody waits, shared out to all waiters of a client.
+//! One long-lived watch for each namespace, shared by all waiters of a client and opened before the
+//! first of them waits.
 //!
-//! A watch that starts in the past waits for etcd's 100 ms catch-up loop; this one never does. A waiter registers the keys
-//! whose end matters to it, with the revision at which it saw them; what was deleted in between is remembered.
+//! etcd serves a watch that starts at a past revision from a loop that runs every 100 ms. This
+//! watch starts at the current revision, so it never waits for that loop. A waiter registers the
+//! keys whose deletion it waits for, with the revision at which it read them. Recent deletions are
+//! remembered, so a deletion between the read and the registration is not missed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +17,7 @@ use tracing::debug;
 
 use crate::error::Failure;
 
-/// How many deletions are remembered. A waiter that missed more looks again.
+/// The number of deletions that are remembered. A waiter that missed more reads the queue again.
 const REMEMBERED: usize = 4_096;
 
 /// A key that was deleted.
@@ -38,17 +41,17 @@ struct State {
     lost: bool,
 }
 
-/// The watch, as its waiters see it.
+/// A watch, shared by its waiters and the task that drives it.
 #[derive(Debug)]
 pub(crate) struct Watch {
     state: Mutex<State>,
-    /// Any deletion.
+    /// Notified about every deletion, and when the watch is lost.
     pub(crate) any: Notify,
-    /// Where it is driven.
+    /// The runtime whose task drives the watch.
     home: Home,
 }
 
-/// Keys that a waiter has registered; taken back when dropped.
+/// The keys that a waiter has registered. Dropping it removes the registration.
 pub(crate) struct Registered {
     watch: Arc<Watch>,
     keys: Vec<String>,
@@ -70,12 +73,14 @@ impl Drop for Registered {
 }
 
 impl Watch {
-    /// Opens the watch, and returns once etcd has confirmed it. The stream has to be [driven](Self::drive).
+    /// Opens the watch and waits until etcd has confirmed it. The caller has to
+    /// [drive](Self::drive) the stream.
     pub(crate) async fn open(
         mut client: WatchClient,
         prefix: &str,
     ) -> Result<(Arc<Self>, WatchStream), Failure> {
-        // Not what the keys held: etcd would look that up for each watch, which doubles the time until it is told.
+        // Without the previous values: etcd would look them up for each watch, which doubles the
+        // time to notification.
         let options = WatchOptions::new().with_prefix().with_filters([WatchFilterType::NoPut]);
         let mut stream = client.watch(prefix, Some(options)).await?;
         let created = stream.message().await?.ok_or(Failure::WatchLost)?;
@@ -97,14 +102,14 @@ impl Watch {
         self.state().lost
     }
 
-    /// Waits for something that this watch tells. It is lost if it is not driven.
+    /// Waits for a notification of this watch. The watch is lost if its runtime is not driven.
     pub(crate) async fn at_home(&self, told: impl Future<Output = ()>) {
         if self.home.answer(told).await.is_err() {
             self.lose();
         }
     }
 
-    /// Gives it up: all who wait look again, by another watch.
+    /// Marks the watch as lost, and wakes all waiters, which then use a new watch.
     pub(crate) fn lose(&self) {
         let mut state = self.state();
         state.lost = true;
@@ -113,7 +118,7 @@ impl Watch {
         self.any.notify_waiters();
     }
 
-    /// Hands deletions on until the stream ends.
+    /// Passes deletions to the waiters until the stream ends.
     pub(crate) async fn drive(self: Arc<Self>, mut stream: WatchStream) {
         let losing = Losing(self);
         loop {
@@ -128,7 +133,8 @@ impl Watch {
         }
     }
 
-    /// Takes what one response tells. All of a revision is in one, and seen together: who looks finds all of it or nothing.
+    /// Records the deletions of one response. A response contains all deletions of a revision, and
+    /// the lock is held throughout, so a reader sees all deletions of a revision or none.
     fn deleted(&self, deleted: impl Iterator<Item = Deleted>) {
         let mut state = self.state();
         for deleted in deleted {
@@ -146,7 +152,7 @@ impl Watch {
         self.any.notify_waiters();
     }
 
-    /// Waits for the end of any of `keys`, as they were seen at `revision`.
+    /// Registers interest in the deletion of any of `keys` after `revision`.
     pub(crate) fn register(self: &Arc<Self>, keys: Vec<String>, revision: i64) -> Registered {
         let told = Arc::new(Notify::new());
         let mut state = self.state();
@@ -168,7 +174,8 @@ impl Watch {
         Registered { watch: self.clone(), keys, told }
     }
 
-    /// The keys that were deleted after `revision`, and up to which revision that is known; `None` if it is not.
+    /// Returns the keys that were deleted after `revision`, and the revision up to which the list
+    /// is complete. Returns `None` if deletions after `revision` have been forgotten.
     pub(crate) fn gone_since(&self, revision: i64) -> Option<(HashSet<String>, i64)> {
         let state = self.state();
         if revision < state.complete_after {
@@ -179,24 +186,24 @@ impl Watch {
         Some((keys, state.recent.back().map_or(revision, |last| last.revision.max(revision))))
     }
 
-    /// What was deleted after `revision`, as far as it is remembered.
+    /// Returns the deletions after `revision` that are still remembered.
     pub(crate) fn since(&self, revision: i64) -> Vec<Deleted> {
         self.state().recent.iter().filter(|gone| gone.revision > revision).cloned().collect()
     }
 
-    /// Whether every deletion after `revision` is remembered.
+    /// Returns whether all deletions after `revision` are remembered.
     pub(crate) fn knows(&self, revision: i64) -> bool {
         self.state().complete_after <= revision
     }
 
-    /// Up to where deletions have been seen.
+    /// Returns the revision of the last deletion that was seen.
     pub(crate) fn seen(&self) -> i64 {
         let state = self.state();
         state.recent.back().map_or(state.complete_after, |gone| gone.revision)
     }
 }
 
-/// Tells all waiters when the stream ends, or its runtime does.
+/// Marks the watch as lost when its stream or its runtime ends.
 struct Losing(Arc<Watch>);
 
 impl Drop for Losing {
@@ -220,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_went_together_is_seen_together() {
+    async fn deletions_of_one_revision_are_seen_together() {
         let watch = watch();
         let registered = watch.register(vec!["b".to_owned()], 10);
         watch.deleted([gone("a", 12), gone("b", 12)].into_iter());
@@ -228,11 +235,15 @@ mod tests {
         let (keys, revision) = watch.gone_since(10).unwrap();
         assert_eq!((keys, revision), (HashSet::from(["a".to_owned(), "b".to_owned()]), 12));
         assert_eq!(watch.gone_since(12), Some((HashSet::new(), 12)));
-        assert_eq!(watch.gone_since(15), Some((HashSet::new(), 15)), "read later than the watch has seen");
+        assert_eq!(
+            watch.gone_since(15),
+            Some((HashSet::new(), 15)),
+            "a read at a later revision than the watch has seen"
+        );
     }
 
     #[tokio::test]
-    async fn who_comes_late_is_told_at_once() {
+    async fn late_registration_is_notified_at_once() {
         let watch = watch();
         watch.deleted([gone("a", 12)].into_iter());
         watch.register(vec!["a".to_owned()], 11).told.notified().await;
@@ -241,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_forgotten_is_not_known() {
+    async fn forgotten_deletions_are_not_known() {
         let watch = watch();
         watch.deleted((11..).take(REMEMBERED + 1).map(|revision| gone("x", revision)));
         assert_eq!(watch.gone_since(10), None);
