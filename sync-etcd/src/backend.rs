@@ -119,9 +119,7 @@ impl Etcd {
         match queue.entries.iter().find(|entry| entry.mode.contradicts(claim.mode)) {
             Some(KeyEntry { mode, .. }) => Err(Error::new(
                 ErrorKind::InvalidOption,
-                format!(
-                    "this name is in use with {mode}: use the same mode and number of permits everywhere"
-                ),
+                format!("this name is in use with {mode}: use the same number of permits everywhere"),
             )
             .with_backend("etcd")),
             None => Ok(()),
