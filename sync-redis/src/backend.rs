@@ -46,12 +46,12 @@ pub struct Redis {
     dialing: Mutex<Option<Dialing>>,
 }
 
-type Outcome = Option<Result<Arc<Connection>, Arc<Error>>>;
+type DialOutcome = Option<Result<Arc<Connection>, Arc<Error>>>;
 
 /// A dial in a task of its own.
 struct Dialing {
     started: Moment,
-    outcome: watch::Receiver<Outcome>,
+    outcome: watch::Receiver<DialOutcome>,
     _task: JoinSet<()>,
 }
 
@@ -185,9 +185,9 @@ impl Redis {
 
     /// The line of a name, which is watched for some time from now on.
     async fn look(&self, connection: &Connection, name: &LockName, watched: Duration) -> Result<Queue> {
-        let mut queue = on_table(&self.scripts.queue);
-        queue.arg(name.path()).arg(micros(watched));
-        let (revision, entries): (String, Vec<Value>) = connection.run(&queue).await?;
+        let mut snapshot = on_table(&self.scripts.snapshot);
+        snapshot.arg(name.path()).arg(micros(watched));
+        let (revision, entries): (String, Vec<Value>) = connection.run(&snapshot).await?;
         let entries: Option<Vec<Entry>> = entries.iter().map(read_entry).collect();
         let entries = entries.ok_or_else(|| Failure::Answer("a record that is none of ours".to_owned()))?;
         let revision: u64 = revision.parse().map_err(|_| Failure::Answer(revision))?;
@@ -195,7 +195,12 @@ impl Redis {
         Ok(Queue { revision: Revision(revision * 2 + u64::from(entries.is_empty())), entries })
     }
 
-    async fn leave(&self, name: &LockName, claim: ClaimId, session: Option<SessionId>) -> Result<Withdrawn> {
+    async fn withdraw_claim(
+        &self,
+        name: &LockName,
+        claim: ClaimId,
+        session: Option<SessionId>,
+    ) -> Result<Withdrawn> {
         let answer = self.connection().await?.step(Step::withdraw(name, claim, session)).await?;
         Ok(read_withdrawn(&answer)?)
     }
@@ -320,11 +325,11 @@ impl Backend for Redis {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        self.leave(&claim.name, claim.id, Some(claim.session.id)).await
+        self.withdraw_claim(&claim.name, claim.id, Some(claim.session.id)).await
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        self.leave(name, claim, None).await
+        self.withdraw_claim(name, claim, None).await
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {

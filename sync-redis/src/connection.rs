@@ -47,9 +47,9 @@ impl fmt::Display for Channel {
 
 /// A connection. It is of no more use once it is [lost](Self::is_lost).
 pub(crate) struct Connection {
-    runner: Runner,
+    transport: Transport,
     heard: Mutex<HashSet<Channel, RandomState>>,
-    steps: Batcher<Runner>,
+    steps: Batcher<Transport>,
     /// Where the tasks of this connection run.
     home: Home,
     /// `host:port` of the server.
@@ -58,14 +58,14 @@ pub(crate) struct Connection {
 
 /// What commands and steps travel by.
 #[derive(Clone)]
-struct Runner {
+struct Transport {
     wire: Wire,
     scripts: Arc<Scripts>,
     /// What a run of steps begins with.
     run: Words,
 }
 
-impl Runner {
+impl Transport {
     fn new(wire: Wire, scripts: Arc<Scripts>) -> Self {
         let mut run = Words::default();
         for word in ["EVALSHA", scripts.steps.get_hash(), "1", TABLE] {
@@ -100,7 +100,7 @@ impl Runner {
     }
 }
 
-impl BatchTransport for Runner {
+impl BatchTransport for Transport {
     type Request = Step;
     type Answer = Result<Value, Failure>;
 
@@ -132,9 +132,15 @@ impl Connection {
         warn_of_eviction(wire.clone(), &server).await;
         // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
         let _ = scripts.steps.load_async(&mut wire.clone()).await;
-        let runner = Runner::new(wire, scripts.clone());
+        let transport = Transport::new(wire, scripts.clone());
         let home = Home::here()?;
-        Ok(Self { steps: Batcher::start(runner.clone()), runner, heard: Mutex::default(), home, server })
+        Ok(Self {
+            steps: Batcher::start(transport.clone()),
+            transport,
+            heard: Mutex::default(),
+            home,
+            server,
+        })
     }
 
     pub(crate) fn server(&self) -> &str {
@@ -146,7 +152,7 @@ impl Connection {
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
-        self.runner.wire.inbox()
+        self.transport.wire.inbox()
     }
 
     /// Waits for something that the tasks of this connection bring. It is lost if they do not run.
@@ -166,8 +172,8 @@ impl Connection {
 
     /// Runs any other script.
     pub(crate) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
-        let mut wire = self.runner.wire.clone();
-        Ok(self.runner.noting(self.at_home(script.invoke_async(&mut wire)).await?)?)
+        let mut wire = self.transport.wire.clone();
+        Ok(self.transport.noting(self.at_home(script.invoke_async(&mut wire)).await?)?)
     }
 
     /// How many replicas have what this connection has written, after waiting for as many as are wanted.
@@ -176,7 +182,7 @@ impl Connection {
         wait.arg("WAIT")
             .arg(replicas.count)
             .arg(u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX));
-        let mut wire = self.runner.wire.clone();
+        let mut wire = self.transport.wire.clone();
         Ok(self.at_home(wait.query_async(&mut wire)).await?.map_err(Failure::from)?)
     }
 
@@ -184,7 +190,7 @@ impl Connection {
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
         if !self.hears(&channel) {
             let name = channel.to_string();
-            self.at_home(self.runner.wire.subscribe(&name)).await?.map_err(Failure::from)?;
+            self.at_home(self.transport.wire.subscribe(&name)).await?.map_err(Failure::from)?;
             locked(&self.heard).insert(channel);
         }
         Ok(())

@@ -25,7 +25,7 @@ pub(crate) struct Scripts {
     pub(crate) steps: Script,
     pub(crate) update: Script,
     pub(crate) settle: Script,
-    pub(crate) queue: Script,
+    pub(crate) snapshot: Script,
 }
 
 impl Scripts {
@@ -38,15 +38,15 @@ impl Scripts {
             // Most steps need none of what works on a line, so that is made only when it is wanted; and most that come by
             // themselves not even a function.
             steps: Script::new(concat!(
-                text!("alone.lua", "prelude.lua"),
+                text!("uncontended.lua", "prelude.lua"),
                 "local function functions()\n",
-                text!("line.lua", "enqueue.lua", "withdraw.lua"),
+                text!("queue.lua", "enqueue.lua", "withdraw.lua"),
                 "return enqueue, withdraw\nend\n",
                 text!("steps.lua")
             )),
-            update: script!("prelude.lua", "now.lua", "line.lua", "update.lua"),
-            settle: script!("prelude.lua", "now.lua", "line.lua", "settle.lua"),
-            queue: script!("prelude.lua", "now.lua", "line.lua", "queue.lua"),
+            update: script!("prelude.lua", "now.lua", "queue.lua", "update.lua"),
+            settle: script!("prelude.lua", "now.lua", "queue.lua", "settle.lua"),
+            snapshot: script!("prelude.lua", "now.lua", "queue.lua", "snapshot.lua"),
         }
     }
 }

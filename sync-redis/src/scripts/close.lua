@@ -1,7 +1,7 @@
 -- Ends a session. Returns the names it stood in line for.
 -- ARGV: 1 session
 local held = start .. 'held:' .. ARGV[1]
-local lines = redis.call('HKEYS', held)
+local names = redis.call('HKEYS', held)
 redis.call('HDEL', all, ARGV[1])
 redis.call('DEL', held)
-return lines
+return names

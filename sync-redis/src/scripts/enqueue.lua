@@ -1,50 +1,50 @@
 -- Puts a claim in the line of a name that is taken, or finds it there. `head` and `tail` are of the record that an only claim
 -- has, before its token and after its revision. Intents: '0' to try, '1' to wait, '2' to look only.
 local function enqueue(path, record, intent, session, head, tail)
-  local line = line_of(path, record)
+  local queue = queue_of(path, record)
   local length, rest = string.match(tail, '^(%d+) (.*)$')
   local claim = {
-    id = string.sub(head, 1, 32), session = session, mode = line.mode(string.sub(head, 65, 65)),
+    id = string.sub(head, 1, 32), session = session, mode = queue.mode(string.sub(head, 65, 65)),
     of = tonumber(string.sub(head, 66)), client = string.sub(rest, 1, length), value = string.sub(rest, length + 1),
   }
-  local alone = line.holder_alone()
-  local written = line.touch(session, alone and alone.session or session)
-  if alone then
-    if intent == '0' and not (claim.mode == alone.mode and claim.mode ~= 'exclusive') then
-      return { 'busy', line.entry(alone) }
+  local holder = queue.uncontended_holder()
+  local written = queue.touch(session, holder and holder.session or session)
+  if holder then
+    if intent == '0' and not (claim.mode == holder.mode and claim.mode ~= 'exclusive') then
+      return { 'busy', queue.entry(holder) }
     end
   end
-  if written and record ~= '*' then line.clear() end
-  if alone then line.write_out(alone) end
-  local found = line.load(claim.id)
+  if written and record ~= '*' then queue.clear() end
+  if holder then queue.write_out(holder) end
+  local found = queue.load(claim.id)
   if found and found.session ~= session then
-    line.finish()
+    queue.finish()
     return { 'taken' }
   end
-  local run, waiting = line.settle(claim.id)
-  found = found and line.load(claim.id)
+  local run, waiting = queue.settle(claim.id)
+  found = found and queue.load(claim.id)
   if not found and intent == '2' then
-    line.finish()
+    queue.finish()
     return { 'evicted' }
   end
   if not found then
-    local force = claim.mode == 'permit' and line.permits()
+    local force = claim.mode == 'permit' and queue.permits()
     if force and force ~= claim.of then
-      line.finish()
+      queue.finish()
       return { 'permits', force }
     end
     local free = not waiting and run.admits(claim)
     if not free and intent == '0' then
-      line.finish()
-      return { 'busy', line.entry(run.first) }
+      queue.finish()
+      return { 'busy', queue.entry(run.first) }
     end
     found = claim
-    if free then line.grant(found) end
-    line.arrive(found)
+    if free then queue.grant(found) end
+    queue.arrive(found)
   end
-  line.finish()
+  queue.finish()
   if found.token then
     return found.token
   end
-  return { 'waiting', line.position(found.id), line.until_expiry(run), line.entry(run.first) }
+  return { 'waiting', queue.position(found.id), queue.until_expiry(run), queue.entry(run.first) }
 end

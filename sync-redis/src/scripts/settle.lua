@@ -2,9 +2,9 @@
 -- ARGV: 1 name
 local record = redis.call('HGET', all, ARGV[1])
 if record == '*' then
-  local line = line_of(ARGV[1], record)
-  line.touch()
-  line.settle()
-  line.finish()
+  local queue = queue_of(ARGV[1], record)
+  queue.touch()
+  queue.settle()
+  queue.finish()
 end
 return 1
