@@ -1,4 +1,5 @@
-//! The conformance suite notices: backends that are broken on purpose fail the cases that are about their faults.
+//! The conformance suite notices: backends that are broken on purpose fail the cases that are about
+//! their faults.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -54,14 +55,14 @@ caught! {
     barging_readers: ReadersBarge by law_03_a_waiting_writer_is_not_overtaken;
     falling_tokens: TokensFall by law_02_tokens_rise_across_sessions_and_modes;
     falling_tokens_at_the_resource: TokensFall by law_01_a_token_is_presented_before_the_first_read;
-    standing_tokens: TokensStand by law_02_tokens_rise_across_sessions_and_modes;
-    releases_in_words: ReleaseLies by law_07_release_is_idempotent;
-    drops_in_words: ReleaseLies by law_08_a_dropped_guard_releases;
-    releases_of_others: ReleasesAnybody by law_07_a_late_release_spares_the_next_holder;
-    waiters_that_cannot_leave: KeepsTheCancelled by law_08_a_dropped_acquire_leaves_the_line;
+    standing_tokens: RepeatsTokens by law_02_tokens_rise_across_sessions_and_modes;
+    releases_in_words: IgnoresReleases by law_07_release_is_idempotent;
+    drops_in_words: IgnoresReleases by law_08_a_dropped_guard_releases;
+    releases_of_others: ReleasesAnyHolder by law_07_a_late_release_spares_the_next_holder;
+    waiters_that_cannot_leave: KeepsCancelledWaiters by law_08_a_dropped_acquire_leaves_the_queue;
     tries_that_stay: TryStays by law_09_a_try_answers_at_once_and_leaves_nothing;
-    grants_to_the_dead: GrantsTheDead by law_06_a_waiter_whose_session_died_is_not_granted;
-    grants_to_those_who_ran_out: GrantsTheDead by law_06_a_session_that_ran_out_gets_nothing;
+    grants_to_the_dead: GrantsEndedSessions by law_06_a_waiter_whose_session_died_is_not_granted;
+    grants_to_those_who_ran_out: GrantsEndedSessions by law_06_a_session_that_ran_out_gets_nothing;
     repeated_claims: RepeatsClaims by spi_enqueue_and_withdraw_are_idempotent;
     names_that_collide: SharesNames by law_18_names_never_collide;
     kinds_that_collide: MixesKinds by law_18_names_never_collide;
@@ -69,19 +70,19 @@ caught! {
     dropped_values: DropsValues by law_12_a_leader_proclaims;
     one_permit_too_many: OnePermitTooMany by law_11_never_more_than_n_permits;
     one_of_several: TakesOnlyTheFirst by api_several_names_are_granted_at_once_where_the_store_can;
-    ghosts_of_guards: ReleaseLies by law_19_a_dropped_guard_is_released_whatever_the_store_answers;
-    ghosts_of_waiters: KeepsTheCancelled by law_19_a_failed_acquire_leaves_nothing;
-    ghosts_after_random_faults: KeepsTheCancelled by law_19_nothing_is_left_after_random_faults;
+    ghosts_of_guards: IgnoresReleases by law_19_a_dropped_guard_is_released_whatever_the_store_answers;
+    ghosts_of_waiters: KeepsCancelledWaiters by law_19_a_failed_acquire_leaves_nothing;
+    ghosts_after_random_faults: KeepsCancelledWaiters by law_19_nothing_is_left_after_random_faults;
     revived_sessions: RevivesSessions by spi_each_call_answers_that_the_session_has_ended;
-    ended_sessions_that_are_granted: GrantsTheDead by spi_each_call_answers_that_the_session_has_ended;
+    ended_sessions_that_are_granted: GrantsEndedSessions by spi_each_call_answers_that_the_session_has_ended;
     values_of_strangers: DropsValues by spi_each_call_answers_by_the_state_of_the_claim;
     prefixes_with_wildcards: ListsStrangers by api_a_prefix_is_literal;
     repeated_evictions: RepeatsEvictions by spi_an_eviction_is_reported_once;
-    evictions_that_are_not_reported: EvictsInSilence by spi_an_eviction_is_reported_once;
-    silent_evictions: EvictsInSilence by api_an_operator_can_evict;
-    decisions_on_old_news: DecidesOnOldNews by law_11_one_of_many_gets_a_free_name;
-    decisions_on_old_news_in_turn: DecidesOnOldNews by law_11_all_of_many_get_a_free_name_in_turn;
-    decisions_on_old_news_in_all_modes: DecidesOnOldNews by law_11_everything_at_once_at_one_name;
-    waiters_granted_while_they_leave: LeavesLate by law_11_everything_at_once_at_one_name;
-    releases_of_others_in_a_race: ReleasesAnybody by law_11_everything_at_once_at_one_name;
+    evictions_that_are_not_reported: HidesEvictions by spi_an_eviction_is_reported_once;
+    silent_evictions: HidesEvictions by api_an_operator_can_evict;
+    decisions_on_old_news: DecidesOnStaleState by law_11_one_of_many_gets_a_free_name;
+    decisions_on_old_news_in_turn: DecidesOnStaleState by law_11_all_of_many_get_a_free_name_in_turn;
+    decisions_on_old_news_in_all_modes: DecidesOnStaleState by law_11_everything_at_once_at_one_name;
+    waiters_granted_while_they_leave: KeepsRacingGrants by law_11_everything_at_once_at_one_name;
+    releases_of_others_in_a_race: ReleasesAnyHolder by law_11_everything_at_once_at_one_name;
 }

@@ -1,4 +1,4 @@
-//! Sessions and claims at the store, without the core.
+//! Sessions and claims for direct requests to a backend, without the core.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::types::mode::Mode;
 use crate::types::names::LockName;
 use crate::types::nonce::Secret;
 
-/// A session that nobody renews.
+/// Returns the specification of a session. Without the core, it is not renewed.
 #[must_use]
 pub fn spec(ttl: Duration) -> SessionSpec {
     SessionSpec {
@@ -23,7 +23,7 @@ pub fn spec(ttl: Duration) -> SessionSpec {
     }
 }
 
-/// An exclusive claim, which waits.
+/// Returns an exclusive claim that waits.
 #[must_use]
 pub fn claim(session: Session, name: LockName) -> Claim {
     Claim {

@@ -1,5 +1,6 @@
-//! Backends that are broken on purpose, to prove that the suite notices. Each is a good backend with one fault, and
-//! there is a case that is about it.
+//! Backends that are broken on purpose, to prove that the suite detects their faults.
+//!
+//! Each is a correct backend with one fault, and at least one case must fail on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,51 +18,51 @@ use crate::types::names::{Kind, LockName, Namespace};
 use crate::types::queue::{Queue, Revision, Withdrawn};
 use crate::types::token::Token;
 
-/// What is wrong with a backend.
+/// A fault of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Sessions of the dead live on for a day.
+    /// Sessions of crashed clients expire only after a day.
     NeverExpires,
-    /// Sessions end in half the time that was granted.
+    /// Sessions expire after half of the TTL that was granted.
     ExpiresEarly,
-    /// A claim that has to wait is granted.
+    /// An exclusive claim is granted although it has to wait.
     GrantsTwice,
-    /// A reader that has to wait is granted.
+    /// A reader is granted although it has to wait.
     ReadersBarge,
     /// Later grants have smaller tokens.
     TokensFall,
-    /// All grants have one token.
-    TokensStand,
-    /// A claim is released only in words.
-    ReleaseLies,
-    /// A release ends the name's holder, whoever that is.
-    ReleasesAnybody,
-    /// A claim in line cannot leave it.
-    KeepsTheCancelled,
-    /// A try stays in line.
+    /// All grants have the same token.
+    RepeatsTokens,
+    /// A release is confirmed but not carried out.
+    IgnoresReleases,
+    /// A release ends the holder of the name, even if it is another claim.
+    ReleasesAnyHolder,
+    /// The withdrawal of a waiter is confirmed but not carried out.
+    KeepsCancelledWaiters,
+    /// A try that finds the name busy remains in the queue.
     TryStays,
-    /// A waiter whose session died is granted.
-    GrantsTheDead,
-    /// A repeated request makes another claim.
+    /// A claim whose session has ended is granted.
+    GrantsEndedSessions,
+    /// A repeated request creates another claim.
     RepeatsClaims,
-    /// What follows a `/` in a name is ignored.
+    /// The part of a name after a `/` is ignored.
     SharesNames,
-    /// A lock and an election of one name are one.
+    /// A lock and an election with the same name share a queue.
     MixesKinds,
-    /// Observers do not see that a name is free.
+    /// Observers are not notified when a name becomes free.
     HidesVacancy,
-    /// A holder's new value is dropped.
+    /// The update of a holder's value is confirmed but not carried out.
     DropsValues,
-    /// Semaphores have one permit more than they say.
+    /// Semaphores grant one permit more than their number.
     OnePermitTooMany,
-    /// Of several names only the first is taken.
+    /// A claim of several names only acquires the first.
     TakesOnlyTheFirst,
-    /// An evicted holder is not told.
-    EvictsInSilence,
-    /// A claim is granted if the queue was empty a moment ago: two steps without a lock around them.
-    DecidesOnOldNews,
-    /// A waiter that is granted while it leaves is not released.
-    LeavesLate,
+    /// An evicted holder is not notified.
+    HidesEvictions,
+    /// A claim is granted if an earlier read found the queue empty: read and grant are not atomic.
+    DecidesOnStaleState,
+    /// A waiter that is granted while it is withdrawn is not released.
+    KeepsRacingGrants,
     /// A renewal revives a session that has ended.
     RevivesSessions,
     /// The last character of a prefix matches anything.
@@ -79,7 +80,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// `inner` with `fault`.
+    /// Wraps `inner`, adding `fault`.
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
         Self { inner, fault, evicted: tokio::sync::Mutex::default() }
@@ -127,9 +128,9 @@ impl Broken {
             {
                 forged
             }
-            (Fault::GrantsTheDead, Standing::Gone { why: Gone::SessionLost }) => forged,
+            (Fault::GrantsEndedSessions, Standing::Gone { why: Gone::SessionLost }) => forged,
             (Fault::TryStays, Standing::Waiting { holder, .. }) if !claim.waits => Standing::Busy { holder },
-            (Fault::TokensStand, Standing::Granted { .. }) => forged,
+            (Fault::RepeatsTokens, Standing::Granted { .. }) => forged,
             (Fault::TokensFall, Standing::Granted { token }) => {
                 let token = Token::new(Token::MAX.get() - token.get()).unwrap_or(Token::MAX);
                 Standing::Granted { token }
@@ -138,7 +139,7 @@ impl Broken {
         }
     }
 
-    /// The TTL that the store is really asked for.
+    /// Returns the TTL that is requested from the wrapped backend.
     fn ttl(&self, ttl: Duration) -> Duration {
         match self.fault {
             Fault::NeverExpires => Duration::from_secs(86_400),
@@ -181,7 +182,7 @@ impl Backend for Broken {
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let was_free =
-            self.has(Fault::DecidesOnOldNews) && self.inner.queue(&claim.name).await?.entries.is_empty();
+            self.has(Fault::DecidesOnStaleState) && self.inner.queue(&claim.name).await?.entries.is_empty();
         if was_free {
             tokio::task::yield_now().await;
         }
@@ -207,21 +208,21 @@ impl Backend for Broken {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        if self.has(Fault::ReleaseLies) {
+        if self.has(Fault::IgnoresReleases) {
             return Ok(Withdrawn::Held);
         }
         let name = self.name(&claim.name);
         let queue = self.inner.queue(&name).await?;
-        if self.has(Fault::LeavesLate) && queue.waiters().any(|entry| entry.claim == claim.id) {
+        if self.has(Fault::KeepsRacingGrants) && queue.waiters().any(|entry| entry.claim == claim.id) {
             tokio::task::yield_now().await;
             if self.inner.queue(&name).await?.holders().any(|entry| entry.claim == claim.id) {
                 return Ok(Withdrawn::Waiting);
             }
         }
-        if self.has(Fault::KeepsTheCancelled) && queue.waiters().any(|entry| entry.claim == claim.id) {
+        if self.has(Fault::KeepsCancelledWaiters) && queue.waiters().any(|entry| entry.claim == claim.id) {
             return Ok(Withdrawn::Waiting);
         }
-        if self.has(Fault::ReleasesAnybody)
+        if self.has(Fault::ReleasesAnyHolder)
             && let Some(holder) = queue.holders().next()
         {
             return self.inner.evict(&name, holder.claim).await;
@@ -234,7 +235,7 @@ impl Backend for Broken {
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
-        if self.has(Fault::EvictsInSilence) {
+        if self.has(Fault::HidesEvictions) {
             return std::future::pending().await;
         }
         let reported = self.inner.evictions(session);
@@ -275,7 +276,7 @@ impl Backend for Broken {
 /// A harness whose backends have a fault.
 #[derive(Debug)]
 pub struct BrokenHarness<H> {
-    /// The good one.
+    /// The harness of the correct backend.
     pub inner: H,
     /// The fault.
     pub fault: Fault,

@@ -1,4 +1,4 @@
-//! A backend around a backend, with a network that can be cut, made to fail, or made to lose replies; and with counters.
+//! A wrapper around a backend that simulates a faulty network and counts requests.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,30 +23,32 @@ use crate::types::queue::{Queue, Revision, Withdrawn};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Up,
-    /// Requests vanish, those under way too. When the network is back they fail, as on a connection that broke.
+    /// Requests are lost, including those in progress. When the network is up again they fail, as
+    /// on a broken connection.
     Cut,
     /// Requests fail at once.
     Failing,
-    /// Requests arrive, and their replies are lost.
+    /// Requests arrive, but their replies are lost.
     LosingReplies,
-    /// Requests are answered by an error that is not worth a retry, though they take effect; but withdrawals do not.
+    /// Requests take effect but fail with an error that is not retryable. Withdrawals take no
+    /// effect.
     Refusing,
-    /// Each request meets a fault of its own, or none.
+    /// Each request independently meets a random fault, or none.
     Disturbed,
 }
 
-/// What happens to one request.
+/// The outcome of one request.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    /// It arrives, and so does its answer.
+    /// The request and its reply arrive.
     Answered,
-    /// No answer comes.
+    /// No reply arrives.
     Silent { arrives: bool },
-    /// The answer is an error.
-    Failed { arrives: bool, passes: bool },
+    /// The reply is an error.
+    Failed { arrives: bool, retryable: bool },
 }
 
-/// The network of one client, as its case controls it.
+/// The network of one client, controlled by the case.
 #[derive(Clone, Debug)]
 pub struct Network {
     state: Arc<watch::Sender<State>>,
@@ -54,11 +56,11 @@ pub struct Network {
     enqueues: Arc<AtomicU64>,
     withdrawal_delay: Arc<AtomicU64>,
     enqueue_delay: Arc<AtomicU64>,
-    /// Requests that are on their way although nobody waits for them.
+    /// Delayed requests, which arrive even if their caller has given up.
     late: Arc<Mutex<JoinSet<()>>>,
     random: Arc<Mutex<StdRng>>,
     incarnation: Arc<AtomicU64>,
-    /// How many of the next openings of a session lose their replies.
+    /// The number of next requests to open a session whose replies are lost.
     unanswered_openings: Arc<AtomicU64>,
 }
 
@@ -79,78 +81,82 @@ impl Default for Network {
 }
 
 impl Network {
-    /// Requests and replies vanish from now on.
+    /// Loses all requests and replies from now on.
     pub fn cut(&self) {
         self.state.send_replace(State::Cut);
     }
 
-    /// Requests fail at once from now on.
+    /// Makes all requests fail at once from now on.
     pub fn fail(&self) {
         self.state.send_replace(State::Failing);
     }
 
-    /// Requests arrive from now on, and their replies do not.
+    /// Loses all replies from now on, while requests arrive.
     pub fn lose_replies(&self) {
         self.state.send_replace(State::LosingReplies);
     }
 
-    /// The next request that opens a session arrives, and its reply does not.
+    /// Loses the reply to the next request that opens a session, while the request arrives.
     pub fn lose_reply_of_opening(&self) {
         self.unanswered_openings.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the reply to this opening is lost.
+    /// Returns whether the reply to this request to open a session is lost.
     fn loses_opening(&self) -> bool {
         let left = |openings: u64| openings.checked_sub(1);
         self.unanswered_openings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
-    /// Requests are answered from now on by an error that is not worth a retry. They take effect all the same, except for
-    /// withdrawals: the worst for a caller who gives up.
+    /// Makes all requests fail with an error that is not retryable from now on.
+    ///
+    /// Requests take effect nevertheless, except for withdrawals: the worst case for a caller that
+    /// gives up.
     pub fn refuse(&self) {
         self.state.send_replace(State::Refusing);
     }
 
-    /// Each request from now on is answered, fails for good, fails in a way that passes, or is not answered at all, at random; and
-    /// when it is not answered properly it may have taken effect all the same.
+    /// Makes each request succeed, fail permanently, fail transiently, or get no reply, at random.
+    ///
+    /// A request that does not succeed may have taken effect nevertheless.
     pub fn disturb(&self, seed: u64) {
         *locked(&self.random) = StdRng::seed_from_u64(seed);
         self.state.send_replace(State::Disturbed);
     }
 
-    /// The store is another from now on, which may have forgotten something.
+    /// Simulates a fail-over: the store has a new incarnation, which may have lost claims.
     pub fn fail_over(&self) {
         self.incarnation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All is well again.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.state.send_replace(State::Up);
     }
 
-    /// Withdrawals take this much longer.
+    /// Delays withdrawals by `delay`.
     pub fn delay_withdrawals(&self, delay: Duration) {
         self.withdrawal_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Requests that put a claim in line arrive this much later, also if nobody waits for them any more.
+    /// Delays requests that enqueue a claim by `delay`. They arrive even if their caller has given
+    /// up.
     pub fn delay_enqueues(&self, delay: Duration) {
         self.enqueue_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Resolves when all requests that were late have arrived.
+    /// Resolves when all delayed requests have arrived.
     pub async fn arrivals(&self) {
         let late = std::mem::take(&mut *locked(&self.late));
         late.join_all().await;
     }
 
-    /// How many renewals were sent.
+    /// Returns how many renewals were sent.
     #[must_use]
     pub fn renewals(&self) -> u64 {
         self.renewals.load(Ordering::Relaxed)
     }
 
-    /// How many times a claim was put in line or asked about.
+    /// Returns how many requests to enqueue a claim were sent.
     #[must_use]
     pub fn enqueues(&self) -> u64 {
         self.enqueues.load(Ordering::Relaxed)
@@ -160,23 +166,23 @@ impl Network {
         match state {
             State::Up => Fate::Answered,
             State::Cut => Fate::Silent { arrives: false },
-            State::Failing => Fate::Failed { arrives: false, passes: true },
-            State::LosingReplies => Fate::Failed { arrives: true, passes: true },
-            State::Refusing => Fate::Failed { arrives: true, passes: false },
+            State::Failing => Fate::Failed { arrives: false, retryable: true },
+            State::LosingReplies => Fate::Failed { arrives: true, retryable: true },
+            State::Refusing => Fate::Failed { arrives: true, retryable: false },
             State::Disturbed => {
                 let mut random = locked(&self.random);
                 let arrives = random.random();
                 match random.random_range(0..10) {
                     0..4 => Fate::Answered,
                     4..6 => Fate::Silent { arrives },
-                    6..8 => Fate::Failed { arrives, passes: true },
-                    _ => Fate::Failed { arrives, passes: false },
+                    6..8 => Fate::Failed { arrives, retryable: true },
+                    _ => Fate::Failed { arrives, retryable: false },
                 }
             }
         }
     }
 
-    async fn carry<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn transmit<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let mut state = self.state.subscribe();
         let now = *state.borrow_and_update();
         let fate = self.fate(now);
@@ -188,30 +194,30 @@ impl Network {
             };
             match (fate, answer) {
                 (Fate::Answered, Some(answer)) => return answer,
-                (Fate::Failed { passes, .. }, Some(_)) => return Err(failure(passes)),
+                (Fate::Failed { retryable, .. }, Some(_)) => return Err(failure(retryable)),
                 _ => {}
             }
-        } else if let Fate::Failed { passes, .. } = fate {
-            return Err(failure(passes));
+        } else if let Fate::Failed { retryable, .. } = fate {
+            return Err(failure(retryable));
         }
-        // Vanished: the caller sees silence, and in the end a broken connection.
+        // Lost: the caller gets no reply, and finally a broken connection.
         let _ = state.wait_for(|state| !matches!(state, State::Cut | State::Disturbed)).await;
         Err(down())
     }
 }
 
-fn failure(passes: bool) -> Error {
-    if passes {
+fn failure(retryable: bool) -> Error {
+    if retryable {
         return down();
     }
-    Error::new(ErrorKind::Store, "the test's store refuses this").with_maybe_applied()
+    Error::new(ErrorKind::Store, "the simulated store rejects this request").with_maybe_applied()
 }
 
 fn down() -> Error {
-    Error::new(ErrorKind::Unavailable, "the test's network is down").with_maybe_applied().retryable()
+    Error::new(ErrorKind::Unavailable, "the simulated network is down").with_maybe_applied().retryable()
 }
 
-/// The backend around the backend.
+/// A backend whose requests pass through a simulated [`Network`].
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn Backend>,
@@ -219,7 +225,7 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    /// `inner` behind `network`.
+    /// Wraps `inner`, whose requests then pass through `network`.
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, network: Network) -> Self {
         Self { inner, network }
@@ -241,17 +247,17 @@ impl Backend for Faulty {
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
-        let opened = self.network.carry(self.inner.open(spec)).await;
+        let opened = self.network.transmit(self.inner.open(spec)).await;
         if opened.is_ok() && self.network.loses_opening() { Err(down()) } else { opened }
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         self.network.renewals.fetch_add(1, Ordering::Relaxed);
-        self.network.carry(self.inner.renew(session)).await
+        self.network.transmit(self.inner.renew(session)).await
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
-        self.network.carry(self.inner.close(session)).await
+        self.network.transmit(self.inner.close(session)).await
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
@@ -265,15 +271,15 @@ impl Backend for Faulty {
             });
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
-        self.network.carry(self.inner.enqueue(claim)).await
+        self.network.transmit(self.inner.enqueue(claim)).await
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
-        self.network.carry(self.inner.granted(claim)).await
+        self.network.transmit(self.inner.granted(claim)).await
     }
 
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
-        self.network.carry(self.inner.update(claim, value)).await
+        self.network.transmit(self.inner.update(claim, value)).await
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
@@ -282,7 +288,7 @@ impl Backend for Faulty {
         }
         let delay = Duration::from_millis(self.network.withdrawal_delay.load(Ordering::Relaxed));
         self.network
-            .carry(async {
+            .transmit(async {
                 tokio::time::sleep(delay).await;
                 self.inner.withdraw(claim).await
             })
@@ -290,22 +296,22 @@ impl Backend for Faulty {
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        self.network.carry(self.inner.evict(name, claim)).await
+        self.network.transmit(self.inner.evict(name, claim)).await
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
-        self.network.carry(self.inner.evictions(session)).await
+        self.network.transmit(self.inner.evictions(session)).await
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        self.network.carry(self.inner.queue(name)).await
+        self.network.transmit(self.inner.queue(name)).await
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
-        self.network.carry(self.inner.changed(name, after)).await
+        self.network.transmit(self.inner.changed(name, after)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
-        self.network.carry(self.inner.list(prefix)).await
+        self.network.transmit(self.inner.list(prefix)).await
     }
 }

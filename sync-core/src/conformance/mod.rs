@@ -1,7 +1,7 @@
-//! The conformance suite: every law as named cases, to run on any backend.
+//! The conformance suite: every law as named cases, which run on any backend.
 //!
-//! A backend's tests are a page: a [`Harness`] that makes backends of one store, and one line that expands into a named
-//! `#[test]` for each case.
+//! The tests of a backend are short: a [`Harness`] that creates backends of one store, and one
+//! macro call that expands into a named `#[test]` for each case.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -31,9 +31,10 @@
 //! distsync_core::conformance!(mine, async { Arc::new(Mine) });
 //! ```
 //!
-//! Cases make their own names, so that they can run side by side on one store. Faults are made by [`Faulty`], a backend
-//! around the backend: no proxy is needed. A capability that is `false` is tested for being refused. While they run, everything
-//! that the process logs through `tracing` is searched for [secrets].
+//! Each case uses names of its own, so that cases can run concurrently on one store. Faults are
+//! injected by [`Faulty`], which wraps the backend, so no proxy is needed. Where a capability is
+//! `false`, the cases check that the operation is rejected. While the cases run, everything that
+//! the process logs through `tracing` is searched for [secrets].
 
 pub mod bare;
 pub mod broken;
@@ -53,26 +54,27 @@ use crate::spi::backend::Backend;
 pub use faulty::{Faulty, Network};
 pub use stage::Stage;
 
-/// What a store's tests give to the suite.
+/// The interface between the suite and the tests of a store.
 #[async_trait]
 pub trait Harness: Send + std::marker::Sync + 'static {
-    /// A backend as a process that has just started would have it, on connections of its own.
+    /// Returns a backend with its own connections, as in a process that has just started.
     async fn backend(&self) -> Arc<dyn Backend>;
 
-    /// The session TTL of the cases: the shortest at which a busy test machine does not miss renewals.
+    /// Returns the session TTL of the cases: the shortest at which a busy test machine does not
+    /// miss renewals.
     fn ttl(&self) -> Duration;
 
-    /// Stops the store and starts it again, with its data if it keeps any, in less than the TTL.
+    /// Restarts the store within the TTL, with its data if it is persistent.
     async fn restart(&self);
 }
 
-/// The longest that one case may take, beside the TTLs that it waits for.
+/// The time limit of one case, in addition to the TTLs that it waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs one case on a runtime of its own with two workers.
+/// Runs one case on its own runtime with two workers.
 ///
 /// # Panics
-/// If the case fails, or does not end.
+/// If the case fails or does not end in time.
 pub fn run<H, F, C>(harness: H, case: impl FnOnce(Stage) -> C)
 where
     H: Future<Output = Arc<F>>,
@@ -107,7 +109,7 @@ macro_rules! conformance {
     };
 }
 
-/// The list of cases: the one place that names them all.
+/// The list of all cases. A case that is not listed here does not run.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {
@@ -127,7 +129,7 @@ macro_rules! conformance_cases {
             law_06_a_waiter_that_lost_its_session_starts_again,
             law_07_release_is_idempotent,
             law_07_a_late_release_spares_the_next_holder,
-            law_08_a_dropped_acquire_leaves_the_line,
+            law_08_a_dropped_acquire_leaves_the_queue,
             law_08_a_late_arrival_of_a_dropped_acquire_is_undone,
             law_08_a_dropped_guard_releases,
             law_08_a_lost_reply_makes_no_second_claim,
@@ -159,7 +161,7 @@ macro_rules! conformance_cases {
             law_19_a_request_that_arrives_very_late_is_withdrawn,
             law_19_nothing_is_left_after_random_faults,
             spi_enqueue_and_withdraw_are_idempotent,
-            spi_claims_take_turns_in_key_slots_where_the_store_has_them,
+            spi_claims_reuse_key_slots_where_the_store_has_them,
             spi_a_closed_session_frees_all,
             spi_each_call_answers_by_the_state_of_the_claim,
             spi_each_call_answers_that_the_session_has_ended,
@@ -178,7 +180,7 @@ macro_rules! conformance_cases {
             api_all_of_several_names_or_none,
             api_several_names_are_granted_at_once_where_the_store_can,
             api_any_one_of_several_names,
-            api_a_waiter_is_told_where_it_stands,
+            api_a_waiter_is_notified_of_its_position,
         );
     };
     ($harness:expr; $($case:ident),* $(,)?) => {

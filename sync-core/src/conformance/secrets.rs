@@ -1,5 +1,7 @@
-//! No log tells a secret, at its finest level either: while the suite runs, everything that this process logs is searched for
-//! the secrets that it has drawn, and one that is found ends it.
+//! A check that secrets are never logged, not even at the most verbose level.
+//!
+//! While the suite runs, all log records of this process are searched for the secrets that it has
+//! drawn. The process is aborted if one is found.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,38 +14,38 @@ use tracing::{Event, Metadata, Subscriber};
 
 use crate::spi::mutex::locked;
 
-/// What nobody may read.
+/// The secrets that must not appear in logs.
 #[derive(Default)]
 struct Known {
-    /// Numbers, in each form in which numbers are written.
+    /// Random numbers, in each format in which they could be logged.
     words: Option<HashSet<String>>,
-    /// Texts.
+    /// Passwords and tokens.
     texts: Vec<String>,
 }
 
 static KNOWN: Mutex<Known> = Mutex::new(Known { words: None, texts: Vec::new() });
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Shorter words are not looked at: no form of a secret is that short.
+/// The length of the shortest word that is compared. Every format of a secret is longer.
 const WORD_MIN: usize = 12;
 
 fn known() -> MutexGuard<'static, Known> {
     locked(&KNOWN)
 }
 
-/// A secret was drawn.
+/// Registers a random secret that was drawn.
 pub(crate) fn drawn(bits: u128) {
     let (high, low) = (bits >> 64, bits & u128::from(u64::MAX));
     let forms = [bits, high, low].into_iter().flat_map(|bits| [format!("{bits:x}"), bits.to_string()]);
     known().words.get_or_insert_default().extend(forms.chain([format!("{bits:032x}")]));
 }
 
-/// A password or token, which may stand in no log from now on.
+/// Registers a password or token, which must not appear in any log from now on.
 pub fn note(text: &str) {
     known().texts.push(text.to_owned());
 }
 
-/// The first secret of this process that stands in a text.
+/// Returns a secret of this process that the text contains, if there is one.
 #[must_use]
 pub fn found_in(text: &str) -> Option<String> {
     let known = known();
@@ -54,20 +56,22 @@ pub fn found_in(text: &str) -> Option<String> {
     noted.cloned().or_else(|| words.filter(|word| word.len() >= WORD_MIN).find(is_drawn).map(str::to_owned))
 }
 
-/// Searches everything that this process logs from now on, through [`tracing`] and at its finest level. Again is fine. Does
-/// nothing in a process that has a subscriber of its own.
+/// Starts to search everything that this process logs through [`tracing`], at the most verbose
+/// level.
+///
+/// Idempotent. Does nothing in a process that has its own subscriber.
 pub fn watch_logs() {
-    // Refused the second time.
+    // Fails if a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(Watcher);
 }
 
-/// How many fields of log records were searched so far.
+/// Returns how many fields of log records have been searched so far.
 #[must_use]
 pub fn searched() -> u64 {
     SEEN.load(Ordering::Relaxed)
 }
 
-/// Hears of all records.
+/// A subscriber that searches all records.
 struct Watcher;
 
 impl Subscriber for Watcher {
@@ -99,13 +103,13 @@ fn search(place: fmt::Arguments<'_>, field: &Field, value: &dyn fmt::Debug) {
     SEEN.fetch_add(1, Ordering::Relaxed);
     let text = format!("{value:?}");
     if let Some(secret) = found_in(&text) {
-        // Not a panic: this is most likely not the thread of a test, and would pass.
+        // Not a panic: this is most likely not the thread of the test, which would then pass.
         eprintln!("the secret {secret} is logged by {place}, as {field}: {text}");
         std::process::abort();
     }
 }
 
-/// Searches the fields of a record.
+/// Searches the fields of an event or a new span.
 struct Search(&'static Metadata<'static>);
 
 impl Visit for Search {
@@ -114,7 +118,7 @@ impl Visit for Search {
     }
 }
 
-/// Searches fields that a span was given later.
+/// Searches fields that are added to a span later.
 struct Nameless;
 
 impl Visit for Nameless {
@@ -129,7 +133,7 @@ mod tests {
     use crate::types::nonce::Secret;
 
     #[test]
-    fn a_secret_is_found_in_every_form() {
+    fn a_secret_is_found_in_every_format() {
         let bits = Secret::random().expose();
         for text in [
             format!("{bits:x}"),
@@ -141,6 +145,6 @@ mod tests {
         }
         assert_eq!(found_in(&format!("{:?}", Secret::from_bits(bits))), None);
         note("open sesame");
-        assert_eq!(found_in("he said `open sesame`").as_deref(), Some("open sesame"));
+        assert_eq!(found_in("the password is `open sesame`").as_deref(), Some("open sesame"));
     }
 }

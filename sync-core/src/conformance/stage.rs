@@ -1,4 +1,5 @@
-//! What a case plays on: clients of one store, names that nobody else uses, and conditions with deadlines.
+//! The environment of a case: clients of one store, names that no other case uses, and conditions
+//! with deadlines.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::types::ids::ClaimId;
 use crate::types::names::{Kind, LockName, Namespace};
 use crate::types::queue::Queue;
 
-/// The stage of one case.
+/// The environment of one case: its store, its namespace and its TTL.
 #[derive(Clone)]
 pub struct Stage {
     harness: Arc<dyn Harness>,
@@ -34,7 +35,8 @@ impl std::fmt::Debug for Stage {
     }
 }
 
-/// How long a thing may take that needs a few round trips and no TTL, on a machine that is busy with other tests.
+/// The deadline for a step that takes a few round trips and does not wait for a TTL, on a machine
+/// that is busy with other tests.
 pub(super) const SOON: Duration = Duration::from_secs(5);
 
 impl Stage {
@@ -45,7 +47,7 @@ impl Stage {
         Self { harness, namespace, capabilities, ttl }
     }
 
-    /// The session TTL.
+    /// Returns the session TTL.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         self.ttl
@@ -59,7 +61,7 @@ impl Stage {
         &self.namespace
     }
 
-    /// When the claims of a client that dies now are free at the latest.
+    /// Returns the time within which the claims of a crashed client are removed.
     pub(super) fn freed_by(&self) -> Duration {
         self.capabilities.freed_within(self.ttl)
     }
@@ -72,7 +74,7 @@ impl Stage {
         self.harness.restart().await;
     }
 
-    /// A client of its own, as another process would be.
+    /// Returns a new client with its own connections, as if it were another process.
     pub(super) async fn client(&self, name: &str) -> Client {
         self.client_on(name, self.backend().await).await
     }
@@ -87,18 +89,18 @@ impl Stage {
         Client { sync: Arc::new(handle.expect("connect")), network }
     }
 
-    /// A bare session at the store, without the core.
+    /// Opens a session in the store directly, without the core.
     pub(super) async fn session(&self, backend: &Arc<dyn Backend>) -> Session {
         backend.open(&bare::spec(self.ttl)).await.expect("a session")
     }
 
-    /// A bare claim, which waits.
+    /// Returns an exclusive claim that waits, for requests without the core.
     pub(super) fn claim(&self, session: Session, name: &str) -> Claim {
         bare::claim(session, LockName::new(&self.namespace, Kind::Lock, name).expect("a name"))
     }
 }
 
-/// One client, and its network.
+/// A client and its network.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) sync: Arc<Handle>,
@@ -118,7 +120,7 @@ impl Client {
         self.sync.close().await.expect("close");
     }
 
-    /// Begins to acquire in a task of its own, and returns once it stands in line behind `ahead` others.
+    /// Begins to acquire in a new task, and returns once it is queued behind `ahead` other claims.
     pub(super) async fn queue_up(&self, name: &str, options: LockOptions, ahead: usize) -> Waiter {
         let lock = self.lock_with(name, options);
         let observer = self.lock(name);
@@ -126,7 +128,7 @@ impl Client {
             let guard = lock.acquire().await;
             (guard, clock::now())
         });
-        eventually(SOON, "the waiter is in line", || async {
+        eventually(SOON, "the waiter is queued", || async {
             observer.inspect().await.expect("inspect").entries.len() > ahead
         })
         .await;
@@ -134,14 +136,14 @@ impl Client {
     }
 }
 
-/// An acquire under way.
+/// An acquire in progress.
 #[derive(Debug)]
 pub(super) struct Waiter {
     task: JoinSet<(Result<Guard>, Moment)>,
 }
 
 impl Waiter {
-    /// The guard, and when it was granted.
+    /// Waits for the grant, and returns the guard and the time of the grant.
     pub(super) async fn granted(mut self, within: Duration) -> (Guard, Moment) {
         let ended = tokio::time::timeout(within, self.task.join_next()).await;
         let (guard, at) = ended
@@ -151,8 +153,8 @@ impl Waiter {
         (guard.expect("granted"), at)
     }
 
-    /// Whether it has ended by now.
-    pub(super) fn is_done(&mut self) -> Option<Result<Guard>> {
+    /// Returns the result, if the acquire has ended.
+    pub(super) fn try_result(&mut self) -> Option<Result<Guard>> {
         self.task.try_join_next().map(|ended| ended.expect("no panic").0)
     }
 
@@ -161,7 +163,7 @@ impl Waiter {
     }
 }
 
-/// A task that ends with its owner.
+/// Spawns a task that is aborted when the returned set is dropped.
 pub(super) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
     let mut set = JoinSet::new();
     set.spawn(future);
@@ -181,7 +183,7 @@ pub(super) async fn eventually<F: Future<Output = bool>>(
     }
 }
 
-/// Who is in the queue of a lock.
+/// Returns the queue of a lock.
 pub(super) async fn queue_of(client: &Client, name: &str) -> Queue {
     client.lock(name).inspect().await.expect("inspect")
 }

@@ -15,7 +15,8 @@ fn candidate(client: &Client, node: &str) -> Box<dyn Leader> {
     client.sync.leader("office", LeaderOptions::new(Node::new(node))).expect("an election")
 }
 
-/// One leads at a time, later terms are greater, and a leader that is cut off knows it before the next is elected.
+/// There is one leader at a time, later terms are greater, and a leader that is cut off is notified
+/// before the next one is elected.
 pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     let (one, two) = (stage.client("one").await, stage.client("two").await);
     let (first, second) = (candidate(&one, "node-1"), candidate(&two, "node-2"));
@@ -23,14 +24,14 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     assert_eq!(first.leader().await.expect("leader"), None);
     let office = first.elect().await.expect("elected");
     assert_eq!(first.status(), LeaderStatus::Elected);
-    let leadership = second.leader().await.expect("leader").expect("somebody leads");
+    let leadership = second.leader().await.expect("leader").expect("there is a leader");
     assert_eq!((leadership.node.id(), leadership.term), ("node-1", office.token()));
 
     let impatient = two
         .sync
         .leader("office", LeaderOptions::new(Node::new("node-3")).with_wait(Wait::Never))
         .expect("an election");
-    assert!(impatient.elect().await.is_err(), "two lead");
+    assert!(impatient.elect().await.is_err(), "there are two leaders");
 
     let mut campaign = {
         let second = candidate(&two, "node-2");
@@ -39,7 +40,7 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
             (office, second)
         })
     };
-    eventually(SOON, "the second stands", || async {
+    eventually(SOON, "the second candidate is queued", || async {
         first.inspect().await.expect("inspect").waiters().count() == 1
     })
     .await;
@@ -57,40 +58,45 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     let third = first.elect();
     let third =
         tokio::time::timeout(stage.freed_by() * 2 + SOON, third).await.expect("in time").expect("elected");
-    assert_eq!(second.status(), LeaderStatus::Follower, "a leader that was cut off believes in itself");
+    assert_eq!(
+        second.status(),
+        LeaderStatus::Follower,
+        "a leader that was cut off still considers itself elected"
+    );
     assert!(next.check(Duration::ZERO).is_err());
     assert_eq!(lost.join_all().await, [Loss::Expired]);
     assert!(third.token() > next.token());
 }
 
-/// An observer sees each leader it sees once, in order of their terms, and that there is nobody.
+/// An observer sees a leader at most once, in the order of terms, and sees when there is none.
 pub async fn law_12_observers_see_leaders_in_order_and_vacancy(stage: Stage) {
     let (one, two) = (stage.client("one").await, stage.client("two").await);
     let mut watch = candidate(&two, "observer").watch();
     let mut seen = async || -> Option<Leadership> {
         tokio::time::timeout(SOON, watch.next()).await.expect("in time").expect("a stream").expect("no error")
     };
-    assert_eq!(seen().await, None, "nobody leads yet");
+    assert_eq!(seen().await, None, "there is no leader yet");
     let mut last = None;
     for round in 0..3 {
         let node = format!("node-{round}");
         let office = candidate(&one, &node).elect().await.expect("elected");
-        let leadership = seen().await.expect("somebody leads");
+        let leadership = seen().await.expect("there is a leader");
         assert_eq!((leadership.node.id(), leadership.term), (node.as_str(), office.token()));
         assert!(Some(leadership.term) > last);
         last = Some(leadership.term);
         office.resign().await.expect("resign");
-        assert_eq!(seen().await, None, "nobody leads after a resignation");
+        assert_eq!(seen().await, None, "there is no leader after a resignation");
     }
 }
 
-/// A leader's new value reaches observers, in the same term; one that does not lead cannot speak.
+/// A new value of the leader reaches observers in the same term. A former leader cannot proclaim
+/// one.
 pub async fn law_12_a_leader_proclaims(stage: Stage) {
     let (one, two) = (stage.client("one").await, stage.client("two").await);
     let office = candidate(&one, "node").elect().await.expect("elected");
     let observer = candidate(&two, "observer");
     let mut watch = observer.watch();
-    let first = watch.next().await.expect("a stream").expect("no error").expect("somebody leads");
+    let first = watch.next().await.expect("a stream").expect("no error").expect("there is a leader");
     assert_eq!(first.node.value(), "");
     office.proclaim("127.0.0.1:80").await.expect("proclaim");
     let second = tokio::time::timeout(SOON, watch.next())
@@ -98,11 +104,11 @@ pub async fn law_12_a_leader_proclaims(stage: Stage) {
         .expect("in time")
         .expect("a stream")
         .expect("no error");
-    let second = second.expect("somebody leads");
+    let second = second.expect("there is a leader");
     assert_eq!((second.node.id(), second.node.value()), ("node", "127.0.0.1:80"));
-    assert_eq!(second.term, first.term, "a proclamation is no election");
-    assert!(office.proclaim(&"x".repeat(2_000)).await.is_err(), "a value has its limit");
+    assert_eq!(second.term, first.term, "a proclamation does not start a new term");
+    assert!(office.proclaim(&"x".repeat(2_000)).await.is_err(), "the length of a value is limited");
     office.resign().await.expect("resign");
-    assert!(office.proclaim("late").await.is_err(), "a former leader speaks");
+    assert!(office.proclaim("late").await.is_err(), "a former leader can proclaim");
     assert_eq!(observer.leader().await.expect("leader"), None);
 }

@@ -1,4 +1,4 @@
-//! Who may hold together, and what the resource sees: laws 1, 2 and 11.
+//! Mutual exclusion, fencing and tokens: laws 1, 2 and 11.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,8 @@ struct Counter {
     value: u64,
 }
 
-/// Adds 1 under the lock, the way that loses updates if two do it at once.
+/// Adds 1 under the lock, by a read and a later write, which loses updates without mutual
+/// exclusion.
 async fn add(client: &Client, counter: &Mutex<Counter>, pause: Duration) -> bool {
     let Ok(guard) = client.lock("counter").acquire().await else { return false };
     let read = {
@@ -41,7 +42,8 @@ async fn add(client: &Client, counter: &Mutex<Counter>, pause: Duration) -> bool
     accepted
 }
 
-/// Clients that add to a fenced counter lose no update, though some lose their network and go on writing.
+/// Clients that add to a fenced counter lose no update, even if some are cut off and continue to
+/// write.
 pub async fn law_01_a_fenced_resource_loses_no_update(stage: Stage) {
     let counter = Arc::new(Mutex::new(Counter::default()));
     let mut adders = JoinSet::new();
@@ -51,12 +53,13 @@ pub async fn law_01_a_fenced_resource_loses_no_update(stage: Stage) {
         adders.spawn(async move {
             let mut accepted = 0;
             for round in 0..6 {
-                // In the middle of its work one client after the other is cut off for longer than its TTL.
-                let struck = round == number;
-                let pause = if struck { ttl * 2 } else { Duration::from_millis(2) };
+                // One client after the other is cut off, in the middle of its work, for longer than
+                // its TTL.
+                let is_cut_off = round == number;
+                let pause = if is_cut_off { ttl * 2 } else { Duration::from_millis(2) };
                 let network = client.network.clone();
                 let cut = async {
-                    if struck {
+                    if is_cut_off {
                         tokio::time::sleep(ttl / 2).await;
                         network.cut();
                         tokio::time::sleep(ttl * 2).await;
@@ -75,15 +78,16 @@ pub async fn law_01_a_fenced_resource_loses_no_update(stage: Stage) {
     assert!(accepted >= 12, "hardly anything was accepted: {accepted}");
 }
 
-/// A holder that stops between its read and its write loses no update of the next holder, because the next one enters the
-/// fence before it reads. A check at the write alone loses one: shown beside it.
+/// A holder that pauses between its read and its write does not overwrite an update of the next
+/// holder, because the next one enters the fence before it reads. The case also shows that a check
+/// at the write alone loses an update.
 pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let mut fenced = Counter::default();
-    // The half recipe: refuses at the write what is older than the newest write.
+    // Half of the procedure: only a write with an older token than the newest write is rejected.
     let mut half = Counter::default();
-    let stopped = first.lock("a").acquire().await.expect("acquire");
-    fenced.fence.enter(stopped.token()).expect("the holder enters");
+    let paused = first.lock("a").acquire().await.expect("acquire");
+    fenced.fence.enter(paused.token()).expect("the holder enters");
     let (read, half_read) = (fenced.value, half.value);
     first.network.cut();
     let waiter = second.queue_up("a", LockOptions::new(), 0).await;
@@ -91,27 +95,28 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
     fenced.fence.enter(next.token()).expect("the next holder enters");
     let (next_read, half_next_read) = (fenced.value, half.value);
 
-    // The first one wakes, and writes what it had in mind.
+    // The first holder resumes and writes the value that it had computed.
     assert_eq!(
-        fenced.fence.check(stopped.token()).expect_err("a former holder writes").kind(),
+        fenced.fence.check(paused.token()).expect_err("a former holder writes").kind(),
         ErrorKind::NotHeld
     );
     assert_eq!(
-        fenced.fence.enter(stopped.token()).expect_err("a former holder enters").kind(),
+        fenced.fence.enter(paused.token()).expect_err("a former holder enters").kind(),
         ErrorKind::NotHeld
     );
-    half.fence.enter(stopped.token()).expect("nothing newer has been seen at a write");
+    half.fence.enter(paused.token()).expect("nothing newer has been seen at a write");
     half.value = half_read + 1;
-    // Then the next one does.
+    // Then the next holder writes.
     fenced.fence.check(next.token()).expect("the holder writes");
     fenced.value = next_read + 1;
     half.fence.enter(next.token()).expect("the newest token");
     half.value = half_next_read + 1;
     assert_eq!((read, fenced.value), (0, 1), "one write was accepted");
-    assert_eq!(half.value, 1, "two writes were accepted, and one was lost: what the first step is for");
+    assert_eq!(half.value, 1, "two writes were accepted, and one was lost: the first step prevents this");
 }
 
-/// Per name every grant has a greater token than the one before: whatever session, mode and way to acquire.
+/// Every grant of a name has a greater token than the previous one, for all sessions, modes and
+/// ways to acquire.
 pub async fn law_02_tokens_rise_across_sessions_and_modes(stage: Stage) {
     let mut newest: Option<Token> = None;
     for round in 0..3 {
@@ -124,7 +129,7 @@ pub async fn law_02_tokens_rise_across_sessions_and_modes(stage: Stage) {
             let guard = client.lock("a").try_acquire().await.expect("try").expect("it is free");
             assert!(Some(guard.token()) > newest, "{:?} after {newest:?}", guard.token());
             newest = Some(guard.token());
-            // One by one, and by the end of a session.
+            // An explicit release in some rounds, and one in the background in the others.
             if round % 2 == 0 {
                 guard.release().await.expect("release");
             } else {
@@ -135,7 +140,7 @@ pub async fn law_02_tokens_rise_across_sessions_and_modes(stage: Stage) {
     }
 }
 
-/// How many hold, and the most that ever did.
+/// The number of current holders, and the highest number so far.
 #[derive(Debug, Default)]
 struct Census {
     now: AtomicU32,
@@ -151,7 +156,7 @@ impl Census {
     }
 }
 
-/// Readers hold together, a writer holds alone.
+/// Readers share the lock, and a writer excludes all others.
 pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
     let clients = [stage.client("one").await, stage.client("two").await];
     let first = clients[0].lock_with("a", LockOptions::shared()).acquire().await.expect("a reader");
@@ -187,7 +192,7 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
     assert_eq!(writers.most.load(Ordering::SeqCst), 1, "writers together");
 }
 
-/// At most N permits are held, and N can be.
+/// At most N permits are held at a time, and N can be.
 pub async fn law_11_never_more_than_n_permits(stage: Stage) {
     let clients = [stage.client("one").await, stage.client("two").await];
     let held = [
@@ -218,7 +223,7 @@ pub async fn law_11_never_more_than_n_permits(stage: Stage) {
     assert!(most <= 3, "{most} permits of 3");
 }
 
-/// Two clients that disagree on the number of permits are told so.
+/// A client that gives a different number of permits gets an error that names the number in use.
 pub async fn law_11_permits_have_to_agree(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock_with("a", LockOptions::permit(2)).acquire().await.expect("a permit");
@@ -226,7 +231,7 @@ pub async fn law_11_permits_have_to_agree(stage: Stage) {
         let lock = second.lock_with("a", LockOptions::permit(3).with_wait(wait));
         let error = lock.acquire().await.expect_err("another number of permits");
         assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
-        assert!(error.to_string().contains('2'), "the number in force is named: {error}");
+        assert!(error.to_string().contains('2'), "the number in use is named: {error}");
     }
     guard.release().await.expect("release");
     let options = LockOptions::new().with_mode(Mode::Permit { of: 3 }).with_wait(Wait::For(SOON));

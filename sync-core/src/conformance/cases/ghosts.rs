@@ -1,4 +1,5 @@
-//! No ghosts: a claim whose guard or waiter is gone leaves the store, whatever the store answered meanwhile. Law 19.
+//! No orphaned claims: the claim of a dropped guard or cancelled waiter is removed from the store,
+//! no matter how the store replied meanwhile. Law 19.
 
 use std::time::Duration;
 
@@ -11,16 +12,16 @@ use crate::conformance::stage::{Client, SOON, eventually, queue_of};
 use crate::options::{LockOptions, Wait};
 use crate::types::error::ErrorKind;
 
-/// Waits until nobody is in a queue: at most the TTL after the store answers again.
-async fn is_empty(stage: &Stage, observer: &Client, name: &str) {
-    eventually(stage.ttl() + SOON, "the claim that nobody has is gone", || async {
+/// Waits until a queue is empty: at most one TTL after the store is available again.
+async fn becomes_empty(stage: &Stage, observer: &Client, name: &str) {
+    eventually(stage.ttl() + SOON, "the orphaned claim is removed", || async {
         queue_of(observer, name).await.entries.is_empty()
     })
     .await;
 }
 
-/// A guard that is dropped while the store refuses to release it is released when the store answers again. Its session lives
-/// on, with other locks.
+/// A guard that is dropped while the store rejects the release is released when the store is
+/// available again. Its session continues, with its other locks.
 pub async fn law_19_a_dropped_guard_is_released_whatever_the_store_answers(stage: Stage) {
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
     let kept = client.lock("kept").acquire().await.expect("acquire");
@@ -29,24 +30,25 @@ pub async fn law_19_a_dropped_guard_is_released_whatever_the_store_answers(stage
     drop(guard);
     tokio::time::sleep(stage.ttl() / 10).await;
     client.network.heal();
-    is_empty(&stage, &observer, "a").await;
-    kept.check(Duration::ZERO).expect("the session has gone on");
+    becomes_empty(&stage, &observer, "a").await;
+    kept.check(Duration::ZERO).expect("the session continues");
 }
 
-/// A release that failed leaves its guard armed; once the guard is dropped, the claim goes.
+/// A failed release leaves its guard armed. When the guard is dropped, the claim is released.
 pub async fn law_19_a_guard_whose_release_failed_is_released(stage: Stage) {
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
     let guard = client.lock("a").acquire().await.expect("acquire");
     client.network.refuse();
     assert_eq!(guard.release().await.expect_err("it is refused").kind(), ErrorKind::Store);
-    guard.check(Duration::ZERO).expect("the guard is as it was");
+    guard.check(Duration::ZERO).expect("the guard is unchanged");
     drop(guard);
     tokio::time::sleep(stage.ttl() / 10).await;
     client.network.heal();
-    is_empty(&stage, &observer, "a").await;
+    becomes_empty(&stage, &observer, "a").await;
 }
 
-/// An acquire that failed leaves nothing in the queue, although its request took effect: nobody is granted who does not know.
+/// A failed acquire leaves nothing in the queue, although its request took effect. No claim is
+/// granted without its caller's knowledge.
 pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
     let holder = observer.lock("a").acquire().await.expect("acquire");
@@ -67,7 +69,8 @@ pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
     drop(observer.lock("a").try_acquire().await.expect("try").expect("it is free"));
 }
 
-/// A request arrives at the store long after its caller has given up, while the session lives on: it is withdrawn soon after.
+/// A request that arrives long after its caller has given up, while the session continues, is
+/// withdrawn soon afterwards.
 pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) {
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
     let kept = client.lock("kept").acquire().await.expect("acquire");
@@ -76,12 +79,13 @@ pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) 
     let cut_short = tokio::time::timeout(Duration::from_millis(20), lock.acquire()).await;
     assert!(cut_short.is_err(), "the request was not slow enough to be cut short");
     client.network.arrivals().await;
-    is_empty(&stage, &observer, "a").await;
-    kept.check(Duration::ZERO).expect("the session has gone on");
+    becomes_empty(&stage, &observer, "a").await;
+    kept.check(Duration::ZERO).expect("the session continues");
 }
 
-/// Several tasks of one client acquire, try, cancel, drop and release for some seconds, in which each request fails for good,
-/// fails in a way that passes, is not answered, or succeeds. Afterwards nothing is left, and the client works.
+/// For some seconds, several tasks of one client acquire, try, cancel, drop and release, while each
+/// request succeeds, fails permanently, fails transiently, or gets no reply. Afterwards no claim is
+/// left, and the client works.
 pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
     const NAMES: [&str; 3] = ["a", "b", "c"];
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
@@ -94,7 +98,7 @@ pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
             loop {
                 let limit = Duration::from_millis(random.random_range(0..60));
                 let lock = client.lock_with(NAMES[random.random_range(0..3)], any_options(&mut random));
-                // Whatever comes of it: each of these is one that users see during an outage.
+                // Results are ignored: each of these outcomes can occur during an outage.
                 match random.random_range(0..4) {
                     0 => drop(lock.try_acquire().await),
                     1 => drop(tokio::time::timeout(limit, lock.acquire()).await),
@@ -112,7 +116,7 @@ pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
     tasks.shutdown().await;
     client.network.heal();
     for name in NAMES {
-        eventually(stage.freed_by() + SOON, "the claims that nobody has are gone", || async {
+        eventually(stage.freed_by() + SOON, "the orphaned claims are removed", || async {
             queue_of(&observer, name).await.entries.is_empty()
         })
         .await;

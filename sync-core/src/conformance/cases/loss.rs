@@ -1,4 +1,4 @@
-//! How a claim is lost, and who learns it when: laws 4, 5, 6, 15 and 16.
+//! The loss of claims, and when holders and waiters are notified: laws 4, 5, 6, 15 and 16.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::types::error::ErrorKind;
 use crate::types::loss::Loss;
 use crate::types::queue::Withdrawn;
 
-/// A holder whose network is dead is revoked before the next is granted.
+/// A holder that is cut off is revoked before the next claim is granted.
 pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
     for _ in 0..3 {
         let (first, second) = (stage.client("first").await, stage.client("second").await);
@@ -33,12 +33,12 @@ pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
     }
 }
 
-/// A check needs neither the network nor a running task: it compares the clock with the deadline.
+/// A check uses neither the network nor a running task: it compares the clock with the deadline.
 pub async fn law_04_a_check_reads_the_clock_itself(stage: Stage) {
     let client = stage.client("client").await;
     let guard = client.lock("a").acquire().await.expect("acquire");
     assert_eq!(guard.check(Duration::ZERO).expect("held"), guard.token());
-    let error = guard.check(stage.ttl()).expect_err("never a whole TTL is left");
+    let error = guard.check(stage.ttl()).expect_err("less than the full TTL is left");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     client.network.cut();
     let until = guard.valid_until().expect("held");
@@ -51,7 +51,8 @@ pub async fn law_04_a_check_reads_the_clock_itself(stage: Stage) {
     assert!(guard.check(Duration::ZERO).is_err(), "what is lost stays lost");
 }
 
-/// The claims of a crashed client are free within the bound that the store claims, and one waiter gets them.
+/// The claims of a crashed client are removed within the bound that the store promises, and only
+/// the next waiter is woken.
 pub async fn law_05_a_crash_frees_within_its_bound_and_wakes_one(stage: Stage) {
     let crashing = stage.client("crashing").await;
     let guard = crashing.lock("a").acquire().await.expect("acquire");
@@ -63,16 +64,17 @@ pub async fn law_05_a_crash_frees_within_its_bound_and_wakes_one(stage: Stage) {
     let crashed = clock::now();
     let (next, at) = first.granted(stage.freed_by() + SOON).await;
     let took = at.since(crashed);
-    // The last renewal was before the crash, so the bound holds from there; a busy machine gets a little more.
+    // The bound counts from the last renewal, which was before the crash. A busy machine gets 500
+    // ms more.
     assert!(took <= stage.freed_by() + Duration::from_millis(500), "free after {took:?}");
     assert!(next.token() > guard.token());
-    assert!(second.is_done().is_none(), "two hold");
-    assert_eq!(survivors[1].network.enqueues(), enqueues, "the next but one was woken too");
+    assert!(second.try_result().is_none(), "two hold");
+    assert_eq!(survivors[1].network.enqueues(), enqueues, "the waiter after the next one was woken too");
     next.release().await.expect("release");
     drop(second.granted(SOON).await);
 }
 
-/// At the store: a claim in line whose session ends is gone, and is not granted.
+/// In the SPI: a waiting claim whose session ends is removed, and is not granted.
 pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     let holder = stage.client("holder").await;
     let guard = holder.lock("a").acquire().await.expect("acquire");
@@ -87,15 +89,18 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     closer.close(&session).await.expect("close");
     guard.release().await.expect("release");
     let standing = tokio::time::timeout(SOON + stage.freed_by(), waiting.join_next()).await;
-    let standing = standing.expect("the waiter is told").expect("one task").expect("no panic");
+    let standing = standing.expect("the waiter is notified").expect("one task").expect("no panic");
     assert_eq!(standing.expect("an answer"), Standing::Gone { why: Gone::SessionLost });
     let queue = queue_of(&holder, "a").await;
-    assert!(queue.entries.iter().all(|entry| entry.claim != claim.id), "the dead hold: {queue:?}");
+    assert!(
+        queue.entries.iter().all(|entry| entry.claim != claim.id),
+        "a claim of an ended session is held: {queue:?}"
+    );
     let again = backend.enqueue(&claim).await.expect("an answer");
-    assert_eq!(again, Standing::Gone { why: Gone::SessionLost }, "a dead session has no claims");
+    assert_eq!(again, Standing::Gone { why: Gone::SessionLost }, "an ended session has no claims");
 }
 
-/// At the store: a session that has run out gets nothing, not even a name that is free.
+/// In the SPI: an expired session is granted nothing, not even a name that is free.
 pub async fn law_06_a_session_that_ran_out_gets_nothing(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
@@ -109,7 +114,7 @@ pub async fn law_06_a_session_that_ran_out_gets_nothing(stage: Stage) {
     }
 }
 
-/// At the store: a claim that an operator has ended is not granted when its turn would come.
+/// In the SPI: an evicted waiter is not granted when the name becomes free.
 pub async fn law_06_an_evicted_waiter_is_not_granted(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
@@ -118,41 +123,44 @@ pub async fn law_06_an_evicted_waiter_is_not_granted(stage: Stage) {
     assert!(matches!(backend.enqueue(&waiter).await.expect("enqueue"), Standing::Waiting { .. }));
     assert_eq!(backend.evict(&waiter.name, waiter.id).await.expect("evict"), Withdrawn::Waiting);
     assert_eq!(backend.withdraw(&holder).await.expect("withdraw"), Withdrawn::Held);
-    let standing = tokio::time::timeout(SOON, backend.granted(&waiter)).await.expect("told in time");
+    let standing = tokio::time::timeout(SOON, backend.granted(&waiter)).await.expect("notified in time");
     assert_eq!(standing.expect("an answer"), Standing::Gone { why: Gone::Evicted });
     assert!(backend.queue(&waiter.name).await.expect("queue").entries.is_empty());
     backend.close(&session).await.expect("close");
 }
 
-/// In the API: a waiter that lost its session does not come back with its old place; it stands in line again.
+/// In the API: a waiter that lost its session is queued again with a new claim, and does not regain
+/// its old position.
 pub async fn law_06_a_waiter_that_lost_its_session_starts_again(stage: Stage) {
     let (holder, waiting) = (stage.client("holder").await, stage.client("waiting").await);
     let guard = holder.lock("a").acquire().await.expect("acquire");
     let waiter = waiting.queue_up("a", LockOptions::new(), 1).await;
     let before = queue_of(&holder, "a").await.entries[1].claim;
     waiting.network.cut();
-    eventually(stage.freed_by() * 2 + SOON, "the dead waiter leaves the line", || async {
-        queue_of(&holder, "a").await.entries.len() == 1
-    })
+    eventually(
+        stage.freed_by() * 2 + SOON,
+        "the waiter that was cut off is removed from the queue",
+        || async { queue_of(&holder, "a").await.entries.len() == 1 },
+    )
     .await;
     waiting.network.heal();
-    eventually(stage.ttl() + SOON, "it stands in line again", || async {
+    eventually(stage.ttl() + SOON, "it is queued again", || async {
         queue_of(&holder, "a").await.entries.len() == 2
     })
     .await;
     let after = queue_of(&holder, "a").await.entries[1].claim;
-    assert_ne!(before, after, "the old place came back");
+    assert_ne!(before, after, "the old claim came back");
     guard.release().await.expect("release");
     let (guard, _) = waiter.granted(SOON).await;
     assert_eq!(guard.claim(), after);
 }
 
-/// User code that blocks its thread for twice the TTL still holds.
+/// A lock is not lost while user code blocks the runtime's thread for twice the TTL.
 pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
     let observer = stage.client("observer").await;
     let (backend, ttl) = (stage.backend().await, stage.ttl());
     let namespace = stage.namespace().clone();
-    // A runtime with one thread, and all of it blocked.
+    // A runtime whose only thread is blocked.
     let blocked = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
@@ -180,7 +188,8 @@ pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
     held.expect("still held after twice the TTL");
 }
 
-/// A failed renewal is a risk that passes; the deadline is a loss that does not.
+/// A failed renewal puts the claim at risk until one succeeds. At the deadline the claim is lost
+/// for good.
 pub async fn law_16_failures_are_a_risk_and_the_deadline_a_loss(stage: Stage) {
     let client = stage.client("client").await;
     let guard = client.lock("a").acquire().await.expect("acquire");
@@ -199,11 +208,11 @@ pub async fn law_16_failures_are_a_risk_and_the_deadline_a_loss(stage: Stage) {
     assert_eq!(loss, Loss::Expired);
     client.network.heal();
     tokio::time::sleep(stage.ttl() / 2).await;
-    assert_eq!(guard.health(), Health::Lost(Loss::Expired), "a late success revives nothing");
+    assert_eq!(guard.health(), Health::Lost(Loss::Expired), "a late success must not revive the claim");
     client.lock("a").acquire().await.expect("a new session can acquire").release().await.expect("release");
 }
 
-/// An extension that fails releases nothing; one that comes too late creates nothing.
+/// A failed extension does not release the lock. One that comes too late does not create a claim.
 pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -223,16 +232,17 @@ pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
     assert!(next.check(Duration::ZERO).is_ok());
 }
 
-/// A fail-over may keep a session and lose a claim of it. The holder learns that within a TTL, and keeps what is still there.
+/// A fail-over may preserve a session and lose one of its claims. The holder is notified within a
+/// TTL, and keeps its other claims.
 pub async fn law_16_a_claim_that_the_store_forgets_is_revoked(stage: Stage) {
     let client = stage.client("client").await;
     let kept = client.lock("kept").acquire().await.expect("acquire");
     let lost = client.lock("lost").acquire().await.expect("acquire");
-    // As if the grant had not reached the server that serves now: nobody is told.
+    // As if the grant had not reached the new server. No client is notified.
     let store = stage.backend().await;
     store.withdraw(lost.hold().claim()).await.expect("withdraw");
     client.network.fail_over();
-    let loss = tokio::time::timeout(stage.ttl(), lost.revoked()).await.expect("told within a TTL");
+    let loss = tokio::time::timeout(stage.ttl(), lost.revoked()).await.expect("notified within a TTL");
     assert_eq!(loss, Loss::Evicted);
-    kept.check(Duration::ZERO).expect("this one is still there");
+    kept.check(Duration::ZERO).expect("the other claim is still held");
 }

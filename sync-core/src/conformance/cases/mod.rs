@@ -1,4 +1,4 @@
-//! The cases, by what they are about. Each takes a [`Stage`](super::Stage) and panics if the law is broken.
+//! The cases, by topic. Each takes a [`Stage`](super::Stage) and panics if the law is violated.
 
 mod election;
 mod exclusion;

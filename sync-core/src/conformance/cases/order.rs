@@ -1,4 +1,4 @@
-//! Who comes when, and that everybody comes: laws 3, 9 and 10.
+//! The order of grants, limited waits, and progress: laws 3, 9 and 10.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub async fn law_03_first_come_first_served(stage: Stage) {
     let mut last = None;
     for waiter in waiters {
         let (guard, at) = waiter.granted(SOON).await;
-        assert!(Some((guard.token(), at)) > last, "served out of turn");
+        assert!(Some((guard.token(), at)) > last, "not served in the order of arrival");
         last = Some((guard.token(), at));
         guard.release().await.expect("release");
     }
 }
 
-/// A reader that comes after a waiting writer waits behind it, also if it only tries.
+/// A reader that arrives after a waiting writer waits behind it; a try of a reader is busy.
 pub async fn law_03_a_waiting_writer_is_not_overtaken(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let reader = first.lock_with("a", LockOptions::shared()).acquire().await.expect("a reader");
@@ -36,17 +36,17 @@ pub async fn law_03_a_waiting_writer_is_not_overtaken(stage: Stage) {
     let mut late = first.queue_up("a", LockOptions::shared(), 2).await;
     let tried = first.lock_with("a", LockOptions::shared()).try_acquire().await.expect("try");
     assert!(tried.is_none(), "a try overtakes a waiting writer");
-    assert!(late.is_done().is_none(), "a reader overtakes a waiting writer");
+    assert!(late.try_result().is_none(), "a reader overtakes a waiting writer");
     reader.release().await.expect("release");
     let (writer, _) = writer.granted(SOON).await;
-    assert!(late.is_done().is_none(), "a reader beside a writer");
+    assert!(late.try_result().is_none(), "a reader beside a writer");
     let token = writer.token();
     writer.release().await.expect("release");
     let (late, _) = late.granted(SOON).await;
     assert!(late.token() > token);
 }
 
-/// A limited wait ends with `Timeout` within its time and a round trip, and leaves the line.
+/// A limited wait ends with `Timeout` within its limit plus a round trip, and leaves the queue.
 pub async fn law_09_a_limited_wait_ends_in_time(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -57,25 +57,28 @@ pub async fn law_09_a_limited_wait_ends_in_time(stage: Stage) {
     let waited = clock::now().since(start);
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("held by first"), "the holder is named: {error}");
-    // An age that a store tells is that of now, not of the moment at which the request was queued.
+    // A reported age is the current one, not the age at the moment at which the request was queued.
     assert!(!error.to_string().contains("µs") && !error.to_string().contains("ns:"), "{error}");
     assert!(waited >= patience, "it gave up after {waited:?}");
     assert!(waited < patience + SOON, "it took {waited:?}");
-    eventually(SOON, "the line is empty", || async { queue_of(&first, "a").await.waiters().count() == 0 })
-        .await;
+    eventually(SOON, "the queue has no waiters", || async {
+        queue_of(&first, "a").await.waiters().count() == 0
+    })
+    .await;
     assert!(guard.check(Duration::ZERO).is_ok());
 }
 
-/// A wait that ends while the store is out of reach says so, and does not name a holder of before.
+/// If a limited wait ends while the store is unreachable, the error says so, and does not name an
+/// earlier holder.
 pub async fn law_09_a_limited_wait_names_an_outage(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
-    // The waiter has to know that it is in the queue: a call that does not gives up sooner.
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    // The waiter must know that it is queued: a call that is not queued yet gives up earlier.
+    let (notify, mut queued) = tokio::sync::mpsc::unbounded_channel();
     let waiting = LockOptions::new().with_wait(Wait::For(stage.ttl()));
-    let lock = second.lock_with("a", waiting.with_on_wait(move |_| tell.send(()).unwrap_or_default()));
+    let lock = second.lock_with("a", waiting.with_on_wait(move |_| notify.send(()).unwrap_or_default()));
     let cut = async {
-        told.recv().await.expect("in the queue");
+        queued.recv().await.expect("in the queue");
         second.network.cut();
     };
     let ended = async { tokio::join!(lock.acquire(), cut).0 };
@@ -88,7 +91,8 @@ pub async fn law_09_a_limited_wait_names_an_outage(stage: Stage) {
     drop(guard);
 }
 
-/// A try answers at once, busy or not, names the holder, and leaves nothing behind.
+/// A try returns at once, whether the name is busy or not, names the holder, and leaves nothing
+/// behind.
 pub async fn law_09_a_try_answers_at_once_and_leaves_nothing(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let lock = second.lock_with("a", LockOptions::new().with_wait(Wait::Never));
@@ -105,7 +109,7 @@ pub async fn law_09_a_try_answers_at_once_and_leaves_nothing(stage: Stage) {
     drop(lock.acquire().await.expect("it is free"));
 }
 
-/// While networks come and go every waiter ends, and after the faults all are served.
+/// While networks fail and recover, every call ends, and after the faults all clients are served.
 pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
     let mut tasks = JoinSet::new();
     for number in 0..5u32 {
@@ -121,7 +125,7 @@ pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
                     2 => client.network.lose_replies(),
                     _ => {}
                 }
-                // Shorter than the TTL, and longer.
+                // One outage is longer than the TTL, the others are shorter.
                 tokio::time::sleep(if number == 0 { ttl * 2 } else { ttl / 3 }).await;
                 client.network.heal();
             };
@@ -129,7 +133,7 @@ pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
                 let mut served = 0;
                 let until = clock::now().after(ttl * 4);
                 while clock::now() < until {
-                    // A failed attempt is an answer; silence is what the law forbids.
+                    // A failed attempt is allowed; a call that never ends is not.
                     if let Ok(guard) = lock.acquire().await {
                         served += 1;
                         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -138,7 +142,7 @@ pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
-                // All is well now: this has to succeed.
+                // There are no more faults, so this must succeed.
                 lock.acquire().await.expect("served after the faults").release().await.expect("release");
                 served
             };

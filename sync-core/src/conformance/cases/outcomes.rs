@@ -1,4 +1,5 @@
-//! What each call of the SPI answers for a claim that holds, waits, was withdrawn or evicted, or whose session has ended.
+//! The outcome of each SPI call for a claim that is held, waits, was withdrawn or evicted, or whose
+//! session has ended.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ async fn update(backend: &dyn Backend, claim: &Claim) -> bool {
     backend.update(claim, Bytes::from_static(b"new")).await.expect("update")
 }
 
-/// The table of outcomes in the docs of the SPI, for claims under a live session.
+/// Calls for claims of a live session return the outcomes in the table of the SPI's docs.
 pub async fn spi_each_call_answers_by_the_state_of_the_claim(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
@@ -51,7 +52,8 @@ pub async fn spi_each_call_answers_by_the_state_of_the_claim(stage: Stage) {
     backend.close(&session).await.expect("close");
 }
 
-/// The same for claims whose session has ended. A renewal does not revive it.
+/// Calls for claims of an ended session return those outcomes too. A renewal does not revive the
+/// session.
 pub async fn spi_each_call_answers_that_the_session_has_ended(stage: Stage) {
     let backend = stage.backend().await;
     let (session, other) = (stage.session(&backend).await, stage.session(&backend).await);
@@ -105,7 +107,7 @@ pub async fn spi_an_eviction_is_reported_once(stage: Stage) {
     backend.close(&session).await.expect("close");
 }
 
-/// A prefix is literal, whatever it means in the language of the store.
+/// A prefix is matched literally, even if it contains wildcards of the store.
 pub async fn api_a_prefix_is_literal(stage: Stage) {
     let client = stage.client("client").await;
     let names = ["a%b", "a*b", "a.b", "a?b", "a[b]", "a\\b", "a_b", "axb"];

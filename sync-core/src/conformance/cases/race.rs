@@ -1,7 +1,8 @@
-//! Many sessions at one name at the same moment: a store that decides on what it read a moment ago fails here.
+//! Races of many sessions for one name. A store whose read and write are not atomic fails here.
 //!
-//! Each session has a connection of its own. A [`Ledger`] judges: it knows of each hold from the moment at which the grant
-//! arrived to the moment before its end was requested, so two holds that overlap in it did overlap in the store.
+//! Each session has its own connection. A [`Ledger`] records each hold from the arrival of its
+//! grant until just before its end is requested, so two holds that overlap in the ledger also
+//! overlapped in the store.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -26,21 +27,21 @@ use crate::types::mode::Mode;
 use crate::types::names::LockName;
 use crate::types::token::Token;
 
-/// How many sessions race.
+/// The number of sessions in a race.
 const RACERS: usize = 8;
-/// How many rounds a race has, at most.
+/// The maximum number of rounds.
 const ROUNDS: usize = 300;
-/// When a race ends although rounds are left, on a slow store.
+/// The time after which a race on a slow store ends, even if rounds are left.
 const LONG_ENOUGH: Duration = Duration::from_secs(12);
-/// The longest that a request or a waiter may take: nobody holds for longer than a few milliseconds.
+/// The timeout of a request or a wait. No holder holds for longer than a few milliseconds.
 const TURN: Duration = Duration::from_secs(20);
 
 /// All holds of one name.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// Holds that have begun and whose end has not been requested.
+    /// The holds that have begun and whose end has not been requested.
     now: HashMap<ClaimId, (Mode, Token)>,
-    /// Claims whose end was requested. A grant that was on its way meanwhile begins no hold.
+    /// The claims whose end was requested. A grant that arrives afterwards is ignored.
     ended: HashSet<ClaimId>,
     newest: Option<Token>,
     newest_exclusive: Option<Token>,
@@ -48,7 +49,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// A grant has arrived.
+    /// Records that a grant has arrived.
     fn begin(&mut self, claim: &Claim, token: Token) {
         if self.ended.contains(&claim.id) {
             return;
@@ -56,7 +57,7 @@ impl Ledger {
         let mut run = Run::default();
         let fits = self.now.values().all(|(mode, _)| run.admit(*mode)) && run.admits(claim.mode);
         assert!(fits, "{:?} with {token:?} was granted beside {:?}", claim.mode, self.now);
-        // A hold that excludes this one has ended, and was granted earlier.
+        // All earlier holds that exclude this one have ended, and must have lower tokens.
         let earlier = if claim.mode == Mode::Exclusive { self.newest } else { self.newest_exclusive };
         assert!(Some(token) > earlier, "{token:?} ({:?}) was granted after {earlier:?}", claim.mode);
         self.newest = self.newest.max(Some(token));
@@ -67,14 +68,15 @@ impl Ledger {
         self.now.insert(claim.id, (claim.mode, token));
     }
 
-    /// The end of a claim is about to be requested.
+    /// Records that the end of a claim is about to be requested.
     fn end(&mut self, claim: ClaimId) {
         self.now.remove(&claim);
         self.ended.insert(claim);
     }
 }
 
-/// Lets all racers begin each round at the same moment, until the rounds or the time are over.
+/// Starts each round for all racers at the same moment, until the maximum of rounds or time is
+/// reached.
 #[derive(Debug)]
 struct Start {
     barrier: Barrier,
@@ -88,7 +90,7 @@ impl Start {
         Arc::new(Self { barrier: Barrier::new(RACERS), over: AtomicBool::new(false), end })
     }
 
-    /// Returns `false` to all racers alike once the race is over.
+    /// Returns `false` to all racers once the race is over.
     async fn next(&self, round: usize) -> bool {
         if self.barrier.wait().await.is_leader() {
             self.over.store(round >= ROUNDS || clock::now() >= self.end, Ordering::SeqCst);
@@ -98,7 +100,7 @@ impl Start {
     }
 }
 
-/// One of those who race, on a connection of its own.
+/// A session that takes part in the race, on its own connection.
 struct Racer {
     stage: Stage,
     backend: Arc<dyn Backend>,
@@ -115,13 +117,13 @@ impl Racer {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Standing {
-        let standing = persist(|| self.backend.enqueue(claim)).await;
+        let standing = with_retries(|| self.backend.enqueue(claim)).await;
         self.note(claim, &standing);
         standing
     }
 
     async fn granted(&self, claim: &Claim) -> Standing {
-        let standing = persist(|| self.backend.granted(claim)).await;
+        let standing = with_retries(|| self.backend.granted(claim)).await;
         self.note(claim, &standing);
         standing
     }
@@ -132,7 +134,7 @@ impl Racer {
         }
     }
 
-    /// Enqueues a claim and waits for its grant. `false` if the claim was ended by another.
+    /// Enqueues a claim and waits for its grant. Returns `false` if another racer ended the claim.
     async fn acquire(&self, claim: &Claim) -> bool {
         loop {
             let mut standing = self.enqueue(claim).await;
@@ -150,28 +152,28 @@ impl Racer {
 
     async fn withdraw(&self, claim: &Claim) {
         locked(&self.ledger).end(claim.id);
-        persist(|| self.backend.withdraw(claim)).await;
+        with_retries(|| self.backend.withdraw(claim)).await;
     }
 
-    /// Ends the session with all that it has, and opens another.
+    /// Ends the session with all of its claims, and opens a new one.
     async fn start_again(&mut self, claim: &Claim) {
         locked(&self.ledger).end(claim.id);
-        persist(|| self.backend.close(&self.session)).await;
+        with_retries(|| self.backend.close(&self.session)).await;
         self.session = open(&self.stage, &*self.backend).await;
     }
 
-    /// Evicts any claim of the queue.
+    /// Evicts a random claim of the queue.
     async fn evict_any(&mut self) {
-        let queue = persist(|| self.backend.queue(&self.name)).await;
+        let queue = with_retries(|| self.backend.queue(&self.name)).await;
         if queue.entries.is_empty() {
             return;
         }
         let claim = queue.entries[self.random.random_range(0..queue.entries.len())].claim;
         locked(&self.ledger).end(claim);
-        persist(|| self.backend.evict(&self.name, claim)).await;
+        with_retries(|| self.backend.evict(&self.name, claim)).await;
     }
 
-    /// A time that is short, and different each time.
+    /// Pauses for a short random time.
     async fn pause(&mut self) {
         match self.random.random_range(0..3) {
             0 => {}
@@ -188,7 +190,7 @@ impl Racer {
         }
     }
 
-    /// One step of the mixed race.
+    /// Makes one random step of the mixed race.
     async fn step(&mut self) {
         let mode = self.any_mode();
         match self.random.random_range(0..10) {
@@ -205,7 +207,7 @@ impl Racer {
                 self.pause().await;
                 self.withdraw(&claim).await;
             }
-            // A wait that is cancelled, or ends by its limit, around the moment of its grant.
+            // A wait that ends, by cancellation or its limit, around the moment of its grant.
             6..8 => {
                 let claim = self.claim(mode, true);
                 if matches!(self.enqueue(&claim).await, Standing::Waiting { .. }) {
@@ -229,8 +231,8 @@ impl Racer {
     }
 }
 
-/// Makes a request again as long as it fails in a way that passes.
-async fn persist<T, F: Future<Output = Result<T>>>(mut request: impl FnMut() -> F) -> T {
+/// Retries a request after transient errors.
+async fn with_retries<T, F: Future<Output = Result<T>>>(mut request: impl FnMut() -> F) -> T {
     let answer = tokio::time::timeout(TURN, async {
         loop {
             match request().await {
@@ -244,13 +246,13 @@ async fn persist<T, F: Future<Output = Result<T>>>(mut request: impl FnMut() -> 
         .unwrap_or_else(|_| panic!("no answer within {TURN:?}: a waiter was lost, or the store is stuck"))
 }
 
-/// A session that lives longer than the race: nobody renews it.
+/// Opens a session that outlasts the race, because it is not renewed.
 async fn open(stage: &Stage, backend: &dyn Backend) -> Session {
     let ttl = Duration::from_secs(300).min(stage.capabilities().ttl_max);
     backend.open(&bare::spec(ttl)).await.expect("a session")
 }
 
-/// Runs all racers to their end, and looks at what they leave behind.
+/// Runs all racers to their end, and checks that they leave nothing behind.
 async fn race<F: Future<Output = ()> + Send + 'static>(stage: &Stage, run: impl Fn(Racer) -> F) {
     let (ledger, start) = (Arc::new(Mutex::new(Ledger::default())), Start::new());
     let mut racers = JoinSet::new();
@@ -282,14 +284,14 @@ async fn race<F: Future<Output = ()> + Send + 'static>(stage: &Stage, run: impl 
     backend.close(&session).await.expect("close");
 }
 
-/// Of those who try a free name at the same moment, exactly one holds.
+/// If many sessions try a free name at the same moment, exactly one is granted.
 pub async fn law_11_one_of_many_gets_a_free_name(stage: Stage) {
     race(&stage, |racer| async move {
         let mut round = 0;
         while racer.start.next(round).await {
             let claim = racer.claim(Mode::Exclusive, false);
             let held = matches!(racer.enqueue(&claim).await, Standing::Granted { .. });
-            // Nobody leaves before all have asked.
+            // No claim is withdrawn before all sessions have tried.
             racer.start.barrier.wait().await;
             if held {
                 racer.withdraw(&claim).await;
@@ -301,15 +303,15 @@ pub async fn law_11_one_of_many_gets_a_free_name(stage: Stage) {
     .await;
 }
 
-/// Whoever arrives at a free name at the same moment, in whatever mode: one after the other gets it, or together where the
-/// modes allow it, and none is forgotten.
+/// If many sessions request a free name at the same moment, in any modes, all are granted: one
+/// after the other, or together where the modes allow it.
 pub async fn law_11_all_of_many_get_a_free_name_in_turn(stage: Stage) {
     race(&stage, |mut racer| async move {
         let mut round = 0;
         while racer.start.next(round).await {
             let mode = racer.any_mode();
             let claim = racer.claim(mode, true);
-            assert!(racer.acquire(&claim).await, "{claim:?} was ended by nobody");
+            assert!(racer.acquire(&claim).await, "{claim:?} has ended, but no racer ended it");
             racer.pause().await;
             racer.withdraw(&claim).await;
             round += 1;
@@ -319,8 +321,8 @@ pub async fn law_11_all_of_many_get_a_free_name_in_turn(stage: Stage) {
     .await;
 }
 
-/// Acquires, tries, releases, cancellations, time-outs, ends of sessions and evictions at one name at the same moment: no two
-/// hold that exclude each other, tokens rise, no waiter is lost, and nothing is left behind.
+/// Acquires, tries, releases, cancellations, timeouts, ends of sessions and evictions at the same
+/// moment: mutual exclusion holds, tokens rise, no waiter is lost, and nothing is left behind.
 pub async fn law_11_everything_at_once_at_one_name(stage: Stage) {
     race(&stage, |mut racer| async move {
         let mut round = 0;

@@ -1,4 +1,4 @@
-//! How a claim ends by its holder's will: laws 7, 8 and 17.
+//! Releases and cancellations: laws 7, 8 and 17.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::types::error::ErrorKind;
 use crate::types::loss::Loss;
 use crate::types::queue::Withdrawn;
 
-/// Released twice is released once.
+/// A second release returns the same result and does not affect the next holder.
 pub async fn law_07_release_is_idempotent(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -28,7 +28,8 @@ pub async fn law_07_release_is_idempotent(stage: Stage) {
     assert!(next.check(Duration::ZERO).is_ok());
 }
 
-/// A release that arrives late ends nobody else's claim, not even a later one of the same session.
+/// A release that arrives late does not end another claim, not even a later one of the same
+/// session.
 pub async fn law_07_a_late_release_spares_the_next_holder(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
@@ -42,7 +43,7 @@ pub async fn law_07_a_late_release_spares_the_next_holder(stage: Stage) {
     backend.close(&session).await.expect("close");
 }
 
-/// The SPI's first rule: the same claim again is the same claim.
+/// The first rule of the SPI: requests are idempotent per claim id.
 pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
@@ -50,7 +51,11 @@ pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     let granted = backend.enqueue(&first).await.expect("enqueue");
     assert_eq!(backend.enqueue(&first).await.expect("enqueue"), granted, "another grant");
     let tried = Claim { waits: false, ..first.clone() };
-    assert_eq!(backend.enqueue(&tried).await.expect("enqueue"), granted, "a try sees itself as a stranger");
+    assert_eq!(
+        backend.enqueue(&tried).await.expect("enqueue"),
+        granted,
+        "a try treats its own claim as another one"
+    );
     for _ in 0..2 {
         let standing = backend.enqueue(&second).await.expect("enqueue");
         assert!(matches!(standing, Standing::Waiting { position: 1, .. }), "{standing:?}");
@@ -64,8 +69,8 @@ pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     backend.close(&session).await.expect("close");
 }
 
-/// An acquire that is dropped leaves the line, and whoever is behind it moves up.
-pub async fn law_08_a_dropped_acquire_leaves_the_line(stage: Stage) {
+/// A dropped acquire leaves the queue, and the claims behind it move up.
+pub async fn law_08_a_dropped_acquire_leaves_the_queue(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
     let cancelled = second.queue_up("a", LockOptions::new(), 1).await;
@@ -78,7 +83,7 @@ pub async fn law_08_a_dropped_acquire_leaves_the_line(stage: Stage) {
     guard.release().await.expect("release");
     drop(behind.granted(SOON).await);
 
-    // Cancelled at any moment: whatever had been granted by then is free again.
+    // Cancelled at various moments: a claim that was granted by then is released.
     for micros in [0, 30, 100, 300, 1_000, 3_000] {
         let lock = second.lock("b");
         let _ = tokio::time::timeout(Duration::from_micros(micros), lock.acquire()).await;
@@ -86,8 +91,8 @@ pub async fn law_08_a_dropped_acquire_leaves_the_line(stage: Stage) {
     eventually(SOON, "nothing is left", || async { queue_of(&first, "b").await.entries.is_empty() }).await;
 }
 
-/// A request that is still on its way when its acquire is dropped puts a claim in line after the withdrawal: it is found and
-/// undone all the same.
+/// A request that is still on its way when its acquire is dropped may enqueue the claim after the
+/// withdrawal. The claim is then withdrawn again.
 pub async fn law_08_a_late_arrival_of_a_dropped_acquire_is_undone(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     first.network.delay_enqueues(Duration::from_millis(150));
@@ -98,7 +103,7 @@ pub async fn law_08_a_late_arrival_of_a_dropped_acquire_is_undone(stage: Stage) 
     eventually(SOON, "it is undone", || async { queue_of(&second, "a").await.entries.is_empty() }).await;
 }
 
-/// A guard that is dropped releases in the background, and does not block.
+/// Dropping a guard releases the lock in the background, and does not block.
 pub async fn law_08_a_dropped_guard_releases(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -107,7 +112,7 @@ pub async fn law_08_a_dropped_guard_releases(stage: Stage) {
     drop(waiter.granted(SOON).await);
 }
 
-/// A request whose reply is lost is repeated, and is still one claim.
+/// A request whose reply is lost is retried without creating a second claim.
 pub async fn law_08_a_lost_reply_makes_no_second_claim(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     first.network.lose_replies();
@@ -129,7 +134,7 @@ pub async fn law_08_a_lost_reply_makes_no_second_claim(stage: Stage) {
     assert!(queue_of(&second, "a").await.entries.is_empty());
 }
 
-/// A release whose future is dropped runs to its end.
+/// A release whose future is dropped is completed in the background.
 pub async fn law_17_a_release_outlives_its_caller(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -137,15 +142,15 @@ pub async fn law_17_a_release_outlives_its_caller(stage: Stage) {
     first.network.delay_withdrawals(Duration::from_millis(150));
     let cut_short = tokio::time::timeout(Duration::from_millis(20), guard.release()).await;
     assert!(cut_short.is_err(), "the release was not slow enough to be cut short");
-    assert!(guard.check(Duration::ZERO).is_err(), "a release under way is no hold");
+    assert!(guard.check(Duration::ZERO).is_err(), "a claim that is being released does not count as held");
     drop(waiter.granted(SOON).await);
 }
 
-/// A release that fails leaves the guard as it was, and can be tried again.
+/// A failed release leaves the guard unchanged, and can be retried.
 pub async fn law_17_a_failed_release_stays_armed(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock_with("a", LockOptions::new()).acquire().await.expect("acquire");
-    // With the whole TTL ahead: the release gives up before the session does.
+    // With a full TTL left, the release times out before the session expires.
     guard.extend().await.expect("extend");
     first.network.fail();
     let error = guard.release().await.expect_err("the network fails");

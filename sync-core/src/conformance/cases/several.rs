@@ -1,4 +1,4 @@
-//! Several names at once.
+//! Requests for several names.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::locks::traits::Sync;
 use crate::options::{LockOptions, Wait};
 use crate::types::error::ErrorKind;
 
-/// All or none, and no two who want the same names in other orders wait for each other for ever.
+/// A request for all of several names is granted all or none, and two requests with the same names
+/// in different orders do not deadlock.
 pub async fn api_all_of_several_names_or_none(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guards = lock_all(&*first.sync, ["b", "a", "b"], LockOptions::new()).await.expect("free");
@@ -17,7 +18,7 @@ pub async fn api_all_of_several_names_or_none(stage: Stage) {
     let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
     let error = lock_all(&*second.sync, ["0", "b"], brief).await.expect_err("b is taken");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    eventually(SOON, "what was taken is given back", || async {
+    eventually(SOON, "the names that were acquired are released", || async {
         queue_of(&first, "0").await.entries.is_empty()
     })
     .await;
@@ -33,10 +34,11 @@ pub async fn api_all_of_several_names_or_none(stage: Stage) {
     };
     let (one, other) = (contend(first, ["x", "y", "z"]), contend(second, ["z", "y", "x"]));
     let both = async { (one.join_all().await, other.join_all().await) };
-    tokio::time::timeout(SOON * 4, both).await.expect("nobody waits for ever");
+    tokio::time::timeout(SOON * 4, both).await.expect("the requests do not deadlock");
 }
 
-/// Granted when all are free; nothing is held before, and who came later stands behind in every line.
+/// A request for all of several names is granted when all are free. It holds none before, and a
+/// later request for any of them is queued behind it.
 pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: Stage) {
     let (holder, client, third) =
         (stage.client("holder").await, stage.client("client").await, stage.client("third").await);
@@ -54,23 +56,23 @@ pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: St
         spawn(
             async move { waiter.sync.acquire_all(&["b", "a"], LockOptions::new()).await.expect("granted") },
         );
-    let in_line = |name: &'static str, token: bool, length: usize| {
+    let is_queued = |name: &'static str, token: bool, length: usize| {
         let holder = &holder;
-        eventually(SOON, "in both lines", move || async move {
+        eventually(SOON, "in both queues", move || async move {
             let entries = queue_of(holder, name).await.entries;
             entries.len() == length && entries.last().is_some_and(|entry| entry.token.is_some() == token)
         })
     };
-    in_line("a", false, 1).await;
-    in_line("b", false, 2).await;
+    is_queued("a", false, 1).await;
+    is_queued("b", false, 2).await;
     assert!(
         third.lock("a").try_acquire().await.expect("an answer").is_none(),
-        "it is free, and others come first"
+        "it is free, but an earlier request comes first"
     );
     held.release().await.expect("released");
     let guard = waiting.join_all().await.pop().expect("one task");
-    in_line("a", true, 1).await;
-    in_line("b", true, 1).await;
+    is_queued("a", true, 1).await;
+    is_queued("b", true, 1).await;
     for name in ["a", "b"] {
         assert_eq!(queue_of(&third, name).await.entries[0].token, Some(guard.token()), "one token for both");
         assert!(third.lock(name).try_acquire().await.expect("an answer").is_none(), "{name} is held");
@@ -84,7 +86,7 @@ pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: St
     let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
     let error = client.sync.acquire_all(&["a", "b"], brief).await.expect_err("b is taken");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    eventually(SOON, "both lines are left", || async {
+    eventually(SOON, "the request has left both queues", || async {
         queue_of(&holder, "a").await.entries.is_empty() && queue_of(&holder, "b").await.entries.len() == 1
     })
     .await;
@@ -92,38 +94,41 @@ pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: St
 
     let guard = client.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect("free");
     holder.lock("b").evict(guard.claim()).await.expect("evicted");
-    tokio::time::timeout(SOON, guard.revoked()).await.expect("one of its names is all of them");
+    tokio::time::timeout(SOON, guard.revoked())
+        .await
+        .expect("the eviction from one queue ends the whole claim");
     assert!(queue_of(&holder, "a").await.entries.is_empty(), "nothing is left of it");
 
-    // Any one of them: both become free at one moment, and it takes one and leaves the other.
+    // Any one of several names: both become free at the same moment, and it takes one of them and
+    // leaves the queue of the other.
     let _held = holder.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect("free");
     let waiter = client.clone();
     let waiting =
         spawn(
             async move { waiter.sync.acquire_any(&["b", "a"], LockOptions::new()).await.expect("granted") },
         );
-    in_line("a", false, 2).await;
-    in_line("b", false, 2).await;
+    is_queued("a", false, 2).await;
+    is_queued("b", false, 2).await;
     holder.sync.release_all().await.expect("released");
     let guard = waiting.join_all().await.pop().expect("one task");
     let (one, other) = if guard.name().plain() == "a" { ("a", "b") } else { ("b", "a") };
     assert_eq!(queue_of(&third, one).await.entries[0].token, Some(guard.token()));
-    assert!(queue_of(&third, other).await.entries.is_empty(), "the other line is left with the grant");
+    assert!(queue_of(&third, other).await.entries.is_empty(), "the grant removes it from the other queue");
     let second = third.sync.acquire_any(&[one, other], LockOptions::new()).await.expect("one is free");
     assert_eq!(second.name().plain(), other, "the first that is free");
     assert_eq!(guard.release().await.expect("released"), Release::Done);
 }
 
-/// Who has to wait is told how many are ahead, and who holds.
-pub async fn api_a_waiter_is_told_where_it_stands(stage: Stage) {
+/// A waiter is notified of its position and of the holder.
+pub async fn api_a_waiter_is_notified_of_its_position(stage: Stage) {
     let (holder, client) = (stage.client("holder").await, stage.client("client").await);
     let held = holder.lock("a").acquire().await.expect("free");
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let options = LockOptions::new().with_on_wait(move |waiting| drop(tell.send(waiting)));
+    let (notify, mut notified) = tokio::sync::mpsc::unbounded_channel();
+    let options = LockOptions::new().with_on_wait(move |waiting| drop(notify.send(waiting)));
     let first = client.queue_up("a", options.clone(), 1).await;
     let second = client.queue_up("a", options, 2).await;
     for position in [1, 2] {
-        let waiting = told.recv().await.expect("told");
+        let waiting = notified.recv().await.expect("notified");
         assert_eq!(waiting.position, position);
         assert_eq!(waiting.holder.map(|holder| holder.client).as_deref().unwrap_or("holder"), "holder");
     }
@@ -131,10 +136,11 @@ pub async fn api_a_waiter_is_told_where_it_stands(stage: Stage) {
     for waiter in [first, second] {
         waiter.granted(SOON).await.0.release().await.expect("released");
     }
-    assert!(told.try_recv().is_err(), "told once each");
+    assert!(notified.try_recv().is_err(), "each is notified once");
 }
 
-/// The first that is free, at once or later; the other lines are left.
+/// A request for any one of several names is granted the first that is or becomes free, and leaves
+/// the other queues.
 pub async fn api_any_one_of_several_names(stage: Stage) {
     let (holder, client) = (stage.client("holder").await, stage.client("client").await);
     let a = holder.lock("a").acquire().await.expect("free");
@@ -144,15 +150,17 @@ pub async fn api_any_one_of_several_names(stage: Stage) {
     let waiter = client.clone();
     let waiting =
         spawn(async move { lock_any(&*waiter.sync, ["a", "b"], LockOptions::new()).await.expect("granted") });
-    eventually(SOON, "in both lines", || async {
+    eventually(SOON, "in both queues", || async {
         queue_of(&holder, "a").await.entries.len() == 2 && queue_of(&holder, "b").await.entries.len() == 2
     })
     .await;
     b.release().await.expect("released");
     let granted = waiting.join_all().await.pop().expect("one task");
     assert_eq!(granted.name().plain(), "b");
-    eventually(SOON, "the other line is left", || async { queue_of(&holder, "a").await.entries.len() == 1 })
-        .await;
+    eventually(SOON, "the request has left the other queue", || async {
+        queue_of(&holder, "a").await.entries.len() == 1
+    })
+    .await;
     a.release().await.expect("released");
     let error = lock_any(&*client.sync, [], LockOptions::new()).await.expect_err("no names");
     assert_eq!(error.kind(), ErrorKind::InvalidOption);

@@ -1,4 +1,4 @@
-//! The store as a whole, and what else the API promises: laws 13, 14 and 18.
+//! Restarts, renewals and names, and further promises of the API: laws 13, 14 and 18.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::types::names::Kind;
 use crate::types::queue::Withdrawn;
 use crate::types::token::Token;
 
-/// Where the store keeps its data, a restart shorter than the TTL loses nothing. Everywhere tokens keep rising, and a
-/// client finds its way back.
+/// On a persistent store, a restart that is shorter than the TTL loses nothing. On every store,
+/// tokens keep rising, and clients reconnect.
 pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
     let client = stage.client("client").await;
     let guard = client.lock("a").acquire().await.expect("acquire");
@@ -35,16 +35,16 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
     let lock = after.lock("a");
     let next = tokio::time::timeout(stage.freed_by() * 2 + SOON, lock.acquire()).await;
     let next = next.expect("in time").expect("acquire");
-    assert!(next.token() > token, "tokens fall over a restart: {} after {token}", next.token());
+    assert!(next.token() > token, "a token is not greater after a restart: {} after {token}", next.token());
     next.release().await.expect("release");
     let again = client.lock("b");
     eventually(stage.freed_by() + SOON, "the old client is back", || async { again.acquire().await.is_ok() })
         .await;
 }
 
-/// Where the store has slots, those who hold one after the other have the same, those at the same time have not; and
-/// elsewhere ids are random as a whole.
-pub async fn spi_claims_take_turns_in_key_slots_where_the_store_has_them(stage: Stage) {
+/// Where the store has key slots, consecutive claims reuse a slot, and concurrent claims have
+/// different ones. Elsewhere, ids are completely random.
+pub async fn spi_claims_reuse_key_slots_where_the_store_has_them(stage: Stage) {
     let client = stage.client("client").await;
     let lock = client.lock("a");
     let mut slots = Vec::new();
@@ -54,7 +54,7 @@ pub async fn spi_claims_take_turns_in_key_slots_where_the_store_has_them(stage: 
         slots.push(guard.claim().key_slot());
         match round % 2 {
             0 => assert!(guard.release().await.is_ok()),
-            // In the background: the next is there before the slot is given back, perhaps.
+            // Released in the background: the next claim may be made before the slot is free.
             _ => drop(guard),
         }
     }
@@ -69,19 +69,19 @@ pub async fn spi_claims_take_turns_in_key_slots_where_the_store_has_them(stage: 
     }
 }
 
-/// The core repeats a request that opens a session and was not answered. It opened the session already, so the second answer is
-/// that it is open, with the TTL that was asked for.
+/// The core retries a request to open a session that got no reply. If the first one already opened
+/// the session, the second one succeeds too, and the session has its full TTL.
 pub async fn spi_a_session_is_opened_although_the_reply_was_lost(stage: Stage) {
     let client = stage.client("client").await;
     // A lock with a TTL of its own has a session of its own.
     let lock = client.lock_with("a", LockOptions::new().with_ttl(stage.ttl()));
     client.network.lose_reply_of_opening();
     let guard = lock.acquire().await.expect("the session is open");
-    assert!(guard.check(stage.ttl() / 4).is_ok(), "it has less than its TTL");
+    assert!(guard.check(stage.ttl() / 4).is_ok(), "the session has less than its TTL");
     guard.release().await.expect("release");
 }
 
-/// A hundred locks of a session cause no more renewals than one.
+/// A session with a hundred locks is renewed no more often than one with a single lock.
 pub async fn law_14_keep_alive_does_not_grow_with_locks(stage: Stage) {
     let client = stage.client("client").await;
     let guard = client.lock("first").acquire().await.expect("acquire");
@@ -102,7 +102,7 @@ pub async fn law_14_keep_alive_does_not_grow_with_locks(stage: Stage) {
     drop(guard);
 }
 
-/// Names that look alike are strangers, and so are a lock and an election of one name.
+/// Similar names are independent, and so are a lock and an election with the same name.
 pub async fn law_18_names_never_collide(stage: Stage) {
     let client = stage.client("client").await;
     let names = [
@@ -140,8 +140,10 @@ pub async fn law_18_names_never_collide(stage: Stage) {
         assert_eq!(lock.inspect().await.expect("inspect").entries.len(), 1, "`{name}` as it is inspected");
     }
     let election = client.sync.leader("foo", LeaderOptions::new(Node::new("node"))).expect("an election");
-    let office =
-        tokio::time::timeout(SOON, election.elect()).await.expect("a lock is no leader").expect("elected");
+    let office = tokio::time::timeout(SOON, election.elect())
+        .await
+        .expect("the lock does not block the election")
+        .expect("elected");
     let mut listed = client.sync.list(Kind::Lock, "").await.expect("list");
     listed.sort();
     let mut expected = names.map(str::to_owned).to_vec();
@@ -166,7 +168,7 @@ pub async fn law_18_names_never_collide(stage: Stage) {
     client.lock(&longest).acquire().await.expect("the longest name").release().await.expect("release");
 }
 
-/// Closing a session frees all that it held, and empties its places in line.
+/// Closing a session releases its claims and removes its waiters.
 pub async fn spi_a_closed_session_frees_all(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let held = [
@@ -182,7 +184,7 @@ pub async fn spi_a_closed_session_frees_all(stage: Stage) {
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
 }
 
-/// `close` revokes every guard, and says why.
+/// `close` revokes every guard, with `Loss::Closed`.
 pub async fn api_close_releases_everything(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -193,7 +195,8 @@ pub async fn api_close_releases_everything(stage: Stage) {
     drop(second.lock("a").try_acquire().await.expect("try").expect("free"));
 }
 
-/// A claim with a hold limit is lost when that runs out, though its session's keeper is well; an extension moves it.
+/// A claim with a hold limit is lost when the limit is reached, although its client is healthy. An
+/// extension moves the limit.
 pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let limited = LockOptions::new().with_ttl(stage.ttl());
@@ -206,7 +209,7 @@ pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
     assert!(clock::now() >= before);
     let waiter = second.queue_up("a", limited, 0).await;
     let (next, _) = waiter.granted(stage.freed_by() * 2 + SOON).await;
-    // It counts from the grant, not from the beginning of the wait.
+    // The limit counts from the grant, not from the beginning of the wait.
     assert!(next.remaining() > stage.ttl() / 3, "{:?}", next.remaining());
     next.release().await.expect("release");
     assert!(queue_of(&second, "a").await.entries.is_empty());
@@ -215,7 +218,7 @@ pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
     assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
 }
 
-/// Observers see holders and waiters with their clients, modes and values, and their changes.
+/// Observers see holders and waiters with their clients, modes and values, and all changes.
 pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let mut watch = second.lock("shop/a").watch();
@@ -245,13 +248,14 @@ pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
     other.release().await.expect("release");
     guard.release().await.expect("release");
     drop(waiter.granted(SOON).await);
-    eventually(SOON, "nobody is left", || async {
+    eventually(SOON, "no name is left", || async {
         second.sync.list(Kind::Lock, "").await.expect("list").is_empty()
     })
     .await;
 }
 
-/// An operator ends a claim: its holder is told where the store can, and the next is served.
+/// An operator can evict a claim. Its holder is notified where the store supports it, and the next
+/// waiter is granted.
 pub async fn api_an_operator_can_evict(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
@@ -263,24 +267,24 @@ pub async fn api_an_operator_can_evict(stage: Stage) {
     }
     let waiter = second.queue_up("a", LockOptions::new(), 1).await;
     let late = first.queue_up("a", LockOptions::new(), 2).await;
-    let line = operator.inspect().await.expect("inspect");
+    let queue = operator.inspect().await.expect("inspect");
     assert_eq!(operator.evict(ClaimId::random()).await.expect("evict"), Withdrawn::Absent);
-    assert_eq!(operator.evict(line.entries[2].claim).await.expect("evict"), Withdrawn::Waiting);
+    assert_eq!(operator.evict(queue.entries[2].claim).await.expect("evict"), Withdrawn::Waiting);
     let mut late = late;
-    let mut told = None;
-    eventually(SOON, "the evicted waiter is told", || {
-        told = told.take().or_else(|| late.is_done());
-        std::future::ready(told.is_some())
+    let mut result = None;
+    eventually(SOON, "the evicted waiter is notified", || {
+        result = result.take().or_else(|| late.try_result());
+        std::future::ready(result.is_some())
     })
     .await;
-    let error = told.expect("told").expect_err("evicted");
+    let error = result.expect("notified").expect_err("evicted");
     assert_eq!(error.kind(), ErrorKind::NotHeld, "{error}");
     let token = guard.token();
     assert_eq!(operator.evict(guard.claim()).await.expect("evict"), Withdrawn::Held);
     let (next, _) = waiter.granted(SOON).await;
     assert!(next.token() > token);
     if stage.capabilities().reports_evictions {
-        let loss = tokio::time::timeout(SOON, guard.revoked()).await.expect("the holder is told");
+        let loss = tokio::time::timeout(SOON, guard.revoked()).await.expect("the holder is notified");
         assert_eq!(loss, Loss::Evicted);
     }
     drop(guard);

@@ -1,4 +1,4 @@
-//! What outlives its guard, its handle or its process.
+//! Locks that outlive their guard, their handle or their process.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::spi::clock;
 use crate::types::error::ErrorKind;
 use crate::types::loss::Loss;
 
-/// A detached lock is held though its handle is closed; its ticket extends and releases it elsewhere, and is of no use
-/// afterwards.
+/// A detached lock remains held after its handle is closed. Its ticket extends and releases it
+/// elsewhere, and is not valid afterwards.
 pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let shared = first.lock("a").acquire().await.expect("free");
@@ -37,7 +37,8 @@ pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
     assert!(next.token() > token);
 }
 
-/// A detached lock that nobody resumes is free after its TTL; one whose claim was evicted is not resumed.
+/// A detached lock that is not resumed is released when its TTL expires. An evicted one cannot be
+/// resumed.
 pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
     let client = stage.client("client").await;
     let detached = || async {
@@ -56,7 +57,8 @@ pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
     assert_eq!(client.sync.resume(&ticket).await.expect_err("evicted").kind(), ErrorKind::NotHeld);
 }
 
-/// A lock that ignores disconnections is held after its handle was closed, until its TTL; others are not.
+/// A lock that ignores disconnections remains held until its TTL expires after its handle is
+/// closed.
 pub async fn api_a_lock_can_outlive_its_handle(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let ignoring = LockOptions::new().with_on_disconnect(OnDisconnect::Ignore);
@@ -75,25 +77,27 @@ pub async fn api_a_lock_can_outlive_its_handle(stage: Stage) {
         .await;
 }
 
-/// A handle gives back all that it has, with and without sessions of their own, and goes on.
+/// `release_all` releases all locks of a handle, with and without their own sessions. The handle
+/// remains usable.
 pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stage) {
     let (client, other) = (stage.client("client").await, stage.client("other").await);
     let blocking = other.lock("c").acquire().await.expect("free");
     let shared = client.lock("a").acquire().await.expect("free");
-    let alone =
+    let owner =
         client.lock_with("b", LockOptions::new().with_ttl(stage.ttl())).acquire().await.expect("free");
     client.sync.release_all().await.expect("released");
-    assert_eq!((shared.revoked().await, alone.revoked().await), (Loss::Closed, Loss::Closed));
+    assert_eq!((shared.revoked().await, owner.revoked().await), (Loss::Closed, Loss::Closed));
     for name in ["a", "b"] {
         assert!(queue_of(&other, name).await.entries.is_empty(), "{name} is free");
     }
-    assert_eq!(queue_of(&other, "c").await.entries.len(), 1, "what others hold is theirs");
-    let again = client.lock("a").acquire().await.expect("the handle goes on");
+    assert_eq!(queue_of(&other, "c").await.entries.len(), 1, "the locks of other handles remain");
+    let again = client.lock("a").acquire().await.expect("the handle remains usable");
     assert!(again.token() > shared.token());
     drop(blocking);
 }
 
-/// A lock that is to be released when its connections are gone needs a store that sees them.
+/// `OnDisconnect::Release` is rejected where the store does not support it. Elsewhere, the lock
+/// remains held while its connections are open.
 pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
     let client = stage.client("client").await;
     let options = LockOptions::new().with_on_disconnect(OnDisconnect::Release);
@@ -103,7 +107,7 @@ pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
         return;
     }
     let guard = lock.expect("this store can").acquire().await.expect("free");
-    // Longer than its grace and its TTL: its connections are there.
+    // Longer than the grace period and the TTL, while the connections are open.
     tokio::time::sleep(stage.ttl() * 2).await;
     guard.check(Duration::ZERO).expect("held");
     assert_eq!(guard.release().await.expect("released"), Release::Done);
