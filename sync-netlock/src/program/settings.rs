@@ -211,6 +211,7 @@ impl From<Span> for Duration {
 
 bounds! {
     connections: usize = connections,
+    connections_per_principal: usize = connections_per_principal,
     sessions: usize = limits.sessions,
     sessions_per_connection: usize = sessions_per_connection,
     sessions_per_principal: usize = limits.sessions_per_principal,

@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use super::access::number_of;
 use super::hub::{Desk, Hub, Place};
+use super::per_principal::Share;
 use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
@@ -45,6 +46,7 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
         greeted: false,
         certified: principal,
         known: None,
+        share: None,
         peer,
         since: now,
         heard: now,
@@ -96,8 +98,10 @@ struct Connection {
     greeted: bool,
     /// Whom the peer's certificate names.
     certified: Option<Arc<str>>,
-    /// Who it is and what he may do, where the server asks for that.
+    /// Who it is and what it may do, where the server asks for that.
     known: Option<Known>,
+    /// Its share of the connections of its principal.
+    share: Option<Share>,
     since: Moment,
     heard: Moment,
     /// Since when a request is incomplete.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::audit::Audit;
 use super::metrics::{Reading, Traffic};
 use super::options::ServerOptions;
-use super::unread::Unread;
+use super::per_principal::PerPrincipal;
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
 use crate::storage::{Durability, LogPosition, LogWriter, Storage};
@@ -34,8 +34,10 @@ pub(super) struct Hub {
     /// Wakes the isolator: somebody has to be isolated, or the server stops.
     pub(super) to_isolate: Notify,
     pub(super) traffic: Traffic,
-    /// What long answers wait for peers to take.
-    pub(super) unread: Unread,
+    /// Bytes of answers that peers have not taken yet.
+    pub(super) unread: PerPrincipal,
+    /// Connections that have greeted.
+    pub(super) connected: PerPrincipal,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<super::tls::ServerSide>,
     /// How much of the log is on the disk, where answers have to wait for that.
@@ -144,7 +146,8 @@ impl Hub {
             incarnation: storage.as_ref().map_or(0, Storage::incarnation),
             audit: Audit::open(options.audit.as_deref())?,
             traffic: Traffic::default(),
-            unread: Unread::default(),
+            unread: PerPrincipal::default(),
+            connected: PerPrincipal::default(),
             to_isolate: Notify::new(),
             #[cfg(feature = "tls")]
             tls: options.tls.clone().map(super::tls::ServerSide::new).transpose()?,

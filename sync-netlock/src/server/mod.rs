@@ -11,9 +11,9 @@ mod hub;
 mod isolator;
 mod metrics;
 mod options;
+mod per_principal;
 #[cfg(feature = "tls")]
 mod tls;
-mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

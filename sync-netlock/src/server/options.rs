@@ -37,6 +37,8 @@ pub struct ServerOptions {
     pub connections: usize,
     /// Sessions attached to one connection. Default: 10,000.
     pub sessions_per_connection: usize,
+    /// The most connections of one principal at a time, where the server asks who they are. Default: 6,000.
+    pub connections_per_principal: usize,
     /// The longest request, in bytes. Default: 64 KiB.
     pub request_max: usize,
     /// The longest request before the greeting, in bytes. Default: 4 KiB.
@@ -70,6 +72,7 @@ impl Default for ServerOptions {
             table: None,
             limits: Limits::default(),
             connections: 12_000,
+            connections_per_principal: 6_000,
             sessions_per_connection: 10_000,
             request_max: 64 << 10,
             greeting_max: 4 << 10,

@@ -97,6 +97,13 @@ impl Connection {
                     .to_owned();
                 return Err(End::Cut { code: Code::Denied, reason, request, limit: 0 });
             };
+            let max = self.hub.options.connections_per_principal;
+            self.share = self.hub.connected.share(Some(principal.clone()), 1, max);
+            if self.share.is_none() {
+                let reason =
+                    format!("`{principal}` has {max} connections: close some, or raise the server's limit");
+                return Err(End::Cut { code: Code::Overloaded, reason, request, limit: max as u64 });
+            }
             self.known = Some(Known { principal, token, access: access.clone() });
         }
         self.greeted = true;
