@@ -185,7 +185,7 @@ impl LiveSession {
         self.announce(health);
     }
 
-    /// Tells everybody once the session is lost. Again is harmless.
+    /// Notifies all holders and requests once the session is lost. Idempotent.
     fn announce(&self, health: Health) {
         let Health::Lost(loss) = health else { return };
         if self.revoke_at.load(Ordering::Acquire) != 0 && !locked(&self.holds).is_empty() {
