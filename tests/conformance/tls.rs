@@ -24,7 +24,7 @@ async fn by_certificate(certificates: &Certificates, secure: &str, plain: &str, 
     let denied = ErrorKind::Denied;
     refused(&format!("{}{identity}", url("stranger.pem")), denied, "invalid peer certificate").await;
     // Nobody in the system's list has signed for this server.
-    refused(&format!("{secure}://{address}?{}", &identity[1..]), denied, "by TLS").await;
+    refused(&format!("{secure}://{address}?{}", &identity[1..]), denied, "the TLS handshake failed").await;
     let error = connect(&url("ca.pem")).await.unwrap_err();
     assert!(error.to_string().contains("cert"), "no word of the certificate that the server wants: {error}");
     let error = connect(&format!("{plain}://{address}")).await.unwrap_err();
@@ -38,7 +38,7 @@ async fn redis_speaks_tls() {
     by_certificate(&certificates, "rediss", "redis", &format!("127.0.0.1:{}", redis.port)).await;
     // Redis without TLS waits for the end of a line that never comes.
     let plain = format!("rediss://127.0.0.1:{}", redis.plain);
-    refused(&plain, ErrorKind::Unavailable, "speak TLS at this port").await;
+    refused(&plain, ErrorKind::Unavailable, "speaks TLS at this port").await;
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn etcd_speaks_tls() {
     by_certificate(&certificates, "etcds", "etcd", &format!("127.0.0.1:{}", etcd.port)).await;
     let plain = Etcd::start();
     let plain = format!("etcds://127.0.0.1:{}", plain.port());
-    refused(&plain, ErrorKind::Unavailable, "speak TLS at this port").await;
+    refused(&plain, ErrorKind::Unavailable, "speaks TLS at this port").await;
 }
 
 #[tokio::test]
