@@ -9,26 +9,37 @@ use distsync_core::{DynSync, Error, ErrorKind, Handle, Result, SyncOptions};
 ///
 /// | URL | store | feature |
 /// |---|---|---|
-/// | `memory:` | a lock table private to this handle | `memory` |
-/// | `memory:NAME` | the lock table of this name in this process | `memory` |
-/// | `netlock://[:TOKEN@]HOST[:PORT]`, `netlock://HOST,HOST?table=ID` | a netlock server; several addresses lead to one server, whose table the URL names; port 7420 | `netlock` |
+/// | `memory:`, `memory:NAME` | a lock table in this process | `memory` |
+/// | `netlock://[:TOKEN@]HOST[:PORT]` | a netlock server; port 7420 | `netlock` |
 /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]` | an etcd cluster | `etcd` |
-/// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent; own options `datacenter`, `lock_delay` (default `0s`) | `consul` |
+/// | `consul://[:TOKEN@]HOST[:PORT]` | a Consul agent | `consul` |
 /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | a Redis server, 6.2 or later | `redis` |
-/// | `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]/SERVICE[/DB]` | the primary that Sentinels name; port 26379 | `redis` |
-/// | `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
+/// | `redis+sentinel://HOST[:PORT][,HOST[:PORT]]/SERVICE[/DB]` | the primary that Sentinels name | `redis` |
+/// | `redis+cluster://HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
 ///
-/// Options go into the query, the same for all: `namespace` (default `distsync`), `ttl` (of the session, default `15s`),
-/// `client` (who this is for those who inspect a lock, default `host:pid`), `on_lost` (what this process does to itself when it
-/// loses a lock: `notify`, the default, `abort`, or `exit:CODE`).
+/// Options go into the query, the same for every store: `namespace` (default `distsync`), `ttl` (of the session,
+/// default `15s`), `client` (the name of this client for observers, default `host:pid`), `on_lost` (what this process
+/// does to itself when it loses a lock: `notify`, the default, `abort`, or `exit:CODE`).
+/// [docs/urls.md](https://github.com/distsync/distsync/blob/main/docs/urls.md) has the options of each store.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, a value that does not fit, or a store that comes with a
-/// feature which this build is without;
-/// [`ErrorKind::Unavailable`] or [`ErrorKind::Denied`] if the store cannot be reached or refuses us.
+/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, a value out of range, or a store whose
+/// feature this build lacks; [`ErrorKind::Unavailable`] or [`ErrorKind::Denied`] if the store cannot be reached or
+/// refuses the credentials.
 ///
 /// # Cancel safety
-/// Safe: dropped, it leaves no session behind for longer than its TTL.
+/// Safe: when the future is dropped, no session stays open for longer than its TTL.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> distsync::Result<()> {
+/// let sync = distsync::connect("memory:?namespace=shop&ttl=10s&on_lost=abort").await?;
+/// assert_eq!(sync.name(), "memory");
+/// sync.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
     let (backend, options) = backend(url)?;
     Ok(Arc::new(Handle::open(backend, options).await?))
