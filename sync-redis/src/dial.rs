@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use distsync_core::Result;
-use distsync_core::spi::tls;
+use distsync_core::spi::{race, tls};
 use redis::RedisResult;
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::config::{Config, Peer};
 use crate::error::Failure;
-use crate::race;
 use crate::wire::Wire;
 
 /// How long it may take, and how long a Sentinel to answer.

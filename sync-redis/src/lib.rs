@@ -9,7 +9,6 @@ mod connection;
 mod dial;
 mod error;
 mod inbox;
-mod race;
 mod resp;
 mod scripts;
 mod steps;

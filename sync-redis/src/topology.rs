@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use distsync_core::spi::locked;
+use distsync_core::spi::{locked, race};
 use distsync_core::{Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
@@ -17,7 +17,6 @@ use crate::config::{Config, Peer, Topology};
 use crate::dial::{PATIENCE, dial};
 use crate::error::Failure;
 use crate::inbox::Inbox;
-use crate::race;
 use crate::wire::Wire;
 
 /// How often a node of a Cluster may send us on to another.

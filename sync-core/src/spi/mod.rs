@@ -52,6 +52,7 @@ pub mod home;
 pub(crate) mod joining;
 pub(crate) mod mutex;
 pub mod order;
+pub mod race;
 pub mod reread;
 pub(crate) mod store_url;
 pub mod tls;

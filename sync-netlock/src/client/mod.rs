@@ -6,18 +6,20 @@
 mod admin;
 mod config;
 mod connection;
+#[cfg(all(test, feature = "server"))]
+mod tests;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distsync_core::spi::home::{Home, Turns};
-use distsync_core::spi::{Backend, locked};
-use distsync_core::spi::{ClaimId, Session};
+use distsync_core::spi::{Backend, ClaimId, Session, locked, race};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
@@ -126,9 +128,7 @@ impl Client {
                 }
             }
         }
-        // The most telling failure: one that says that the server is there, and something else is wrong.
-        let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or(0);
-        Err(failures.swap_remove(telling))
+        Err(most_telling(failures))
     }
 
     /// The connection, unless the server has another table than the one that the configuration names.
@@ -182,46 +182,68 @@ impl Client {
         Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
     }
 
+    /// Dials all that the address resolves to.
     async fn dial(&self, address: &str) -> Result<(Greeted, proto::Welcome)> {
-        let unreachable = |problem: &str| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("{problem} at {address}: is netlockd running there, and the port right?"),
-            )
-            .with_backend("netlock")
-            .retryable()
-        };
         let greeted = tokio::time::timeout(DIAL, async {
-            let stream = TcpStream::connect(address)
+            let resolved = lookup_host(address)
                 .await
-                .map_err(|error| unreachable("no connection").with_source(error))?;
-            stream.set_nodelay(true).map_err(|error| unreachable("no connection").with_source(error))?;
-            #[cfg(feature = "tls")]
-            let stream = match &self.config.tls {
-                Some(tls) => {
-                    let versions = [&rustls::version::TLS13];
-                    let shaken = distsync_core::spi::tls::connect(
-                        tls,
-                        address,
-                        &versions,
-                        &[crate::wire::ALPN],
-                        stream,
-                    )
-                    .await;
-                    Stream::Tls(Box::new(shaken.map_err(|error| error.with_backend("netlock"))?.into()))
-                }
-                None => Stream::Plain(stream),
-            };
-            #[cfg(not(feature = "tls"))]
-            let stream = Stream::Plain(stream);
-            let connection = Arc::new(Connection::new(self.config.token.as_deref(), Home::here()?));
-            self.tasks.spawn(connection::drive(connection.clone(), stream));
-            let greeted = Greeted { connection: connection.clone(), kept: false };
-            let welcome = connection.greet().await?;
-            Ok((greeted, welcome))
+                .map_err(|error| unreachable(address, "no connection").with_source(error))?;
+            self.dial_resolved(address, resolved).await
         });
-        greeted.await.unwrap_or_else(|_| Err(unreachable("no greeting")))
+        greeted.await.unwrap_or_else(|_| Err(unreachable(address, "no greeting")))
     }
+
+    /// Dials a name that may have several addresses of both families, of which some may lead nowhere:
+    /// tries a later one beside an earlier one that does not greet soon.
+    async fn dial_resolved(
+        &self,
+        address: &str,
+        resolved: impl IntoIterator<Item = SocketAddr>,
+    ) -> Result<(Greeted, proto::Welcome)> {
+        let greeted = race::first(resolved, |resolved| self.dial_at(address, resolved)).await;
+        greeted.map_err(|failures| match failures.is_empty() {
+            true => unreachable(address, "no connection"),
+            false => most_telling(failures),
+        })
+    }
+
+    async fn dial_at(&self, address: &str, resolved: SocketAddr) -> Result<(Greeted, proto::Welcome)> {
+        let failed = |error| unreachable(address, "no connection").with_source(error);
+        let stream = TcpStream::connect(resolved).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        #[cfg(feature = "tls")]
+        let stream = match &self.config.tls {
+            Some(tls) => {
+                let versions = [&rustls::version::TLS13];
+                let alpn = [crate::wire::ALPN];
+                let shaken = distsync_core::spi::tls::connect(tls, address, &versions, &alpn, stream).await;
+                Stream::Tls(Box::new(shaken.map_err(|error| error.with_backend("netlock"))?.into()))
+            }
+            None => Stream::Plain(stream),
+        };
+        #[cfg(not(feature = "tls"))]
+        let stream = Stream::Plain(stream);
+        let connection = Arc::new(Connection::new(self.config.token.as_deref(), Home::here()?));
+        self.tasks.spawn(connection::drive(connection.clone(), stream));
+        let greeted = Greeted { connection: connection.clone(), kept: false };
+        let welcome = connection.greet().await?;
+        Ok((greeted, welcome))
+    }
+}
+
+fn unreachable(address: &str, problem: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{problem} at {address}: is netlockd running there, and the port right?"),
+    )
+    .with_backend("netlock")
+    .retryable()
+}
+
+/// Returns a failure that says that the server is there and something else is wrong, if there is one.
+fn most_telling(mut failures: Vec<Error>) -> Error {
+    let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable);
+    failures.swap_remove(telling.unwrap_or(0))
 }
 
 /// A new connection, closed when dropped unless it is kept.

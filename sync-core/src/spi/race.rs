@@ -8,9 +8,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 /// How long one candidate is tried alone before the next is tried beside it (RFC 8305 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Returns the first success, and drops the other attempts. A failure starts the next candidate at once. Returns all failures if
-/// no candidate succeeds.
-pub(crate) async fn first<C, T, E, F: Future<Output = Result<T, E>>>(
+/// Returns the first success, and drops the other attempts. A failure starts the next candidate at once.
+///
+/// # Errors
+/// All failures, if no candidate succeeds.
+///
+/// # Cancel safety
+/// Dropping it drops all attempts.
+pub async fn first<C, T, E, F: Future<Output = Result<T, E>>>(
     candidates: impl IntoIterator<Item = C>,
     attempt: impl Fn(C) -> F,
 ) -> Result<T, Vec<E>> {
