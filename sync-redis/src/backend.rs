@@ -1,4 +1,4 @@
-//! Claims on Redis: one script a step, on one server.
+//! Implements claims on one Redis server, with one script call for each step.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -26,14 +26,16 @@ use crate::scripts::Scripts;
 use crate::steps::{Answer, Intent, Step, read_entry, read_standing, read_withdrawn};
 use crate::topology::{self, Known};
 
-/// A waiter asks again a little after the holder's session would end.
+/// The delay after the expiry of the holder's session before a waiter asks again.
 const GRACE: Duration = Duration::from_millis(3);
 
-/// How often one who watches a name looks, told or not: its holder may die without a word.
+/// The interval at which an observer reads a queue without notification. Redis does not publish
+/// anything when a holder's session expires.
 const WATCH_BEAT: Duration = Duration::from_secs(1);
-/// A dial that takes longer than all its steps may is on a runtime that nobody drives any more: another is started.
+/// The longest time that a dial can take. One that takes longer is on a runtime that is not driven,
+/// so another dial is started.
 const LONGEST_DIAL: Duration = Duration::from_secs(10);
-/// For how long a look marks the name as watched: longer than any pause between two looks.
+/// How long a read marks the name as watched. This is longer than any pause between two reads.
 const WATCHED: Duration = Duration::from_secs(5);
 
 /// A backend on a Redis server.
@@ -42,13 +44,13 @@ pub struct Redis {
     scripts: Arc<Scripts>,
     current: Mutex<Option<Arc<Connection>>>,
     known: Arc<Known>,
-    /// The dial that all requests without a connection wait for.
+    /// The dial that all requests wait for while there is no connection.
     dialing: Mutex<Option<Dialing>>,
 }
 
 type DialOutcome = Option<Result<Arc<Connection>, Arc<Error>>>;
 
-/// A dial in a task of its own.
+/// A dial, running in its own task.
 struct Dialing {
     started: Moment,
     outcome: watch::Receiver<DialOutcome>,
@@ -70,7 +72,8 @@ impl Dialing {
         Self { started: clock::now(), outcome, _task: task }
     }
 
-    /// Whether it is under way on a runtime that seems to run, or has made a connection that works.
+    /// Returns whether the dial is in progress on a runtime that seems to run, or has succeeded
+    /// with a connection that still works.
     fn is_of_use(&self) -> bool {
         match &*self.outcome.borrow() {
             Some(Ok(connection)) => !connection.is_lost(),
@@ -80,7 +83,7 @@ impl Dialing {
     }
 }
 
-/// An error that several requests share, for one of them.
+/// Copies an error that several requests share.
 fn copy(error: &Arc<Error>) -> Error {
     let mut copied = Error::new(error.kind(), error.message()).with_backend("redis");
     if let Some(source) = std::error::Error::source(error) {
@@ -96,7 +99,7 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// A backend that connects when it is first used.
+    /// Creates a backend. It connects on first use.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let known = Arc::new(Known::new(&config));
@@ -115,12 +118,13 @@ impl Redis {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
-        // Rare, and large: boxed, so that each call does not carry room for it.
+        // Dialing is rare and its future is large. Boxing keeps the future of each request small.
         Box::pin(self.dial()).await
     }
 
-    /// Waits for the dial that is under way, or starts one. The dial goes on when the request that started it gives up: with a
-    /// short TTL a request may take less time than a dial that has to wait for a dead address.
+    /// Waits for the dial in progress, or starts one. The dial continues when the request that
+    /// started it is cancelled: with a short TTL the timeout of a request can be shorter than a
+    /// dial that has to wait for a dead address.
     async fn dial(&self) -> Result<Arc<Connection>> {
         let mut outcome = {
             let mut dialing = locked(&self.dialing);
@@ -133,7 +137,7 @@ impl Redis {
             }
         };
         let ended = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-        // No outcome: the runtime that dialed has ended.
+        // Without an outcome, the runtime of the dial has ended.
         let connection = ended.unwrap_or_else(|| Err(Arc::new(Failure::Lost.into())));
         let connection = connection.map_err(|error| copy(&error))?;
         *locked(&self.current) = Some(connection.clone());
@@ -150,13 +154,14 @@ impl Redis {
         Ok(())
     }
 
-    /// Puts a claim in line or finds it there; `Intent::Look` only finds.
+    /// Queues a claim, or finds it in the queue. `Intent::Look` only finds it.
     async fn ask(&self, connection: &Connection, claim: &Claim, intent: Intent) -> Result<Answer> {
         let answer = connection.step(Step::enqueue(claim, intent)).await?;
         Ok(read_standing(&answer)?)
     }
 
-    /// A grant that this connection has written, once enough replicas have it; too few, and it is given back.
+    /// Waits until enough replicas have a grant that was written on this connection. Releases the
+    /// claim if too few replicas have it.
     async fn replicated(&self, connection: &Connection, claim: &Claim, token: Token) -> Result<Standing> {
         let Some(replicas) = self.config.replicas else {
             return Ok(Standing::Granted { token });
@@ -169,8 +174,9 @@ impl Redis {
         Err(Failure::FewReplicas { have, wanted: replicas.count }.into())
     }
 
-    /// A grant that another's release has written. Replicas are waited for after a write of our own, which comes later:
-    /// a renewal.
+    /// Waits until enough replicas have a grant that another client's release has written. WAIT
+    /// covers only writes of its own connection, so this renews the session first, which is a later
+    /// write.
     async fn replicated_by_another(
         &self,
         connection: &Connection,
@@ -183,15 +189,16 @@ impl Redis {
         self.replicated(connection, claim, token).await
     }
 
-    /// The line of a name, which is watched for some time from now on.
+    /// Reads the queue of a name, and marks the name as watched for the given time.
     async fn look(&self, connection: &Connection, name: &LockName, watched: Duration) -> Result<Queue> {
         let mut snapshot = on_table(&self.scripts.snapshot);
         snapshot.arg(name.path()).arg(micros(watched));
         let (revision, entries): (String, Vec<Value>) = connection.run(&snapshot).await?;
         let entries: Option<Vec<Entry>> = entries.iter().map(read_entry).collect();
-        let entries = entries.ok_or_else(|| Failure::Answer("a record that is none of ours".to_owned()))?;
+        let entries = entries.ok_or_else(|| Failure::Answer("a record that is not valid".to_owned()))?;
         let revision: u64 = revision.parse().map_err(|_| Failure::Answer(revision))?;
-        // Where nobody is, the revision is that of the last change of any name. It is odd then, to be told from others.
+        // The revision of an empty queue is that of the last change of any name. It is made odd, to
+        // distinguish it from the revisions of queues that are not empty.
         Ok(Queue { revision: Revision(revision * 2 + u64::from(entries.is_empty())), entries })
     }
 
@@ -215,10 +222,10 @@ impl Backend for Redis {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new("redis");
         capabilities.expiry_slack = Duration::from_millis(50);
-        // Replication is asynchronous: a fail-over can lose a grant.
+        // Replication is asynchronous, so a fail-over can lose a grant.
         capabilities.durable_grants = false;
         capabilities.survives_restart = true;
-        // Scripts can read no other clock.
+        // Lua scripts can read only the wall clock.
         capabilities.sessions_follow_wall_clock = true;
         capabilities
     }
@@ -249,7 +256,7 @@ impl Backend for Redis {
         let replaced = topology::is_replaced(&self.config, &self.known, connection.server(), session.ttl / 6);
         let (lives, is_replaced) = tokio::join!(connection.run::<bool>(&renew), replaced);
         if is_replaced {
-            info!(server = connection.server(), "the Sentinels name another server: this one is left");
+            info!(server = connection.server(), "the Sentinels name another primary: leaving this server");
             self.known.leave(connection.server());
             return Err(Failure::Demoted.into());
         }
@@ -268,7 +275,8 @@ impl Backend for Redis {
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let connection = self.connection().await?;
         let intent = if claim.waits { Intent::Wait } else { Intent::Try };
-        // Heard from before the claim is in line, so that nobody has to look again.
+        // If the channel was subscribed to before the claim is queued, no message can be missed,
+        // and the waiter need not ask again.
         let heard = claim.waits && connection.hears(&Channel::Session(claim.session.id));
         let mark = heard.then(|| connection.inbox().mark());
         match self.ask(&connection, claim, intent).await? {
@@ -290,7 +298,8 @@ impl Backend for Redis {
         let mut known = expecting.slot.take_expiry();
         connection.subscribe(Channel::Session(claim.session.id)).await?;
         loop {
-            // After subscribing, and after every doubt: the store's word, which also takes the dead out of the way.
+            // Ask the server after subscribing and after each timeout. This also removes holders
+            // whose sessions have expired.
             let expiry = match known.take() {
                 Some(expiry) => expiry,
                 None => match self.ask(&connection, claim, Intent::Look).await? {
@@ -301,7 +310,8 @@ impl Backend for Redis {
                     Answer::Waits { expiry, .. } => expiry,
                 },
             };
-            // Redis tells nobody that a session has ended, so a waiter asks when the holder's would.
+            // Redis does not publish the expiry of a session, so a waiter asks when the holder's
+            // session would expire.
             tokio::select! {
                 news = connection.at_home(expecting.slot.next()) => match news? {
                     News::Granted(token) => return self.replicated_by_another(&connection, claim, token).await,
@@ -362,8 +372,8 @@ impl Backend for Redis {
             tokio::pin!(told);
             told.as_mut().enable();
             let queue = self.look(&connection, name, WATCHED).await?;
-            let nobody_as_before = queue.entries.is_empty() && after.0 % 2 == 1;
-            if queue.revision > after && !nobody_as_before {
+            let is_still_empty = queue.entries.is_empty() && after.0 % 2 == 1;
+            if queue.revision > after && !is_still_empty {
                 return Ok(queue);
             }
             if connection.is_lost() {

@@ -1,4 +1,4 @@
-//! Which Redis, and as whom.
+//! The settings of a Redis client.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use distsync_core::Result;
 use distsync_core::spi::{StoreUrl, Tls};
 
-/// The port of Redis unless told otherwise.
+/// The port of Redis if the URL names none.
 const REDIS_PORT: u16 = 6379;
-/// The port of Sentinels unless told otherwise.
+/// The port of Sentinels if the URL names none.
 const SENTINEL_PORT: u16 = 26379;
-/// How long to wait for replicas unless told otherwise.
+/// The default of `wait_timeout`.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Settings of a Redis client. Debug shows no credentials.
+/// Settings of a Redis client. `Debug` does not show credentials.
 #[derive(Clone)]
 pub struct Config {
     pub(crate) addresses: Vec<String>,
@@ -26,32 +26,32 @@ pub struct Config {
     sentinel: Credentials,
 }
 
-/// Who we are. Do not print it.
+/// A user and password. They must not be printed.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
 }
 
-/// How the addresses lead to the server that takes our writes.
+/// The meaning of the addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
-    /// It is the one.
+    /// The address is that of the server.
     Single,
-    /// They are Sentinels, which know the primary of this service.
+    /// The addresses are those of Sentinels, which know the primary of this service.
     Sentinel { service: String },
-    /// They are nodes of a Cluster, which know whose our slot is.
+    /// The addresses are those of Cluster nodes, which know the owner of the locks' hash slot.
     Cluster,
 }
 
-/// How many replicas have to have a grant before it counts, and how long they may take.
+/// The number of replicas that must have a grant before it is reported, and the timeout for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replicas {
     pub(crate) count: u32,
     pub(crate) timeout: Duration,
 }
 
-/// Whom a connection goes to: their credentials differ.
+/// The kind of server that a connection is to. Their credentials differ.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Peer {
     Server,
@@ -59,13 +59,15 @@ pub(crate) enum Peer {
 }
 
 impl Config {
-    /// The client that a URL asks for, once the common options are taken out:
-    /// `redis://[user[:password]@]host[:port][/db]`, `redis+sentinel://host[:port][,host[:port]]/service[/db]`,
-    /// `redis+cluster://host[:port][,host[:port]]`, each with `rediss` for TLS. Options: `wait_replicas`, `wait_timeout`; for
-    /// Sentinels `sentinel_user` and `sentinel_password`; for TLS `ca`, `cert` and `key`.
+    /// Parses a URL from which the common options have been removed:
+    /// `redis://[user[:password]@]host[:port][/db]`,
+    /// `redis+sentinel://host[:port][,host[:port]]/service[/db]`,
+    /// `redis+cluster://host[:port][,host[:port]]`, each with `rediss` for TLS. Options:
+    /// `wait_replicas`, `wait_timeout`; for Sentinels `sentinel_user` and `sentinel_password`; for
+    /// TLS `ca`, `cert` and `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`](distsync_core::ErrorKind) names what does not fit.
+    /// [`ErrorKind::InvalidOption`](distsync_core::ErrorKind) names the invalid part of the URL.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme().starts_with("rediss");
         let tls = Tls::from_url(&mut url, is_secure)?;
@@ -74,7 +76,7 @@ impl Config {
         let addresses = url.addresses(Some(port))?;
         if topology == Topology::Single && addresses.len() > 1 {
             return Err(url.bad(
-                "`redis:` takes one host: write redis+sentinel: or redis+cluster: for servers that stand in for another",
+                "`redis:` takes one host: write redis+sentinel: or redis+cluster: for several servers",
             ));
         }
         let user = url.user().filter(|user| !user.is_empty());
@@ -96,7 +98,7 @@ impl Config {
         Ok(Self { addresses, topology, replicas, db, tls, server, sentinel })
     }
 
-    /// The hosts of the URL, as `host:port`, with commas between them.
+    /// Returns the hosts of the URL as `host:port`, separated by commas.
     #[must_use]
     pub fn address(&self) -> String {
         self.addresses.join(",")
@@ -110,7 +112,7 @@ impl Config {
     }
 }
 
-/// The topology that the scheme names, and the number of the database.
+/// Parses the topology from the scheme, and the number of the database from the path.
 fn topology(url: &StoreUrl) -> Result<(Topology, u32)> {
     let kind = url.scheme().split_once('+').map_or("", |(_, kind)| kind);
     let number = |db: &str| match db {

@@ -1,4 +1,4 @@
-//! One connection to the server that takes our writes: what is asked on it, and what is heard on it.
+//! A connection to the primary, for requests and subscriptions.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,17 +22,17 @@ use crate::steps::{Step, refusal};
 use crate::topology::{self, Known};
 use crate::wire::Wire;
 
-/// All keys lie in one hash slot.
+/// The key of the table. All keys are in one hash slot, so that a script may use them together.
 const TABLE: &str = "distsync:{0}:table";
-/// Channels are no keys; they begin alike, so that an ACL can name both.
+/// The prefix of all channels. It begins like the keys, so that one ACL pattern covers both.
 pub(crate) const CHANNELS: &str = "distsync:{0}:on:";
 
-/// What can be heard.
+/// A channel that this client can subscribe to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Channel {
-    /// What becomes of a session's claims.
+    /// Grants and evictions of a session's claims.
     Session(SessionId),
-    /// That the line of a name has changed.
+    /// Changes of the queue of a name.
     Watch(LockName),
 }
 
@@ -45,23 +45,23 @@ impl fmt::Display for Channel {
     }
 }
 
-/// A connection. It is of no more use once it is [lost](Self::is_lost).
+/// A connection. It cannot be used any more once it is [lost](Self::is_lost).
 pub(crate) struct Connection {
     transport: Transport,
     heard: Mutex<HashSet<Channel, RandomState>>,
     steps: Batcher<Transport>,
-    /// Where the tasks of this connection run.
+    /// The runtime on which the tasks of this connection run.
     home: Home,
     /// `host:port` of the server.
     server: String,
 }
 
-/// What commands and steps travel by.
+/// Sends commands and batches of steps.
 #[derive(Clone)]
 struct Transport {
     wire: Wire,
     scripts: Arc<Scripts>,
-    /// What a run of steps begins with.
+    /// The first arguments of a command that runs steps.
     run: Words,
 }
 
@@ -74,7 +74,8 @@ impl Transport {
         Self { wire, scripts, run }
     }
 
-    /// A connection that breaks is given up.
+    /// Marks the connection as lost if an error shows that it is broken, or no longer to the
+    /// primary.
     fn noting<T>(&self, result: RedisResult<T>) -> Result<T, Failure> {
         Ok(result.inspect_err(|error| {
             if error.is_io_error() || error.is_unrecoverable_error() || topology::is_elsewhere(error) {
@@ -83,7 +84,7 @@ impl Transport {
         })?)
     }
 
-    /// Runs steps in one script: the answer to one, or a list of several.
+    /// Runs steps in one script call. Returns the reply to a single step, or a list of replies.
     async fn run_steps(&self, steps: &[Step]) -> Result<Value, Failure> {
         let ask = || {
             let words = std::iter::once(&self.run).chain(steps.iter().map(Step::words));
@@ -120,7 +121,7 @@ impl BatchTransport for Transport {
     }
 }
 
-/// A script, with the key that all of them have.
+/// Prepares a call of a script with the key that all scripts take.
 pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
     script.key(TABLE)
 }
@@ -130,7 +131,8 @@ impl Connection {
         let (wire, server) = topology::connect(config, known, TABLE).await?;
         known.opened(&server, wire.inbox());
         warn_of_eviction(wire.clone(), &server).await;
-        // So that the first steps need not be sent again. Who may not load it is told so when it is missing.
+        // Load the script now, so that the first steps need not be sent twice. A missing permission
+        // is reported when a step finds that the script is not loaded.
         let _ = scripts.steps.load_async(&mut wire.clone()).await;
         let transport = Transport::new(wire, scripts.clone());
         let home = Home::here()?;
@@ -155,12 +157,13 @@ impl Connection {
         self.transport.wire.inbox()
     }
 
-    /// Waits for something that the tasks of this connection bring. It is lost if they do not run.
+    /// Waits for a result of this connection's tasks. The connection is lost if their runtime is
+    /// not driven.
     pub(crate) async fn at_home<T>(&self, request: impl Future<Output = T>) -> Result<T> {
         self.home.answer(request).await.inspect_err(|_| self.inbox().lose())
     }
 
-    /// A step of a claim, carried with those of others.
+    /// Executes one step of a claim, batched with those of other tasks.
     pub(crate) async fn step(&self, step: Step) -> Result<Value> {
         let answer = self.at_home(self.steps.ask(step)).await?.unwrap_or(Err(Failure::Lost))?;
         if let Some(detail) = refusal(&answer).filter(|detail| is_replica(detail)) {
@@ -170,13 +173,14 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Runs any other script.
+    /// Runs a script that is not batched.
     pub(crate) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
         let mut wire = self.transport.wire.clone();
         Ok(self.transport.noting(self.at_home(script.invoke_async(&mut wire)).await?)?)
     }
 
-    /// How many replicas have what this connection has written, after waiting for as many as are wanted.
+    /// Waits until the wanted number of replicas have all writes of this connection, or for the
+    /// timeout. Returns the number of replicas that have them.
     pub(crate) async fn wait(&self, replicas: Replicas) -> Result<u32> {
         let mut wait = Cmd::new();
         wait.arg("WAIT")
@@ -186,7 +190,7 @@ impl Connection {
         Ok(self.at_home(wait.query_async(&mut wire)).await?.map_err(Failure::from)?)
     }
 
-    /// Hears from now on what is published on a channel.
+    /// Subscribes to a channel.
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
         if !self.hears(&channel) {
             let name = channel.to_string();
@@ -201,7 +205,8 @@ impl Connection {
     }
 }
 
-/// A server that may drop any key when its memory is full may drop locks. Who may not ask is not told.
+/// Warns if the server may evict keys, and so locks, when its memory is full. Does nothing if the
+/// user lacks the permission to ask.
 async fn warn_of_eviction(mut wire: Wire, address: &str) {
     let Ok(memory) = redis::cmd("INFO").arg("memory").query_async::<String>(&mut wire).await else {
         return;

@@ -1,4 +1,4 @@
-//! To a server at an address: TCP, TLS where it is wanted, and who we are.
+//! Connects to a server: TCP, TLS if configured, and authentication.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::{Config, Peer};
 use crate::error::Failure;
 use crate::wire::Wire;
 
-/// How long it may take, and how long a Sentinel to answer.
+/// The timeout of a dial, and of a Sentinel's reply.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connects to the server at `address`, `host:port`.
@@ -22,8 +22,9 @@ pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<W
     reached.unwrap_or_else(silent).map_err(|error| error.with_backend("redis"))
 }
 
-/// Resolves the address. A name may have several addresses of both families, of which some may lead nowhere: the resolver puts
-/// the preferred one first, and a later one is tried beside an earlier one that is slow.
+/// Resolves the address and connects. A name may have several addresses of both families, and some
+/// may be unreachable. The resolver puts the preferred one first, and a later one is tried beside
+/// an earlier one that is slow.
 async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
     let resolved: Vec<SocketAddr> =
         lookup_host(address).await.map_err(|error| Failure::Redis(error.into()))?.collect();
@@ -32,7 +33,7 @@ async fn reach(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
 }
 
 async fn reach_at(config: &Config, address: &str, resolved: SocketAddr, peer: Peer) -> Result<Wire> {
-    // It waits for replicas.
+    // The connection is blocked while it waits for replicas.
     let busy = config.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout);
     let stream = TcpStream::connect(resolved).await.map_err(|error| Failure::Redis(error.into()))?;
     stream.set_nodelay(true).map_err(|error| Failure::Redis(error.into()))?;
@@ -45,13 +46,14 @@ async fn reach_at(config: &Config, address: &str, resolved: SocketAddr, peer: Pe
     };
     match greet(config, peer, &mut wire).await {
         Ok(()) => Ok(wire),
-        // With TLS 1.3 a server says only now whether it trusts us, or hangs up.
+        // With TLS 1.3 a server rejects the client's certificate only now, or closes the
+        // connection.
         Err(error) if config.tls.is_some() && error.is_io_error() => Err(tls::failed(address, error)),
         Err(error) => Err(Failure::Redis(error).into()),
     }
 }
 
-/// Says who we are, and which words we use.
+/// Authenticates, and selects the protocol version and the database.
 async fn greet(config: &Config, peer: Peer, wire: &mut Wire) -> RedisResult<()> {
     let credentials = config.credentials(peer);
     let mut hello = redis::cmd("HELLO");

@@ -1,16 +1,16 @@
-//! What the errors of Redis mean to a caller.
+//! Translates the errors of Redis into those of distsync.
 
 use distsync_core::{Error, ErrorKind};
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
 
-/// What can go wrong between this backend and Redis.
+/// A failure between this backend and Redis.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("redis: {0}")]
     Redis(#[from] RedisError),
-    #[error("no answer that this backend knows: {0}")]
+    #[error("unexpected reply: {0}")]
     Answer(String),
-    /// Of all steps that were carried together, this one's name made the script fail.
+    /// The script failed at this step. The other steps of its batch are not affected.
     #[error("redis: {0}")]
     Refused(String),
     #[error("a semaphore of {0} permits is in use")]
@@ -33,7 +33,7 @@ impl From<Failure> for Error {
             Failure::Redis(error) => classify(error),
             Failure::Answer(answer) => Error::new(
                 ErrorKind::Protocol,
-                format!("an answer that this version does not know: {answer}"),
+                format!("unexpected reply from Redis ({answer}): is this a Redis of a supported version?"),
             ),
             Failure::Refused(detail) if is_denied_in_script(&detail) => {
                 Error::new(ErrorKind::Denied, lacks_permission(&detail))
@@ -45,12 +45,12 @@ impl From<Failure> for Error {
             Failure::Permits(force) => Error::new(
                 ErrorKind::InvalidOption,
                 format!(
-                    "a semaphore of {force} permits is in use under this name: all have to agree on the number"
+                    "a semaphore of {force} permits is in use under this name: use the same number everywhere"
                 ),
             ),
             Failure::Silent => Error::new(
                 ErrorKind::Unavailable,
-                "the server took the connection and says nothing: is it Redis, and does it want TLS or not?",
+                "the server accepted the connection but does not answer: is it Redis, and does it want TLS or not?",
             )
             .retryable(),
             Failure::Lost => {
@@ -63,13 +63,13 @@ impl From<Failure> for Error {
             ),
             Failure::Demoted => Error::new(
                 ErrorKind::Unavailable,
-                "this server does not take writes: a fail-over is under way, or the slot moves",
+                "this server does not accept writes: wait until the fail-over or the move of the slot has ended",
             )
             .retryable(),
             Failure::FewReplicas { have, wanted } => Error::new(
                 ErrorKind::Unavailable,
                 format!(
-                    "only {have} of the {wanted} replicas of `wait_replicas` have the grant, which was given back: \
+                    "only {have} of the {wanted} replicas of `wait_replicas` have the grant, so it was released: \
                      are they up and connected?"
                 ),
             )
@@ -103,7 +103,11 @@ fn classify(error: RedisError) -> Error {
             | ServerErrorKind::Moved
             | ServerErrorKind::Ask
             | ServerErrorKind::ReadOnly,
-        ) => (ErrorKind::Unavailable, format!("the server cannot write for now ({detail})"), true),
+        ) => (
+            ErrorKind::Unavailable,
+            format!("the server cannot write at present ({detail}): try again"),
+            true,
+        ),
         Upstream::Io => (
             ErrorKind::Unavailable,
             "no connection: is Redis running there, is the port right, and does it want TLS or not?"
@@ -124,8 +128,8 @@ fn classify(error: RedisError) -> Error {
     if retryable { classified.retryable() } else { classified }
 }
 
-/// The message for a refusal that passes by itself or once an operator has acted. Scripts pass Redis' own refusals on as
-/// plain errors, so they are told by their words.
+/// Returns the message for a temporary refusal, which ends by itself or when an operator acts.
+/// Scripts return Redis' own refusals as plain errors, so they are recognized by their text.
 fn passing(detail: &str) -> Option<String> {
     const PASSING: [(&[&str], &str); 6] = [
         (
@@ -144,27 +148,28 @@ fn passing(detail: &str) -> Option<String> {
         (&["READONLY", "read only replica"], "this server became a replica: wait for the fail-over to end"),
         (
             &["max number of clients"],
-            "the server takes no more clients: raise maxclients, or close connections",
+            "the server accepts no more clients: raise maxclients, or close connections",
         ),
     ];
     let (_, message) = PASSING.iter().find(|(words, _)| words.iter().any(|word| detail.contains(word)))?;
     Some(format!("{message} ({})", detail.trim()))
 }
 
-/// Whether a script's error says that this server takes no writes.
+/// Returns whether a script's error says that this server does not accept writes.
 pub(crate) fn is_replica(detail: &str) -> bool {
     detail.contains("READONLY") || detail.contains("read only replica")
 }
 
 fn lacks_permission(detail: &str) -> String {
-    format!("the user lacks a permission ({detail}): docs/semantics.md names those needed")
+    format!("the user lacks a permission ({detail}): docs/semantics.md lists those needed")
 }
 
 fn refuses(detail: &str) -> String {
-    format!("the server refuses ({detail})")
+    format!("the server rejects the request ({detail}): see the log of Redis")
 }
 
-/// A command that a script may not run comes as a plain error, told by its words (Redis 7.0 and 7.2).
+/// Returns whether a script lacked a permission. Redis 7.0 and 7.2 report this as a plain error,
+/// which is recognized by its text.
 fn is_denied_in_script(detail: &str) -> bool {
     detail.contains("user executing the script can't") || detail.contains("ACL failure in script")
 }

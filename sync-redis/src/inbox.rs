@@ -1,6 +1,8 @@
-//! What Redis publishes to this client: grants, evictions, and that a watched line has changed.
+//! Delivers the messages that Redis publishes to this client: grants, evictions, and changes of
+//! watched queues.
 //!
-//! Messages are lost with the connection, and only then: who waits is told of that too, and asks again.
+//! Messages are lost only if the connection is lost. Waiters are notified of that as well, and ask
+//! again on a new connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,17 +17,18 @@ use tokio::sync::Notify;
 
 use crate::connection::CHANNELS;
 
-/// With more slots than this, claims are looked up again once their messages are heard.
+/// The number of slots above which no slot is kept for a queued claim before its waiter asks.
 const ANTICIPATED: usize = 10_000;
-/// So many messages are kept that nobody has waited for yet. Who has missed more looks again.
+/// The number of messages that are kept for claims without a slot. A waiter that may have missed
+/// more asks the server.
 const EARLY: usize = 1_024;
 
-/// Why a waiter is woken.
+/// The reason why a waiter is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     Granted(Token),
     Evicted,
-    /// The connection is gone, and messages with it.
+    /// The connection is lost, and with it possibly messages.
     Lost,
 }
 
@@ -33,7 +36,8 @@ pub(crate) enum News {
 pub(crate) struct Slot {
     news: Mutex<Option<News>>,
     told: Notify,
-    /// Set if all news since the claim came into line are heard: when the holder's session ends without a renewal.
+    /// The time until the holder's session expires unless renewed. Set only if no message since the
+    /// claim was queued can have been missed.
     expiry: Mutex<Option<Duration>>,
 }
 
@@ -43,7 +47,8 @@ impl Slot {
         self.told.notify_one();
     }
 
-    /// Once: how long the holder's session lives, if nothing can have been missed so far.
+    /// Takes the time until the holder's session expires, if no message can have been missed so
+    /// far.
     pub(crate) fn take_expiry(&self) -> Option<Duration> {
         locked(&self.expiry).take()
     }
@@ -63,7 +68,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     waiters: Mutex<Waiters>,
-    /// By session, in the words of its channel.
+    /// The evictions of each session, by its id as it appears in the channel's name.
     evictions: Mutex<HashMap<String, Evictions>>,
     watches: Mutex<HashMap<String, Arc<Notify>>>,
     lost: Mutex<bool>,
@@ -72,9 +77,10 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct Waiters {
     slots: HashMap<ClaimId, Arc<Slot>, RandomState>,
-    /// The last messages for claims without a slot: who has come into line may be told before it knows that it has to wait.
+    /// The last messages for claims without a slot. The grant of a claim can arrive before the
+    /// reply that says that it has to wait.
     early: VecDeque<(ClaimId, News)>,
-    /// How many of them there have been.
+    /// The number of such messages so far.
     count: u64,
 }
 
@@ -102,7 +108,7 @@ impl Inbox {
         *locked(&self.lost)
     }
 
-    /// Takes what the connection pushes.
+    /// Delivers a push message of the connection.
     pub(crate) fn take(&self, kind: &PushKind, data: &[Value]) {
         let (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) = (kind, data)
         else {
@@ -139,7 +145,7 @@ impl Inbox {
         }
     }
 
-    /// The connection is gone.
+    /// Marks the connection as lost, and wakes all waiters.
     pub(crate) fn lose(&self) {
         *locked(&self.lost) = true;
         locked(&self.waiters).slots.values().for_each(|slot| slot.tell(News::Lost));
@@ -147,19 +153,21 @@ impl Inbox {
         locked(&self.evictions).values().for_each(|evictions| evictions.told.notify_one());
     }
 
-    /// A slot for a claim that is about to stand in line; it goes with the returned value.
+    /// Creates a slot for a claim that is about to wait. Dropping the returned value removes it.
     pub(crate) fn expect(self: &Arc<Self>, claim: ClaimId) -> Expecting {
         let slot = locked(&self.waiters).slots.entry(claim).or_default().clone();
         Expecting { inbox: self.clone(), claim, slot, kept: false }
     }
 
-    /// A mark before a claim is sent into line whose messages are heard already.
+    /// Returns a mark for [`expect_since`](Self::expect_since), to be taken before the claim is
+    /// queued.
     pub(crate) fn mark(&self) -> u64 {
         locked(&self.waiters).count
     }
 
-    /// A slot for a claim that has come into line since the mark, with what it was told since. `None` if that is not known, or
-    /// if there are too many slots.
+    /// Creates a slot for a claim that was queued after the mark, with the message that it has
+    /// received since. Returns `None` if messages since the mark were dropped, or if there are too
+    /// many slots.
     pub(crate) fn expect_since(self: &Arc<Self>, claim: ClaimId, mark: u64) -> Option<Expecting> {
         let mut waiters = locked(&self.waiters);
         let since = usize::try_from(waiters.count - mark).unwrap_or(usize::MAX);
@@ -175,7 +183,7 @@ impl Inbox {
         Some(Expecting { inbox: self.clone(), claim, slot, kept: false })
     }
 
-    /// What is heard of a line's changes.
+    /// Returns the notification of changes of a name's queue.
     pub(crate) fn watch(&self, path: &str) -> Arc<Notify> {
         locked(&self.watches).entry(path.to_owned()).or_default().clone()
     }
@@ -196,7 +204,7 @@ impl Inbox {
     }
 }
 
-/// A claim whose messages are heard.
+/// A claim whose messages are delivered to a slot.
 #[derive(Debug)]
 pub(crate) struct Expecting {
     inbox: Arc<Inbox>,
@@ -206,7 +214,7 @@ pub(crate) struct Expecting {
 }
 
 impl Expecting {
-    /// Leaves the slot in place for whoever waits for the claim next.
+    /// Leaves the slot in place for the next waiter of the claim.
     pub(crate) fn keep(mut self, expiry: Duration) {
         *locked(&self.slot.expiry) = Some(expiry);
         self.kept = true;
@@ -257,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_have_missed_something_is_told_so() {
+    fn missed_messages_are_reported() {
         let (inbox, claim) = (Arc::new(Inbox::default()), ClaimId::random());
         let mark = inbox.mark();
         granted(&inbox, claim, 1);

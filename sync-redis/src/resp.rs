@@ -1,16 +1,17 @@
-//! The Redis protocol, version 3 (<https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>).
+//! The Redis protocol, version 3
+//! (<https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>).
 //!
-//! What is said all the time is read and written here. The redis crate reads the rest: its parser takes thousands of
-//! instructions for a few bytes.
+//! Frequent values are parsed and written here. The redis crate parses the rest: its parser takes
+//! thousands of instructions for a few bytes.
 
 use redis::{PushKind, Value};
 
-/// What a line ends with, and a word.
+/// The end of a line and of a bulk string.
 const END: &[u8] = b"\r\n";
-/// So deep can values be nested.
+/// The limit of nested values.
 const DEPTH: usize = 32;
 
-/// Words of a command, as they are sent.
+/// Arguments of a command, encoded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
     count: usize,
@@ -18,17 +19,17 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// None, with room for so many bytes of them.
+    /// Creates an empty list with room for this number of bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { count: 0, sent: Vec::with_capacity(bytes) }
     }
 
-    /// Adds a word.
+    /// Adds an argument.
     pub(crate) fn word(&mut self, word: &[u8]) {
         self.join(&[word]);
     }
 
-    /// Adds a word that is made of parts.
+    /// Adds an argument that consists of several parts.
     pub(crate) fn join(&mut self, parts: &[&[u8]]) {
         write_count(&mut self.sent, b'$', parts.iter().map(|part| part.len()).sum());
         parts.iter().for_each(|part| self.sent.extend_from_slice(part));
@@ -37,7 +38,7 @@ impl Words {
     }
 }
 
-/// Writes the command that all these words make.
+/// Writes a command that consists of all these arguments.
 pub(crate) fn write_command<'a>(to: &mut Vec<u8>, words: impl Iterator<Item = &'a Words> + Clone) {
     write_count(to, b'*', words.clone().map(|words| words.count).sum());
     words.for_each(|words| to.extend_from_slice(&words.sent));
@@ -49,12 +50,13 @@ fn write_count(to: &mut Vec<u8>, of: u8, count: usize) {
     to.extend_from_slice(END);
 }
 
-/// Looks for the end of the value that some bytes begin with, and goes on where it was when more of them have come.
+/// Finds the end of the first value in a buffer, and resumes where it stopped when more bytes
+/// arrive.
 #[derive(Debug)]
 pub(crate) struct Extent {
-    /// All before is known.
+    /// The bytes before this index have been scanned.
     at: usize,
-    /// How many values begin at `at`, one after the other, before the whole ends.
+    /// The number of values that still have to follow from `at` on.
     missing: usize,
 }
 
@@ -65,8 +67,8 @@ impl Default for Extent {
 }
 
 impl Extent {
-    /// The length of the first value, if all of it is there; the next call is about the value after it. What is no value of the
-    /// protocol is an error, which says why.
+    /// Returns the length of the first value if it is complete. The next call is about the value
+    /// after it. Returns an error if the bytes violate the protocol.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
         while self.missing > 0 {
             let Some((line, rest)) = split_line(&bytes[self.at..]) else { return Ok(None) };
@@ -75,7 +77,7 @@ impl Extent {
                 Some(b'$' | b'!' | b'=') => (count(line)?.map_or(0, |length| length + 2), 0),
                 Some(b'*' | b'~' | b'>') => (0, count(line)?.unwrap_or_default()),
                 Some(b'%') => (0, 2 * count(line)?.unwrap_or_default()),
-                // And what it says something about.
+                // An attribute is followed by the value that it describes.
                 Some(b'|') => (0, 2 * count(line)?.unwrap_or_default() + 1),
                 _ => return Err("no value of the Redis protocol"),
             };
@@ -91,7 +93,7 @@ impl Extent {
     }
 }
 
-/// Reads a value that is there as a whole.
+/// Parses a complete value.
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, &'static str> {
     read_first(&mut &bytes[..], DEPTH)
 }
@@ -145,17 +147,17 @@ fn push(mut values: Vec<Value>) -> Result<Value, &'static str> {
     Ok(Value::Push { kind, data: values })
 }
 
-/// The first line without its end, and what comes after it.
+/// Splits off the first line, without its end.
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\r')?;
     match bytes.get(end + 1)? {
         b'\n' => Some((&bytes[..end], &bytes[end + 2..])),
-        // None of ours: a line has no such byte in it. It is no value then.
+        // A line contains no other carriage return, so this is not a valid value.
         _ => Some((&[], &[])),
     }
 }
 
-/// How much a line says that follows. `None` is nothing, as version 2 writes it.
+/// Parses the length or count in a line. `None` is the null of protocol version 2.
 fn count(line: &[u8]) -> Result<Option<usize>, &'static str> {
     match &line[1..] {
         b"-1" => Ok(None),
@@ -173,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Some value, as a server writes it.
+    /// Generates a value, encoded as a server encodes it.
     fn written() -> impl Strategy<Value = Vec<u8>> {
         let line = |kind: &'static str, text: &'static str| {
             text.prop_map(move |text| format!("{kind}{text}\r\n").into_bytes())
@@ -209,7 +211,7 @@ mod tests {
     }
 
     proptest! {
-        /// The redis crate is the judge.
+        /// Compares with the parser of the redis crate.
         #[test]
         fn values_are_read_as_the_redis_crate_reads_them(bytes in written()) {
             prop_assert_eq!(read(&bytes).unwrap(), redis::parse_redis_value(&bytes).unwrap());

@@ -1,5 +1,7 @@
-//! The Lua scripts, each whole with what stands before it. EVALSHA first; the client sends the text when the server does
-//! not know it (a restart, a fail-over, SCRIPT FLUSH).
+//! The Lua scripts, each assembled from the files that it needs.
+//!
+//! Scripts are called with EVALSHA. The client sends the text of a script if the server does not
+//! know it, for instance after a restart, a fail-over or SCRIPT FLUSH.
 
 use redis::Script;
 
@@ -9,7 +11,7 @@ macro_rules! text {
     };
 }
 
-/// A script of these files, one after the other.
+/// Creates a script from these files, concatenated.
 macro_rules! script {
     ($($file:literal),+) => {
         Script::new(text!($($file),+))
@@ -35,8 +37,8 @@ impl Scripts {
             renew: script!("prelude.lua", "now.lua", "renew.lua"),
             close: script!("prelude.lua", "close.lua"),
             list: script!("prelude.lua", "now.lua", "list.lua"),
-            // Most steps need none of what works on a line, so that is made only when it is wanted; and most that come by
-            // themselves not even a function.
+            // Creating Lua closures costs as much as a simple step. The functions that work on
+            // queues are therefore created only when a step needs them.
             steps: Script::new(concat!(
                 text!("uncontended.lua", "prelude.lua"),
                 "local function functions()\n",

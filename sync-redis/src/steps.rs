@@ -1,4 +1,4 @@
-//! The steps of claims, which travel together: how they are asked (`scripts/steps.lua`), and how the answers read.
+//! Encodes the steps of claims as arguments of `scripts/steps.lua`, and parses its replies.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use redis::Value;
 use crate::error::Failure;
 use crate::resp::Words;
 
-/// What is to be done with a claim that is not in line.
+/// The action for a claim that is not queued.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Intent {
-    /// Take the name if it is free.
+    /// Acquire the name if it is free.
     Try,
-    /// Stand in line.
+    /// Join the queue.
     Wait,
-    /// Nothing: somebody has ended it.
+    /// None: the claim was evicted.
     Look,
 }
 
-/// What one claim asks for, in the words of the script.
+/// The arguments of one step of a claim.
 #[derive(Debug)]
 pub(crate) struct Step(Words);
 
@@ -50,7 +50,8 @@ impl Step {
         Self(words)
     }
 
-    /// Under its own session only, if one is given.
+    /// Encodes a withdrawal. If a session is given, the claim is withdrawn only if it is of that
+    /// session.
     pub(crate) fn withdraw(name: &LockName, claim: ClaimId, session: Option<SessionId>) -> Self {
         let mut words = words_of(name, 0);
         match session {
@@ -72,10 +73,10 @@ fn words_of(name: &LockName, more: usize) -> Words {
     words
 }
 
-/// Where a claim stands that was enqueued.
+/// The reply to an enqueue.
 pub(crate) enum Answer {
     Is(Standing),
-    /// In line; and when the holder's session ends without a renewal.
+    /// The claim is queued. `expiry` is the time until the holder's session expires unless renewed.
     Waits {
         standing: Standing,
         expiry: Duration,
@@ -145,7 +146,7 @@ pub(crate) fn read_withdrawn(answer: &Value) -> Result<Withdrawn, Failure> {
     }
 }
 
-/// Why the script could not carry out this step.
+/// Returns the reason if the script failed to execute this step.
 pub(crate) fn refusal(answer: &Value) -> Option<&str> {
     match answer {
         Value::Array(words) => match words.as_slice() {

@@ -1,6 +1,7 @@
-//! From addresses to the server that takes our writes now.
+//! Finds the current primary from the configured addresses.
 //!
-//! Asked anew for each connection: who leaves a server because it was demoted finds the one that took its place.
+//! The primary is determined anew for each connection, so a client that leaves a demoted server
+//! finds its successor.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,19 +20,21 @@ use crate::error::Failure;
 use crate::inbox::Inbox;
 use crate::wire::Wire;
 
-/// How often a node of a Cluster may send us on to another.
+/// The limit of redirects between the nodes of a Cluster.
 const REDIRECTS: usize = 4;
 
-/// The most addresses that are remembered beside those of the URL.
+/// The limit of known addresses. Those of the URL are always kept.
 const LEARNED: usize = 16;
 
-/// The addresses to ask: the one that answered last, those of the URL, then others that servers named.
+/// The known addresses: the one that answered last, those of the URL, then others that servers
+/// reported.
 #[derive(Debug)]
 pub(crate) struct Known {
     addresses: Mutex<Vec<String>>,
-    /// How many connections there have been: each may be to a server that lacks the last writes of another.
+    /// The number of connections so far. Each may be to a server that lacks the last writes of
+    /// another.
     dialed: AtomicU64,
-    /// The connections that there are, each with its server.
+    /// The open connections, each with its server.
     open: Mutex<Vec<(String, Weak<Inbox>)>>,
 }
 
@@ -58,7 +61,7 @@ impl Known {
         open.push((server.to_owned(), Arc::downgrade(inbox)));
     }
 
-    /// Leaves a server, with all connections of this client and its keeper.
+    /// Abandons all connections of this client and its keeper to a server.
     pub(crate) fn leave(&self, server: &str) {
         let left = locked(&self.open).extract_if(.., |(other, _)| other == server).collect::<Vec<_>>();
         left.iter().filter_map(|(_, inbox)| inbox.upgrade()).for_each(|inbox| inbox.lose());
@@ -66,8 +69,8 @@ impl Known {
 
     fn learn(&self, good: &str, others: Vec<String>) {
         let mut known = locked(&self.addresses);
-        if let Some(place) = known.iter().position(|address| address == good) {
-            known[..=place].rotate_right(1);
+        if let Some(index) = known.iter().position(|address| address == good) {
+            known[..=index].rotate_right(1);
         }
         for other in others {
             if !known.contains(&other) && known.len() < LEARNED {
@@ -77,8 +80,8 @@ impl Known {
     }
 }
 
-/// Connects to the server that takes our writes. Which one it is comes with it. The addresses are asked one a little after the
-/// other, so that a silent one delays this by a moment only.
+/// Connects to the primary, and returns the connection with its address. The addresses are tried
+/// with staggered starts, so that one that does not answer causes only a short delay.
 pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Result<(Wire, String)> {
     let addresses = locked(&known.addresses).clone();
     let found = race::first(&addresses, async |address| {
@@ -91,7 +94,7 @@ pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Resu
         };
         found
             .map(|(wire, server, others)| (wire, server, others, address))
-            .inspect_err(|error| debug!(address, %error, "no way to the server by this address"))
+            .inspect_err(|error| debug!(address, %error, "cannot reach the primary by this address"))
             .map_err(|error| error.with_address(address))
     });
     match found.await {
@@ -99,7 +102,7 @@ pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Resu
             known.learn(if config.topology == Topology::Cluster { &server } else { good }, others);
             Ok((wire, server))
         }
-        // The most telling failure: one that says that somebody is there, and something else is wrong.
+        // Prefer a failure that shows a problem other than an unreachable server.
         Err(mut failures) => {
             let telling =
                 failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or(0);
@@ -108,11 +111,12 @@ pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Resu
     }
 }
 
-/// How long Sentinels may take to say who takes writes, beside a renewal that waits for them.
+/// The longest time that a renewal waits for the Sentinels to name the primary.
 const VOTE: Duration = Duration::from_secs(1);
 
-/// Whether most of the Sentinels that answer name another server than `server`. A server that was cut off from them goes on
-/// serving those who still reach it, and knows of no fail-over. `false` without Sentinels, or if none answers within `patience`.
+/// Returns whether most of the Sentinels that answer name another server than `server`. A server
+/// that is partitioned from its Sentinels continues to serve clients that reach it, unaware of the
+/// fail-over. Returns `false` without Sentinels, or if none answers within `patience`.
 pub(crate) async fn is_replaced(config: &Config, known: &Known, server: &str, patience: Duration) -> bool {
     let Topology::Sentinel { service } = &config.topology else { return false };
     let sentinels = locked(&known.addresses).clone();
@@ -127,7 +131,7 @@ pub(crate) async fn is_replaced(config: &Config, known: &Known, server: &str, pa
     2 * votes.iter().filter(|is_another| **is_another).count() > votes.len()
 }
 
-/// The server that a Sentinel names for a service, if it knows the service.
+/// Asks a Sentinel for the primary of a service. Returns `None` if it does not know the service.
 async fn primary(wire: &mut Wire, service: &str) -> Result<Option<String>, Failure> {
     let mut ask = redis::cmd("SENTINEL");
     let asked = ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(wire);
@@ -143,7 +147,7 @@ fn join(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// The other Sentinels of a service. One that may not say is no obstacle.
+/// Asks for the other Sentinels of a service. Returns none if the request fails.
 async fn sentinels(wire: &mut Wire, service: &str) -> Vec<String> {
     let asked = redis::cmd("SENTINEL").arg("SENTINELS").arg(service).to_owned();
     let others: Vec<HashMap<String, String>> =
@@ -156,7 +160,7 @@ async fn sentinels(wire: &mut Wire, service: &str) -> Vec<String> {
     others.iter().filter_map(address).collect()
 }
 
-/// The nodes of a Cluster. One that may not say is no obstacle.
+/// Asks for the nodes of a Cluster. Returns none if the request fails.
 async fn nodes(wire: &mut Wire, asked: &str) -> Vec<String> {
     use redis::Value::{Array, BulkString, Int};
 
@@ -175,7 +179,8 @@ async fn nodes(wire: &mut Wire, asked: &str) -> Vec<String> {
                 [redis::Value::Nil, Int(port), ..] => (String::new(), *port),
                 _ => continue,
             };
-            // A node that does not know its own name leaves the host out: it is the one that we ask.
+            // A node that does not know its own address omits the host: it is the node that was
+            // asked.
             let host = if host.is_empty() { own } else { &host };
             if let Ok(port) = u16::try_from(port)
                 && host != "?"
@@ -207,7 +212,7 @@ async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<F
     };
     let others = sentinels(&mut wire, service).await;
     let mut wire = dial(config, &address, Peer::Server).await?;
-    // The Sentinels may not have noticed yet that it is a primary no more.
+    // The Sentinels may not have noticed yet that the server has been demoted.
     let role: redis::Value =
         redis::cmd("ROLE").query_async(&mut wire).await.map_err(Failure::from).map_err(explain)?;
     match role {
@@ -226,7 +231,8 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<Found> {
             redis::cmd("HGET").arg(probe).arg("").query_async(&mut wire).await;
         let is_here = match &probed {
             Ok(_) => true,
-            // The slot is moving away from here, and this node serves it until all keys have moved.
+            // The slot is moving to another node, and this node serves it until all keys have
+            // moved.
             Err(error) => error.kind() == Upstream::Server(ServerErrorKind::Ask),
         };
         if is_here {
@@ -237,7 +243,7 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<Found> {
         let Some((elsewhere, _)) = error.redirect_node() else {
             return Err(Failure::from(error).into());
         };
-        // A node that does not know its own name leaves the host out: it is the one that we ask.
+        // A node that does not know its own address omits the host: it is the node that was asked.
         let host = address.rsplit_once(':').map_or("", |(host, _)| host);
         address = match elsewhere.strip_prefix(':') {
             Some(port) => format!("{host}:{port}"),
@@ -247,7 +253,7 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<Found> {
     Err(Failure::Demoted.into())
 }
 
-/// Whether an error says that this server is not, or no more, the one that takes our writes.
+/// Returns whether an error says that this server is not the primary, or not any more.
 pub(crate) fn is_elsewhere(error: &RedisError) -> bool {
     matches!(
         error.kind(),

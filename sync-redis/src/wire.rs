@@ -1,7 +1,9 @@
-//! One connection to one server: commands go out, answers come back in their order, and messages between them.
+//! A connection to one server. Replies arrive in the order of the commands, with push messages
+//! between them.
 //!
-//! Whoever asks writes to the socket from where he is, and one task reads and wakes him. The redis crate's client, which has a
-//! task and channels between them and a parser for all cases, takes more instructions than all of ours together (decision 20 in docs/decisions).
+//! Callers write to the socket directly, and one task reads and wakes them. The redis crate's
+//! client has a task and channels in between and a general parser, which together take more
+//! instructions than this whole backend (decision 20 in docs/decisions).
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,23 +25,24 @@ use tokio_util::io::poll_read_buf;
 use crate::inbox::Inbox;
 use crate::resp::{self, Extent, Words};
 
-/// So much is read at once, at least if it is there.
+/// The number of bytes that a read has room for.
 const READ: usize = 4_096;
 
-/// How often the connection is looked at.
+/// The interval between checks of the connection.
 const LOOK: Duration = Duration::from_millis(750);
-/// A server that owes an answer and says nothing for so many looks is given up: it, or the way to it, may be gone without a
-/// word, and another may have taken its place.
+/// The number of checks without any bytes from the server after which the connection is abandoned,
+/// if a reply is outstanding. The server or the network may have failed without closing the
+/// connection, and another server may have become the primary.
 const SILENT_LOOKS: u32 = 4;
 
-/// What carries the bytes.
+/// A stream of bytes to a server.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 type Asker = oneshot::Sender<RedisResult<Value>>;
 
-/// A connection. The task that reads ends with the last of its clones.
+/// A connection. Its reader task ends when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Wire {
     end: Arc<Mutex<End>>,
@@ -48,7 +51,8 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Takes over a stream. The server may be silent for `busy` longer than usual: a command of ours keeps it waiting.
+    /// Starts a connection on a stream. The server may be silent for `busy` longer than usual,
+    /// because a command of this client blocks the connection for that long.
     ///
     /// # Panics
     /// Outside of a runtime of tokio.
@@ -75,19 +79,20 @@ impl Wire {
         Self { end, inbox, _reader: Arc::new(task) }
     }
 
-    /// Where the server's messages go, and that there will be no more.
+    /// Returns the inbox that receives push messages and the loss of the connection.
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
     }
 
-    /// Asks what `write` writes, one command, and waits for the answer.
+    /// Sends the one command that `write` writes, and waits for the reply.
     ///
-    /// Cancel safety: the command is sent when this is polled first, and is not taken back.
+    /// # Cancel safety
+    /// The command is sent at the first poll. Dropping the future does not undo it.
     pub(crate) async fn ask(&self, write: impl FnOnce(&mut Vec<u8>)) -> RedisResult<Value> {
         self.send(write, Awaited::Answer).await
     }
 
-    /// Hears from now on what is published on a channel.
+    /// Subscribes to a channel.
     pub(crate) async fn subscribe(&self, channel: &str) -> RedisResult<()> {
         let mut words = Words::default();
         words.word(b"SUBSCRIBE");
@@ -114,7 +119,7 @@ fn garbage(problem: &'static str) -> RedisError {
     (ErrorKind::Parse, problem).into()
 }
 
-/// With this, whatever the redis crate can ask can be asked here.
+/// Lets the commands and scripts of the redis crate use this connection.
 impl ConnectionLike for Wire {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(self.ask(|to| command.write_packed_command(to)))
@@ -140,7 +145,8 @@ impl ConnectionLike for Wire {
     }
 }
 
-/// Whom an answer is for. To a subscription, it comes as a message; a refusal does not.
+/// The recipient of an outstanding reply. A subscription is confirmed by a push message, but
+/// refused by an ordinary reply.
 enum Awaited {
     Answer(Asker),
     Subscription(Asker),
@@ -149,31 +155,32 @@ enum Awaited {
 impl Awaited {
     fn tell(self, answer: RedisResult<Value>) {
         let (Self::Answer(asker) | Self::Subscription(asker)) = self;
-        // Who has gone does not want to know.
+        // The caller may have been cancelled.
         let _ = asker.send(answer);
     }
 }
 
-/// Our end of a connection.
+/// The client's end of a connection.
 struct End {
     stream: Box<dyn Stream>,
     unsent: Vec<u8>,
-    /// Whether the stream has passed on all that it took.
+    /// Whether the stream has flushed all bytes that were written to it.
     is_flushed: bool,
     received: BytesMut,
-    /// How far the value at the beginning of `received` has been looked at.
+    /// How far the value at the beginning of `received` has been scanned.
     extent: Extent,
     awaited: VecDeque<Awaited>,
-    /// How often it was looked at since the server said anything, while it owed an answer.
+    /// The number of checks since the last bytes from the server, while a reply was outstanding.
     silent_looks: u32,
-    /// And how often that may be.
+    /// The limit of `silent_looks`.
     patience: u32,
     reader: Option<Waker>,
     lost: Option<RedisError>,
 }
 
 impl End {
-    /// Sends a command, now, of which what the socket does not take is left to the reader.
+    /// Writes a command to the socket. The reader sends the bytes that the socket does not accept
+    /// now.
     fn send(&mut self, write: impl FnOnce(&mut Vec<u8>), awaited: Awaited) -> RedisResult<()> {
         if let Some(error) = &self.lost {
             return Err(error.clone());
@@ -203,7 +210,7 @@ impl End {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what is to be sent and takes what has come, until the connection is no more.
+    /// Sends and receives until the connection fails.
     fn poll(&mut self, cx: &mut Context<'_>, inbox: &Inbox) -> Poll<RedisError> {
         if let Poll::Ready(Err(error)) = self.flush(cx) {
             return Poll::Ready(error.into());
@@ -223,7 +230,7 @@ impl End {
         }
     }
 
-    /// Hands out what has come whole.
+    /// Delivers all complete values that were received.
     fn take(&mut self, inbox: &Inbox) -> RedisResult<()> {
         while let Some(length) = self.extent.find(&self.received).map_err(garbage)? {
             let value = resp::read(&self.received[..length]).map_err(garbage)?;
@@ -238,10 +245,10 @@ impl End {
                     }
                     inbox.take(&kind, &data);
                 }
-                // A server with no room for another client says so before it is asked.
+                // A server that has reached maxclients sends this error before any command.
                 Value::ServerError(error) if self.awaited.is_empty() => return Err(error.into()),
                 answer => {
-                    let asker = self.awaited.pop_front().ok_or(garbage("an answer that nobody asked for"))?;
+                    let asker = self.awaited.pop_front().ok_or(garbage("a reply without a request"))?;
                     asker.tell(match answer {
                         Value::ServerError(error) => Err(error.into()),
                         answer => Ok(answer),
@@ -252,7 +259,7 @@ impl End {
         Ok(())
     }
 
-    /// Looks whether the server says anything to those who wait for an answer.
+    /// Checks that the server sends something while replies are outstanding.
     fn look(&mut self) -> RedisResult<()> {
         self.silent_looks = if self.awaited.is_empty() { 0 } else { self.silent_looks + 1 };
         if self.silent_looks > self.patience {
@@ -270,7 +277,7 @@ impl End {
     }
 }
 
-/// What the task that reads owns. However it ends, nobody is left waiting.
+/// The state of the reader task. Dropping it fails all outstanding requests, however the task ends.
 struct Reader {
     end: Arc<Mutex<End>>,
     inbox: Arc<Inbox>,
@@ -315,7 +322,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection, and the server's end of it. So many bytes are on their way at most.
+    /// Creates a connection and the server's end of it, with a buffer of `room` bytes.
     fn wire(room: usize) -> (Wire, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(room);
         (Wire::start(ours, Duration::ZERO), theirs)
@@ -347,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_gone_leaves_his_answer_to_nobody() {
+    async fn reply_to_a_cancelled_request_is_dropped() {
         let (wire, mut server) = wire(1_000);
         let mut gone = Box::pin(ask(&wire, "a"));
         assert!(futures_util::poll!(gone.as_mut()).is_pending());
@@ -361,7 +368,7 @@ mod tests {
         let (wire, mut server) = wire(1_000);
         let serving = async {
             hear(&mut server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\nx").await;
-            // A message between is for nobody who asks.
+            // A push message between replies is not a reply.
             let messages = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n:7\r\n";
             server.write_all(messages.as_bytes()).await.unwrap();
             hear(&mut server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nb\r\n").await;
@@ -406,9 +413,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_owes_an_answer_and_says_nothing_is_given_up() {
+    async fn server_that_does_not_answer_is_abandoned() {
         let (wire, mut server) = wire(1_000);
-        // Nobody waits for an answer.
+        // No reply is outstanding.
         tokio::time::sleep(20 * LOOK).await;
         assert!(!wire.inbox().is_lost());
         // It is slow, but it speaks.

@@ -1,4 +1,4 @@
--- Ends a session. Returns the names it stood in line for.
+-- Ends a session. Returns the names in whose queues it had claims.
 -- ARGV: 1 session
 local held = start .. 'held:' .. ARGV[1]
 local names = redis.call('HKEYS', held)

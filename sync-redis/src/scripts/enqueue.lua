@@ -1,5 +1,6 @@
--- Puts a claim in the line of a name that is taken, or finds it there. `head` and `tail` are of the record that an only claim
--- has, before its token and after its revision. Intents: '0' to try, '1' to wait, '2' to look only.
+-- Queues a claim at a name that is taken, or finds it in the queue. `head` and `tail` are the parts
+-- of the record of an only claim before its token and after its revision. Intents: '0' to try, '1'
+-- to wait, '2' only to look.
 local function enqueue(path, record, intent, session, head, tail)
   local queue = queue_of(path, record)
   local length, rest = string.match(tail, '^(%d+) (.*)$')

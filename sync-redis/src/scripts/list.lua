@@ -1,4 +1,4 @@
--- The names that begin with a prefix, which has a '/' in it, and that somebody is at.
+-- Returns the names with claims that begin with a prefix, which contains a '/'.
 -- ARGV: 1 prefix
 local found, table_of = {}, {}
 local fields = redis.call('HGETALL', all)

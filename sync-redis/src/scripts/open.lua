@@ -1,6 +1,6 @@
--- Opens a session, and looks at a few others and at some names: returns sessions that have died and that nobody has cleaned up
--- after yet, and lets go of names whose only holder has died, and of marks that nobody watches.
--- ARGV: 1 session, 2 ttl in microseconds
+-- Opens a session, and scans one page of the table: removes names whose only holder's session has
+-- expired and expired watch marks, and returns expired sessions that have to be cleaned up. ARGV: 1
+-- session, 2 ttl in microseconds
 redis.call('HSET', all, ARGV[1], string.format('%.0f', now + ARGV[2]))
 
 local function lives(session)

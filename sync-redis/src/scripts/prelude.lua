@@ -1,22 +1,23 @@
--- What every script begins with; only `alone.lua` comes before it.
+-- Common start of all scripts. Only `uncontended.lua` precedes it.
 --
--- KEYS: 1 table  hash of all that is short:
---         NAME     the record of its only claim, which holds; or '*', for a line that is written out
+-- KEYS: 1 table  hash with these fields:
+--         NAME     the record of its only claim, a holder; or '*', if the name has a queue
 --         SESSION  the end of its life, in microseconds of this server's clock
---         ?NAME    until when somebody watches the name, by the same clock
---         ?        until when somebody watches any name
---         #        the last number given out, as a token or as the revision of a change
---         @        where the last look for the dead ended
+--         ?NAME    until when the name is watched, by the same clock
+--         ?        until when any name is watched
+--         #        the last number used, as a token or as the revision of a change
+--         @        where the last scan for expired sessions ended
 --       A name has a '/' in it; a session is 32 characters without.
 --
--- A claim counts while its session does. The dead are passed over, and taken out where they are met.
+-- A claim is valid while its session is. Claims of expired sessions are skipped, and removed when
+-- found.
 local all = KEYS[1]
--- What all keys and channels begin with: the key without its last word.
+-- The prefix of all keys and channels: the key of the table without its last word.
 local start = string.sub(all, 1, -6)
--- The server's clock once it is read: as Redis says it, and in microseconds.
+-- The server's clock, once it is read: as Redis returns it, and in microseconds.
 local clock, now
 
--- Tells those who watch a name. Only worth asking for while anybody watches any.
+-- Notifies the observers of a name. Callers skip this if they know that no name is watched.
 local function tell_watchers(path)
   if redis.call('HEXISTS', all, '?' .. path) == 1 then
     redis.call('PUBLISH', start .. 'on:watch:' .. path, '')

@@ -1,18 +1,21 @@
--- The line of one name: who is in it, who may hold, who is told. `record` is what the table says of the name.
+-- The queue of one name: its claims, who may hold it, and who is notified. `record` is the name's
+-- field in the table.
 --
--- Of the keys in the table's slot these are made here, for a line that is written out:
+-- These keys exist for a name with a queue, in the hash slot of the table:
 --       queue:NAME   sorted set: claim -> number of its arrival
 --       claims:NAME  hash: claim -> its record; beside them '#' the last arrival, '!' the revision,
 --                    '%' the number of permits in force, '+' how many claims are permits
---       held:SESSION hash: name -> how many claims the session has in its line, for the session's end
+--       held:SESSION hash: name -> number of its claims in the queue, for its end
 --
--- A script fails before its first write, or not at all. Redis refuses writes for reasons of its own (memory, replicas, disk) at the
--- first one only, but a node of a Cluster whose slot is moving refuses any key that it no longer has. `line.touch` therefore looks
--- at every key before anything is written. Permissions are checked at each command, so the writes come in an order that
--- leaves a queue which `line.settle` can repair wherever they end: the record first, '*' last.
+-- A script should fail before its first write, or not at all. Redis refuses writes for its own
+-- reasons (memory, replicas, disk) at the first write only, but a Cluster node whose slot is moving
+-- refuses any key that it no longer has. `queue.touch` therefore reads every key before the first
+-- write. Permissions are checked at each command, so the writes are in an order that leaves a queue
+-- which `queue.settle` can repair wherever they stop: the record first, '*' last.
 --
--- The record of an only claim: its id and its session, 32 characters each; the first letter of its mode, and its permits;
--- its token; its revision; the length of its client's name, that name, and its value.
+-- The record of an only claim: its id and its session, 32 characters each; the first letter of its
+-- mode, and its permits; its token; its revision; the length of its client's name, that name, and
+-- its value.
 local function queue_of(path, record)
   local queue = {}
   local modes = { e = 'exclusive', s = 'shared', p = 'permit' }
@@ -49,14 +52,14 @@ local function queue_of(path, record)
     changed = true
   end
 
-  -- The number of permits that those in line agree on, if there are any.
+  -- Returns the number of permits that all queued claims agree on, if any is for a permit.
   function queue.permits()
     if tonumber(redis.call('HGET', claims, '+') or '0') == 0 then return nil end
     return tonumber(redis.call('HGET', claims, '%'))
   end
 
-  -- Looks at the queue's keys and at those of these sessions' holds: raises an error if this node has one of them no longer.
-  -- Returns whether anything is written out.
+  -- Reads the keys of the queue and the `held` keys of these sessions. Raises an error if this node
+  -- no longer has one of them. Returns whether the queue has any key.
   function queue.touch(...)
     local length = redis.call('ZCARD', order)
     local written = redis.call('HEXISTS', claims, '#')
@@ -82,7 +85,7 @@ local function queue_of(path, record)
     redis.call('PUBLISH', channels .. session, message)
   end
 
-  -- Counts a claim in or out of its session's list of names.
+  -- Adjusts the number of claims that a session has at this name.
   local function count_held(session, by)
     local held = start .. 'held:' .. session
     if redis.call('HINCRBY', held, path, by) <= 0 then
@@ -90,7 +93,7 @@ local function queue_of(path, record)
     end
   end
 
-  -- Puts a claim at the end of the line.
+  -- Appends a claim to the queue.
   function queue.arrive(claim)
     local arrival = redis.call('HINCRBY', claims, '#', 1)
     if claim.mode == 'permit' then
@@ -124,8 +127,9 @@ local function queue_of(path, record)
     changed = true
   end
 
-  -- Takes the dead out of the head of the line and grants to those who fit now. Returns the run of holders, and the
-  -- first who waits. Whoever is granted is told, but for `quiet`, who is told by the answer.
+  -- Removes claims of expired sessions from the head of the queue, and grants the name to all
+  -- claims that are compatible with the holders. Returns the run of holders and the first waiter.
+  -- Publishes each grant except that of the claim `quiet`, which is the reply.
   function queue.settle(quiet)
     local run, kept = { count = 0 }, 0
     local function admits(claim)
@@ -140,7 +144,8 @@ local function queue_of(path, record)
       for _, id in ipairs(ids) do
         local claim = queue.load(id)
         if not claim then
-          -- Half of an entry: a script ended before it wrote the rest, so nobody was told of this claim.
+          -- An incomplete entry: a script failed before it wrote the record, so no client knows
+          -- this claim.
           redis.call('ZREM', order, id)
           changed = true
         elseif not queue.lives(claim.session) then
@@ -162,7 +167,7 @@ local function queue_of(path, record)
     end
   end
 
-  -- Writes down that the line has changed, and tells those who watch it.
+  -- Stores a new revision if the queue has changed, and notifies its observers.
   function queue.finish()
     if not changed then return end
     local revision = redis.call('HINCRBY', all, '#', 1)
@@ -179,7 +184,7 @@ local function queue_of(path, record)
     return { claim.id, claim.token or '', claim.mode, claim.of or 0, claim.client, claim.value }
   end
 
-  -- How long the first holder's session lives without a renewal, in microseconds.
+  -- Returns the time until the first holder's session expires unless renewed, in microseconds.
   function queue.until_expiry(run)
     local soonest = now + 3600000000
     if run.first then
@@ -188,7 +193,7 @@ local function queue_of(path, record)
     return text(soonest - now)
   end
 
-  -- The only claim of a name whose line is not written out, if it lives; and its revision.
+  -- Returns the only claim of a name without a queue, if its session is valid, and its revision.
   function queue.uncontended_holder()
     if not record or record == '*' then return nil end
     local letter, of, token, revision, length, rest =
@@ -202,7 +207,7 @@ local function queue_of(path, record)
     return claim, revision
   end
 
-  -- A holder's new value, in a line that is not written out.
+  -- Replaces the value of the only claim of a name without a queue.
   function queue.rewrite_uncontended(claim, value)
     record = claim.id .. claim.session .. string.sub(claim.mode, 1, 1) .. claim.of .. ' ' .. claim.token .. ' '
       .. text(redis.call('HINCRBY', all, '#', 1)) .. ' ' .. #claim.client .. ' ' .. claim.client .. value
@@ -210,12 +215,12 @@ local function queue_of(path, record)
     tell_watchers(path)
   end
 
-  -- Writes out the line of a name that has had one claim only.
+  -- Creates the queue of a name that had a single claim.
   function queue.write_out(claim)
     queue.arrive(claim)
   end
 
-  -- Removes what a script that failed has left at a name whose line is not written out.
+  -- Removes the keys that a failed script has left at a name without a queue.
   function queue.clear()
     redis.call('DEL', order, claims)
   end

@@ -1,4 +1,4 @@
--- Renews a session that lives; never opens one.
+-- Renews a session that has not expired. Never opens one.
 -- ARGV: 1 session, 2 ttl in microseconds
 local ends = redis.call('HGET', all, ARGV[1])
 if not ends or tonumber(ends) <= now then

@@ -1,4 +1,4 @@
--- Grants to the next in line after a session has ended.
+-- Grants a name to the next waiters after a session has ended.
 -- ARGV: 1 name
 local record = redis.call('HGET', all, ARGV[1])
 if record == '*' then

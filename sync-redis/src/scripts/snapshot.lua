@@ -1,5 +1,5 @@
--- Who holds and who waits, the dead left out; and the revision.
--- ARGV: 1 name, 2 for how long the name is watched from now on, in microseconds, or '0'
+-- Returns the holders and waiters whose sessions are valid, and the revision.
+-- ARGV: 1 name, 2 how long to mark the name as watched, in microseconds, or '0'
 local record = redis.call('HGET', all, ARGV[1])
 local queue = queue_of(ARGV[1], record)
 queue.touch()

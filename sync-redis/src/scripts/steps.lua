@@ -1,16 +1,17 @@
--- Steps of several claims, one after the other, as they came. What happens most, at a name that is free or that one claim
--- holds, is here and takes few calls; at a name with a line of its own it is `enqueue` and `withdraw`, which are made by
--- `functions` when they are wanted.
+-- Executes the steps of several claims in order. Steps at a name that is free or has a single
+-- holder are the most frequent, and are executed here with few calls. Steps at a name with a queue
+-- use `enqueue` and `withdraw`, which `functions` creates when they are needed.
 --
 -- ARGV, for each step:
---   to withdraw: name, claim and its session (or '*' instead: an operator's break)
---   to enqueue: name, the record up to its token, the record after its revision, intent ('0' to try, '1' to wait, '2' to look
---               only)
--- Returns for each step: a token, if the claim holds; what a withdrawal found; or a list that begins with what it says. Where
--- there is one step it returns its answer, else a list of answers.
+--   to withdraw: name, claim and its session (or '*' instead: an eviction by an operator)
+--   to enqueue: name, the record up to its token, the record after its revision, and the intent
+--               ('0' to try, '1' to wait, '2' only to look)
+-- Reply for each step: the token, if the claim is granted; the former state, for a withdrawal; or a
+-- list that begins with a word for the outcome. The script returns the reply of a single step, else
+-- a list of replies.
 
--- Whether somebody watches any name; the session that is known to live; and the last number given out, if it is a token
--- that may be given again, to a claim of another name.
+-- Whether any name is watched; the session that is known to be valid; and the last number used, if
+-- it is a token that may be used again for a claim of another name.
 local watched, living, token
 
 local answers, at = {}, 1
@@ -38,14 +39,14 @@ while at <= #ARGV do
       record, ends, last, watched = found[1], found[2], found[3], found[4]
     end
   end
-  -- Slow, and a withdrawal of who holds alone needs no clock.
+  -- Reading the clock is slow, and releasing a name without a queue does not need it.
   if not now and (record == '*' or not withdraws) then
     clock = redis.call('TIME')
     now = clock[1] * 1000000 + clock[2]
   end
 
   if answer then
-    -- It holds.
+    -- The claim was granted above.
   elseif withdraws and record ~= '*' then
     local breaks = string.sub(head, 33) == '*'
     if record and (string.sub(record, 1, 64) == head or breaks and string.sub(record, 1, 32) == string.sub(head, 1, 32)) then
@@ -68,14 +69,14 @@ while at <= #ARGV do
         answer = session == holder and string.match(record, ' (%d+)', 66) or { 'taken' }
       else
         ends = redis.call('HGET', all, holder)
-        -- A dead holder is passed over.
+        -- The claim of an expired session is skipped.
         if not ends or tonumber(ends) <= now then record = false end
       end
     end
     if not answer and intent == '2' and record ~= '*' then
       answer = { 'evicted' }
     elseif not answer and not record then
-      -- The clock as it is written, for numbers are slow to write.
+      -- Concatenate the clock's text, because formatting numbers is slow.
       token = clock[1] .. string.sub('00000' .. clock[2], -6)
       if last and tonumber(last) >= now then token = string.format('%.0f', tonumber(last) + 1) end
       redis.call('HSET', all, path, head .. ' ' .. token .. ' ' .. token .. ' ' .. tail, '#', token)
@@ -94,7 +95,7 @@ while at <= #ARGV do
     else
       ok, answer = pcall(enqueue, path, record, intent, session, head, tail)
     end
-    -- What goes wrong there is the answer to this step alone.
+    -- An error is the reply to this step only.
     if not ok then answer = { 'error', type(answer) == 'table' and answer.err or tostring(answer) } end
   end
   answers[#answers + 1] = answer

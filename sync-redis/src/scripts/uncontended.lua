@@ -1,6 +1,6 @@
--- One step, at a name that nobody is at, or that its claim holds alone, and while nobody watches any: what happens most. It comes
--- before all else and makes no function and no table, which would take as long again; whatever is not so plain is left to
--- `steps.lua`, which says what the arguments are.
+-- Fast path for a single step: acquires a free name, or releases a name without a queue, while no
+-- name is watched. It runs first and creates no function and no table, which would double its time.
+-- All other cases are left to `steps.lua`, which documents the arguments.
 local path, head = ARGV[1], ARGV[2]
 if #ARGV == 2 then
   local found = redis.call('HMGET', KEYS[1], path, '?')
@@ -8,7 +8,7 @@ if #ARGV == 2 then
     redis.call('HDEL', KEYS[1], path)
     return 'held'
   end
--- Two that withdraw are four words too, of which the second is short.
+-- Two withdrawals have four arguments as well, but the second of them is short.
 elseif #ARGV == 4 and #head > 64 and ARGV[4] ~= '2' then
   local found = redis.call('HMGET', KEYS[1], path, string.sub(head, 33, 64), '#', '?')
   local ends, last = found[2], found[3]

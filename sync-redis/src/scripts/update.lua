@@ -1,4 +1,4 @@
--- A holder's new value.
+-- Replaces the value of a holder.
 -- ARGV: 1 name, 2 claim, 3 session, 4 value
 local queue = queue_of(ARGV[1], redis.call('HGET', all, ARGV[1]))
 local holder = queue.uncontended_holder()

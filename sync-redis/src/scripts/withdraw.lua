@@ -1,5 +1,5 @@
--- Ends exactly one claim in a line that is written out, of its own session, or of any if the session is '*'. Whoever is next
--- is granted.
+-- Removes exactly one claim from a queue, if it is of the given session or the session is '*'. Then
+-- grants the name to the next waiters.
 local function withdraw(path, record, session, id)
   local queue = queue_of(path, record)
   local claim = queue.load(id)
