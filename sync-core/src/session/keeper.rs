@@ -236,13 +236,15 @@ async fn live(
         session.stop_renewing();
     }
     debug!(session = %session.session().id, ttl = ?session.session().ttl, "session begun");
+    // Read before the session can hold anything, so that no later fail-over is taken for the start.
+    let incarnation = backend.incarnation();
     if reply.send(Ok(session.clone())).is_err() {
         ending.cancel();
     }
     tokio::select! {
         biased;
         () = ending.cancelled() => close(&*backend, &session, &all).await,
-        () = renew(&*backend, &session) => {}
+        () = renew(&*backend, &session, incarnation) => {}
         () = beat(&session) => {}
         () = heed_evictions(&*backend, &session) => {}
     }
@@ -265,12 +267,12 @@ async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> 
 }
 
 /// Renews the session until it is lost.
-async fn renew(backend: &dyn Backend, session: &LiveSession) {
+async fn renew(backend: &dyn Backend, session: &LiveSession, mut incarnation: u64) {
     let id = session.session().id;
     let mut spread = jitter();
     // Claims are confirmed twice after a fail-over: the old server may grant a request that was in
     // progress after the first confirmation.
-    let (mut incarnation, mut confirmations) = (backend.incarnation(), 0);
+    let mut confirmations = 0;
     loop {
         let agenda = session.agenda(spread);
         tokio::select! {
