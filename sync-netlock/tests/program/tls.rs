@@ -8,7 +8,7 @@ use std::time::Duration;
 use distsync_core::spi::{StoreUrl, clock};
 use distsync_core::{ErrorKind, Handle, LockOptions, Result, Sync, SyncOptions};
 use distsync_netlock::{Client, Config};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustix::process::Signal;
 
 use super::raw::Raw;
@@ -20,6 +20,8 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // OpenSSL takes a certificate whose issuer has the name of its subject for one that signed itself.
+    params.distinguished_name.push(DnType::CommonName, name);
     std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
     Issuer::new(params, key)
 }

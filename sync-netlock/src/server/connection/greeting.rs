@@ -98,6 +98,8 @@ impl Connection {
                 return Err(End::Cut { code: Code::Denied, reason, request, limit: 0 });
             };
             let max = self.hub.options.connections_per_principal;
+            // A second greeting gives its first share back.
+            self.share = None;
             self.share = self.hub.connected.share(Some(principal.clone()), 1, max);
             if self.share.is_none() {
                 let reason =
