@@ -20,7 +20,7 @@ pub(crate) fn floor() -> Token {
     /// The newest floor given out in this process: two tables that start within a millisecond are apart all the same.
     static NEWEST: AtomicU64 = AtomicU64::new(0);
 
-    let floor = floor_at(clock::wall_millis()).get() | low_bits(ClaimId::random());
+    let floor = start_at(clock::wall_millis(), ClaimId::random());
     let above = |newest: u64| floor.max(newest + (1 << 20));
     let newest = NEWEST.fetch_update(Ordering::AcqRel, Ordering::Acquire, |newest| Some(above(newest)));
     Token::new(above(newest.unwrap_or(0))).unwrap_or(Token::MAX)
@@ -35,6 +35,11 @@ pub(crate) fn now() -> u64 {
 /// The token before the first of an epoch.
 pub(crate) fn floor_of(epoch: u64) -> Token {
     Token::new((epoch & ((1 << 27) - 1)) << 36).unwrap_or(Token::MAX)
+}
+
+/// The first floor of a table that starts at this time.
+fn start_at(wall_millis: u64, random: ClaimId) -> u64 {
+    floor_at(wall_millis).get() | low_bits(random)
 }
 
 /// 20 random bits.
@@ -60,9 +65,15 @@ mod tests {
 
     #[test]
     fn floors_of_one_moment_in_two_processes_differ() {
-        let low: std::collections::HashSet<u64> = (0..100).map(|_| low_bits(ClaimId::random())).collect();
-        assert!(low.len() > 90, "{low:?}");
-        assert!(low.iter().all(|low| *low < 1 << 20), "they stay below the millisecond: {low:?}");
+        let now = START + 5 * MINUTE + 17;
+        let starts: std::collections::HashSet<u64> =
+            (0..100).map(|_| start_at(now, ClaimId::random())).collect();
+        assert!(starts.len() > 90, "{starts:?}");
+        let bounds = floor_at(now).get()..floor_at(now + 1).get();
+        assert!(
+            starts.iter().all(|start| bounds.contains(start)),
+            "they stay in the millisecond: {starts:?}"
+        );
     }
 
     #[test]
