@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use distsync_core::Result;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::audit::Audit;
 use super::metrics::{Reading, Traffic};
 use super::options::ServerOptions;
-use super::per_principal::PerPrincipal;
+use super::per_principal::{PerPrincipal, Share};
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
 use crate::storage::{Durability, LogPosition, LogWriter, Storage};
@@ -74,6 +74,8 @@ struct Roster {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
+    /// Whose connection it is, once the server knows.
+    pub(super) principal: OnceLock<Arc<str>>,
     pub(super) filled: Notify,
     pub(super) overflowed: AtomicBool,
     /// Whether the connection's token is still known has to be looked at.
@@ -87,6 +89,8 @@ struct Waiting {
     /// How many of the bytes are the ends of waits. Each ends one claim's wait, so the limits on claims bound
     /// them, and a client that is granted many locks at one moment is not too slow for that.
     ends: usize,
+    /// The shares of long answers in what waits for the clients of one principal.
+    shares: Vec<Share>,
 }
 
 impl Outbox {
@@ -98,6 +102,8 @@ impl Outbox {
             waiting.bytes.clear();
             waiting.bytes.shrink_to(OUTBOX_KEPT);
             waiting.ends = 0;
+            // The connection counts them from here on.
+            waiting.shares.clear();
         }
     }
 }
@@ -308,8 +314,19 @@ impl Hub {
             outbox.overflowed.store(true, Ordering::Relaxed);
         } else {
             encode_reply(request, reply, &mut waiting.bytes);
+            let added = waiting.bytes.len() - before;
             if ends_a_wait {
-                waiting.ends += waiting.bytes.len() - before;
+                waiting.ends += added;
+            } else if added > OUTBOX_KEPT {
+                let principal = outbox.principal.get().cloned();
+                match self.unread.share(principal, added, self.options.unread_per_principal) {
+                    Some(share) => waiting.shares.push(share),
+                    None => {
+                        waiting.bytes.truncate(before);
+                        waiting.bytes.shrink_to(OUTBOX_KEPT);
+                        outbox.overflowed.store(true, Ordering::Relaxed);
+                    }
+                }
             }
         }
         outbox.filled.notify_one();

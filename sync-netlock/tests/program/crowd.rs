@@ -77,12 +77,13 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     good.close().await.unwrap();
 }
 
-/// Connections that inspect a long queue and do not read cost the server a bounded amount of memory, and a client that reads
-/// is served meanwhile.
+/// Connections that inspect or watch a long queue and do not read cost the server a bounded amount of memory, and a client that
+/// reads is served meanwhile.
 #[test]
 fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
     const CLAIMS: u64 = 10_000;
     const PEERS: usize = 100;
+    const LIMIT: usize = 200 << 20;
     let server = Netlockd::start(&[]);
     let mut good = Raw::connect(server.address());
     good.open(session());
@@ -96,24 +97,37 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
             assert!(matches!(good.answer(), Body::Granted(_) | Body::Waiting(_)));
         }
     }
-    let before = server.resident();
-    let peers: Vec<_> = (0..PEERS)
-        .map(|_| {
-            let mut raw = Raw::connect(server.address());
-            for _ in 0..3 {
-                raw.send(Request::Inspect(proto::Inspect { name: b"a".to_vec().into() }));
-            }
-            raw
-        })
-        .collect();
-    let mut most = 0;
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(50));
-        most = most.max(server.resident().saturating_sub(before));
-        assert!(matches!(good.ask(Request::Renew(proto::Renew { session: 1 })), Body::Renewed(_)));
+    let name = || b"a".to_vec().into();
+    let Body::Queue(queue) = good.ask(Request::Inspect(proto::Inspect { name: name() })) else {
+        panic!("no queue");
+    };
+    let inspect = || Request::Inspect(proto::Inspect { name: name() });
+    let watch = || Request::Changed(proto::Changed { name: name(), after: queue.revision });
+    for (round, request) in (1..).zip([&inspect as &dyn Fn() -> Request, &watch]) {
+        let before = server.resident();
+        let peers: Vec<_> = (0..PEERS)
+            .map(|_| {
+                let mut raw = Raw::connect(server.address());
+                for _ in 0..3 {
+                    raw.send(request());
+                }
+                raw
+            })
+            .collect();
+        // The queue changes for those that watch it.
+        good.send(Request::Withdraw(proto::Withdraw { session: 1, claim: id(CLAIMS - round) }));
+        // Its enqueueing is answered as well: it waits no more.
+        let answers = [good.answer(), good.answer()];
+        assert!(answers.iter().any(|answer| matches!(answer, Body::Withdrawn(_))), "{answers:?}");
+        let mut most = 0;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(50));
+            most = most.max(server.resident().saturating_sub(before));
+            assert!(matches!(good.ask(Request::Renew(proto::Renew { session: 1 })), Body::Renewed(_)));
+        }
+        assert!(most < LIMIT, "{} MiB for answers that nobody reads", most >> 20);
+        drop(peers);
     }
-    assert!(most < 200 << 20, "{} MiB for answers that nobody reads", most >> 20);
-    drop(peers);
 }
 
 /// Each of many waiters on one connection is granted at one moment, while the client does not read: more bytes than may

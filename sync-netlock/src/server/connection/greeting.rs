@@ -106,6 +106,7 @@ impl Connection {
                     format!("`{principal}` has {max} connections: close some, or raise the server's limit");
                 return Err(End::Cut { code: Code::Overloaded, reason, request, limit: max as u64 });
             }
+            let _ = self.place.outbox.principal.set(principal.clone());
             self.known = Some(Known { principal, token, access: access.clone() });
         }
         self.greeted = true;
