@@ -1,12 +1,17 @@
 //! One client, one table: servers that share no locks are never taken for one.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use distsync_core::spi::clock;
 use distsync_core::{Error, ErrorKind, Handle, LockOptions, Result, Sync, SyncOptions, Wait};
 use distsync_netlock::{Client, Config};
 use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::server::{Netlockd, acquire, complaint};
 
@@ -116,4 +121,85 @@ async fn a_server_without_a_folder_has_a_new_table_after_a_restart() {
     tokio::time::timeout(TTL * 2, held.revoked()).await.unwrap();
     drop(acquire(&free, "name").await);
     refusal(&[&address], Some(&table)).await;
+}
+
+/// A way to a server that can be cut: connections end, and new ones are refused.
+struct Way {
+    address: String,
+    open: watch::Sender<bool>,
+    _task: JoinSet<()>,
+}
+
+impl Way {
+    async fn to(server: String) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (open, is_open) = watch::channel(true);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut carried = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (server, mut is_open) = (server.clone(), is_open.clone());
+                carried.spawn(async move {
+                    if *is_open.borrow() {
+                        let mut far = TcpStream::connect(server).await.unwrap();
+                        tokio::select! {
+                            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                            _ = is_open.wait_for(|open| !open) => {}
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, open, _task: task }
+    }
+}
+
+/// Acquires and releases until told to stop, and counts the holders. What counts is a guard whose check succeeds.
+async fn hold_in_turn(handle: Handle, holders: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> (usize, usize) {
+    let (mut grants, mut overlaps) = (0, 0);
+    let lock = handle.lock("name", LockOptions::new()).unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let guard = match tokio::time::timeout(Duration::from_millis(500), lock.acquire()).await {
+            Ok(Ok(guard)) => guard,
+            _ => continue,
+        };
+        if guard.check(Duration::ZERO).is_ok() {
+            grants += 1;
+            let others = holders.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if others > 0 && guard.check(Duration::ZERO).is_ok() {
+                overlaps += 1;
+            }
+            holders.fetch_sub(1, Ordering::SeqCst);
+        }
+        drop(guard);
+    }
+    (grants, overlaps)
+}
+
+/// The connections of one client are cut for a second, and the other address leads to a server with another table: the
+/// client waits for its own.
+#[tokio::test]
+async fn a_client_that_is_cut_off_for_a_second_does_not_use_another_table() {
+    let (mut a, b) = (Netlockd::start(&[]), Netlockd::start(&[]));
+    let table = a.table();
+    let way = Way::to(a.address().to_owned()).await;
+    let (holders, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut clients = JoinSet::new();
+    for first in [way.address.clone(), a.address().to_owned()] {
+        let config = Config::new([first, b.address().to_owned()]).unwrap().with_table(&table).unwrap();
+        let options = SyncOptions::new().with_session_ttl(Duration::from_secs(4));
+        let handle = Handle::open(Client::new(config).backend(), options).await.unwrap();
+        clients.spawn(hold_in_turn(handle, holders.clone(), stop.clone()));
+    }
+    for open in [true, false, true, false, true] {
+        way.open.send_replace(open);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for (grants, overlaps) in clients.join_all().await {
+        assert!(grants > 0, "one of the clients was never granted");
+        assert_eq!(overlaps, 0, "two hold at one moment ({grants} grants)");
+    }
 }
