@@ -376,6 +376,8 @@ pub enum Bound {
     SessionsPerPrincipal,
     /// [`Limits::claims_per_principal`](super::Limits::claims_per_principal).
     ClaimsPerPrincipal,
+    /// [`Limits::watches_per_principal`](super::Limits::watches_per_principal).
+    WatchesPerPrincipal,
 }
 
 impl fmt::Display for Bound {
@@ -390,6 +392,7 @@ impl fmt::Display for Bound {
             Self::SessionsPerConnection => "sessions per connection",
             Self::SessionsPerPrincipal => "sessions per principal",
             Self::ClaimsPerPrincipal => "claims per principal",
+            Self::WatchesPerPrincipal => "watches per principal",
         })
     }
 }

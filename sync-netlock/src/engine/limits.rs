@@ -24,6 +24,8 @@ pub struct Limits {
     pub names_per_claim: usize,
     /// Watches of one connection. Default: 10,000.
     pub watches_per_connection: usize,
+    /// Watches of all connections of one principal: each can be of a name that nobody else uses. Default: 1 million.
+    pub watches_per_principal: usize,
     /// The longest name, in bytes, as it comes: namespace and escapes included. Default: 2 KiB.
     pub name_bytes: usize,
     /// The longest value of a claim, in bytes. Default: 1 KiB.
@@ -53,6 +55,7 @@ impl Default for Limits {
             claims_per_name: 10_000,
             names_per_claim: 64,
             watches_per_connection: 10_000,
+            watches_per_principal: 1_000_000,
             name_bytes: 2_048,
             value_bytes: VALUE_MAX,
             client_bytes: 256,

@@ -318,6 +318,31 @@ fn a_list_comes_in_pages_and_in_order() {
 }
 
 #[test]
+fn a_principal_has_its_own_share_of_watches() {
+    let mut rig = Rig::new(Limits { watches_per_principal: 2, ..Limits::default() });
+    let watch = |name| Command::Changed { name, after: distsync_core::Revision(u64::MAX) };
+    rig.send(Command::Introduce { principal: 5 });
+    let first = rig.send(watch("a"));
+    rig.send(watch("b"));
+    let what = Bound::WatchesPerPrincipal;
+    let too_many = Reply::Refused(Refusal::TooMany { what, max: 2 });
+    assert_eq!(rig.ask(watch("c")), too_many);
+    // A watch that ends gives its share back, however it ends.
+    rig.send(Command::Forget { request: first });
+    rig.send(watch("c"));
+    assert_eq!(rig.ask(watch("d")), too_many);
+    rig.disconnect();
+    rig.send(Command::Introduce { principal: 6 });
+    rig.send(watch("d"));
+    rig.send(watch("e"));
+    rig.disconnect();
+    rig.send(Command::Introduce { principal: 5 });
+    rig.send(watch("a"));
+    rig.send(watch("b"));
+    assert_eq!(rig.ask(watch("c")), too_many);
+}
+
+#[test]
 fn every_limit_refuses_by_name() {
     let limits = Limits {
         names: 1,

@@ -221,6 +221,7 @@ bounds! {
     claims_per_name: usize = limits.claims_per_name,
     names_per_claim: usize = limits.names_per_claim,
     watches_per_connection: usize = limits.watches_per_connection,
+    watches_per_principal: usize = limits.watches_per_principal,
     name_bytes: usize = limits.name_bytes,
     value_bytes: usize = limits.value_bytes,
     client_bytes: usize = limits.client_bytes,

@@ -673,6 +673,7 @@ pub mod refused {
         NamesPerClaim = 7,
         SessionsPerPrincipal = 8,
         ClaimsPerPrincipal = 9,
+        WatchesPerPrincipal = 10,
     }
     impl Bound {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -691,6 +692,7 @@ pub mod refused {
                 Self::NamesPerClaim => "NAMES_PER_CLAIM",
                 Self::SessionsPerPrincipal => "SESSIONS_PER_PRINCIPAL",
                 Self::ClaimsPerPrincipal => "CLAIMS_PER_PRINCIPAL",
+                Self::WatchesPerPrincipal => "WATCHES_PER_PRINCIPAL",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -706,6 +708,7 @@ pub mod refused {
                 "NAMES_PER_CLAIM" => Some(Self::NamesPerClaim),
                 "SESSIONS_PER_PRINCIPAL" => Some(Self::SessionsPerPrincipal),
                 "CLAIMS_PER_PRINCIPAL" => Some(Self::ClaimsPerPrincipal),
+                "WATCHES_PER_PRINCIPAL" => Some(Self::WatchesPerPrincipal),
                 _ => None,
             }
         }

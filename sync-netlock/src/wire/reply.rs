@@ -171,6 +171,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
                 Bound::SessionsPerConnection => refused::Bound::SessionsPerConnection,
                 Bound::SessionsPerPrincipal => refused::Bound::SessionsPerPrincipal,
                 Bound::ClaimsPerPrincipal => refused::Bound::ClaimsPerPrincipal,
+                Bound::WatchesPerPrincipal => refused::Bound::WatchesPerPrincipal,
             };
             Code::TooMany
         }
@@ -285,6 +286,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
                 refused::Bound::SessionsPerConnection => Bound::SessionsPerConnection,
                 refused::Bound::SessionsPerPrincipal => Bound::SessionsPerPrincipal,
                 refused::Bound::ClaimsPerPrincipal => Bound::ClaimsPerPrincipal,
+                refused::Bound::WatchesPerPrincipal => Bound::WatchesPerPrincipal,
             },
             max,
         },

@@ -79,9 +79,13 @@ impl<J: Journal> LockTable<J> {
         if self.watchers.count(from.connection) >= max {
             return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
         }
+        let (principal, max) = (self.shares.principal_of(from.connection), self.limits.watches_per_principal);
+        if self.watchers.count_of_principal(principal) >= max {
+            return Err(Refusal::TooMany { what: Bound::WatchesPerPrincipal, max });
+        }
         let index = self.lock_of(name.as_bytes(), after)?;
         self.locks[index].watchers.push(from);
-        self.watchers.insert(from, Watched::Name(index));
+        self.watchers.insert(from, principal, Watched::Name(index));
         Ok(())
     }
 

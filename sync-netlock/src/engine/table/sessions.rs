@@ -289,7 +289,8 @@ impl<J: Journal> LockTable<J> {
         if let Some(replaced) = session.listener.replace(from) {
             self.watchers.remove(replaced);
         }
-        self.watchers.insert(from, Watched::Session(found));
+        let principal = self.shares.principal_of(from.connection);
+        self.watchers.insert(from, principal, Watched::Session(found));
         None
     }
 }
