@@ -48,8 +48,8 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_LISTEN")]
     listen: Option<String>,
 
-    /// Listen also where other machines can reach it although nobody is asked who he is: whoever reaches the server can
-    /// take and break locks.
+    /// Allow listening on a non-loopback address without authentication. Anyone who can reach the server can then take
+    /// and break locks.
     #[arg(long, env = "NETLOCKD_INSECURE_ALLOW_REMOTE", value_parser = clap::builder::FalseyValueParser::new())]
     insecure_allow_remote: bool,
 
@@ -57,7 +57,7 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
-    /// Keep sessions and locks in this folder, so that they outlive a restart; it is made if it is missing.
+    /// Keep sessions and locks in this folder, so that they survive a restart. It is created if it is missing.
     #[arg(long, env = "NETLOCKD_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
@@ -71,8 +71,8 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_TABLE", value_name = "ID")]
     table: Option<String>,
 
-    /// Ask everybody who he is: the file of tokens, made by `netlockd hash-token`. It is read again when it changes, and on
-    /// SIGHUP.
+    /// Authenticate clients by this file of tokens, made by `netlockd hash-token`. It is read again when it changes, and
+    /// on SIGHUP.
     #[arg(long, env = "NETLOCKD_TOKENS")]
     tokens: Option<PathBuf>,
 

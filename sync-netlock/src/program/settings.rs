@@ -19,7 +19,7 @@ use crate::storage::{Durability, StorageOptions};
 pub(super) struct Settings {
     /// Where to listen for clients.
     pub(super) listen: String,
-    /// Listen where other machines can reach it although nobody is asked who he is.
+    /// Allow listening on a non-loopback address without authentication.
     insecure_allow_remote: bool,
     /// Where metrics and health are served, if anywhere.
     pub(super) admin_listen: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct Settings {
     table: Option<String>,
     /// A log is made anew when it is longer than this.
     log_bytes: u64,
-    /// The file of tokens. With it, everybody has to say who he is.
+    /// The file of tokens. With it, every client has to authenticate.
     tokens: Option<PathBuf>,
     /// How often the files of tokens and certificates are looked at, and read again if they have changed.
     reread: Span,
@@ -330,7 +330,7 @@ impl Settings {
                 return Ok(None);
             }
             let problem =
-                "permissions, but nobody could say who he is: name a file of `tokens`, or a `tls.client_ca`";
+                "permissions, but clients cannot authenticate: name a file of `tokens`, or a `tls.client_ca`";
             return Err(wrong(problem));
         }
         let mut access = Access::new();

@@ -40,7 +40,7 @@ impl FromStr for Verb {
 /// What one principal may do to the names that begin in one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// Who; `*` is everybody who has said who he is.
+    /// The principal; `*` is every authenticated principal.
     pub principal: String,
     /// How the names begin; empty: all. Clients of distsync write NAMESPACE/l/NAME for locks and NAMESPACE/e/NAME for
     /// elections.

@@ -87,7 +87,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Whether it speaks TLS, and asks everybody who he is.
+    /// Whether it speaks TLS and authenticates its clients.
     pub(super) fn is_guarded(&self) -> bool {
         #[cfg(feature = "tls")]
         return self.tls.is_some() && self.access.is_some();

@@ -104,7 +104,7 @@ impl ServerSide {
         self.config.reread();
     }
 
-    /// Shakes hands; who the peer is, if his certificate says so.
+    /// Does the TLS handshake, and returns the principal that the peer's certificate names, if there is one.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,

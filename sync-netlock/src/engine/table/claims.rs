@@ -306,7 +306,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn release_all(&mut self, prefix: &str, effects: &mut Vec<Effect>) -> Reply {
-        // First all of them leave, then others advance: nobody is granted what he is about to lose.
+        // All of them leave before others advance: no claim is granted that is about to end.
         let (mut claims, mut touched) = (0, Vec::new());
         for id in self.locks.claims_below(prefix, &self.claims) {
             if let Some(found) = self.find_claim(id) {

@@ -57,7 +57,7 @@ impl Known {
         self.access.allows(&self.principal, command)
     }
 
-    /// The reply without what this principal may not see: who holds a name that he may only acquire.
+    /// Removes from a reply what this principal may not see: the holder of a name that it may only acquire.
     pub(super) fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
         let may_see = |name: &[u8]| self.access.allows_verb(&self.principal, Verb::Observe, name);
         let shows = match command {
