@@ -20,20 +20,21 @@ use crate::error::Failure;
 use crate::held::{self, Held};
 use crate::http::{Http, Pair, Scope, Step};
 use crate::keys::{self, key, prefix, tree_of, value};
-use crate::line::{Line, Place};
 use crate::locked::LockedKeys;
+use crate::queue::{KeyEntry, QueueView};
 use crate::watches::Watches;
 
-/// How often a waiter asks whether the lock-delay of a holder that was lost is over: nobody tells.
+/// How often a waiter asks whether the lock-delay of a lost holder has passed, which Consul does not report.
 const DELAY_LOOK: Duration = Duration::from_millis(250);
 
-/// Requests at a time, beside blocking queries: an agent serves 200 connections for each client address by default.
+/// The number of requests at a time, beside blocking queries. An agent serves 200 connections for each client address by
+/// default.
 const IN_FLIGHT: usize = 16;
-/// How many requests that join the queue of one name are under way at the same time: fewer than may join at all, so that a try, or
-/// another name, finds room beside a crowd.
+/// How many requests that join the queue of one name are under way at a time: fewer than may join in total, so that a try
+/// and other names find room beside a crowd.
 const JOINING: usize = 4;
 
-/// As many steps as a transaction takes.
+/// The most steps of a transaction.
 const STEPS_MAX: usize = 64;
 
 /// A backend on a Consul agent.
@@ -41,33 +42,33 @@ const STEPS_MAX: usize = 64;
 pub struct Consul {
     config: Config,
     links: OnceLock<Links>,
-    /// With a lock-delay. The keeper's instance has the same.
+    /// The locked keys, where there is a lock-delay. Shared with the keeper's instance.
     locked: Option<Arc<LockedKeys>>,
-    /// The keeper's instance has the same.
+    /// Shared with the keeper's instance.
     held: Arc<Held>,
     watches: Watches,
     joining: Joining,
 }
 
-/// The requests under way. Nothing that releases, renews or inspects waits behind those who acquire.
+/// The limits on requests under way. Releases, renewals and inspections do not wait behind acquires.
 #[derive(Debug)]
 struct Links {
     http: Http,
-    /// For those who join a queue, or try.
+    /// For requests that join a queue, or try.
     arrivals: Http,
-    /// For what those in a queue ask. They are many, and would keep the others waiting.
+    /// For requests of waiters. There are many, and they would delay the others.
     waiters: Http,
     /// For blocking queries.
     blocking: Arc<Http>,
 }
 
-/// Consul's form of a session's id.
+/// Returns the id of a session in Consul's form.
 fn uuid(session: SessionId) -> String {
     let hex = session.to_string();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// A claim whose request failed is gone if its session is.
+/// Returns the outcome for a claim whose request failed: gone, if its session is.
 fn lost_or(failure: Failure) -> Result<Standing> {
     if failure.is_session_gone() {
         return Ok(Standing::Gone { why: Gone::SessionLost });
@@ -76,7 +77,7 @@ fn lost_or(failure: Failure) -> Result<Standing> {
 }
 
 impl Consul {
-    /// A backend that connects when it is first used.
+    /// Returns a backend that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let locked = (!config.lock_delay.is_zero()).then(Arc::default);
@@ -114,24 +115,24 @@ impl Consul {
         Ok(&self.links()?.waiters)
     }
 
-    async fn read(&self, http: &Http, name: &LockName) -> Result<Line, Failure> {
+    async fn read(&self, http: &Http, name: &LockName) -> Result<QueueView, Failure> {
         let prefix = prefix(name);
         let pairs = http.transact(&[Step::get_tree(&prefix)]).await?;
-        Line::read(&prefix, &pairs)
+        QueueView::read(&prefix, &pairs)
     }
 
-    /// The line of the name whose claims begin with `prefix`, as others see it.
+    /// Reads the queue of the name whose keys begin with `prefix`, as observers see it.
     async fn look(&self, prefix: String) -> Result<Queue, Failure> {
         let read = self.http()?.read(&Scope::Tree(prefix.clone()), None).await?;
-        Ok(Line::read(&prefix, &read.pairs)?.queue(read.index))
+        Ok(QueueView::read(&prefix, &read.pairs)?.queue(read.index))
     }
 
-    /// What a session that ends may have locked.
+    /// Removes and returns what a session that ends may have locked.
     fn take_locked(&self, session: SessionId) -> Vec<String> {
         self.locked.as_ref().map(|locked| locked.take(session)).unwrap_or_default()
     }
 
-    /// Takes note of a grant.
+    /// Remembers a grant.
     fn noting(&self, claim: &Claim, standing: Standing) -> Standing {
         if let Standing::Granted { .. } = standing {
             self.held.add(claim);
@@ -139,15 +140,15 @@ impl Consul {
         standing
     }
 
-    /// A claim is over: its key is not locked any more.
+    /// Forgets a claim that has ended: its key is no longer locked.
     fn forget(&self, claim: &Claim) {
         if let Some(locked) = &self.locked {
             locked.remove(claim.session.id, &key(claim));
         }
     }
 
-    /// Puts a claim in line and reads the line. Its key may be there from an earlier try of the same.
-    async fn join(&self, claim: &Claim) -> Result<Line, Failure> {
+    /// Adds a claim to its queue and reads the queue. Its key may exist from an earlier attempt of the same claim.
+    async fn join(&self, claim: &Claim) -> Result<QueueView, Failure> {
         let (own, prefix) = (key(claim), prefix(&claim.name));
         if let Some(locked) = &self.locked {
             locked.add(claim.session.id, &own);
@@ -157,37 +158,37 @@ impl Consul {
         loop {
             match self.arrivals()?.transact(&steps).await {
                 Err(failure) if failure.is_there() => {}
-                pairs => return Line::read(&prefix, &pairs?),
+                pairs => return QueueView::read(&prefix, &pairs?),
             }
-            let line = self.read(self.arrivals()?, &claim.name).await?;
-            match line.at(&own) {
-                Some(same) if same.entry.claim == claim.id && !same.is_lost => return Ok(line),
-                // A claim that is over sat here: its request came late, or an operator has unlocked its key.
+            let view = self.read(self.arrivals()?, &claim.name).await?;
+            match view.at(&own) {
+                Some(same) if same.entry.claim == claim.id && !same.is_lost => return Ok(view),
+                // The key is of a claim that has ended: its request was late, or an operator has unlocked its key.
                 Some(left) => drop(self.delete(None, &own, left.modified).await?),
                 None => {}
             }
         }
     }
 
-    /// Joins the line, and sweeps it.
-    async fn arrive(&self, claim: &Claim) -> Result<Line, Failure> {
-        let mut line = self.join(claim).await?;
-        while self.sweep(claim, &line).await? {
-            line = self.read(self.arrivals()?, &claim.name).await?;
+    /// Joins the queue, and sweeps it.
+    async fn arrive(&self, claim: &Claim) -> Result<QueueView, Failure> {
+        let mut view = self.join(claim).await?;
+        while self.sweep(claim, &view).await? {
+            view = self.read(self.arrivals()?, &claim.name).await?;
         }
-        Ok(line)
+        Ok(view)
     }
 
-    /// Deletes what lost sessions have left in a line, and says whether anything has gone. What held has to be locked once
-    /// more for that, which Consul refuses until the lock-delay is over.
-    async fn sweep(&self, claim: &Claim, line: &Line) -> Result<bool, Failure> {
+    /// Deletes the keys of lost sessions from a queue, and returns whether there were any. A key that held has to be locked
+    /// again for that, which Consul refuses until the lock-delay has passed.
+    async fn sweep(&self, claim: &Claim, view: &QueueView) -> Result<bool, Failure> {
         let mut has_gone = false;
-        for place in line.lost() {
-            let mut steps = vec![Step::check_index(&place.key, place.modified)];
-            if place.entry.token.is_some() {
-                steps.push(Step::lock(&place.key, b"", &uuid(claim.session.id)));
+        for entry in view.lost() {
+            let mut steps = vec![Step::check_index(&entry.key, entry.modified)];
+            if entry.entry.token.is_some() {
+                steps.push(Step::lock(&entry.key, b"", &uuid(claim.session.id)));
             }
-            steps.push(Step::delete(&place.key));
+            steps.push(Step::delete(&entry.key));
             match self.arrivals()?.transact(&steps).await {
                 Err(failure) if failure.is_delayed() => {}
                 Err(failure) if !failure.is_changed() => return Err(failure),
@@ -197,7 +198,8 @@ impl Consul {
         Ok(has_gone)
     }
 
-    /// Deletes a key if it was last written at `index`, and gives what `first` has read before. `None`: it was not.
+    /// Deletes a key if it was last written at `index`, and returns what `first` has read before. Returns `None` if it was
+    /// written meanwhile.
     async fn delete(&self, first: Option<Step>, key: &str, index: u64) -> Result<Option<Vec<Pair>>, Failure> {
         let steps: Vec<_> =
             first.into_iter().chain([Step::check_index(key, index), Step::delete(key)]).collect();
@@ -208,22 +210,22 @@ impl Consul {
         }
     }
 
-    /// Deletes a claim's key, wherever it stands, and says what the claim was.
+    /// Deletes the key of a claim, and returns whether the claim held, waited or was absent.
     async fn remove(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn, Failure> {
         let prefix = prefix(name);
         loop {
-            let line = self.read(self.http()?, name).await?;
-            let Some(found) = line.find(claim) else { return Ok(Withdrawn::Absent) };
+            let view = self.read(self.http()?, name).await?;
+            let Some(found) = view.find(claim) else { return Ok(Withdrawn::Absent) };
             let tree = Some(Step::get_tree(&prefix));
             if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
-                return Ok(Line::read(&prefix, &pairs)?.place(claim).into());
+                return Ok(QueueView::read(&prefix, &pairs)?.place(claim).into());
             }
         }
     }
 
-    /// Takes a claim out of the line that it has just joined.
-    async fn leave(&self, claim: &Claim, line: &Line) -> Result<(), Failure> {
-        let left = match line.find(claim.id) {
+    /// Removes a claim from the queue that it has just joined.
+    async fn leave(&self, claim: &Claim, view: &QueueView) -> Result<(), Failure> {
+        let left = match view.find(claim.id) {
             Some(own) => self.delete(None, &own.key, own.modified).await?,
             None => None,
         };
@@ -234,21 +236,21 @@ impl Consul {
         Ok(())
     }
 
-    /// Waits until one of `awaits` or the claim's own key may have changed.
-    async fn wait_on(&self, claim: &Claim, line: &Line, awaits: &[&Place]) -> Result<(), Failure> {
-        if awaits.iter().any(|place| place.is_lost) {
+    /// Waits until one of `awaits`, or the key of the claim, may have changed.
+    async fn wait_on(&self, claim: &Claim, view: &QueueView, awaits: &[&KeyEntry]) -> Result<(), Failure> {
+        if awaits.iter().any(|entry| entry.is_lost) {
             tokio::time::sleep(DELAY_LOOK).await;
             return Ok(());
         }
         let links = self.links()?;
         let (scope, after) = match awaits {
             [one] => (Scope::Key(one.key.clone()), one.modified),
-            // Any of several may end first: wait for a change of the line, as it was read now.
+            // Any of several claims may end first: wait for a change of the whole queue since this read.
             _ => {
                 let prefix = prefix(&claim.name);
                 let scope = Scope::Tree(prefix.clone());
                 let seen = links.waiters.read(&scope, None).await?;
-                if Line::read(&prefix, &seen.pairs)? != *line {
+                if QueueView::read(&prefix, &seen.pairs)? != *view {
                     return Ok(());
                 }
                 (scope, seen.index)
@@ -257,8 +259,8 @@ impl Consul {
         let same: Vec<_> = awaits
             .iter()
             .copied()
-            .chain(line.find(claim.id))
-            .map(|place| Step::check_index(&place.key, place.modified))
+            .chain(view.find(claim.id))
+            .map(|entry| Step::check_index(&entry.key, entry.modified))
             .collect();
         let waiting = self.watches.wait();
         let mut newer = pin!(self.watches.newer(&links.blocking, scope, after));
@@ -267,7 +269,7 @@ impl Consul {
                 _ = &mut newer => return Ok(()),
                 () = tokio::time::sleep(waiting.pause()) => {}
             }
-            // There may be no slot for a query yet, and the query does not show that an operator has ended this claim.
+            // There may be no slot for a query yet, and the query does not report an eviction of this claim.
             for steps in same.chunks(STEPS_MAX) {
                 match links.waiters.transact(steps).await {
                     Err(failure) if failure.is_changed() => return Ok(()),
@@ -322,21 +324,24 @@ impl Backend for Consul {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let line = match self.arrive(claim).await {
-            Ok(line) => line,
+        let view = match self.arrive(claim).await {
+            Ok(view) => view,
             Err(failure) => return lost_or(failure),
         };
-        if let Some(other) = line.living().find(|place| place.entry.mode.contradicts(claim.mode)) {
-            self.leave(claim, &line).await?;
+        if let Some(other) = view.living().find(|entry| entry.entry.mode.contradicts(claim.mode)) {
+            self.leave(claim, &view).await?;
             return Err(Error::new(
                 ErrorKind::InvalidOption,
-                format!("this name is used with {}: all have to agree on the number", other.entry.mode),
+                format!(
+                    "this name is used with {}: use the same number of permits everywhere",
+                    other.entry.mode
+                ),
             )
             .with_backend("consul"));
         }
-        match line.standing(claim)? {
+        match view.standing(claim)? {
             Standing::Waiting { holder, .. } if !claim.waits => {
-                self.leave(claim, &line).await?;
+                self.leave(claim, &view).await?;
                 Ok(Standing::Busy { holder })
             }
             standing => Ok(self.noting(claim, standing)),
@@ -349,17 +354,17 @@ impl Backend for Consul {
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         loop {
-            // What a wake-up is worth is decided here, by the store: that the own key is there, and who is ahead.
-            let line = self.read(self.waiters()?, &claim.name).await?;
-            match line.place(claim.id) {
-                order::Position::Granted => return Ok(self.noting(claim, line.standing(claim)?)),
+            // The store decides after each wake-up: whether the key of the claim exists, and which claims are ahead.
+            let view = self.read(self.waiters()?, &claim.name).await?;
+            match view.place(claim.id) {
+                order::Position::Granted => return Ok(self.noting(claim, view.standing(claim)?)),
                 order::Position::Absent => {
                     let lives = self.waiters()?.session_lives(&uuid(claim.session.id)).await?;
                     return Ok(Standing::Gone { why: if lives { Gone::Evicted } else { Gone::SessionLost } });
                 }
-                order::Position::Behind { awaits, .. } => match self.sweep(claim, &line).await {
+                order::Position::Behind { awaits, .. } => match self.sweep(claim, &view).await {
                     Ok(true) => {}
-                    Ok(false) => self.wait_on(claim, &line, &awaits).await?,
+                    Ok(false) => self.wait_on(claim, &view, &awaits).await?,
                     Err(failure) => return lost_or(failure),
                 },
             }
@@ -368,8 +373,8 @@ impl Backend for Consul {
 
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
         loop {
-            let line = self.read(self.http()?, &claim.name).await?;
-            let Some(own) = line.find(claim.id) else { return Ok(false) };
+            let view = self.read(self.http()?, &claim.name).await?;
+            let Some(own) = view.find(claim.id) else { return Ok(false) };
             let lock = Step::lock(&own.key, &value(claim, &bytes), &uuid(claim.session.id));
             match self.http()?.transact(&[Step::check_index(&own.key, own.modified), lock]).await {
                 Ok(_) => return Ok(true),
@@ -382,7 +387,7 @@ impl Backend for Consul {
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
         self.held.remove(claim);
-        // Who holds and never changed its value was written at its token.
+        // The key of a holder that never changed its value was written at its token.
         let withdrawn = match claim.token {
             Some(token) if self.delete(None, &key(claim), token.get()).await?.is_some() => Withdrawn::Held,
             _ => self.remove(&claim.name, claim.id).await?,
@@ -403,7 +408,7 @@ impl Backend for Consul {
             if missing.is_empty() {
                 continue;
             }
-            // If the session has ended, all that it held is missing, and that is no eviction.
+            // If the session has ended, all its claims are missing, which is no eviction.
             if self.http()?.session_lives(&uuid).await? {
                 return Ok(missing);
             }
@@ -423,7 +428,7 @@ impl Backend for Consul {
         loop {
             tokio::select! {
                 read = &mut newer => match read {
-                    Some(read) => return Ok(Line::read(&prefix, &read.pairs)?.queue(read.index)),
+                    Some(read) => return Ok(QueueView::read(&prefix, &read.pairs)?.queue(read.index)),
                     None => return Ok(self.look(prefix).await?),
                 },
                 () = tokio::time::sleep(waiting.pause()) => {}
@@ -438,7 +443,7 @@ impl Backend for Consul {
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let mut names = Vec::new();
         for pair in self.http()?.read(&Scope::Tree(tree_of(prefix)), None).await?.pairs {
-            // What a lost session has left is no claim any more.
+            // Keys of lost sessions are no claims.
             if pair.session.is_some() {
                 let path = pair.key.rsplit_once('/').map_or(&*pair.key, |(path, _)| path);
                 names.push(keys::name(path)?);

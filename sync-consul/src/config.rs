@@ -1,4 +1,4 @@
-//! Which Consul, and as whom.
+//! The settings of a Consul client.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use distsync_core::Result;
 use distsync_core::spi::{StoreUrl, Tls};
 
-/// The HTTP port of Consul unless told otherwise.
+/// The default HTTP port of Consul.
 const DEFAULT_PORT: u16 = 8500;
 
-/// Settings of a Consul client. Debug shows no token.
+/// Settings of a Consul client. `Debug` does not show the token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(crate) address: String,
@@ -21,9 +21,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The client that a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]` asks for, or `consuls:` for TLS with
-    /// the options `ca`, `cert` and `key`, once the common options are taken out. With `unix_socket=PATH` the agent is reached
-    /// by that socket, and the host is only a name.
+    /// Parses a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]`, or `consuls:` for TLS with the options
+    /// `ca`, `cert` and `key`, after the common options have been taken out. With `unix_socket=PATH` the agent is reached by
+    /// that socket, and the host is only a name.
     ///
     /// # Errors
     /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names what does not fit.
@@ -43,7 +43,7 @@ impl Config {
         let address = address.clone();
         let token = url.password().map(str::to_owned);
         let datacenter = url.take("datacenter")?;
-        // Our revocation precedes the expiry, so Consul's own delay of 15 s would only add to it.
+        // Holders are revoked before their session expires, so Consul's default delay of 15 s would only add to that.
         let lock_delay = url.take_duration("lock_delay")?.unwrap_or(Duration::ZERO);
         if lock_delay > Duration::from_secs(60) {
             return Err(url.bad("the option `lock_delay` is more than the 60s that Consul takes"));

@@ -3,7 +3,7 @@
 use distsync_core::{Error, ErrorKind};
 use reqwest::StatusCode;
 
-/// What can go wrong between this backend and Consul.
+/// A failure of a call to Consul.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]
@@ -22,8 +22,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether the request named a session that is gone. Consul looks at the lock-delay of a key first; a session's own key
-    /// has one only when that session was lost.
+    /// Returns whether the request named a session that has ended. Consul checks the lock-delay of a key first; a key of
+    /// the session has one only if the session was lost.
     pub(crate) fn is_session_gone(&self) -> bool {
         match self {
             Self::Status { status, text } => {
@@ -33,12 +33,12 @@ impl Failure {
         }
     }
 
-    /// Whether a key is there that should not be.
+    /// Returns whether a key exists that should not.
     pub(crate) fn is_there(&self) -> bool {
         self.was_rolled_back(|reason| reason.starts_with("key ") && reason.ends_with(" exists"))
     }
 
-    /// Whether a key is not there, or was written meanwhile.
+    /// Returns whether a key is missing, or was written meanwhile.
     pub(crate) fn is_changed(&self) -> bool {
         self.was_rolled_back(|reason| {
             reason.starts_with("failed index check for key ")
@@ -46,7 +46,7 @@ impl Failure {
         })
     }
 
-    /// Whether a key may not be locked yet, for the session that lost it had a lock-delay.
+    /// Returns whether a key cannot be locked yet because of the lock-delay of a lost session.
     pub(crate) fn is_delayed(&self) -> bool {
         self.was_rolled_back(|reason| reason.ends_with("due to lock delay"))
     }
@@ -115,7 +115,7 @@ fn from_status(status: StatusCode, text: &str) -> Error {
             Error::new(ErrorKind::Unavailable, format!("Consul is overloaded ({text})")).retryable()
         }
         status if status.is_server_error() => {
-            // No leader, most likely: an election takes a moment.
+            // Most likely the cluster has no leader; an election takes a moment.
             Error::new(ErrorKind::Unavailable, format!("Consul cannot answer for now ({text})"))
                 .with_maybe_applied()
                 .retryable()

@@ -1,7 +1,7 @@
-//! What is held, and whether the store still has it.
+//! The held claims of a client, and whether the store still has them.
 //!
-//! Consul tells nobody that a key was deleted under a living session, except by a blocking query for each key. A client with
-//! many locks cannot afford those, so it looks at all that it holds now and then, many keys in one transaction.
+//! Consul reports a key that was deleted under a living session only by a blocking query for each key. A client with many
+//! locks cannot afford those, so it reads all that it holds from time to time, many keys in one transaction.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,20 +14,20 @@ use crate::error::Failure;
 use crate::http::{Http, Step};
 use crate::keys::key;
 
-/// How often to look.
+/// How often the held keys are read.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
 
-/// The claims that hold, of all sessions of one client, by key.
+/// The held claims of all sessions of one client, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<HashMap<SessionId, HashMap<String, ClaimId>>>);
 
 impl Held {
-    /// A claim was granted.
+    /// Adds a claim that was granted.
     pub(crate) fn add(&self, claim: &Claim) {
         locked(&self.0).entry(claim.session.id).or_default().insert(key(claim), claim.id);
     }
 
-    /// A claim is about to end by our own doing.
+    /// Removes a claim that this client is about to end.
     pub(crate) fn remove(&self, claim: &Claim) {
         if let Some(held) = locked(&self.0).get_mut(&claim.session.id)
             && held.get(&key(claim)) == Some(&claim.id)
@@ -36,12 +36,12 @@ impl Held {
         }
     }
 
-    /// A session has ended, or is about to.
+    /// Removes the claims of a session that has ended or is about to.
     pub(crate) fn forget(&self, session: SessionId) {
         locked(&self.0).remove(&session);
     }
 
-    /// The claims of a session that the store has no longer. They are not held any more.
+    /// Removes and returns the claims of a session that the store no longer has.
     pub(crate) async fn missing(
         &self,
         http: &Http,
@@ -64,7 +64,7 @@ impl Held {
         Ok(missing)
     }
 
-    /// Takes a claim out, unless it has ended by our own doing meanwhile.
+    /// Removes a claim, unless this client has ended it meanwhile.
     fn take(&self, session: SessionId, (key, claim): &(String, ClaimId)) -> bool {
         let mut all = locked(&self.0);
         let Some(held) = all.get_mut(&session) else { return false };
@@ -76,7 +76,7 @@ fn copy((key, claim): (&String, &ClaimId)) -> (String, ClaimId) {
     (key.clone(), *claim)
 }
 
-/// Whether the session still has all of these keys locked.
+/// Returns whether the session still has all of these keys locked.
 async fn has_all(http: &Http, keys: &[(String, ClaimId)], uuid: &str) -> Result<bool, Failure> {
     let steps: Vec<_> = keys.iter().map(|(key, _)| Step::check_session(key, uuid)).collect();
     match http.transact(&steps).await {

@@ -28,7 +28,7 @@ const HOLD_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Http {
     current: Mutex<Current>,
-    /// Requests wait here for their turn, in the order in which they came.
+    /// Limits the requests under way, in order of arrival.
     turns: Semaphore,
     config: Config,
 }
@@ -36,11 +36,11 @@ pub(crate) struct Http {
 /// How many runtimes have connections of their own: an agent serves 200 for each client address by default.
 const RUNTIMES: usize = 4;
 
-/// The connections, and the certificates that they were made with.
+/// The connections, and the certificates of their handshakes.
 #[derive(Debug)]
 struct Current {
-    /// A client for each runtime, the one that was made last at the end. A connection is carried by a task on the runtime that
-    /// made it, which answers nobody while that runtime is not driven.
+    /// A client for each runtime, the newest last. A connection is driven by a task on the runtime that made it, and
+    /// answers nothing while that runtime is not driven.
     clients: Vec<(runtime::Id, Client)>,
     tls: Option<Arc<Tls>>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Pair {
     pub(crate) value: Option<String>,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
-    /// Whose lock is on it.
+    /// The session that has locked it.
     pub(crate) session: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl Step {
         Self { kv: Operation { verb, key: key.to_owned(), value: None, session: None, index: None } }
     }
 
-    /// Locks a key, with a value; again with the same session changes the value only.
+    /// Locks a key and writes its value. Repeated by the same session, it only writes the value.
     pub(crate) fn lock(key: &str, value: &[u8], session: &str) -> Self {
         let mut step = Self::new("lock", key);
         step.kv.value = Some(BASE64_STANDARD.encode(value));
@@ -116,7 +116,7 @@ impl Step {
         step
     }
 
-    /// All keys that begin alike; none is fine.
+    /// Reads all keys with a prefix; there may be none.
     pub(crate) fn get_tree(prefix: &str) -> Self {
         Self::new("get-tree", prefix)
     }
@@ -134,7 +134,7 @@ struct NewSession<'a> {
     ttl: String,
     behavior: &'static str,
     lock_delay: String,
-    /// None: the session lives by its TTL alone, not by the health of an agent's node.
+    /// Empty: the session depends on its TTL alone, not on the health of an agent's node.
     node_checks: [&'static str; 0],
 }
 
@@ -163,7 +163,7 @@ struct Trouble {
     what: String,
 }
 
-/// What a read has shown, and as of when.
+/// The result of a read, and its index.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) pairs: Vec<Pair>,
@@ -177,7 +177,7 @@ pub(crate) enum Scope {
     Tree(String),
 }
 
-/// A client whose connections are made with `tls`.
+/// Returns a client whose connections use `tls`.
 fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
     let mut builder = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy();
     if let Some(tls) = tls {
@@ -187,7 +187,7 @@ fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
     if let Some(path) = &config.unix_socket {
         builder = builder.unix_socket(path.as_str());
     }
-    // Whoever speaks no TLS needs no authorities either, and yet the client would look for some.
+    // Without TLS no authorities are needed, but the client would still load some.
     choose_cryptography();
     Ok(builder.build()?)
 }
@@ -195,13 +195,13 @@ fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
 impl Http {
     pub(crate) fn new(config: Config, in_flight: usize) -> Result<Self, Failure> {
         let tls = config.tls.as_ref().map(Tls::latest);
-        // What is wrong with the settings shows here.
+        // Wrong settings are found here.
         connect(&config, tls.as_deref())?;
         let current = Mutex::new(Current { clients: Vec::new(), tls });
         Ok(Self { current, turns: Semaphore::new(in_flight), config })
     }
 
-    /// The client of this runtime, with the certificates that are in the files now.
+    /// Returns the client of this runtime, with the current certificates.
     fn client(&self) -> Result<Client, Failure> {
         let here = home::runtime()?.id();
         let latest = self.config.tls.as_ref().map(Tls::latest);
@@ -234,7 +234,7 @@ impl Http {
         })
     }
 
-    /// A turn to send a request. It is kept until the answer has been read.
+    /// Waits for a permit to send a request, which is kept until the answer has been read.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.turns.acquire().await.ok()
@@ -254,7 +254,7 @@ impl Http {
         let session = NewSession {
             name,
             ttl: format!("{}ms", ttl.as_millis()),
-            // What a session held can keep others away only while it is still there.
+            // With a lock-delay the keys of the session are deleted first, while they still exist under it.
             behavior: if self.config.lock_delay.is_zero() { "delete" } else { "release" },
             lock_delay: format!("{}ms", self.config.lock_delay.as_millis()),
             node_checks: [],
@@ -275,7 +275,7 @@ impl Http {
         Ok(())
     }
 
-    /// Whether a session lives.
+    /// Returns whether a session is alive.
     pub(crate) async fn session_lives(&self, session: &str) -> Result<bool, Failure> {
         let _turn = self.turn().await;
         let request = self.request(Method::GET, &format!("/v1/session/info/{session}?consistent"))?;
@@ -283,7 +283,8 @@ impl Http {
         Ok(found.is_some_and(|found| !found.is_empty()))
     }
 
-    /// All steps or none. The pairs that it read or wrote; there can be fewer rows than steps, so they go by their keys.
+    /// Runs all steps or none, and returns the pairs that they read or wrote. There can be fewer pairs than steps, so they are
+    /// identified by their keys.
     pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {
         let _turn = self.turn().await;
         let response = self.request(Method::PUT, "/v1/txn")?.json(&steps).send().await?;
@@ -301,9 +302,9 @@ impl Http {
         Ok(transacted.results.unwrap_or_default().into_iter().filter_map(|row| row.kv).collect())
     }
 
-    /// Reads what the leader has, now; or, with an index, once it is newer than that or [`HOLD`] has passed.
+    /// Reads from the leader: now, or with an index once the state is newer or [`HOLD`] has passed.
     pub(crate) async fn read(&self, scope: &Scope, newer_than: Option<u64>) -> Result<Read, Failure> {
-        // The number of blocking queries has a bound of its own.
+        // Blocking queries have a limit of their own.
         let _turn = match newer_than {
             None => self.turn().await,
             Some(_) => None,

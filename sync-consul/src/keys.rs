@@ -1,7 +1,7 @@
-//! How claims are keys: `<path of the name>/<session>-<seat>`, with the claim's id, mode, client and value inside.
+//! How claims are keys: `<path of the name>/<session>-<slot>`, with the claim's id, mode, client and value inside.
 //!
-//! A session uses few keys at a name, one for each seat: Consul remembers for 15 minutes which keys were deleted, and walks over
-//! all of those under a prefix when it reads it, so a key for each claim would make a busy lock slower and slower.
+//! A session uses few keys of a name, one for each key slot. Consul remembers deleted keys for 15 minutes and visits all
+//! of them below a prefix when it reads the prefix, so a key for each claim would slow a busy lock down.
 
 use bytes::Bytes;
 use distsync_core::spi::{Claim, Entry};
@@ -9,9 +9,9 @@ use distsync_core::{LockName, Mode};
 
 use crate::error::Failure;
 use crate::http::Pair;
-use crate::line::Place;
+use crate::queue::KeyEntry;
 
-/// The prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
+/// Returns the prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
 pub(crate) fn prefix(name: &LockName) -> String {
     format!("{}/", path(name))
 }
@@ -20,8 +20,8 @@ pub(crate) fn key(claim: &Claim) -> String {
     format!("{}/{}-{:x}", path(&claim.name), claim.session.id, claim.id.key_slot())
 }
 
-/// What Consul's server would resolve in the path of a request, even where it is percent-encoded, and what stands in its place.
-/// No name has that in its path: a `%` of a name is `%25` there.
+/// Path segments that Consul's server resolves even where they are percent-encoded, and their replacements. No name
+/// contains a replacement in its path, because a `%` of a name is `%25` there.
 const DOTS: [(&str, &str); 2] = [(".", "%2E"), ("..", "%2E%2E")];
 
 fn path(name: &LockName) -> String {
@@ -32,14 +32,14 @@ fn escape(segment: &str) -> Option<&'static str> {
     DOTS.iter().find(|(dots, _)| *dots == segment).map(|(_, escaped)| *escaped)
 }
 
-/// The name whose claims have keys below `path`.
+/// Returns the name whose claims have keys below `path`.
 pub(crate) fn name(path: &str) -> distsync_core::Result<LockName> {
     LockName::from_path(&translate(path, |segment| {
         DOTS.iter().find(|(_, escaped)| *escaped == segment).map(|(dots, _)| *dots)
     }))
 }
 
-/// Where to look for all names whose path begins with `start`; there may be others.
+/// Returns the prefix of the keys of all names whose path begins with `start`. Other keys may share it.
 pub(crate) fn tree_of(start: &str) -> String {
     let Some((folder, last)) = start.rsplit_once('/') else { return start.to_owned() };
     let folder = translate(folder, escape);
@@ -52,7 +52,7 @@ fn translate<'a>(path: &'a str, other: impl Fn(&'a str) -> Option<&'static str>)
     segments.join("/")
 }
 
-/// A claim's value: its id, mode and client on the first line, then what the user wants seen.
+/// Encodes the value of a claim's key: its id, mode and client on the first line, then the value for observers.
 pub(crate) fn value(claim: &Claim, value: &[u8]) -> Vec<u8> {
     let mode = match claim.mode {
         Mode::Exclusive => "x".to_owned(),
@@ -62,8 +62,8 @@ pub(crate) fn value(claim: &Claim, value: &[u8]) -> Vec<u8> {
     [format!("{} {mode} {}\n", claim.id, claim.client).as_bytes(), value].concat()
 }
 
-/// Reads what [`value`] wrote.
-pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
+/// Decodes what [`value`] has encoded.
+pub(crate) fn read_entry(pair: &Pair) -> Result<KeyEntry, Failure> {
     let bytes = pair.bytes();
     let parsed = (|| {
         let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
@@ -88,7 +88,7 @@ pub(crate) fn read_place(pair: &Pair) -> Result<Place, Failure> {
         })
     })();
     match parsed {
-        Some(entry) => Ok(Place {
+        Some(entry) => Ok(KeyEntry {
             key: pair.key.clone(),
             created: pair.create_index,
             modified: pair.modify_index,

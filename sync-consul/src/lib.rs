@@ -1,10 +1,20 @@
-//! Consul behind distsync: a session, a claim a key locked by it, the order of a line that of the keys' creation.
+//! The Consul store of distsync: a session is a Consul session, a claim a key that it locks, and the order of a queue
+//! that of the creation of its keys.
 //!
-//! A session's keys go with it (behaviour `delete`). With a lock-delay they stay (`release`) and keep their places: what held cannot
-//! be locked by others until the delay is over, and whoever comes next then sweeps it out of the line.
+//! When a session ends, its keys are deleted (behaviour `delete`). With a lock-delay they stay without a session
+//! (`release`) and keep their positions: a key that held cannot be locked by others until the delay has passed, and the
+//! next claim then deletes it.
 //!
-//! Spoken over the HTTP API by a small client of our own: the published crates lack transactions or are
-//! not kept up.
+//! The recipe, each step one transaction:
+//!
+//! ```text
+//! acquire: lock KEY with SESSION, value = claim; read all keys below NAME/
+//!          the first keys whose modes fit together hold; the token is the key's create index
+//! wait:    blocking query on a key ahead, or on NAME/; then read again
+//! release: delete KEY if its index is the one read, so that a later claim in the same slot stays
+//! ```
+//!
+//! The HTTP client is our own, because the published crates lack transactions or are not maintained.
 
 mod backend;
 mod config;
@@ -12,8 +22,8 @@ mod error;
 mod held;
 mod http;
 mod keys;
-mod line;
 mod locked;
+mod queue;
 mod watches;
 
 pub use backend::Consul;

@@ -1,7 +1,7 @@
 //! The keys that each session may have locked.
 //!
-//! With a lock-delay, what is left when a session ends keeps others away. A client that ends its session on purpose wants
-//! nobody kept away, and Consul does not say which keys a session has locked.
+//! With a lock-delay, keys that remain when a session ends cannot be locked by others for a while. A client that closes its
+//! session does not want that, and Consul does not tell which keys a session has locked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -24,7 +24,7 @@ impl LockedKeys {
         }
     }
 
-    /// A session has ended, or is about to: what it has locked.
+    /// Removes a session that has ended or is about to, and returns the keys that it has locked.
     pub(crate) fn take(&self, session: SessionId) -> Vec<String> {
         locked(&self.0).remove(&session).unwrap_or_default().into_iter().collect()
     }

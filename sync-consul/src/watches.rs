@@ -1,7 +1,8 @@
-//! Blocking queries: few at a time, each shared by all who wait for the same.
+//! Blocking queries: few at a time, each shared by all waiters for the same keys.
 //!
-//! A blocking query occupies a connection, of which an agent serves 200 for each client address by default. Consul goes on with
-//! a query after its client has hung up, so a query whose waiter leaves is not dropped: it keeps its slot until it ends.
+//! A blocking query occupies a connection, and an agent serves 200 connections for each client address by default. Consul
+//! continues a query after its client has disconnected, so a query whose waiters have left is not dropped: it keeps its
+//! slot until it ends.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,12 +16,12 @@ use tracing::debug;
 
 use crate::http::{Http, Read, Scope};
 
-/// Queries at a time. Those who find no slot free wait for one in the order in which they came, which is that of the queue if
-/// all wait for one name, and look for themselves meanwhile.
+/// The number of queries at a time. Waiters without a slot wait for one in order of arrival, which is the order of the
+/// queue if all wait for one name, and read by themselves meanwhile.
 const SLOTS: usize = 16;
-/// How often a waiter looks for itself, at least ...
+/// The shortest time between two reads of a waiter without a slot ...
 const LOOK: Duration = Duration::from_secs(1);
-/// ... and by how much less often for each other one: all of them together look 200 times a second at most.
+/// ... and how much longer it is for each other waiter: together they read at most 200 times a second.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(5);
 
 /// The blocking queries of a client.
@@ -28,7 +29,7 @@ const LOOK_FOR_EACH: Duration = Duration::from_millis(5);
 pub(crate) struct Watches {
     shared: Arc<Shared>,
     waiting: AtomicUsize,
-    /// Owns the queries; each ends after [`HOLD`](crate::http::HOLD), once nobody waits for it.
+    /// Owns the queries. A query without waiters ends after [`HOLD`](crate::http::HOLD).
     tasks: TaskTracker,
 }
 
@@ -38,7 +39,7 @@ struct Shared {
     running: Mutex<HashMap<(Scope, u64), Told>>,
 }
 
-/// What a query has read, once it has.
+/// What a query has read; `None` until it has.
 type Told = watch::Receiver<Option<Arc<Read>>>;
 
 impl Default for Shared {
@@ -47,7 +48,7 @@ impl Default for Shared {
     }
 }
 
-/// Takes a query off the list when it ends, or its runtime does.
+/// Removes a query from the list when it ends, or when its runtime does.
 struct Running {
     shared: Arc<Shared>,
     query: (Scope, u64),
@@ -88,14 +89,14 @@ impl Watches {
         self.tasks.spawn(async move {
             let (scope, after) = &running.query;
             let mut read = http.read(scope, Some(*after)).await;
-            // Consul holds a query for a while only. Those who wait for this one keep the slot: they are ahead of all who have
-            // none, and the next in a long queue would find out late otherwise.
+            // Consul holds a query for a limited time. Its waiters keep the slot, because they are ahead of all waiters
+            // without one, and the next of a long queue would otherwise be late.
             while read.as_ref().is_ok_and(|read| read.index == *after) && tell.receiver_count() > 1 {
                 read = http.read(scope, Some(*after)).await;
             }
             if let Err(error) = &read {
                 debug!(%error, "a blocking query failed");
-                // Those who wait then ask by themselves, and report what is wrong: not without end.
+                // The waiters then read by themselves and report the error.
                 tokio::time::sleep(LOOK).await;
             }
             drop(running);
@@ -104,18 +105,18 @@ impl Watches {
         told
     }
 
-    /// Counts one more who waits, until it is dropped.
+    /// Counts one more waiter, until the count is dropped.
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(&self.waiting)
     }
 }
 
-/// One who waits.
+/// A counted waiter.
 pub(crate) struct Waiting<'a>(&'a AtomicUsize);
 
 impl Waiting<'_> {
-    /// After how long to look for oneself.
+    /// Returns how long to wait before a read of one's own.
     pub(crate) fn pause(&self) -> Duration {
         let waiting = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         LOOK.max(LOOK_FOR_EACH.saturating_mul(waiting))
