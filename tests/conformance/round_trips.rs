@@ -155,11 +155,33 @@ async fn quiet(recorder: &Recorder) {
 
 /// A release before 50 waiters costs them one request at most, of the one who is next.
 async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct: &dyn Sync) {
-    let guard = direct.lock("hot", LockOptions::new()).unwrap().acquire().await.unwrap();
-    let observer = direct.lock("hot", LockOptions::new()).unwrap();
+    // A client of Consul reads what it holds every two seconds, which can fall into one measurement, but not
+    // into three in a row.
+    let mut all = Vec::new();
+    for round in 0..3 {
+        let turns = woken_by_a_release(scheme, &format!("hot {round}"), recorder, sync, direct).await;
+        // Consul's next one may ask again on the connection that its blocking query has left.
+        if turns <= 2 {
+            return;
+        }
+        all.push(turns);
+    }
+    panic!("{scheme}: a release wakes those who are not next: {all:?} requests");
+}
+
+/// How many requests a release before 50 waiters causes.
+async fn woken_by_a_release(
+    scheme: &str,
+    name: &str,
+    recorder: &Recorder,
+    sync: &dyn Sync,
+    direct: &dyn Sync,
+) -> u64 {
+    let guard = direct.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap();
+    let observer = direct.lock(name, LockOptions::new()).unwrap();
     let mut waiters = JoinSet::new();
     for _ in 0..50 {
-        let lock = sync.lock("hot", LockOptions::new()).unwrap();
+        let lock = sync.lock(name, LockOptions::new()).unwrap();
         waiters.spawn(async move { lock.acquire().await.unwrap() });
     }
     while observer.inspect().await.unwrap().waiters().count() < 50 {
@@ -174,11 +196,10 @@ async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct
             first
         })
         .await;
-    // Consul's next one may ask again on the connection that its blocking query has left.
-    assert!(turns <= 2, "{scheme}: a release wakes those who are not next: {turns} requests");
     assert!(waiters.try_join_next().is_none(), "{scheme}: two hold");
     drop(first);
     waiters.abort_all();
+    turns
 }
 
 #[tokio::test]
