@@ -24,7 +24,7 @@ use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
 use crate::wire::{Frames, NoCommand, encode, encode_reply, read_command, to_command};
 pub(super) use ending::turn_away;
-use ending::{COURTESY, End, cut, too_long, unknown};
+use ending::{COURTESY, End, cut, refuse, too_long, unknown};
 use greeting::Known;
 pub(super) use greeting::welcome;
 use numbers::Numbers;
@@ -173,13 +173,7 @@ impl Connection {
         let written = self.stream.write_now(&self.out).await?;
         if written < self.out.len() || self.stream.needs_flush() {
             let left = self.out.len() - written;
-            let principal = self.known.as_ref().map(|known| known.principal.clone());
-            let hub = self.hub.clone();
-            let max = hub.options.unread_per_principal;
-            let _share = match hub.unread.share(principal, left, max) {
-                None if left > OUT_KEPT => return Err(End::Unread),
-                share => share,
-            };
+            let _share = if left > OUT_KEPT { Some(self.share_of_unread(left)?) } else { None };
             let rest = async {
                 self.stream.write_all(&self.out[written..]).await?;
                 self.stream.flush().await
@@ -193,6 +187,14 @@ impl Connection {
         self.out.clear();
         self.out.shrink_to(OUT_KEPT);
         Ok(())
+    }
+
+    /// Counts the rest of a long answer in what waits for the clients of this principal. A short rest is not
+    /// counted: each connection has at most one, and counting takes a lock that all connections share.
+    fn share_of_unread(&self, bytes: usize) -> Result<Share, End> {
+        let principal = self.known.as_ref().map(|known| known.principal.clone());
+        let max = self.hub.options.unread_per_principal;
+        self.hub.unread.share(principal, bytes, max).ok_or(End::Unread)
     }
 
     /// Answers some of what was read, in one visit to the table. Whether there may be more.
@@ -284,7 +286,7 @@ impl Connection {
             }
             _ if !self.greeted => {
                 let reason = "the first request is not a greeting".to_owned();
-                return Err(End::Cut { code: Code::NotGreeted, reason, request: request.id, limit: 0 });
+                return Err(refuse(request.id, Code::NotGreeted, reason));
             }
             Body::Ping(_) => {
                 let body = Some(proto::response::Body::Pong(proto::Pong {}));

@@ -29,7 +29,12 @@ impl From<std::io::Error> for End {
 }
 
 pub(super) fn cut(code: Code, reason: impl Into<String>) -> End {
-    End::Cut { code, reason: reason.into(), request: 0, limit: 0 }
+    refuse(0, code, reason)
+}
+
+/// The connection is cut as the answer to this request.
+pub(super) fn refuse(request: u64, code: Code, reason: impl Into<String>) -> End {
+    End::Cut { code, reason: reason.into(), request, limit: 0 }
 }
 
 /// A frame of `length` bytes, of which `max` are allowed.
@@ -39,12 +44,7 @@ pub(super) fn too_long(length: usize, max: usize) -> End {
 }
 
 pub(super) fn unknown(request: u64) -> End {
-    End::Cut {
-        code: Code::Malformed,
-        reason: format!("a request that version {VERSION} does not know"),
-        request,
-        limit: 0,
-    }
+    refuse(request, Code::Malformed, format!("a request that version {VERSION} does not know"))
 }
 
 /// How long the last words to a connection may take.

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 use tracing::warn;
 
-use super::ending::End;
+use super::ending::{End, refuse};
 use super::{Connection, serve};
 use crate::engine::{Command, Reply};
 use crate::server::access::{Access, TokenHash, Verb};
@@ -82,7 +82,7 @@ impl Connection {
                 "the client speaks version {} of the protocol, the server {VERSION}: upgrade the older one",
                 hello.version
             );
-            return Err(End::Cut { code: Code::VersionUnknown, reason, request, limit: 0 });
+            return Err(refuse(request, Code::VersionUnknown, reason));
         }
         if let Some(access) = &self.hub.options.access {
             let named = match &self.certified {
@@ -95,7 +95,7 @@ impl Connection {
                 let reason = "the server does not know this token: write it into the URL, as in \
                               netlock://:TOKEN@host, and its hash into the server's file of tokens"
                     .to_owned();
-                return Err(End::Cut { code: Code::Denied, reason, request, limit: 0 });
+                return Err(refuse(request, Code::Denied, reason));
             };
             let max = self.hub.options.connections_per_principal;
             // A second greeting gives its first share back.
