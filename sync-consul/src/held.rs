@@ -29,11 +29,7 @@ impl Held {
 
     /// Removes a claim that this client is about to end.
     pub(crate) fn remove(&self, claim: &Claim) {
-        if let Some(held) = locked(&self.0).get_mut(&claim.session.id)
-            && held.get(&key(claim)) == Some(&claim.id)
-        {
-            held.remove(&key(claim));
-        }
+        self.take(claim.session.id, &(key(claim), claim.id));
     }
 
     /// Removes the claims of a session that has ended or is about to.
@@ -64,7 +60,7 @@ impl Held {
         Ok(missing)
     }
 
-    /// Removes a claim, unless this client has ended it meanwhile.
+    /// Removes a claim, and returns whether it was there: this client may have ended it meanwhile.
     fn take(&self, session: SessionId, (key, claim): &(String, ClaimId)) -> bool {
         let mut all = locked(&self.0);
         let Some(held) = all.get_mut(&session) else { return false };
