@@ -93,6 +93,41 @@ struct Waiting {
     shares: Vec<Share>,
 }
 
+impl Waiting {
+    /// Adds a reply, and returns whether there was room for it: at most `max` bytes beside the ends of waits, and a
+    /// share of what waits for the principal if the reply is long.
+    fn add(
+        &mut self,
+        request: u64,
+        reply: Reply,
+        max: usize,
+        share: impl FnOnce(usize) -> Option<Share>,
+    ) -> bool {
+        let before = self.bytes.len();
+        if matches!(reply, Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. }) {
+            encode_reply(request, reply, &mut self.bytes);
+            self.ends += self.bytes.len() - before;
+            return true;
+        }
+        if before - self.ends > max {
+            return false;
+        }
+        encode_reply(request, reply, &mut self.bytes);
+        let added = self.bytes.len() - before;
+        if added <= OUTBOX_KEPT {
+            return true;
+        }
+        let share = share(added);
+        let has_room = share.is_some();
+        self.shares.extend(share);
+        if !has_room {
+            self.bytes.truncate(before);
+            self.bytes.shrink_to(OUTBOX_KEPT);
+        }
+        has_room
+    }
+}
+
 impl Outbox {
     /// Moves what waits to the end of `out`.
     pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
@@ -306,28 +341,12 @@ impl Hub {
     }
 
     fn put(&self, outbox: &Outbox, request: u64, reply: Reply) {
-        let mut waiting = locked(&outbox.waiting);
-        let ends_a_wait =
-            matches!(reply, Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. });
-        let before = waiting.bytes.len();
-        if !ends_a_wait && before - waiting.ends > self.options.outbox_max {
+        let share = |bytes| {
+            let principal = outbox.principal.get().cloned();
+            self.unread.share(principal, bytes, self.options.unread_per_principal)
+        };
+        if !locked(&outbox.waiting).add(request, reply, self.options.outbox_max, share) {
             outbox.overflowed.store(true, Ordering::Relaxed);
-        } else {
-            encode_reply(request, reply, &mut waiting.bytes);
-            let added = waiting.bytes.len() - before;
-            if ends_a_wait {
-                waiting.ends += added;
-            } else if added > OUTBOX_KEPT {
-                let principal = outbox.principal.get().cloned();
-                match self.unread.share(principal, added, self.options.unread_per_principal) {
-                    Some(share) => waiting.shares.push(share),
-                    None => {
-                        waiting.bytes.truncate(before);
-                        waiting.bytes.shrink_to(OUTBOX_KEPT);
-                        outbox.overflowed.store(true, Ordering::Relaxed);
-                    }
-                }
-            }
         }
         outbox.filled.notify_one();
     }
