@@ -51,6 +51,7 @@ impl<'a> QueuedClaim<'a> {
                 Ok(Ok(Attempt::Busy(holder)))
             }
             Ok(Standing::Gone { why: Gone::Evicted | Gone::Withdrawn }) => Err(evicted()),
+            // `wait` does not end while the claim waits.
             Ok(Standing::Gone { why: Gone::SessionLost } | Standing::Waiting { .. }) => {
                 self.session.lose(Loss::SessionLost);
                 self.abandon();
