@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use distsync_core::Mode;
-use distsync_core::spi::Secret;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_netlock::engine::{Command, Terms};
 use distsync_netlock::wire::{encode, encode_command, proto};
 use distsync_netlock::{Durability, Server, ServerOptions, StorageOptions};

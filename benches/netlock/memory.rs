@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use distsync_core::spi::Secret;
 use distsync_core::spi::clock::Moment;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_core::{Mode, Token};
 use distsync_netlock::engine::{Command, Limits, LockTable, Requester, Terms};
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use distsync_core::spi::Backend;
-use distsync_core::spi::Joining;
-use distsync_core::spi::order;
+use distsync_core::spi::{Backend, Joining, order};
 use distsync_core::spi::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };

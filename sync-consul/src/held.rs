@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use distsync_core::spi::locked;
-use distsync_core::spi::{Claim, ClaimId, SessionId};
+use distsync_core::spi::{Claim, ClaimId, SessionId, locked};
 
 use crate::error::Failure;
 use crate::http::{Http, Step};

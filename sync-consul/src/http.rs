@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use distsync_core::spi::home;
-use distsync_core::spi::locked;
 use distsync_core::spi::tls::{self, Tls, choose_cryptography};
+use distsync_core::spi::{home, locked};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};

@@ -6,8 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
-use distsync_core::spi::SessionId;
-use distsync_core::spi::locked;
+use distsync_core::spi::{SessionId, locked};
 
 /// The keys of all sessions of one client.
 #[derive(Debug, Default)]

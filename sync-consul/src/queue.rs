@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use distsync_core::Token;
-use distsync_core::spi::order;
-use distsync_core::spi::{Claim, ClaimId, Entry, Queue, Revision, Standing};
+use distsync_core::spi::{Claim, ClaimId, Entry, Queue, Revision, Standing, order};
 
 use crate::error::Failure;
 use crate::http::Pair;

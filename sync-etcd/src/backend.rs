@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use distsync_core::spi::Joining;
 use distsync_core::spi::order::{self, Run};
-use distsync_core::spi::{Backend, locked};
+use distsync_core::spi::{Backend, Joining, locked};
 use distsync_core::spi::{
     Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use distsync_core::spi::locked;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, SessionId, locked};
 
 use crate::keys::{lease, lease_of};
 

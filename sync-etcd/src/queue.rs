@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use distsync_core::spi::Entry;
-use distsync_core::spi::order;
+use distsync_core::spi::{Entry, order};
 use distsync_core::{LockName, Token};
 use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, TxnOp, TxnOpResponse, TxnResponse};
 

@@ -1,7 +1,6 @@
 //! The settings of TLS connections, and the diagnosis of failed handshakes.
 
-use distsync_core::spi::Tls;
-use distsync_core::spi::tls;
+use distsync_core::spi::{Tls, tls};
 use distsync_core::{Error, ErrorKind, Result};
 use etcd_client::{Certificate, Identity, TlsOptions};
 use tokio::io::AsyncReadExt;

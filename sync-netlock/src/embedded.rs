@@ -9,8 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use distsync_core::spi::{Backend, clock, locked};
-use distsync_core::spi::{ClaimId, Session};
+use distsync_core::spi::{Backend, ClaimId, Session, clock, locked};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 
 use crate::backend::{Carrier, Netlock};

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use distsync_core::spi::SessionId;
 use distsync_core::spi::batch::{BatchTransport, Batcher};
 use distsync_core::spi::home::Home;
-use distsync_core::spi::locked;
+use distsync_core::spi::{SessionId, locked};
 use distsync_core::{LockName, Result};
 use foldhash::fast::RandomState;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value};

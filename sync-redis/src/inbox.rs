@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distsync_core::Token;
-use distsync_core::spi::ClaimId;
-use distsync_core::spi::locked;
+use distsync_core::spi::{ClaimId, locked};
 use foldhash::fast::RandomState;
 use redis::{PushKind, Value};
 use tokio::sync::Notify;

@@ -9,8 +9,7 @@ use futures_util::stream::BoxStream;
 
 use crate::locks::context::Context;
 use crate::locks::guard::{Guard, Release};
-use crate::locks::leadership::LeaderStatus;
-use crate::locks::leadership::Leadership;
+use crate::locks::leadership::{LeaderStatus, Leadership};
 use crate::locks::observe;
 use crate::locks::request::AcquireRequest;
 use crate::locks::traits::{Elected, Leader};

@@ -12,15 +12,11 @@ use tokio::sync::Semaphore;
 
 use crate::spi::capabilities::Capabilities;
 use crate::types::error::Result;
-use crate::types::ids::ClaimId;
-use crate::types::ids::SessionId;
+use crate::types::ids::{ClaimId, SessionId};
 use crate::types::mode::Mode;
 use crate::types::names::LockName;
 use crate::types::nonce::Secret;
-use crate::types::queue::Entry;
-use crate::types::queue::Queue;
-use crate::types::queue::Revision;
-use crate::types::queue::Withdrawn;
+use crate::types::queue::{Entry, Queue, Revision, Withdrawn};
 use crate::types::token::Token;
 
 /// The properties of a session that the core opens.

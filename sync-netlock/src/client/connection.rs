@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use distsync_core::spi::home::Home;
-use distsync_core::spi::locked;
-use distsync_core::spi::{ClaimId, Session, SessionId};
+use distsync_core::spi::{ClaimId, Session, SessionId, locked};
 use distsync_core::{Error, ErrorKind, Result};
 use foldhash::fast::RandomState;
 

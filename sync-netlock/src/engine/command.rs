@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use distsync_core::spi::Secret;
-use distsync_core::spi::{ClaimId, Entry, Gone, Queue, Revision, SessionId, Withdrawn};
+use distsync_core::spi::{ClaimId, Entry, Gone, Queue, Revision, Secret, SessionId, Withdrawn};
 use distsync_core::{Mode, Token};
 
 /// Where a reply goes. The engine only carries it.

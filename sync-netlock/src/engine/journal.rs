@@ -3,8 +3,7 @@
 
 use std::fmt::Debug;
 
-use distsync_core::spi::Secret;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_core::{Mode, Token};
 
 use super::command::Terms;

@@ -1,8 +1,7 @@
 //! One session: how long it lives, and what it has.
 
-use distsync_core::spi::Secret;
 use distsync_core::spi::clock::Moment;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId};
 
 use super::command::{Requester, Terms};
 use super::line::{InSession, List, Slot};

@@ -4,8 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Subcommand;
-use distsync_core::spi::StoreUrl;
-use distsync_core::spi::{ClaimId, Entry, SessionId};
+use distsync_core::spi::{ClaimId, Entry, SessionId, StoreUrl};
 use distsync_core::{Error, ErrorKind, Mode, Result, Withdrawn};
 
 use crate::client::{Admin, Config};

@@ -7,8 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use distsync_core::spi::Withdrawn;
-use distsync_core::spi::{clock, locked};
+use distsync_core::spi::{Withdrawn, clock, locked};
 use distsync_core::{Error, ErrorKind, Result};
 use rustix::fs::{Access, access};
 use serde::Serialize;

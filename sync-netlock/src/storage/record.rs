@@ -8,8 +8,7 @@
 use std::time::Duration;
 
 use bytes::Buf;
-use distsync_core::spi::Secret;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_core::{Mode, Token};
 
 use crate::engine::{Change, NO_PRINCIPAL, Terms};

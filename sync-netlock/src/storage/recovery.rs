@@ -95,8 +95,7 @@ mod tests {
     use std::time::Duration;
 
     use distsync_core::Token;
-    use distsync_core::spi::Secret;
-    use distsync_core::spi::SessionId;
+    use distsync_core::spi::{Secret, SessionId};
 
     use super::*;
     use crate::engine::{Change, Limits, Terms};

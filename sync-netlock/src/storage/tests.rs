@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use distsync_core::Mode;
-use distsync_core::spi::Secret;
-use distsync_core::spi::clock;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId, clock};
 use proptest::prelude::*;
 
 use super::full::run_out;

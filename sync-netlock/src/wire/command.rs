@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use distsync_core::Mode;
-use distsync_core::spi::Secret;
-use distsync_core::spi::{ClaimId, Revision, SessionId};
+use distsync_core::spi::{ClaimId, Revision, Secret, SessionId};
 
 use super::brief;
 use super::frame::encode;

@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use distsync_core::spi::ClaimId;
-use distsync_core::spi::clock;
+use distsync_core::spi::{ClaimId, clock};
 use distsync_core::{Handle, LockOptions, Sync, Token};
 use futures_util::future::join_all;
 use rustix::process::Signal;

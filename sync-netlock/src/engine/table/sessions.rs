@@ -3,8 +3,7 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use distsync_core::spi::Secret;
-use distsync_core::spi::{Gone, SessionId};
+use distsync_core::spi::{Gone, Secret, SessionId};
 
 use super::{Freeze, LockTable, Opening, Reason};
 use crate::engine::command::{Bound, Effect, NO_PRINCIPAL, Refusal, Reply, Requester};

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use distsync_core::spi::Secret;
 use distsync_core::spi::clock::Moment;
-use distsync_core::spi::{ClaimId, Queue, Revision, SessionId};
+use distsync_core::spi::{ClaimId, Queue, Revision, Secret, SessionId};
 use distsync_core::{Mode, Token};
 
 use crate::engine::{

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use distsync_core::Mode;
-use distsync_core::spi::Secret;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Secret, SessionId};
 
 use super::*;
 use crate::engine::{Limits, Terms};

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use distsync_core::conformance::Harness;
-use distsync_core::spi::Backend;
-use distsync_core::spi::clock;
+use distsync_core::spi::{Backend, clock};
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
