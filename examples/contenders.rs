@@ -1,8 +1,9 @@
 //! Processes that contend for one lock under faults: `cargo run --example contenders`.
 //!
-//! Starts a `netlockd` on a free port and four worker processes. Each adds to one counter in a file, reading it, pausing,
-//! and writing back: the way that loses updates if two do it at once. One worker is killed (SIGKILL) while it holds, one is
-//! stopped (SIGSTOP) for longer than its TTL and then goes on, believing nothing has happened. The file refuses old tokens.
+//! Starts a `netlockd` on a free port and four worker processes. Each adds to one counter in a
+//! file, reading it, pausing, and writing back: the way that loses updates if two do it at once.
+//! One worker is killed (SIGKILL) while it holds, one is stopped (SIGSTOP) for longer than its TTL
+//! and then goes on, believing nothing has happened. The file refuses old tokens.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -66,7 +67,8 @@ impl Counter {
         Ok((count, token))
     }
 
-    /// Enters with a token, before the first read, and returns the count. `None` if a newer token has entered.
+    /// Enters with a token, before the first read, and returns the count. `None` if a newer token
+    /// has entered.
     fn enter(&mut self, token: Token) -> Result<Option<u64>, Failure> {
         self.transaction(|counter| {
             let (count, newest) = counter.read()?;
@@ -117,7 +119,8 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
             let guard = lock.acquire().await?;
             report(name, "holds", guard.token())?;
             let count = counter.enter(guard.token())?;
-            // The work. It blocks, as work does. A worker that is stopped here goes on later as if nothing had happened.
+            // The work. It blocks, as work does. A worker that is stopped here goes on later as if
+            // nothing had happened.
             std::thread::sleep(Duration::from_millis(15));
             let accepted = match count {
                 Some(count) => counter.set(count + 1, guard.token())?,
@@ -291,8 +294,8 @@ fn conduct() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Stops worker 1 when it has begun to hold, and waits until its session has ended and somebody else has written. `false`
-/// if it had written already, or stopped with the file locked.
+/// Stops worker 1 when it has begun to hold, and waits until its session has ended and somebody
+/// else has written. `false` if it had written already, or stopped with the file locked.
 fn stop_while_it_holds(process: &Process, told: &Receiver<Said>, tally: &mut Tally) -> Result<bool, Failure> {
     let mut held = 0;
     wait_for(told, tally, |said, tally| {

@@ -1,4 +1,5 @@
-//! Locks, fencing and an election in a few seconds: `cargo run --example quickstart`, or `-- --on URL` for any store.
+//! Locks, fencing and an election in a few seconds: `cargo run --example quickstart`, or
+//! `-- --on URL` for any store.
 
 use std::time::Duration;
 

@@ -17,15 +17,17 @@ use distsync_core::{DynSync, Error, ErrorKind, Handle, Result, SyncOptions};
 /// | `redis+sentinel://HOST[:PORT][,HOST[:PORT]]/SERVICE[/DB]` | the primary that Sentinels name | `redis` |
 /// | `redis+cluster://HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
 ///
-/// Options go into the query, the same for every store: `namespace` (default `distsync`), `ttl` (of the session,
-/// default `15s`), `client` (the name of this client for observers, default `host:pid`), `on_lost` (what this process
-/// does to itself when it loses a lock: `notify`, the default, `abort`, or `exit:CODE`).
-/// [docs/urls.md](https://github.com/distsync/distsync/blob/main/docs/urls.md) has the options of each store.
+/// Options go into the query, the same for every store: `namespace` (default `distsync`), `ttl` (of
+/// the session, default `15s`), `client` (the name of this client for observers, default
+/// `host:pid`), `on_lost` (what this process does to itself when it loses a lock: `notify`, the
+/// default, `abort`, or `exit:CODE`).
+/// [docs/urls.md](https://github.com/distsync/distsync/blob/main/docs/urls.md) has the options of
+/// each store.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, a value out of range, or a store whose
-/// feature this build lacks; [`ErrorKind::Unavailable`] or [`ErrorKind::Denied`] if the store cannot be reached or
-/// refuses the credentials.
+/// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, a value out of range,
+/// or a store whose feature this build lacks; [`ErrorKind::Unavailable`] or [`ErrorKind::Denied`]
+/// if the store cannot be reached or refuses the credentials.
 ///
 /// # Cancel safety
 /// Safe: when the future is dropped, no session stays open for longer than its TTL.
@@ -45,7 +47,8 @@ pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
     Ok(Arc::new(Handle::open(backend, options).await?))
 }
 
-/// The backend and the options that a URL names, for those who put something between them and a [`Handle`]. Does no I/O.
+/// The backend and the options that a URL names, for those who put something between them and a
+/// [`Handle`]. Does no I/O.
 ///
 /// # Errors
 /// As [`connect`], but for those of the store.

@@ -56,10 +56,11 @@
 //!
 //! # Where to start
 //!
-//! [`connect`] returns a [`Sync`]. [`Sync::lock`] makes a [`Lock`], whose [`acquire`](Lock::acquire) returns a [`Guard`];
-//! [`Sync::leader`] makes a [`Leader`], whose [`elect`](Leader::elect) returns an [`Elected`]. [`Fence`] shows how a resource
-//! refuses a former holder, [`lock_all`] and [`lock_any`] take several names, a [`Ticket`] carries a lock to another process.
-//! What only an author of a store needs is in [`spi`].
+//! [`connect`] returns a [`Sync`]. [`Sync::lock`] makes a [`Lock`], whose
+//! [`acquire`](Lock::acquire) returns a [`Guard`]; [`Sync::leader`] makes a [`Leader`], whose
+//! [`elect`](Leader::elect) returns an [`Elected`]. [`Fence`] shows how a resource refuses a former
+//! holder, [`lock_all`] and [`lock_any`] take several names, a [`Ticket`] carries a lock to another
+//! process. What only an author of a store needs is in [`spi`].
 
 mod connect;
 
@@ -81,7 +82,8 @@ pub use distsync_netlock as netlock;
 pub use distsync_redis as redis;
 
 pub mod spi {
-    //! What an author of a store needs: the trait that a backend implements, and the tools that all backends share.
+    //! What an author of a store needs: the trait that a backend implements, and the tools that all
+    //! backends share.
 
     pub use distsync_core::spi::*;
 

@@ -26,7 +26,8 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
         let rate = if workers == 1 {
             run(sync.clone(), tasks, time).await
         } else {
-            // On a worker, where users' code runs, and not on the thread that waits for the runtime.
+            // On a worker, where users' code runs, and not on the thread that waits for the
+            // runtime.
             let sync = sync.clone();
             let mut on_worker = JoinSet::new();
             on_worker.spawn(async move { run(sync, tasks, time).await });

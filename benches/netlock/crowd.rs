@@ -1,5 +1,5 @@
-//! What a good client notices of a crowd of bad ones, at a server that is a process of its own: `cargo bench --bench netlock --
-//! crowd NETLOCKD` takes the program's path.
+//! What a good client notices of a crowd of bad ones, at a server that is a process of its own:
+//! `cargo bench --bench netlock -- crowd NETLOCKD` takes the program's path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

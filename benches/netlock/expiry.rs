@@ -26,8 +26,9 @@ pub(crate) fn table() {
     );
 }
 
-/// Seconds from the end of each session to the grant of the next, counted from when its opening was answered: the server's
-/// clock began a little before, so this shows early ends rather than hides them.
+/// Seconds from the end of each session to the grant of the next, counted from when its opening was
+/// answered: the server's clock began a little before, so this shows early ends rather than hides
+/// them.
 fn lateness(address: SocketAddr) -> Vec<f64> {
     side::runtime().block_on(async {
         let backend = Client::new(Config::new([address.to_string()]).expect("an address")).backend();

@@ -37,7 +37,8 @@ pub(crate) fn table() {
     );
 }
 
-/// The median round trip of one echoed frame, in microseconds, with the same pause before each as a hand-over has.
+/// The median round trip of one echoed frame, in microseconds, with the same pause before each as a
+/// hand-over has.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn round_trip(address: SocketAddr) -> f64 {
     side::runtime().block_on(async {
@@ -55,7 +56,8 @@ fn round_trip(address: SocketAddr) -> f64 {
     })
 }
 
-/// Median and 99th percentile, in microseconds, from just before a release to the return of the next `acquire`.
+/// Median and 99th percentile, in microseconds, from just before a release to the return of the
+/// next `acquire`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn hand_overs(address: SocketAddr) -> (f64, f64) {
     side::runtime().block_on(async {

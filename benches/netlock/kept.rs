@@ -87,7 +87,8 @@ async fn hold(address: std::net::SocketAddr) {
     let ask = writes.write_all(&out);
     let listen = async {
         let mut answers = Vec::new();
-        // The last answer is the pong: four bytes of length, the id, and an empty message with a tag of two bytes.
+        // The last answer is the pong: four bytes of length, the id, and an empty message with a
+        // tag of two bytes.
         loop {
             reads.read_buf(&mut answers).await.expect("read");
             if answers.ends_with(&[0x82, 0x01, 0]) {

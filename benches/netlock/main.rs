@@ -1,11 +1,14 @@
-//! `cargo bench --bench netlock`: the netlock server and client against a bare echo on the same machine, in one run.
+//! `cargo bench --bench netlock`: the netlock server and client against a bare echo on the same
+//! machine, in one run.
 //!
-//! The yardstick is a tokio TCP echo of 64-byte frames with the same connections and frames in flight. A pair is
-//! acquire + release of a free name: two frames each way. All sides run on threads of this process with runtimes of their
-//! own. The sides of a comparison take turns, and the table shows the median of their rounds.
+//! The yardstick is a tokio TCP echo of 64-byte frames with the same connections and frames in
+//! flight. A pair is acquire + release of a free name: two frames each way. All sides run on
+//! threads of this process with runtimes of their own. The sides of a comparison take turns, and
+//! the table shows the median of their rounds.
 //!
-//! The names of sections run these alone. Two more need a program, and are run by their names only: `programs EARLIER LATER`
-//! compares two builds of netlockd, `crowd NETLOCKD` sets ten thousand bad clients on one.
+//! The names of sections run these alone. Two more need a program, and are run by their names only:
+//! `programs EARLIER LATER` compares two builds of netlockd, `crowd NETLOCKD` sets ten thousand bad
+//! clients on one.
 
 mod api;
 mod crowd;

@@ -1,4 +1,5 @@
-//! What a held lock and a waiter cost in the engine: the growth of this process's resident memory, allocator included.
+//! What a held lock and a waiter cost in the engine: the growth of this process's resident memory,
+//! allocator included.
 
 use std::time::Duration;
 

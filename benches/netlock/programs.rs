@@ -1,5 +1,5 @@
-//! Two builds of netlockd side by side, as programs: what a change has cost. `cargo bench --bench netlock -- programs
-//! EARLIER LATER` takes the paths of both.
+//! Two builds of netlockd side by side, as programs: what a change has cost.
+//! `cargo bench --bench netlock -- programs EARLIER LATER` takes the paths of both.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -62,7 +62,8 @@ impl Drop for Program {
 #[derive(Clone, Copy)]
 struct Round {
     pairs_per_second: f64,
-    /// Processor time of the server, in microseconds: tells more than the speed on a machine whose processors others use too.
+    /// Processor time of the server, in microseconds: tells more than the speed on a machine whose
+    /// processors others use too.
     cpu_per_pair: f64,
 }
 

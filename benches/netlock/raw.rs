@@ -1,4 +1,5 @@
-//! The netlock server under a load that speaks the bare protocol, with frames that are made once and patched.
+//! The netlock server under a load that speaks the bare protocol, with frames that are made once
+//! and patched.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

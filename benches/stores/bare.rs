@@ -50,7 +50,8 @@ impl Bare for Redis {
     }
 }
 
-/// The crate rslock: SET NX PX, and a script that compares and deletes, with what it has around them.
+/// The crate rslock: SET NX PX, and a script that compares and deletes, with what it has around
+/// them.
 pub(crate) struct Rslock(rslock::LockManager);
 
 impl Rslock {

@@ -1,6 +1,7 @@
-//! `cargo bench --features full --bench stores`: acquire + release of a free name on each store, beside the same steps sent bare
-//! with the store's own client: a key and its guarded delete. One server of each store, on loopback; the sides of a
-//! comparison take turns, and the table shows the median of their rounds.
+//! `cargo bench --features full --bench stores`: acquire + release of a free name on each store,
+//! beside the same steps sent bare with the store's own client: a key and its guarded delete. One
+//! server of each store, on loopback; the sides of a comparison take turns, and the table shows the
+//! median of their rounds.
 
 mod bare;
 mod hand_over;

@@ -22,14 +22,15 @@ use crate::locked::LockedKeys;
 use crate::queue::{KeyEntry, QueueView};
 use crate::watches::Watches;
 
-/// How often a waiter asks whether the lock-delay of a lost holder has passed, which Consul does not report.
+/// How often a waiter asks whether the lock-delay of a lost holder has passed, which Consul does
+/// not report.
 const DELAY_LOOK: Duration = Duration::from_millis(250);
 
-/// The number of requests at a time, beside blocking queries. An agent serves 200 connections for each client address by
-/// default.
+/// The number of requests at a time, beside blocking queries. An agent serves 200 connections for
+/// each client address by default.
 const IN_FLIGHT: usize = 16;
-/// How many requests that join the queue of one name are under way at a time: fewer than may join in total, so that a try
-/// and other names find room beside a crowd.
+/// How many requests that join the queue of one name are under way at a time: fewer than may join
+/// in total, so that a try and other names find room beside a crowd.
 const JOINING: usize = 4;
 
 /// The most steps of a transaction.
@@ -48,7 +49,8 @@ pub struct Consul {
     joining: Joining,
 }
 
-/// The limits on requests under way. Releases, renewals and inspections do not wait behind acquires.
+/// The limits on requests under way. Releases, renewals and inspections do not wait behind
+/// acquires.
 #[derive(Debug)]
 struct Links {
     http: Http,
@@ -145,7 +147,8 @@ impl Consul {
         }
     }
 
-    /// Adds a claim to its queue and reads the queue. Its key may exist from an earlier attempt of the same claim.
+    /// Adds a claim to its queue and reads the queue. Its key may exist from an earlier attempt of
+    /// the same claim.
     async fn join(&self, claim: &Claim) -> Result<QueueView, Failure> {
         let (own, prefix) = (key(claim), prefix(&claim.name));
         if let Some(locked) = &self.locked {
@@ -161,7 +164,8 @@ impl Consul {
             let view = self.read(self.arrivals()?, &claim.name).await?;
             match view.at(&own) {
                 Some(same) if same.entry.claim == claim.id && !same.is_lost => return Ok(view),
-                // The key is of a claim that has ended: its request was late, or an operator has unlocked its key.
+                // The key is of a claim that has ended: its request was late, or an operator has
+                // unlocked its key.
                 Some(left) => drop(self.delete(None, &own, left.modified).await?),
                 None => {}
             }
@@ -177,8 +181,9 @@ impl Consul {
         Ok(view)
     }
 
-    /// Deletes the keys of lost sessions from a queue, and returns whether there were any. A key that held has to be locked
-    /// again for that, which Consul refuses until the lock-delay has passed.
+    /// Deletes the keys of lost sessions from a queue, and returns whether there were any. A key
+    /// that held has to be locked again for that, which Consul refuses until the lock-delay has
+    /// passed.
     async fn sweep(&self, claim: &Claim, view: &QueueView) -> Result<bool, Failure> {
         let mut has_gone = false;
         for entry in view.lost() {
@@ -196,8 +201,8 @@ impl Consul {
         Ok(has_gone)
     }
 
-    /// Deletes a key if it was last written at `index`, and returns what `first` has read before. Returns `None` if it was
-    /// written meanwhile.
+    /// Deletes a key if it was last written at `index`, and returns what `first` has read before.
+    /// Returns `None` if it was written meanwhile.
     async fn delete(&self, first: Option<Step>, key: &str, index: u64) -> Result<Option<Vec<Pair>>, Failure> {
         let steps: Vec<_> =
             first.into_iter().chain([Step::check_index(key, index), Step::delete(key)]).collect();
@@ -243,7 +248,8 @@ impl Consul {
         let links = self.links()?;
         let (scope, after) = match awaits {
             [one] => (Scope::Key(one.key.clone()), one.modified),
-            // Any of several claims may end first: wait for a change of the whole queue since this read.
+            // Any of several claims may end first: wait for a change of the whole queue since this
+            // read.
             _ => {
                 let prefix = prefix(&claim.name);
                 let scope = Scope::Tree(prefix.clone());
@@ -267,7 +273,8 @@ impl Consul {
                 _ = &mut newer => return Ok(()),
                 () = tokio::time::sleep(waiting.pause()) => {}
             }
-            // There may be no slot for a query yet, and the query does not report an eviction of this claim.
+            // There may be no slot for a query yet, and the query does not report an eviction of
+            // this claim.
             for steps in same.chunks(STEPS_MAX) {
                 match links.waiters.transact(steps).await {
                     Err(failure) if failure.is_changed() => return Ok(()),
@@ -352,7 +359,8 @@ impl Backend for Consul {
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
         loop {
-            // The store decides after each wake-up: whether the key of the claim exists, and which claims are ahead.
+            // The store decides after each wake-up: whether the key of the claim exists, and which
+            // claims are ahead.
             let view = self.read(self.waiters()?, &claim.name).await?;
             match view.place(claim.id) {
                 order::Position::Granted => return Ok(self.noting(claim, view.standing(claim)?)),

@@ -21,9 +21,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Parses a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]`, or `consuls:` for TLS with the options
-    /// `ca`, `cert` and `key`, after the common options have been taken out. With `unix_socket=PATH` the agent is reached by
-    /// that socket, and the host is only a name.
+    /// Parses a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]`, or `consuls:`
+    /// for TLS with the options `ca`, `cert` and `key`, after the common options have been taken
+    /// out. With `unix_socket=PATH` the agent is reached by that socket, and the host is only a
+    /// name.
     ///
     /// # Errors
     /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names what does not fit.
@@ -43,7 +44,8 @@ impl Config {
         let address = address.clone();
         let token = url.password().map(str::to_owned);
         let datacenter = url.take("datacenter")?;
-        // Holders are revoked before their session expires, so Consul's default delay of 15 s would only add to that.
+        // Holders are revoked before their session expires, so Consul's default delay of 15 s would
+        // only add to that.
         let lock_delay = url.take_duration("lock_delay")?.unwrap_or(Duration::ZERO);
         if lock_delay > Duration::from_secs(60) {
             return Err(url.bad("the option `lock_delay` is more than the 60s that Consul takes"));

@@ -22,8 +22,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Returns whether the request named a session that has ended. Consul checks the lock-delay of a key first; a key of
-    /// the session has one only if the session was lost.
+    /// Returns whether the request named a session that has ended. Consul checks the lock-delay of
+    /// a key first; a key of the session has one only if the session was lost.
     pub(crate) fn is_session_gone(&self) -> bool {
         match self {
             Self::Status { status, text } => {

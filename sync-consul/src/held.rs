@@ -1,7 +1,8 @@
 //! The held claims of a client, and whether the store still has them.
 //!
-//! Consul reports a key that was deleted under a living session only by a blocking query for each key. A client with many
-//! locks cannot afford those, so it reads all that it holds from time to time, many keys in one transaction.
+//! Consul reports a key that was deleted under a living session only by a blocking query for each
+//! key. A client with many locks cannot afford those, so it reads all that it holds from time to
+//! time, many keys in one transaction.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -20,7 +20,8 @@ use crate::error::Failure;
 const DIAL: Duration = Duration::from_secs(2);
 /// How long Consul may hold a blocking query ...
 pub(crate) const HOLD: Duration = Duration::from_secs(10);
-/// ... and how long it may take in all: Consul adds up to a sixteenth, and a dead network answers never.
+/// ... and how long it may take in all: Consul adds up to a sixteenth, and a dead network answers
+/// never.
 const HOLD_MAX: Duration = Duration::from_secs(15);
 
 /// A client of one agent.
@@ -32,14 +33,15 @@ pub(crate) struct Http {
     config: Config,
 }
 
-/// How many runtimes have connections of their own: an agent serves 200 for each client address by default.
+/// How many runtimes have connections of their own: an agent serves 200 for each client address by
+/// default.
 const RUNTIMES: usize = 4;
 
 /// The connections, and the certificates of their handshakes.
 #[derive(Debug)]
 struct Current {
-    /// A client for each runtime, the newest last. A connection is driven by a task on the runtime that made it, and
-    /// answers nothing while that runtime is not driven.
+    /// A client for each runtime, the newest last. A connection is driven by a task on the runtime
+    /// that made it, and answers nothing while that runtime is not driven.
     clients: Vec<(runtime::Id, Client)>,
     tls: Option<Arc<Tls>>,
 }
@@ -253,7 +255,8 @@ impl Http {
         let session = NewSession {
             name,
             ttl: format!("{}ms", ttl.as_millis()),
-            // With a lock-delay the keys of the session are deleted first, while they still exist under it.
+            // With a lock-delay the keys of the session are deleted first, while they still exist
+            // under it.
             behavior: if self.config.lock_delay.is_zero() { "delete" } else { "release" },
             lock_delay: format!("{}ms", self.config.lock_delay.as_millis()),
             node_checks: [],
@@ -282,8 +285,8 @@ impl Http {
         Ok(found.is_some_and(|found| !found.is_empty()))
     }
 
-    /// Runs all steps or none, and returns the pairs that they read or wrote. There can be fewer pairs than steps, so they are
-    /// identified by their keys.
+    /// Runs all steps or none, and returns the pairs that they read or wrote. There can be fewer
+    /// pairs than steps, so they are identified by their keys.
     pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {
         let _turn = self.turn().await;
         let response = self.request(Method::PUT, "/v1/txn")?.json(&steps).send().await?;

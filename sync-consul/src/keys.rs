@@ -1,7 +1,9 @@
-//! How claims are keys: `<path of the name>/<session>-<slot>`, with the claim's id, mode, client and value inside.
+//! How claims are keys: `<path of the name>/<session>-<slot>`, with the claim's id, mode, client
+//! and value inside.
 //!
-//! A session uses few keys of a name, one for each key slot. Consul remembers deleted keys for 15 minutes and visits all
-//! of them below a prefix when it reads the prefix, so a key for each claim would slow a busy lock down.
+//! A session uses few keys of a name, one for each key slot. Consul remembers deleted keys for 15
+//! minutes and visits all of them below a prefix when it reads the prefix, so a key for each claim
+//! would slow a busy lock down.
 
 use bytes::Bytes;
 use distsync_core::spi::{Claim, Entry};
@@ -20,8 +22,9 @@ pub(crate) fn key(claim: &Claim) -> String {
     format!("{}/{}-{:x}", path(&claim.name), claim.session.id, claim.id.key_slot())
 }
 
-/// Path segments that Consul's server resolves even where they are percent-encoded, and their replacements. No name
-/// contains a replacement in its path, because a `%` of a name is `%25` there.
+/// Path segments that Consul's server resolves even where they are percent-encoded, and their
+/// replacements. No name contains a replacement in its path, because a `%` of a name is `%25`
+/// there.
 const DOTS: [(&str, &str); 2] = [(".", "%2E"), ("..", "%2E%2E")];
 
 fn path(name: &LockName) -> String {
@@ -39,7 +42,8 @@ pub(crate) fn name(path: &str) -> distsync_core::Result<LockName> {
     }))
 }
 
-/// Returns the prefix of the keys of all names whose path begins with `start`. Other keys may share it.
+/// Returns the prefix of the keys of all names whose path begins with `start`. Other keys may share
+/// it.
 pub(crate) fn tree_of(start: &str) -> String {
     let Some((folder, last)) = start.rsplit_once('/') else { return start.to_owned() };
     let folder = translate(folder, escape);
@@ -52,7 +56,8 @@ fn translate<'a>(path: &'a str, other: impl Fn(&'a str) -> Option<&'static str>)
     segments.join("/")
 }
 
-/// Encodes the value of a claim's key: its id, mode and client on the first line, then the value for observers.
+/// Encodes the value of a claim's key: its id, mode and client on the first line, then the value
+/// for observers.
 pub(crate) fn value(claim: &Claim, value: &[u8]) -> Vec<u8> {
     let mode = match claim.mode {
         Mode::Exclusive => "x".to_owned(),

@@ -1,7 +1,8 @@
 //! The keys that each session may have locked.
 //!
-//! With a lock-delay, keys that remain when a session ends cannot be locked by others for a while. A client that closes its
-//! session does not want that, and Consul does not tell which keys a session has locked.
+//! With a lock-delay, keys that remain when a session ends cannot be locked by others for a while.
+//! A client that closes its session does not want that, and Consul does not tell which keys a
+//! session has locked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;

@@ -15,7 +15,8 @@ pub(crate) struct KeyEntry {
     pub(crate) key: String,
     pub(crate) created: u64,
     pub(crate) modified: u64,
-    /// Whether its session expired and had a lock-delay: the claim has ended, and its key stays until it is swept.
+    /// Whether its session expired and had a lock-delay: the claim has ended, and its key stays
+    /// until it is swept.
     pub(crate) is_lost: bool,
     pub(crate) entry: Entry,
 }
@@ -27,7 +28,8 @@ pub(crate) struct QueueView(Vec<KeyEntry>);
 impl QueueView {
     /// Reads the queue of the name whose keys begin with `prefix`.
     pub(crate) fn read(prefix: &str, pairs: &[Pair]) -> Result<Self, Failure> {
-        // A transaction returns a key once for each step that touched it, and without its value where it did not read it.
+        // A transaction returns a key once for each step that touched it, and without its value
+        // where it did not read it.
         let mut shown: HashMap<&str, &Pair> = HashMap::with_capacity(pairs.len());
         for pair in pairs.iter().filter(|pair| pair.key.starts_with(prefix)) {
             let known = shown.entry(&pair.key).or_insert(pair);

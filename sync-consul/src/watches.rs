@@ -1,8 +1,8 @@
 //! Blocking queries: few at a time, each shared by all waiters for the same keys.
 //!
-//! A blocking query occupies a connection, and an agent serves 200 connections for each client address by default. Consul
-//! continues a query after its client has disconnected, so a query whose waiters have left is not dropped: it keeps its
-//! slot until it ends.
+//! A blocking query occupies a connection, and an agent serves 200 connections for each client
+//! address by default. Consul continues a query after its client has disconnected, so a query whose
+//! waiters have left is not dropped: it keeps its slot until it ends.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,13 @@ use tracing::debug;
 
 use crate::http::{Http, Read, Scope};
 
-/// The number of queries at a time. Waiters without a slot wait for one in order of arrival, which is the order of the
-/// queue if all wait for one name, and read by themselves meanwhile.
+/// The number of queries at a time. Waiters without a slot wait for one in order of arrival, which
+/// is the order of the queue if all wait for one name, and read by themselves meanwhile.
 const SLOTS: usize = 16;
 /// The shortest time between two reads of a waiter without a slot ...
 const LOOK: Duration = Duration::from_secs(1);
-/// ... and how much longer it is for each other waiter: together they read at most 200 times a second.
+/// ... and how much longer it is for each other waiter: together they read at most 200 times a
+/// second.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(5);
 
 /// The blocking queries of a client.
@@ -62,8 +63,8 @@ impl Drop for Running {
 }
 
 impl Watches {
-    /// Waits until `scope` may be newer than `after`, or Consul has held the query for as long as it may. What was read then,
-    /// unless that failed.
+    /// Waits until `scope` may be newer than `after`, or Consul has held the query for as long as
+    /// it may. What was read then, unless that failed.
     pub(crate) async fn newer(&self, http: &Arc<Http>, scope: Scope, after: u64) -> Option<Arc<Read>> {
         let query = (scope, after);
         let running = locked(&self.shared.running).get(&query).cloned();
@@ -89,8 +90,9 @@ impl Watches {
         self.tasks.spawn(async move {
             let (scope, after) = &running.query;
             let mut read = http.read(scope, Some(*after)).await;
-            // Consul holds a query for a limited time. Its waiters keep the slot, because they are ahead of all waiters
-            // without one, and the next of a long queue would otherwise be late.
+            // Consul holds a query for a limited time. Its waiters keep the slot, because they are
+            // ahead of all waiters without one, and the next of a long queue would otherwise be
+            // late.
             while read.as_ref().is_ok_and(|read| read.index == *after) && tell.receiver_count() > 1 {
                 read = http.read(scope, Some(*after)).await;
             }

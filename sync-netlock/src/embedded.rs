@@ -1,7 +1,7 @@
 //! The lock table inside of the process: `memory:`.
 //!
-//! Calls lock the table and act at once. Sessions end by a thread that sleeps until the table's next deadline; it ends
-//! with the last handle of the store.
+//! Calls lock the table and act at once. Sessions end by a thread that sleeps until the table's
+//! next deadline; it ends with the last handle of the store.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -86,7 +86,8 @@ impl Store {
 }
 
 impl Desk {
-    /// Applies a command and delivers what comes of it; returns whom to wake once the desk is free again.
+    /// Applies a command and delivers what comes of it; returns whom to wake once the desk is free
+    /// again.
     fn apply(&mut self, request: u64, command: Command<'_>) -> Vec<Waker> {
         let from = Requester { connection: 0, request };
         let reply = self.table.apply(clock::now(), from, command, &mut self.effects);
@@ -109,7 +110,8 @@ fn expire(store: &Weak<Store>) {
         let wakers = desk.apply(0, Command::Tick);
         let nap = desk.table.next_deadline().map_or(LOOK, |due| due.since(clock::now()).min(LOOK));
         if wakers.is_empty() {
-            // Not past the look: a store that is not in use any more frees its memory and this thread.
+            // Not past the look: a store that is not in use any more frees its memory and this
+            // thread.
             drop(store.sooner.wait_timeout(desk, nap.max(Duration::from_millis(1))));
         } else {
             drop(desk);

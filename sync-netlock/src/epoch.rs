@@ -12,12 +12,14 @@ const MINUTE: u64 = 60_000;
 
 /// A floor for the tokens of a table that remembers nothing: the wall clock.
 ///
-/// A token is an epoch of 27 bits and a counter of 36. The epoch is the minute since 2026 (255 years), and the
-/// counter starts at the millisecond within that minute, in its high 16 bits. So tokens keep rising over restarts as long as the
-/// clock is not set back, and less than a million locks are granted in each millisecond between. The low 20 bits are random: two
-/// servers that start in the same millisecond do not begin with the same tokens.
+/// A token is an epoch of 27 bits and a counter of 36. The epoch is the minute since 2026 (255
+/// years), and the counter starts at the millisecond within that minute, in its high 16 bits. So
+/// tokens keep rising over restarts as long as the clock is not set back, and less than a million
+/// locks are granted in each millisecond between. The low 20 bits are random: two servers that
+/// start in the same millisecond do not begin with the same tokens.
 pub(crate) fn floor() -> Token {
-    /// The newest floor given out in this process: two tables that start within a millisecond are apart all the same.
+    /// The newest floor given out in this process: two tables that start within a millisecond are
+    /// apart all the same.
     static NEWEST: AtomicU64 = AtomicU64::new(0);
 
     let floor = start_at(clock::wall_millis(), ClaimId::random());

@@ -1,8 +1,8 @@
 //! Where answers meet those who asked: one slot a request, without an allocation of its own.
 //!
-//! A slot's number is its place in a slab and a generation, so that a late answer to a request that was given up
-//! cannot reach the next one in the same place. An `Enqueue` that was answered `Waiting` keeps its slot for the second
-//! answer, found by the claim.
+//! A slot's number is its place in a slab and a generation, so that a late answer to a request that
+//! was given up cannot reach the next one in the same place. An `Enqueue` that was answered
+//! `Waiting` keeps its slot for the second answer, found by the claim.
 
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
@@ -54,7 +54,8 @@ impl Replies {
         }
     }
 
-    /// Puts an answer into its slot; returns whom to wake. Answers to requests that were given up are dropped.
+    /// Puts an answer into its slot; returns whom to wake. Answers to requests that were given up
+    /// are dropped.
     pub(crate) fn deliver(&mut self, id: u64, reply: Reply) -> Option<Waker> {
         let slot = self.slot(id)?;
         let waker = slot.waker.take();

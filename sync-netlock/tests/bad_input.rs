@@ -1,4 +1,5 @@
-//! What a server does with peers that do not behave: a typed refusal or a closed connection, and nobody else notices.
+//! What a server does with peers that do not behave: a typed refusal or a closed connection, and
+//! nobody else notices.
 
 use std::io::{ErrorKind as Io, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,5 @@
-//! A Tokio clock that stands still or jumps, as in tests with `start_paused`: locks go by the clock of the machine.
+//! A Tokio clock that stands still or jumps, as in tests with `start_paused`: locks go by the clock
+//! of the machine.
 
 use std::time::Duration;
 

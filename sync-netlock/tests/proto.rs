@@ -1,5 +1,5 @@
-//! The generated code in `src/wire/` is what the `.proto` says. `UPDATE=1 cargo test -p distsync-netlock --test proto`
-//! writes it anew.
+//! The generated code in `src/wire/` is what the `.proto` says.
+//! `UPDATE=1 cargo test -p distsync-netlock --test proto` writes it anew.
 
 use std::path::Path;
 

@@ -17,7 +17,8 @@ async fn acquire(sync: &dyn Sync, limit: Duration) -> Result<Guard, distsync::Er
     sync.lock("a", LockOptions::new().with_wait(Wait::For(limit))).unwrap().acquire().await
 }
 
-/// Forward by more than what is left of a session: it ends at once for Redis, and its holder is revoked within its TTL.
+/// Forward by more than what is left of a session: it ends at once for Redis, and its holder is
+/// revoked within its TTL.
 #[tokio::test]
 async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
     let redis = JumpingRedis::start();

@@ -1,4 +1,5 @@
-//! Many who wait at a Consul agent, which serves 200 connections of one address and cuts off the others.
+//! Many who wait at a Consul agent, which serves 200 connections of one address and cuts off the
+//! others.
 
 use std::sync::Arc;
 use std::time::Duration;

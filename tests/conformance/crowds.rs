@@ -1,5 +1,5 @@
-//! Crowds in one process: 2,000 waiters at one name, and 1,000 waiters at 1,000 names that others hold. All are granted, and what
-//! else the process asks of the store meanwhile is answered.
+//! Crowds in one process: 2,000 waiters at one name, and 1,000 waiters at 1,000 names that others
+//! hold. All are granted, and what else the process asks of the store meanwhile is answered.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use super::processes::acquired_again;
 use super::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
 
-/// Holds a lock, with a waiter behind it, while `fault` happens and for longer than the TTL. Without renewals by another
-/// server the lock would be lost.
+/// Holds a lock, with a waiter behind it, while `fault` happens and for longer than the TTL.
+/// Without renewals by another server the lock would be lost.
 async fn held_through(url: &str, ttl: Duration, fault: impl FnOnce()) {
     let sync = connect(&format!("{url}?ttl={}s", ttl.as_secs())).await.unwrap();
     let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
@@ -70,8 +70,8 @@ async fn a_redis_primary_that_stands_still_is_left_for_the_one_that_takes_its_pl
     held_through(&sentinels.url(), Duration::from_secs(15), || sentinels.freeze_primary()).await;
 }
 
-/// A grant that the new primary does not have is revoked within the holder's TTL, whether the former primary knows of the
-/// fail-over or goes on serving the holder.
+/// A grant that the new primary does not have is revoked within the holder's TTL, whether the
+/// former primary knows of the fail-over or goes on serving the holder.
 async fn a_grant_that_a_fail_over_loses(is_primary_aware: bool) {
     const TTL: Duration = Duration::from_secs(8);
 
@@ -180,7 +180,8 @@ async fn silent_and_dead_redis_addresses_cost_nothing() {
             _ => use_once(&url(bad, good)).await,
         }
     }
-    // Even with a TTL so short that no request may take as long as a dial that waits for a silent address.
+    // Even with a TTL so short that no request may take as long as a dial that waits for a silent
+    // address.
     use_once(&url(&silent, &given[1]).replace("4s", "1s")).await;
 }
 
@@ -210,7 +211,8 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
     for name in names {
         held.push(lock(name, 5).acquire().await.unwrap());
     }
-    // A queue that is written out, and another client that has a session, and no key for what it holds.
+    // A queue that is written out, and another client that has a session, and no key for what it
+    // holds.
     held.push(lock("queued", 5).acquire().await.unwrap());
     let waiting = lock("queued", 30);
     let mut queued = std::pin::pin!(acquired_again(&*waiting));

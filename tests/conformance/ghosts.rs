@@ -7,7 +7,8 @@ use distsync::{LockOptions, Wait, connect};
 use super::processes::{Netlockd, run};
 use super::stores::{Consul, Etcd, Redis};
 
-/// A guard is dropped, and the process ends, without `close`: the name is free at once, not after the TTL.
+/// A guard is dropped, and the process ends, without `close`: the name is free at once, not after
+/// the TTL.
 fn a_process_ends_and_its_lock_is_free(url: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..20 {
@@ -46,8 +47,8 @@ fn the_lock_of_a_process_that_ends_is_free_on_consul() {
     a_process_ends_and_its_lock_is_free(&format!("consul://127.0.0.1:{}", consul.port()));
 }
 
-/// Redis refuses writes for a while because it has too few replicas. A guard that is dropped meanwhile is released afterwards, and
-/// an acquire that fails meanwhile leaves nothing.
+/// Redis refuses writes for a while because it has too few replicas. A guard that is dropped
+/// meanwhile is released afterwards, and an acquire that fails meanwhile leaves nothing.
 #[tokio::test]
 async fn a_redis_that_refuses_writes_for_a_while_leaves_no_ghost() {
     let redis = Redis::start();

@@ -1,4 +1,5 @@
-//! Consul's lock-delay: what a lost session held is kept from everybody for a while, and from nobody otherwise.
+//! Consul's lock-delay: what a lost session held is kept from everybody for a while, and from
+//! nobody otherwise.
 
 use std::time::Duration;
 
@@ -189,7 +190,8 @@ async fn a_waiter_that_is_lost_delays_nobody() {
         async {
             until_in_line(&*first, 3).await;
             lose(&consul, "a", 1);
-            // Once the one behind has looked, what was lost is gone, and its client has come again as the last.
+            // Once the one behind has looked, what was lost is gone, and its client has come again
+            // as the last.
             soon(async {
                 while keys(&consul, "a").iter().filter(|key| key.get("Session").is_some()).count() != 3
                     || keys(&consul, "a").len() != 3

@@ -1,8 +1,9 @@
-//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the cases. Beside them: stores that
-//! are broken on purpose, stores that have a bad day, and whole processes.
+//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the
+//! cases. Beside them: stores that are broken on purpose, stores that have a bad day, and whole
+//! processes.
 //!
-//! All of it wants the feature `full` (`--all-features`). Without it, what needs that is not here, and the cases of a store that
-//! is not built fail.
+//! All of it wants the feature `full` (`--all-features`). Without it, what needs that is not here,
+//! and the cases of a store that is not built fail.
 
 #[cfg(feature = "full")]
 mod bad_days;

@@ -1,4 +1,5 @@
-//! A dead member costs nothing: while a store serves, every call succeeds, whichever of the given addresses are dead.
+//! A dead member costs nothing: while a store serves, every call succeeds, whichever of the given
+//! addresses are dead.
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::stores::{Consul, Etcd, Redis};
 
-/// An example, as it is now: `cargo test --test conformance` builds none, and another build may have left one without our stores.
+/// An example, as it is now: `cargo test --test conformance` builds none, and another build may
+/// have left one without our stores.
 pub(crate) fn example(name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         // `<target folder>/<profile>/deps/<this test>`
@@ -21,7 +22,8 @@ pub(crate) fn example(name: &str) -> PathBuf {
         let profile = test.parent().and_then(Path::parent).unwrap();
         let profile_name = profile.file_name().and_then(OsStr::to_str).unwrap();
         let mut build = Command::new(env!("CARGO"));
-        // What cargo says to this test about its package would make build scripts that look at it run again.
+        // What cargo says to this test about its package would make build scripts that look at it
+        // run again.
         let said = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(said)) {
             build.env_remove(name);
@@ -88,7 +90,8 @@ impl Drop for Netlockd {
     }
 }
 
-/// The story that the quickstart tells, without its numbers and the order in which the two tasks come.
+/// The story that the quickstart tells, without its numbers and the order in which the two tasks
+/// come.
 fn story(url: &str) -> Vec<String> {
     let output = run("quickstart", &["--on", url]);
     assert!(output.status.success(), "{url}: {}", text(&output.stderr));
@@ -123,7 +126,8 @@ fn contenders_lose_no_update_though_one_is_killed_and_one_stopped() {
     assert!(text(&output.stdout).contains("no update lost"));
 }
 
-/// Acquires from a store that comes back, within its time; until then every error says that it can be tried again.
+/// Acquires from a store that comes back, within its time; until then every error says that it can
+/// be tried again.
 pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
     let again = async {
         loop {
@@ -157,7 +161,8 @@ async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl(
         let (mut worker, _words) = holding(&["worker", "worker", &server.url(), file.to_str().unwrap()]);
         let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
-        // The workers' TTL is 2 s, counted from a renewal before the signal; the rest is for a busy machine.
+        // The workers' TTL is 2 s, counted from a renewal before the signal; the rest is for a busy
+        // machine.
         let clean = async {
             while !lock.inspect().await.unwrap().entries.is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,7 +1,8 @@
 //! What the stores' recipes cost on the wire, counted by a proxy and not assumed.
 //!
-//! A turn is data from the client after data from the server: the number of round trips of one who asks and waits. On etcd,
-//! whose server also pings after each request to measure the line, it is the beginning of a request (an HTTP/2 stream).
+//! A turn is data from the client after data from the server: the number of round trips of one who
+//! asks and waits. On etcd, whose server also pings after each request to measure the line, it is
+//! the beginning of a request (an HTTP/2 stream).
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -55,7 +56,8 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Records what goes to the store of `scheme` at `target`. Its threads end with the connections.
+    /// Records what goes to the store of `scheme` at `target`. Its threads end with the
+    /// connections.
     fn before(scheme: &str, target: u16) -> Self {
         let streams = scheme == "etcd";
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -115,7 +117,8 @@ async fn costs(scheme: &str, port: u16, busy_try: u64) {
     let direct = connect(&url(port, "600s")).await.unwrap();
     let lock = sync.lock("free", LockOptions::new()).unwrap();
     lock.acquire().await.unwrap().release().await.unwrap();
-    // What the first use sets up (a watch, an attached session) is done when nothing is said any more.
+    // What the first use sets up (a watch, an attached session) is done when nothing is said any
+    // more.
     quiet(&recorder).await;
 
     let (mut acquires, mut releases) = (0, 0);
@@ -155,8 +158,8 @@ async fn quiet(recorder: &Recorder) {
 
 /// A release before 50 waiters costs them one request at most, of the one who is next.
 async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct: &dyn Sync) {
-    // A client of Consul reads what it holds every two seconds, which can fall into one measurement, but not
-    // into three in a row.
+    // A client of Consul reads what it holds every two seconds, which can fall into one
+    // measurement, but not into three in a row.
     let mut all = Vec::new();
     for round in 0..3 {
         let turns = woken_by_a_release(scheme, &format!("hot {round}"), recorder, sync, direct).await;
@@ -242,7 +245,8 @@ async fn keep_alive_traffic_does_not_grow_with_locks() {
         }
         let ((), with_many) = recorder.turns(tokio::time::sleep(Duration::from_secs(4))).await;
         assert!(with_one > 0, "{scheme}: no renewals at all");
-        // Renewals and pings fall into one window or the next; a message a lock would be a thousand.
+        // Renewals and pings fall into one window or the next; a message a lock would be a
+        // thousand.
         assert!(
             with_many <= 2 * with_one + 10,
             "{scheme}: {with_one} turns with one lock, {with_many} with 1,001"

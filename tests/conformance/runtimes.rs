@@ -1,4 +1,5 @@
-//! Runtimes come and go: a handle that is used from several, one after the other or side by side, and calls outside of any.
+//! Runtimes come and go: a handle that is used from several, one after the other or side by side,
+//! and calls outside of any.
 
 use std::pin::pin;
 use std::sync::Arc;

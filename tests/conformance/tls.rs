@@ -1,4 +1,5 @@
-//! Stores that speak TLS with those they know, and what it looks like when the two sides do not agree.
+//! Stores that speak TLS with those they know, and what it looks like when the two sides do not
+//! agree.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use super::bad_days::{pair, refused};
 use super::processes::example;
 use super::stores::{Certificates, Consul, Etcd, EtcdTls, Netlock, RedisTls};
 
-/// Works with the right certificates, and with no others. `secure` speaks TLS at `address`, `plain` does not.
+/// Works with the right certificates, and with no others. `secure` speaks TLS at `address`, `plain`
+/// does not.
 async fn by_certificate(certificates: &Certificates, secure: &str, plain: &str, address: &str) {
     let path = |name: &str| certificates.path(name).display().to_string();
     let url = |ca: &str| format!("{secure}://{address}?ca={}", path(ca));
@@ -69,7 +71,8 @@ async fn consul_is_reached_by_a_socket_of_the_file_system() {
     refused(missing, ErrorKind::Unavailable, "is Consul running there").await;
 }
 
-/// Who is refused, and what they are told to do. `start`: a server with the certificate of this name; its port.
+/// Who is refused, and what they are told to do. `start`: a server with the certificate of this
+/// name; its port.
 async fn certificates_that_are_refused<S>(
     certificates: &Certificates,
     scheme: &str,

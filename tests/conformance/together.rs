@@ -1,5 +1,5 @@
-//! What tasks of one process ask at the same moment travels together, and ends as if it had come one after the other: the
-//! lock table of `memory:` says how that is.
+//! What tasks of one process ask at the same moment travels together, and ends as if it had come
+//! one after the other: the lock table of `memory:` says how that is.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -88,7 +88,8 @@ struct Side {
     backend: Arc<dyn Backend>,
     sessions: Vec<Session>,
     names: Vec<LockName>,
-    /// The tokens that have been seen, by claim; those of each name; and the newest that a request was answered with.
+    /// The tokens that have been seen, by claim; those of each name; and the newest that a request
+    /// was answered with.
     tokens: HashMap<ClaimId, Token>,
     given: Vec<HashSet<Token>>,
     newest: Vec<Option<Token>>,
@@ -174,7 +175,8 @@ impl Side {
     }
 }
 
-/// Does the same in both stores, there one after the other, here in bunches; `once`: with each name once in a bunch.
+/// Does the same in both stores, there one after the other, here in bunches; `once`: with each name
+/// once in a bunch.
 async fn ends_as_one_after_the_other(backend: Arc<dyn Backend>, once: bool, seed: u64) -> (Side, usize) {
     const MODES: [Mode; 4] = [Mode::Exclusive, Mode::Exclusive, Mode::Shared, Mode::Permit { of: 2 }];
     let names = if once { 12 } else { 3 };
@@ -200,7 +202,8 @@ async fn ends_as_one_after_the_other(backend: Arc<dyn Backend>, once: bool, seed
                 (0, Some(old)) => Act::Evict(old),
                 (1..=3, Some(old)) => Act::Withdraw(old),
                 _ => {
-                    // The dead one now and then. It waits, for etcd does not look at the session of a try that is refused.
+                    // The dead one now and then. It waits, for etcd does not look at the session of
+                    // a try that is refused.
                     let is_dead = dice.below(16) == 0;
                     wishes.push(Wish {
                         id: ClaimId::random(),
@@ -299,7 +302,8 @@ async fn a_step_that_fails_on_redis_fails_alone() {
     assert!(error.contains("WRONGTYPE") && error.contains("redis") && error.contains("bad"), "{error}");
 }
 
-/// Tokens and revisions come from one counter, which is never behind the clock: as after a clock that was set back.
+/// Tokens and revisions come from one counter, which is never behind the clock: as after a clock
+/// that was set back.
 #[tokio::test]
 async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     const AHEAD: u64 = 9_000_000_000_000_000;

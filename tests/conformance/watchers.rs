@@ -1,4 +1,5 @@
-//! Watchers see what is true again soon after their store has come back, also if it forgot everything meanwhile.
+//! Watchers see what is true again soon after their store has come back, also if it forgot
+//! everything meanwhile.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use futures_util::{Stream, StreamExt};
 
 use super::stores::{Consul, Etcd, Netlock, Redis};
 
-/// How soon a watcher shows the state of a store that answers again, with room for a busy machine: the promise is two seconds.
+/// How soon a watcher shows the state of a store that answers again, with room for a busy machine:
+/// the promise is two seconds.
 const SOON: Duration = Duration::from_secs(2);
 
 async fn shows<T>(mut watch: impl Stream<Item = Result<T>> + Unpin, what: &str, is_it: impl Fn(&T) -> bool) {
@@ -22,8 +24,8 @@ fn candidate(sync: &dyn Sync, node: &str) -> Box<dyn Leader> {
     sync.leader("scheduler", LeaderOptions::new(Node::new(node))).unwrap()
 }
 
-/// Watches a lock and an election over a restart of the store, which may have forgotten everything. `patience`: how long another
-/// has to wait for the lock then.
+/// Watches a lock and an election over a restart of the store, which may have forgotten everything.
+/// `patience`: how long another has to wait for the lock then.
 async fn watchers_come_back<F: Future<Output = ()>>(
     url: &str,
     patience: Duration,
@@ -114,7 +116,8 @@ async fn watchers_of_a_restored_etcd_come_back() {
     watchers_come_back(&url, Duration::from_secs(20), async || etcd.restart_from_copy()).await;
 }
 
-/// An agent that restarts keeps its data: the holder holds on, the waiter waits on, and watchers are told of what comes.
+/// An agent that restarts keeps its data: the holder holds on, the waiter waits on, and watchers
+/// are told of what comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_and_watchers_outlast_a_consul_agent_that_restarts() {
     let consul = Consul::start();

@@ -1,11 +1,12 @@
 //! From an acquire request to a guard.
 //!
-//! An [`AcquireRequest`] is what a lock or an election asks for. [`AcquireRequest::run`] makes attempts, one for each session:
-//! an attempt puts a [`QueuedClaim`] into the store's queue and ends with a guard, with a busy name, or with the loss of its
-//! session, after which the next attempt begins.
+//! An [`AcquireRequest`] is what a lock or an election asks for. [`AcquireRequest::run`] makes
+//! attempts, one for each session: an attempt puts a [`QueuedClaim`] into the store's queue and
+//! ends with a guard, with a busy name, or with the loss of its session, after which the next
+//! attempt begins.
 //!
-//! The common case, a free name under an open session, is kept small: rare cases run in boxed futures, so that an acquire
-//! does not carry room for all of them.
+//! The common case, a free name under an open session, is kept small: rare cases run in boxed
+//! futures, so that an acquire does not carry room for all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +69,8 @@ impl AcquireRequest {
         loop {
             let session = match self.session(context).await {
                 Ok(session) => session,
-                // Once queued, keep waiting: if an outage outlasts the session we lose our position, but we
-                // do not give up.
+                // Once queued, keep waiting: if an outage outlasts the session we lose our
+                // position, but we do not give up.
                 Err(error) if was_queued && error.is_retryable() => {
                     warn!(name = %self.name, %error, "cannot open a session: still waiting for one");
                     progress.failed(error);

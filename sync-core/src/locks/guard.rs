@@ -33,8 +33,8 @@ pub enum Release {
 
 /// A held lock, read lock or permit.
 ///
-/// Dropping it releases the lock in the background and never blocks. [`release`](Self::release) waits for the
-/// store and returns the outcome.
+/// Dropping it releases the lock in the background and never blocks. [`release`](Self::release)
+/// waits for the store and returns the outcome.
 ///
 /// # Examples
 /// ```
@@ -67,7 +67,8 @@ impl Guard {
         Self { hold, context, owns_session, outcome: OnceLock::new() }
     }
 
-    /// Returns the fencing token, for the resource to check. Does not read the clock: see [`check`](Self::check).
+    /// Returns the fencing token, for the resource to check. Does not read the clock: see
+    /// [`check`](Self::check).
     #[must_use]
     pub fn token(&self) -> Token {
         self.hold.token()
@@ -97,20 +98,22 @@ impl Guard {
         self.hold.claim().mode
     }
 
-    /// Returns a future that resolves with the reason when the claim is no longer held, before the store can grant
-    /// it to another. It can be cloned, and it may outlive the guard.
+    /// Returns a future that resolves with the reason when the claim is no longer held, before the
+    /// store can grant it to another. It can be cloned, and it may outlive the guard.
     #[must_use]
     pub fn revoked(&self) -> Revoked {
         Revoked::of(&self.hold)
     }
 
-    /// Returns the token if the claim is held now and for `min_remaining` more. Synchronous; reads the clock itself.
+    /// Returns the token if the claim is held now and for `min_remaining` more. Synchronous; reads
+    /// the clock itself.
     ///
-    /// Call it right before a side effect. A process that was stopped for longer than its TTL learns it here first.
+    /// Call it right before a side effect. A process that was stopped for longer than its TTL
+    /// learns it here first.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionLost`], [`NotHeld`](ErrorKind::NotHeld) or [`Closed`](ErrorKind::Closed) if it is lost,
-    /// [`Timeout`](ErrorKind::Timeout) if less time is left.
+    /// [`ErrorKind::SessionLost`], [`NotHeld`](ErrorKind::NotHeld) or [`Closed`](ErrorKind::Closed)
+    /// if it is lost, [`Timeout`](ErrorKind::Timeout) if less time is left.
     pub fn check(&self, min_remaining: Duration) -> Result<Token> {
         self.hold.check(min_remaining).map_err(|error| error.with_backend(self.context.backend_name()))
     }
@@ -124,7 +127,8 @@ impl Guard {
         }
     }
 
-    /// Returns the moment until which the claim is held if no further renewal succeeds; `None` once it is lost.
+    /// Returns the moment until which the claim is held if no further renewal succeeds; `None` once
+    /// it is lost.
     #[must_use]
     pub fn valid_until(&self) -> Option<Moment> {
         self.hold.valid_until()
@@ -146,11 +150,12 @@ impl Guard {
 
     /// Restarts the TTL and returns the new [`valid_until`](Self::valid_until).
     ///
-    /// A claim with a hold limit expires without it; any other claim is renewed anyway. A failure releases nothing
-    /// and creates nothing.
+    /// A claim with a hold limit expires without it; any other claim is renewed anyway. A failure
+    /// releases nothing and creates nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionLost`] if it came too late; [`Unavailable`](ErrorKind::Unavailable) if the store does not answer.
+    /// [`ErrorKind::SessionLost`] if it came too late; [`Unavailable`](ErrorKind::Unavailable) if
+    /// the store does not answer.
     ///
     /// # Cancel safety
     /// Safe: the TTL is extended or not.
@@ -189,11 +194,13 @@ impl Guard {
         }
     }
 
-    /// Releases the claim and returns the outcome. Idempotent: a second call returns the same outcome.
+    /// Releases the claim and returns the outcome. Idempotent: a second call returns the same
+    /// outcome.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer within the TTL (5 s at most). The guard then is as
-    /// before, revocation included: call `release` again, or drop the guard, which retries until the session ends.
+    /// [`ErrorKind::Unavailable`] if the store does not answer within the TTL (5 s at most). The
+    /// guard then is as before, revocation included: call `release` again, or drop the guard, which
+    /// retries until the session ends.
     ///
     /// # Cancel safety
     /// A release that has begun runs to its end in the background.
@@ -227,14 +234,15 @@ impl Guard {
         Ok(*self.outcome.get_or_init(|| outcome))
     }
 
-    /// Detaches the lock from this process. It stays held until its TTL expires, even if this process ends, and
-    /// anyone with the ticket can [resume](crate::Sync::resume) it, to extend or release it. Needs no round trip.
+    /// Detaches the lock from this process. It stays held until its TTL expires, even if this
+    /// process ends, and anyone with the ticket can [resume](crate::Sync::resume) it, to extend or
+    /// release it. Needs no round trip.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if the lock shares the session of others: acquire it with
     /// [`LockOptions::with_ttl`](crate::LockOptions::with_ttl), which is how long it stays held.
-    /// [`SessionLost`](ErrorKind::SessionLost) or [`NotHeld`](ErrorKind::NotHeld) if it is lost. On an error
-    /// the guard is dropped, and what it held is released.
+    /// [`SessionLost`](ErrorKind::SessionLost) or [`NotHeld`](ErrorKind::NotHeld) if it is lost. On
+    /// an error the guard is dropped, and what it held is released.
     pub fn detach(self) -> Result<Ticket> {
         if !self.owns_session {
             let problem = "the lock shares a session with others, and cannot outlive it: acquire it with a ttl of its own";

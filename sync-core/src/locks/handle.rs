@@ -23,9 +23,9 @@ use crate::types::names::{Kind, LockName, Namespace};
 
 /// Implements [`Sync`] over any backend.
 ///
-/// When the handle and all its locks and guards are dropped, its sessions are closed, which releases all that they
-/// held. That last drop blocks until the store has answered, at most for 500 ms, so that a process can end right after
-/// it. `close().await` waits without blocking a thread.
+/// When the handle and all its locks and guards are dropped, its sessions are closed, which
+/// releases all that they held. That last drop blocks until the store has answered, at most for 500
+/// ms, so that a process can end right after it. `close().await` waits without blocking a thread.
 #[derive(Debug)]
 pub struct Handle {
     context: Arc<Context>,
@@ -36,8 +36,9 @@ impl Handle {
     /// Opens a session at the store, and starts a thread that renews it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for options that the store does not take, [`Unavailable`](ErrorKind::Unavailable) or
-    /// [`Denied`](ErrorKind::Denied) if no session can be opened.
+    /// [`ErrorKind::InvalidOption`] for options that the store does not take,
+    /// [`Unavailable`](ErrorKind::Unavailable) or [`Denied`](ErrorKind::Denied) if no session can
+    /// be opened.
     ///
     /// # Cancel safety
     /// Safe: when the future is dropped, the thread closes what it opened and ends.

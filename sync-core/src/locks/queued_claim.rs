@@ -19,8 +19,8 @@ use crate::types::loss::Loss;
 use crate::types::names::LockName;
 use crate::types::token::Token;
 
-/// A claim that is on its way to the queue, or in it. Dropped before its grant, for instance with the
-/// future that waits, it is withdrawn in the background.
+/// A claim that is on its way to the queue, or in it. Dropped before its grant, for instance with
+/// the future that waits, it is withdrawn in the background.
 pub(super) struct QueuedClaim<'a> {
     request: &'a AcquireRequest,
     context: &'a Arc<Context>,
@@ -85,7 +85,8 @@ impl<'a> QueuedClaim<'a> {
             };
             let mut standing = match call.persist(&self.session, enqueue).await {
                 Ok(Ok(standing)) => standing,
-                // The store is out of reach, but the claim is queued for as long as its session lives.
+                // The store is out of reach, but the claim is queued for as long as its session
+                // lives.
                 Ok(Err(error)) if is_queued && error.is_retryable() => {
                     progress.failed(error);
                     continue;
@@ -121,8 +122,8 @@ impl<'a> QueuedClaim<'a> {
         }
     }
 
-    /// Makes a guard of a grant, if the session still lives. `name` is the granted one of several. A hold
-    /// limit begins here.
+    /// Makes a guard of a grant, if the session still lives. `name` is the granted one of several.
+    /// A hold limit begins here.
     async fn into_guard(mut self, token: Token, name: Option<LockName>) -> Result<Result<Attempt, Loss>> {
         if let (Some(claim), Some(name)) = (&mut self.claim, name) {
             (claim.name, claim.also, claim.any) = (name, Vec::new(), false);

@@ -43,7 +43,8 @@ impl Guards {
         }
     }
 
-    /// Returns the tokens in the order of the names, if all are held now and for `min_remaining` more.
+    /// Returns the tokens in the order of the names, if all are held now and for `min_remaining`
+    /// more.
     ///
     /// # Errors
     /// As [`Guard::check`], of the first that fails.
@@ -75,11 +76,12 @@ impl Guards {
 
 /// Acquires the locks of all the given names, or none. Duplicate names are ignored.
 ///
-/// A store that [can](crate::Capabilities::several_at_once) grants all names in one step, when all are free at once,
-/// and the request holds none of them while it waits. On other stores every caller acquires the names one after the
-/// other in sorted order, so that no two callers wait for each other. While such a request waits for a later name it
-/// holds the earlier ones, and it releases them, the last one first, if a name cannot be acquired. [`Wait::For`]
-/// limits the time for all names together.
+/// A store that [can](crate::Capabilities::several_at_once) grants all names in one step, when all
+/// are free at once, and the request holds none of them while it waits. On other stores every
+/// caller acquires the names one after the other in sorted order, so that no two callers wait for
+/// each other. While such a request waits for a later name it holds the earlier ones, and it
+/// releases them, the last one first, if a name cannot be acquired. [`Wait::For`] limits the time
+/// for all names together.
 ///
 /// # Errors
 /// As [`Lock::acquire`], for the first name that cannot be acquired.
@@ -137,12 +139,12 @@ pub async fn lock_all<'a>(
     Ok(taken)
 }
 
-/// Acquires the lock of any one of the given names: the first that is free, in the given order, otherwise the first
-/// that becomes free.
+/// Acquires the lock of any one of the given names: the first that is free, in the given order,
+/// otherwise the first that becomes free.
 ///
-/// The request waits in the queues of all names at once. A store that [can](crate::Capabilities::several_at_once)
-/// grants exactly one of them. On other stores a request that is granted two names at the same moment releases one of
-/// them at once.
+/// The request waits in the queues of all names at once. A store that
+/// [can](crate::Capabilities::several_at_once) grants exactly one of them. On other stores a
+/// request that is granted two names at the same moment releases one of them at once.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidOption`] without a name; as [`Lock::acquire`] if none can be acquired.
@@ -183,7 +185,8 @@ pub async fn lock_any<'a>(
     let mut failure = None;
     while let Some(acquired) = waiting.next().await {
         match acquired {
-            // Dropping the others removes them from their queues, and releases one that was granted meanwhile.
+            // Dropping the others removes them from their queues, and releases one that was granted
+            // meanwhile.
             Ok(guard) => return Ok(guard),
             Err(error) => failure = failure.or(Some(error)),
         }

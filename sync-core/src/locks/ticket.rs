@@ -15,8 +15,9 @@ use crate::types::token::Token;
 /// The ticket of a detached lock: [`Guard::detach`](crate::Guard::detach) returns it, and
 /// [`Sync::resume`](crate::Sync::resume) makes a guard of it.
 ///
-/// As text ([`expose`](Self::expose), [`FromStr`]) it fits an environment variable or a file. Anyone with the ticket
-/// can extend and release the lock, so keep it like a password. `Debug` and `Display` do not show its secret.
+/// As text ([`expose`](Self::expose), [`FromStr`]) it fits an environment variable or a file.
+/// Anyone with the ticket can extend and release the lock, so keep it like a password. `Debug` and
+/// `Display` do not show its secret.
 ///
 /// # Examples
 /// ```
@@ -79,8 +80,8 @@ impl FromStr for Ticket {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if the text is no ticket. The error does not repeat the text, which may be part of
-    /// a secret.
+    /// [`ErrorKind::InvalidOption`] if the text is no ticket. The error does not repeat the text,
+    /// which may be part of a secret.
     fn from_str(text: &str) -> Result<Self> {
         parse(text.trim()).ok_or_else(|| {
             let problem =

@@ -19,8 +19,8 @@ use crate::types::token::Token;
 
 /// A connection to a store of locks and elections.
 ///
-/// The name hides [`std::marker::Sync`] of the prelude. [`DynSync`] needs no import of this trait, because the
-/// methods of a `dyn` type are always in scope.
+/// The name hides [`std::marker::Sync`] of the prelude. [`DynSync`] needs no import of this trait,
+/// because the methods of a `dyn` type are always in scope.
 ///
 /// # Examples
 /// ```
@@ -37,20 +37,23 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Returns the lock, read-write lock or semaphore of this name. Does no I/O.
     ///
     /// # Errors
-    /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) or
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption).
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>>;
 
-    /// Acquires all the given names atomically, on a store that [can](Capabilities::several_at_once).
+    /// Acquires all the given names atomically, on a store that
+    /// [can](Capabilities::several_at_once).
     ///
     /// [`lock_all`](crate::lock_all) calls it, and works on every store.
     ///
-    /// The request holds none of the names while it waits and is granted when all are free at once. It is queued
-    /// on every name, so a later request for any one of them waits behind it. The returned guard covers all names
-    /// with one token; releasing or losing it releases them all. Duplicate names are ignored.
+    /// The request holds none of the names while it waits and is granted when all are free at once.
+    /// It is queued on every name, so a later request for any one of them waits behind it. The
+    /// returned guard covers all names with one token; releasing or losing it releases them all.
+    /// Duplicate names are ignored.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for several names on a store that cannot; otherwise as
-    /// [`Lock::acquire`].
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for several names on a store that cannot;
+    /// otherwise as [`Lock::acquire`].
     ///
     /// # Cancel safety
     /// Safe, as [`Lock::acquire`].
@@ -61,9 +64,9 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     ///
     /// [`lock_any`](crate::lock_any) calls it, and works on every store.
     ///
-    /// The first free name in the given order is granted, otherwise the first that becomes free. The request is
-    /// queued on all names at once and leaves the other queues when it is granted. [`Guard::name`] returns the
-    /// granted name.
+    /// The first free name in the given order is granted, otherwise the first that becomes free.
+    /// The request is queued on all names at once and leaves the other queues when it is granted.
+    /// [`Guard::name`] returns the granted name.
     ///
     /// # Errors
     /// As [`acquire_all`](Self::acquire_all).
@@ -73,10 +76,12 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     #[doc(hidden)]
     async fn acquire_any(&self, names: &[&str], options: LockOptions) -> Result<Guard>;
 
-    /// Returns the election of this name. Does no I/O. An election and a lock of the same name are independent.
+    /// Returns the election of this name. Does no I/O. An election and a lock of the same name are
+    /// independent.
     ///
     /// # Errors
-    /// [`InvalidName`](crate::ErrorKind::InvalidName) or [`InvalidOption`](crate::ErrorKind::InvalidOption).
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) or
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption).
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>>;
 
     /// Returns the name of the store, for instance `netlock` or `etcd`.
@@ -85,8 +90,8 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Returns what the store can do and what it promises.
     fn capabilities(&self) -> Capabilities;
 
-    /// Returns the names of `kind` that have a holder or a waiter and begin with `prefix`, in order. Only names in
-    /// the namespace of this handle are returned.
+    /// Returns the names of `kind` that have a holder or a waiter and begin with `prefix`, in
+    /// order. Only names in the namespace of this handle are returned.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
@@ -95,24 +100,25 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Safe: it only reads.
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>>;
 
-    /// Resumes a lock that was [detached](Guard::detach), in this process or another, and restarts its TTL.
+    /// Resumes a lock that was [detached](Guard::detach), in this process or another, and restarts
+    /// its TTL.
     ///
-    /// The lock then expires unless it is [extended](Guard::extend). Resuming a ticket twice makes two guards of
-    /// one lock.
+    /// The lock then expires unless it is [extended](Guard::extend). Resuming a ticket twice makes
+    /// two guards of one lock.
     ///
     /// # Errors
-    /// [`NotHeld`](crate::ErrorKind::NotHeld) if the lock has ended; [`Unavailable`](crate::ErrorKind::Unavailable)
-    /// if the store does not answer.
+    /// [`NotHeld`](crate::ErrorKind::NotHeld) if the lock has ended;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
     ///
     /// # Cancel safety
     /// Safe: the lock stays held, with its TTL restarted or not.
     async fn resume(&self, ticket: &Ticket) -> Result<Guard>;
 
-    /// Releases every lock of this handle and cancels every waiting request. All its guards are revoked. The
-    /// handle can be used afterwards.
+    /// Releases every lock of this handle and cancels every waiting request. All its guards are
+    /// revoked. The handle can be used afterwards.
     ///
-    /// Waits until the store has answered, for 5 s at most. Locks whose release the store has not answered by then
-    /// end by their TTL.
+    /// Waits until the store has answered, for 5 s at most. Locks whose release the store has not
+    /// answered by then end by their TTL.
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) after [`close`](Self::close).
@@ -121,7 +127,8 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// Once begun it runs to its end in the background.
     async fn release_all(&self) -> Result<()>;
 
-    /// Releases everything and ends the sessions of this handle. All its guards are revoked. Idempotent.
+    /// Releases everything and ends the sessions of this handle. All its guards are revoked.
+    /// Idempotent.
     ///
     /// # Errors
     /// None today.
@@ -133,7 +140,8 @@ pub trait Sync: Debug + Send + std::marker::Sync {
 
 /// A connection to any store, as `distsync::connect` returns it.
 ///
-/// Its methods can be called without an import of [`Sync`], whose name hides the one of the prelude.
+/// Its methods can be called without an import of [`Sync`], whose name hides the one of the
+/// prelude.
 pub type DynSync = dyn Sync;
 
 /// A lock, read-write lock or semaphore.
@@ -159,23 +167,26 @@ pub trait Lock: Debug + Send + std::marker::Sync {
     /// Returns the name.
     fn id(&self) -> &str;
 
-    /// Acquires the lock: joins the queue and waits until granted, or for as long as the options say.
+    /// Acquires the lock: joins the queue and waits until granted, or for as long as the options
+    /// say.
     ///
-    /// If the session is lost while the request waits, it joins the queue again at its end, under a new session.
+    /// If the session is lost while the request waits, it joins the queue again at its end, under a
+    /// new session.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout), [`Contended`](crate::ErrorKind::Contended) if the options say not to
-    /// wait, [`NotHeld`](crate::ErrorKind::NotHeld) if an operator removed the request from the queue,
-    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if a semaphore of this name has another number of permits,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    /// [`Timeout`](crate::ErrorKind::Timeout), [`Contended`](crate::ErrorKind::Contended) if the
+    /// options say not to wait, [`NotHeld`](crate::ErrorKind::NotHeld) if an operator removed the
+    /// request from the queue, [`InvalidOption`](crate::ErrorKind::InvalidOption) if a semaphore of
+    /// this name has another number of permits, [`Unavailable`](crate::ErrorKind::Unavailable) if
+    /// the store does not answer.
     ///
     /// # Cancel safety
-    /// Safe: when the future is dropped, the request leaves the queue within a round trip, at the latest with its
-    /// session.
+    /// Safe: when the future is dropped, the request leaves the queue within a round trip, at the
+    /// latest with its session.
     async fn acquire(&self) -> Result<Guard>;
 
-    /// Acquires the lock if that needs no wait. Returns `None` if the name is taken, and leaves nothing in the
-    /// queue then.
+    /// Acquires the lock if that needs no wait. Returns `None` if the name is taken, and leaves
+    /// nothing in the queue then.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), except for `Timeout` and `Contended`.
@@ -195,14 +206,14 @@ pub trait Lock: Debug + Send + std::marker::Sync {
 
     /// Returns a stream of the queue: its current state, and a new item after each change.
     ///
-    /// Changes in quick succession may be one item. Passing faults are waited out; any other error is the last
-    /// item.
+    /// Changes in quick succession may be one item. Passing faults are waited out; any other error
+    /// is the last item.
     fn watch(&self) -> BoxStream<'static, Result<Queue>>;
 
     /// Ends the claim of another client, held or waiting. For operators.
     ///
-    /// The holder is notified at once where the store can ([`Capabilities::reports_evictions`]). Its token is
-    /// outdated from the next grant on, so a fenced resource refuses it in any case.
+    /// The holder is notified at once where the store can ([`Capabilities::reports_evictions`]).
+    /// Its token is outdated from the next grant on, so a fenced resource refuses it in any case.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported), [`Denied`](crate::ErrorKind::Denied),
@@ -250,17 +261,18 @@ pub trait Leader: Debug + Send + std::marker::Sync {
     /// As [`Lock::acquire`].
     ///
     /// # Cancel safety
-    /// Safe: when the future is dropped, the candidacy ends within a round trip, at the latest with its session.
+    /// Safe: when the future is dropped, the candidacy ends within a round trip, at the latest with
+    /// its session.
     async fn elect(&self) -> Result<Box<dyn Elected>>;
 
     /// Returns the status of this candidate. Does no I/O.
     fn status(&self) -> LeaderStatus;
 
-    /// Returns a stream of the leader: the current one, and a new item after each change, `None` when there is
-    /// no leader.
+    /// Returns a stream of the leader: the current one, and a new item after each change, `None`
+    /// when there is no leader.
     ///
-    /// Terms never go back, unless the store was emptied or restored. Passing faults are waited out; any other
-    /// error is the last item.
+    /// Terms never go back, unless the store was emptied or restored. Passing faults are waited
+    /// out; any other error is the last item.
     fn watch(&self) -> BoxStream<'static, Result<Option<Leadership>>>;
 
     /// Returns the leader and the waiting candidates.
@@ -301,12 +313,12 @@ pub trait Elected: Debug + Send + std::marker::Sync {
     /// Returns the term, which is the fencing token.
     fn token(&self) -> Token;
 
-    /// Returns a future that resolves with the reason when the leadership is lost, before another candidate can
-    /// be elected.
+    /// Returns a future that resolves with the reason when the leadership is lost, before another
+    /// candidate can be elected.
     fn revoked(&self) -> Revoked;
 
-    /// Returns the term if the leadership is held now and for `min_remaining` more. Synchronous; reads the clock
-    /// itself.
+    /// Returns the term if the leadership is held now and for `min_remaining` more. Synchronous;
+    /// reads the clock itself.
     ///
     /// # Errors
     /// As [`Guard::check`].

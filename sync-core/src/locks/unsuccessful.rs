@@ -1,4 +1,5 @@
-//! Why an acquire was not granted: what a waiter knows of the store and the holder, and the errors that say so.
+//! Why an acquire was not granted: what a waiter knows of the store and the holder, and the errors
+//! that say so.
 
 use std::sync::Arc;
 use std::time::Duration;

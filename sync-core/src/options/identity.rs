@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 
-/// Returns the identity of this process as JSON, for [`SyncOptions::isolation`](crate::SyncOptions::isolation): `host`,
-/// `pid`, and `start`, which tells the process from a later one with the same pid.
+/// Returns the identity of this process as JSON, for
+/// [`SyncOptions::isolation`](crate::SyncOptions::isolation): `host`, `pid`, and `start`, which
+/// tells the process from a later one with the same pid.
 ///
 /// `start` is in kernel ticks since boot, and 0 where the kernel does not tell.
 #[must_use]
 pub fn process_identity() -> Bytes {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Skip the process name, which is in parentheses and can hold anything. The start is the 22nd field of all.
+    // Skip the process name, which is in parentheses and can hold anything. The start is the 22nd
+    // field of all.
     let start =
         stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(19)).unwrap_or("0");
     let host: String =

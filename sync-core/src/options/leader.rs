@@ -22,8 +22,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Returns a candidate with this id and an empty value. The id is a label for observers: candidates with the same
-    /// id are still independent.
+    /// Returns a candidate with this id and an empty value. The id is a label for observers:
+    /// candidates with the same id are still independent.
     #[must_use]
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), value: String::new() }
@@ -48,7 +48,8 @@ impl Node {
         &self.value
     }
 
-    /// Encodes the node as the value of a claim: the id, a line break, and the value. An id contains no line break.
+    /// Encodes the node as the value of a claim: the id, a line break, and the value. An id
+    /// contains no line break.
     pub(crate) fn encode(&self) -> Result<Bytes> {
         check_label(&self.id, "node id")?;
         let bytes = Bytes::from(format!("{}\n{}", self.id, self.value));

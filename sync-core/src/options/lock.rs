@@ -43,12 +43,14 @@ pub struct LockOptions {
     pub mode: Mode,
     /// How long to wait in the queue. Default: for ever.
     pub wait: Wait,
-    /// A hold limit: the lock expires after it unless [`Guard::extend`](crate::Guard::extend) is called, against work
-    /// that hangs for ever. Default: none; the lock lives with the session, which is renewed automatically.
+    /// A hold limit: the lock expires after it unless [`Guard::extend`](crate::Guard::extend) is
+    /// called, against work that hangs for ever. Default: none; the lock lives with the session,
+    /// which is renewed automatically.
     pub ttl: Option<Duration>,
     /// A value for observers of the lock; at most 1 KiB. Default: empty.
     pub value: Bytes,
-    /// What happens to the lock when the connections of its holder have ended. Default: it is held until the TTL.
+    /// What happens to the lock when the connections of its holder have ended. Default: it is held
+    /// until the TTL.
     pub on_disconnect: OnDisconnect,
     /// A callback that is told the position each time the request joins the queue. Default: none.
     pub on_wait: Option<OnWait>,
@@ -64,8 +66,9 @@ pub struct Waiting {
     pub holder: Option<Entry>,
 }
 
-/// A callback that is told the position of a request once it is in the queue, and again if it had to join the queue
-/// anew. The request goes on after the callback returns, so the callback has to be quick.
+/// A callback that is told the position of a request once it is in the queue, and again if it had
+/// to join the queue anew. The request goes on after the callback returns, so the callback has to
+/// be quick.
 #[derive(Clone)]
 pub struct OnWait(Arc<dyn Fn(Waiting) + Send + std::marker::Sync>);
 
@@ -160,11 +163,11 @@ pub enum OnDisconnect {
     /// Held until its TTL expires, so that the holder can reconnect.
     #[default]
     Hold,
-    /// Released shortly after the holder's last connection closes. A crashed holder therefore does not block others
-    /// for a full TTL, but a network failure also loses the lock. Only on stores that
-    /// [can](crate::Capabilities::release_on_disconnect).
+    /// Released shortly after the holder's last connection closes. A crashed holder therefore does
+    /// not block others for a full TTL, but a network failure also loses the lock. Only on stores
+    /// that [can](crate::Capabilities::release_on_disconnect).
     Release,
-    /// Held until its TTL expires, even after the handle is closed. Dropping or releasing the guard still releases it.
-    /// The lock has a session of its own.
+    /// Held until its TTL expires, even after the handle is closed. Dropping or releasing the guard
+    /// still releases it. The lock has a session of its own.
     Ignore,
 }

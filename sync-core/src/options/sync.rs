@@ -25,17 +25,21 @@ use crate::types::names::Namespace;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SyncOptions {
-    /// Separates the names of this application from those of others in the same store. Default: `distsync`.
+    /// Separates the names of this application from those of others in the same store. Default:
+    /// `distsync`.
     pub namespace: Namespace,
-    /// How long the store waits for a renewal before it releases what a client holds. Default: 15 s, so a crashed
-    /// holder blocks others for 15 s at worst (Consul: 30 s), and a network fault of up to 13.3 s loses no lock.
+    /// How long the store waits for a renewal before it releases what a client holds. Default: 15
+    /// s, so a crashed holder blocks others for 15 s at worst (Consul: 30 s), and a network fault
+    /// of up to 13.3 s loses no lock.
     pub session_ttl: Duration,
     /// The name of this client, for observers of a lock. Default: `host:pid`.
     pub client: String,
-    /// What happens when a held lock is lost. Default: the guard is revoked, and the holder has to stop its work.
+    /// What happens when a held lock is lost. Default: the guard is revoked, and the holder has to
+    /// stop its work.
     pub on_lost: OnLost,
-    /// How the operator of the store can isolate this client (end its process, cut its connections) if it does not
-    /// renew in time; its locks are granted to others only afterwards. Known elsewhere as node fencing (STONITH).
+    /// How the operator of the store can isolate this client (end its process, cut its connections)
+    /// if it does not renew in time; its locks are granted to others only afterwards. Known
+    /// elsewhere as node fencing (STONITH).
     ///
     /// At most 4 KiB. Its meaning is up to the operator's program:
     /// [`process_identity`](crate::process_identity) is a start. Only on stores that
@@ -107,16 +111,17 @@ impl Default for SyncOptions {
     }
 }
 
-/// What a client does to itself when a held lock is lost: it was not renewed in time, the store ended its session, or
-/// an operator evicted it. A release or a detachment is no loss.
+/// What a client does to itself when a held lock is lost: it was not renewed in time, the store
+/// ended its session, or an operator evicted it. A release or a detachment is no loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLost {
-    /// Guards are revoked: [`Guard::revoked`](crate::Guard::revoked) resolves, [`Guard::check`](crate::Guard::check) fails.
+    /// Guards are revoked: [`Guard::revoked`](crate::Guard::revoked) resolves,
+    /// [`Guard::check`](crate::Guard::check) fails.
     #[default]
     Notify,
-    /// The process is aborted (SIGABRT) before the store can grant the lock to another. The keeper's thread does it,
-    /// so it also works if the code that holds the lock hangs.
+    /// The process is aborted (SIGABRT) before the store can grant the lock to another. The
+    /// keeper's thread does it, so it also works if the code that holds the lock hangs.
     Abort,
     /// The process exits with this code, in the same way.
     Exit(u8),

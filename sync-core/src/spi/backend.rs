@@ -30,11 +30,11 @@ pub struct SessionSpec {
     pub ttl: Duration,
     /// The name of the client, for observers.
     pub client: String,
-    /// Whether the session ends soon after its last connection has closed, instead of by its TTL. Only on stores that
-    /// [can](Capabilities::release_on_disconnect).
+    /// Whether the session ends soon after its last connection has closed, instead of by its TTL.
+    /// Only on stores that [can](Capabilities::release_on_disconnect).
     pub release_on_disconnect: bool,
-    /// How the client can be isolated if the session expires while it holds a lock. Empty: not at all. Only on
-    /// stores that [can](Capabilities::isolates).
+    /// How the client can be isolated if the session expires while it holds a lock. Empty: not at
+    /// all. Only on stores that [can](Capabilities::isolates).
     pub isolation: Bytes,
 }
 
@@ -72,21 +72,24 @@ pub struct Claim {
     pub session: Session,
     /// The requested name.
     pub name: LockName,
-    /// Further names of the same request. Unless `any` is set, it is granted when all names are free at once, and
-    /// holds none before. Empty unless the store [grants several at once](Capabilities::several_at_once).
+    /// Further names of the same request. Unless `any` is set, it is granted when all names are
+    /// free at once, and holds none before. Empty unless the store [grants several at
+    /// once](Capabilities::several_at_once).
     pub also: Vec<LockName>,
-    /// Whether any one of the names is enough: the first free one in this order, otherwise the first that becomes free.
+    /// Whether any one of the names is enough: the first free one in this order, otherwise the
+    /// first that becomes free.
     pub any: bool,
     /// Its mode.
     pub mode: Mode,
-    /// Whether it waits if the name is taken. `false` makes it a try, which leaves nothing in the queue when the name
-    /// is busy.
+    /// Whether it waits if the name is taken. `false` makes it a try, which leaves nothing in the
+    /// queue when the name is busy.
     pub waits: bool,
     /// The name of the client, for observers.
     pub client: Arc<str>,
     /// The value for observers; at most [`VALUE_MAX`](crate::VALUE_MAX) bytes.
     pub value: Bytes,
-    /// Its token, once it is known to hold. It lets a store release the claim without reading the queue.
+    /// Its token, once it is known to hold. It lets a store release the claim without reading the
+    /// queue.
     pub token: Option<Token>,
 }
 
@@ -98,7 +101,8 @@ pub enum Standing {
         /// Its fencing token.
         token: Token,
     },
-    /// The claim asked for [any](Claim::any) of several names and holds one. It has left the other queues.
+    /// The claim asked for [any](Claim::any) of several names and holds one. It has left the other
+    /// queues.
     GrantedAny {
         /// Its fencing token.
         token: Token,
@@ -135,38 +139,43 @@ pub enum Gone {
     Withdrawn,
 }
 
-/// A store of sessions and claims. The [module](crate::spi) has the rules and a table of all outcomes.
+/// A store of sessions and claims. The [module](crate::spi) has the rules and a table of all
+/// outcomes.
 #[async_trait]
 pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// Returns what this store can do. Constant.
     fn capabilities(&self) -> Capabilities;
 
-    /// Returns a second instance for the same store, on a connection of its own. It is used on the keeper's thread only,
-    /// so its connection is made and driven on the runtime of that thread.
+    /// Returns a second instance for the same store, on a connection of its own. It is used on the
+    /// keeper's thread only, so its connection is made and driven on the runtime of that thread.
     fn for_keeper(&self) -> Arc<dyn Backend>;
 
-    /// Returns a limit on how many calls of [`enqueue`](Self::enqueue) for this name are under way at a time.
+    /// Returns a limit on how many calls of [`enqueue`](Self::enqueue) for this name are under way
+    /// at a time.
     ///
-    /// For a store that cannot answer a crowd of them within the time of a request. The core acquires a permit before
-    /// it enqueues a claim that waits; that wait does not count towards the time of the request. Default: no limit.
+    /// For a store that cannot answer a crowd of them within the time of a request. The core
+    /// acquires a permit before it enqueues a claim that waits; that wait does not count towards
+    /// the time of the request. Default: no limit.
     fn joining(&self, _name: &LockName) -> Option<&Semaphore> {
         None
     }
 
     /// Returns a number that changes when the store may have forgotten what it acknowledged.
     ///
-    /// On a store that can forget, it changes with each connection that may lead to another server or to a restarted
-    /// one. It is shared with [the instance for the keeper](Self::for_keeper). After a renewal that finds it changed,
-    /// the core checks that the store still has what the session holds. Default: constant.
+    /// On a store that can forget, it changes with each connection that may lead to another server
+    /// or to a restarted one. It is shared with [the instance for the keeper](Self::for_keeper).
+    /// After a renewal that finds it changed, the core checks that the store still has what the
+    /// session holds. Default: constant.
     fn incarnation(&self) -> u64 {
         0
     }
 
-    /// Opens a session. Idempotent per [nonce](SessionSpec::nonce) where the store lets the client choose the id.
+    /// Opens a session. Idempotent per [nonce](SessionSpec::nonce) where the store lets the client
+    /// choose the id.
     ///
     /// # Errors
-    /// [`Denied`](crate::ErrorKind::Denied) for bad credentials, [`Unavailable`](crate::ErrorKind::Unavailable) and
-    /// retryable if the store is out of reach.
+    /// [`Denied`](crate::ErrorKind::Denied) for bad credentials,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and retryable if the store is out of reach.
     async fn open(&self, spec: &SessionSpec) -> Result<Session>;
 
     /// Renews a session. Never opens one, and never revives one that has ended.
@@ -181,11 +190,12 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// As [`renew`](Self::renew).
     async fn close(&self, session: &Session) -> Result<()>;
 
-    /// Adds a claim to its queue, or finds it there, and returns its state. Idempotent per claim id.
+    /// Adds a claim to its queue, or finds it there, and returns its state. Idempotent per claim
+    /// id.
     ///
     /// # Errors
-    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if the queue has permits of another number
-    /// ([`Mode::contradicts`]); otherwise as [`renew`](Self::renew).
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if the queue has permits of another
+    /// number ([`Mode::contradicts`]); otherwise as [`renew`](Self::renew).
     async fn enqueue(&self, claim: &Claim) -> Result<Standing>;
 
     /// Waits until a claim in the queue is granted or gone, and returns its state.
@@ -193,7 +203,8 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// A grant is confirmed at the store, not concluded from an event that may be out of date.
     ///
     /// # Errors
-    /// Retryable if the connection broke: the core then asks [`enqueue`](Self::enqueue) for the state.
+    /// Retryable if the connection broke: the core then asks [`enqueue`](Self::enqueue) for the
+    /// state.
     async fn granted(&self, claim: &Claim) -> Result<Standing>;
 
     /// Changes the value of a claim that holds. Returns `false` if it does not hold.
@@ -211,16 +222,16 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// Ends the claim of another client, for an operator. Returns what it was.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the [capability](Capabilities::evict) says no; otherwise as
-    /// [`renew`](Self::renew).
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the [capability](Capabilities::evict) says
+    /// no; otherwise as [`renew`](Self::renew).
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn>;
 
-    /// Waits until others have ended claims of `session`, and returns their ids. Each is reported once, so that a call
-    /// without news waits.
+    /// Waits until others have ended claims of `session`, and returns their ids. Each is reported
+    /// once, so that a call without news waits.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the [capability](Capabilities::reports_evictions) says no;
-    /// otherwise as [`renew`](Self::renew).
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the
+    /// [capability](Capabilities::reports_evictions) says no; otherwise as [`renew`](Self::renew).
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>>;
 
     /// Returns the holders and waiters of a name.
@@ -229,7 +240,8 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// As [`renew`](Self::renew).
     async fn queue(&self, name: &LockName) -> Result<Queue>;
 
-    /// Waits until the queue is newer than `after`, and returns it. May return early with an equal queue.
+    /// Waits until the queue is newer than `after`, and returns it. May return early with an equal
+    /// queue.
     ///
     /// Every change raises the revision, the end of a session included.
     ///
@@ -237,8 +249,8 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// As [`granted`](Self::granted); the core then reads the queue again.
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue>;
 
-    /// Returns the names that have a claim and whose path begins with `prefix`, in order. The prefix is literal: it has
-    /// no wildcards.
+    /// Returns the names that have a claim and whose path begins with `prefix`, in order. The
+    /// prefix is literal: it has no wildcards.
     ///
     /// # Errors
     /// As [`renew`](Self::renew).

@@ -1,8 +1,8 @@
 //! Batches requests that several tasks make at the same moment.
 //!
-//! No request is delayed to fill a batch: it is sent at once, together with whatever else is pending. Only
-//! while more than [`MOST`] requests are on their way do later ones gather for the next batch. A lone caller
-//! sends its request directly, without waking the driver task.
+//! No request is delayed to fill a batch: it is sent at once, together with whatever else is
+//! pending. Only while more than [`MOST`] requests are on their way do later ones gather for the
+//! next batch. A lone caller sends its request directly, without waking the driver task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use crate::spi::counted::Counted;
 
 /// The most requests in a batch. While more than that are on their way, further batches wait.
 pub const MOST: usize = 32;
-/// How many answers are handed out before the next batch is sent. Fewer make small batches, more leave the
-/// store idle meanwhile.
+/// How many answers are handed out before the next batch is sent. Fewer make small batches, more
+/// leave the store idle meanwhile.
 const TURN: usize = MOST / 2;
 
 /// Sends requests to a store.
@@ -27,7 +27,8 @@ pub trait BatchTransport: Send + Sync + 'static {
     /// The answer of the store.
     type Answer: Send + 'static;
 
-    /// Sends 2 to [`MOST`] requests in order of arrival, and returns an answer to each, in the same order.
+    /// Sends 2 to [`MOST`] requests in order of arrival, and returns an answer to each, in the same
+    /// order.
     fn send_all(&self, requests: Vec<Self::Request>) -> impl Future<Output = Vec<Self::Answer>> + Send;
 
     /// Sends a single request.
@@ -75,8 +76,8 @@ impl<C: BatchTransport> Batcher<C> {
         Self { transport, queue, crowd, _driver: driver }
     }
 
-    /// Sends a request and waits for its answer. Returns `None` if the runtime of the driver task is gone, or
-    /// if the transport gave no answer.
+    /// Sends a request and waits for its answer. Returns `None` if the runtime of the driver task
+    /// is gone, or if the transport gave no answer.
     ///
     /// # Cancel safety
     /// A request whose future is dropped is not sent, unless it is on its way.
@@ -163,7 +164,8 @@ mod tests {
 
     use super::*;
 
-    /// Doubles. Notes how many travel together, and takes a permit for each such trip before it is answered.
+    /// Doubles. Notes how many travel together, and takes a permit for each such trip before it is
+    /// answered.
     struct Doubler {
         sizes: Mutex<Vec<usize>>,
         gate: Semaphore,

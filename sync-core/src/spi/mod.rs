@@ -1,14 +1,15 @@
-//! What an author of a store needs: the trait that a backend implements, and the tools that all backends share.
+//! What an author of a store needs: the trait that a backend implements, and the tools that all
+//! backends share.
 //!
-//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [`order`] computes who holds and who waits,
-//! [`batch`] joins the requests of several tasks, [`clock`] is the one module that reads a clock, [`home`] knows the
-//! runtime of a connection, [`StoreUrl`] and [`Tls`] parse what a user configures. The crate's feature `conformance`
-//! has the tests that every store passes.
+//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [`order`] computes who holds
+//! and who waits, [`batch`] joins the requests of several tasks, [`clock`] is the one module that
+//! reads a clock, [`home`] knows the runtime of a connection, [`StoreUrl`] and [`Tls`] parse what a
+//! user configures. The crate's feature `conformance` has the tests that every store passes.
 //!
 //! # Rules
 //!
-//! A backend implements *claims*. Locks, permits, elections, observation and revocation are the core's. Rules for an
-//! implementation:
+//! A backend implements *claims*. Locks, permits, elections, observation and revocation are the
+//! core's. Rules for an implementation:
 //!
 //! 1. The core draws ids before any I/O. [`Backend::enqueue`] and [`Backend::withdraw`] are idempotent per claim id, so
 //!    that a retry after a lost reply never makes a second holder and never touches another claim.
@@ -34,14 +35,17 @@
 //! | `withdraw` | `Held` | `Waiting` | `Absent` | `Absent` | any outcome |
 //! | `evict` | `Held` | `Waiting` | `Absent` | `Absent` | any outcome |
 //!
-//! `granted` is called only after `enqueue` has returned `Waiting`, on the same instance. If its connection has broken
-//! since, it fails with a retryable error, and the core calls `enqueue` again.
+//! `granted` is called only after `enqueue` has returned `Waiting`, on the same instance. If its
+//! connection has broken since, it fails with a retryable error, and the core calls `enqueue`
+//! again.
 //!
-//! All of them may be repeated. `open` may be repeated where the store lets the client choose the id; elsewhere the
-//! session of a lost reply ends by its TTL. `renew`, `close`, `queue`, `changed` and `list` may be repeated.
+//! All of them may be repeated. `open` may be repeated where the store lets the client choose the
+//! id; elsewhere the session of a lost reply ends by its TTL. `renew`, `close`, `queue`, `changed`
+//! and `list` may be repeated.
 //!
-//! A store need not remember an evicted waiter after it has reported it once, nor for longer than the session lives. A
-//! request with a wrong [`Secret`] is answered as one for a session that has ended, on stores that check secrets.
+//! A store need not remember an evicted waiter after it has reported it once, nor for longer than
+//! the session lives. A request with a wrong [`Secret`] is answered as one for a session that has
+//! ended, on stores that check secrets.
 
 pub(crate) mod backend;
 pub mod batch;

@@ -1,8 +1,8 @@
 //! The order of a queue, as a pure function: first come, first served, and who may hold together.
 //!
-//! The claims of a name are one queue, in order of arrival. The holders are always its head: one exclusive
-//! claim, or a run of shared claims, or a run of permits up to their number. The first claim that does not
-//! fit ends the run, so no later claim overtakes it.
+//! The claims of a name are one queue, in order of arrival. The holders are always its head: one
+//! exclusive claim, or a run of shared claims, or a run of permits up to their number. The first
+//! claim that does not fit ends the run, so no later claim overtakes it.
 
 use crate::types::mode::Mode;
 use crate::types::queue::Withdrawn;
@@ -58,16 +58,16 @@ pub enum Position<I> {
     Behind {
         /// How many claims are ahead, holders included.
         position: u32,
-        /// The claims whose end can change this position, in queue order. It need not be computed again
-        /// before one of them has ended. Never empty.
+        /// The claims whose end can change this position, in queue order. It need not be computed
+        /// again before one of them has ended. Never empty.
         awaits: Vec<I>,
     },
     /// It is not in the queue.
     Absent,
 }
 
-/// Returns the position of the claim `me` in `queue`, which is in order of arrival. `I` is anything that tells
-/// one claim from another.
+/// Returns the position of the claim `me` in `queue`, which is in order of arrival. `I` is anything
+/// that tells one claim from another.
 #[must_use]
 pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> {
     let Some(index) = queue.iter().position(|(id, _)| *id == me) else { return Position::Absent };
@@ -76,7 +76,8 @@ pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> 
     if queue[..=index].iter().all(|(_, mode)| run.admit(*mode)) {
         return Position::Granted;
     }
-    // A claim that can share awaits the last claim ahead that it cannot share with, if there is one.
+    // A claim that can share awaits the last claim ahead that it cannot share with, if there is
+    // one.
     let last_conflict = ahead.iter().rev().find(|(_, other)| mode == Mode::Exclusive || *other != mode);
     let awaits = match last_conflict {
         Some((id, _)) => vec![*id],
@@ -138,7 +139,8 @@ mod tests {
     }
 
     proptest! {
-        /// Waiting for `awaits` alone never sleeps through a grant: as long as none of them ends, the position stays.
+        /// Waiting for `awaits` alone never sleeps through a grant: as long as none of them ends,
+        /// the position stays.
         #[test]
         fn a_position_changes_only_when_an_awaited_claim_ends(
             modes in prop::collection::vec(mode(), 1..8), keep in prop::collection::vec(any::<bool>(), 8)

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-/// How long one candidate is tried alone before the next is tried beside it (RFC 8305 recommends 250 ms).
+/// How long one candidate is tried alone before the next is tried beside it (RFC 8305 recommends
+/// 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Returns the first success, and drops the other attempts. A failure starts the next candidate at once.
+/// Returns the first success, and drops the other attempts. A failure starts the next candidate at
+/// once.
 ///
 /// # Errors
 /// All failures, if no candidate succeeds.

@@ -7,7 +7,8 @@ use super::{Client, Config};
 use crate::backend::{Carrier, Netlock};
 use crate::engine::{Command, Refusal, Reply, SessionEntry};
 
-/// An operator's connection to a netlock server. Names are paths here, as the server has them: NAMESPACE/l/NAME.
+/// An operator's connection to a netlock server. Names are paths here, as the server has them:
+/// NAMESPACE/l/NAME.
 #[derive(Debug)]
 pub struct Admin {
     netlock: Netlock<Client>,
@@ -89,8 +90,8 @@ impl Admin {
     /// Ends a session and all its claims.
     ///
     /// # Errors
-    /// [`ErrorKind::NotHeld`] if there is no such session, [`ErrorKind::Isolated`] if its client is being isolated,
-    /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::NotHeld`] if there is no such session, [`ErrorKind::Isolated`] if its client is
+    /// being isolated, [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
     ///
     /// # Cancel safety
     /// The session may or may not have ended.
@@ -99,7 +100,8 @@ impl Admin {
         self.end("end session", Command::EndSession { session }, session, absent).await
     }
 
-    /// Says that a client which was to be isolated can do nothing more; what it held goes to others.
+    /// Says that a client which was to be isolated can do nothing more; what it held goes to
+    /// others.
     ///
     /// # Errors
     /// [`ErrorKind::NotHeld`] if no such client is being isolated,

@@ -26,8 +26,9 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// Settings of a client of the server that listens at these addresses (`host:port`). Several addresses are several
-    /// ways to one server, not several servers, and need [`with_table`](Self::with_table).
+    /// Settings of a client of the server that listens at these addresses (`host:port`). Several
+    /// addresses are several ways to one server, not several servers, and need
+    /// [`with_table`](Self::with_table).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if there is none.
@@ -47,7 +48,8 @@ impl Config {
         self
     }
 
-    /// Accepts only the server with this table: the identity that netlockd prints at its start, 32 hexadecimal digits.
+    /// Accepts only the server with this table: the identity that netlockd prints at its start, 32
+    /// hexadecimal digits.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if it is no identity.
@@ -64,8 +66,9 @@ impl Config {
         self
     }
 
-    /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, or `netlocks:` by TLS with the
-    /// options `ca`, `cert` and `key`, and with the option `table`, once the common options are taken out.
+    /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, or
+    /// `netlocks:` by TLS with the options `ca`, `cert` and `key`, and with the option `table`,
+    /// once the common options are taken out.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names what does not fit.

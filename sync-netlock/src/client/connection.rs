@@ -1,7 +1,8 @@
 //! One connection: requests go into a buffer, and one task writes them and reads the answers.
 //!
-//! Callers and the task share a mutex that is held for a few instructions. A caller wakes the task only if it sleeps,
-//! so requests of many callers travel in one write; the task wakes the callers of all answers of one read together.
+//! Callers and the task share a mutex that is held for a few instructions. A caller wakes the task
+//! only if it sleeps, so requests of many callers travel in one write; the task wakes the callers
+//! of all answers of one read together.
 
 mod driver;
 mod ending;
@@ -24,7 +25,8 @@ use crate::wire::{VERSION, encode, encode_command, proto};
 pub(super) use driver::drive;
 pub(super) use ending::{Ending, broken};
 
-/// The most that waits to be written. A caller beyond it is refused; nothing is queued without bound.
+/// The most that waits to be written. A caller beyond it is refused; nothing is queued without
+/// bound.
 const OUT_MAX: usize = 16 << 20;
 
 #[derive(Debug)]
@@ -103,7 +105,8 @@ impl Connection {
         Self { state: Mutex::new(state), closed: AtomicBool::new(false), home }
     }
 
-    /// Waits for an answer, unless the task that takes it does not run: this connection is closed then.
+    /// Waits for an answer, unless the task that takes it does not run: this connection is closed
+    /// then.
     pub(super) async fn at_home<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         self.home.answer(answer).await.unwrap_or_else(|error| {
             self.close(error.message().into());
@@ -154,7 +157,8 @@ impl Connection {
         .await
     }
 
-    /// Sends a command; the future is its first answer. Dropped, the answer is not waited for any more.
+    /// Sends a command; the future is its first answer. Dropped, the answer is not waited for any
+    /// more.
     pub(super) fn call(self: &Arc<Self>, session: Option<&Session>, command: Command<'_>) -> Result<Answer> {
         let (claim, lasting) = match command {
             Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => (Some(claim), false),

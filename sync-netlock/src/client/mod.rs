@@ -1,7 +1,9 @@
-//! The client of a netlock server: several addresses of one server, one pipelined connection, made again when it breaks.
+//! The client of a netlock server: several addresses of one server, one pipelined connection, made
+//! again when it breaks.
 //!
-//! Sessions live at the server and outlast connections: a new connection attaches to them by their secret, ahead of the
-//! first request that needs it. No request is repeated here; that is the core's, and safe by the ids.
+//! Sessions live at the server and outlast connections: a new connection attaches to them by their
+//! secret, ahead of the first request that needs it. No request is repeated here; that is the
+//! core's, and safe by the ids.
 
 mod admin;
 mod config;
@@ -99,8 +101,8 @@ impl Client {
         Ok(connection)
     }
 
-    /// Dials the addresses, the one that worked last first and each next one a little later, and takes the first that
-    /// leads to the right table.
+    /// Dials the addresses, the one that worked last first and each next one a little later, and
+    /// takes the first that leads to the right table.
     async fn dial_any(&self) -> Result<Arc<Connection>> {
         let addresses = &self.config.addresses;
         if addresses.len() > 1 && self.config.table.is_none() {
@@ -131,7 +133,8 @@ impl Client {
         Err(most_telling(failures))
     }
 
-    /// The connection, unless the server has another table than the one that the configuration names.
+    /// The connection, unless the server has another table than the one that the configuration
+    /// names.
     fn of_our_table(
         &self,
         address: &str,
@@ -156,8 +159,9 @@ impl Client {
         Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
     }
 
-    /// Says why several addresses need the name of the table: an address that does not answer now could be another
-    /// server, whose locks others hold. Asks all of them, to name the table or the difference.
+    /// Says why several addresses need the name of the table: an address that does not answer now
+    /// could be another server, whose locks others hold. Asks all of them, to name the table or the
+    /// difference.
     async fn unnamed_table(&self) -> Error {
         let asked = self.config.addresses.iter().map(|address| async move {
             let table = self.dial(address).await.ok().and_then(|(_, welcome)| welcome.table);
@@ -193,8 +197,8 @@ impl Client {
         greeted.await.unwrap_or_else(|_| Err(unreachable(address, "no greeting")))
     }
 
-    /// Dials a name that may have several addresses of both families, of which some may lead nowhere:
-    /// tries a later one beside an earlier one that does not greet soon.
+    /// Dials a name that may have several addresses of both families, of which some may lead
+    /// nowhere: tries a later one beside an earlier one that does not greet soon.
     async fn dial_resolved(
         &self,
         address: &str,
@@ -240,7 +244,8 @@ fn unreachable(address: &str, problem: &str) -> Error {
     .retryable()
 }
 
-/// Returns a failure that says that the server is there and something else is wrong, if there is one.
+/// Returns a failure that says that the server is there and something else is wrong, if there is
+/// one.
 fn most_telling(mut failures: Vec<Error>) -> Error {
     let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable);
     failures.swap_remove(telling.unwrap_or(0))

@@ -40,7 +40,8 @@ impl Terms {
     }
 }
 
-/// What is asked of the table. Whether the requester may speak for the session is for its host to know.
+/// What is asked of the table. Whether the requester may speak for the session is for its host to
+/// know.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
     /// Opens a session, or finds the one of the same id and secret. Answered [`Reply::Opened`].
@@ -53,10 +54,12 @@ pub enum Command<'a> {
         terms: Terms,
         /// Who this is, for observers.
         client: &'a str,
-        /// How its client can be isolated, if the session ends by itself while it holds; empty: not at all.
+        /// How its client can be isolated, if the session ends by itself while it holds; empty: not
+        /// at all.
         isolation: &'a [u8],
     },
-    /// Proves that the requester may speak for a session, whose connection it is from now on. Answered [`Reply::Attached`].
+    /// Proves that the requester may speak for a session, whose connection it is from now on.
+    /// Answered [`Reply::Attached`].
     Attach {
         /// The session.
         session: SessionId,
@@ -78,8 +81,8 @@ pub enum Command<'a> {
         /// The session.
         session: SessionId,
     },
-    /// Puts a claim in line, or finds it there. Answered [`Reply::Granted`], [`Reply::Busy`], or [`Reply::Waiting`], and after
-    /// the latter once more: [`Reply::Granted`] or [`Reply::Gone`].
+    /// Puts a claim in line, or finds it there. Answered [`Reply::Granted`], [`Reply::Busy`], or
+    /// [`Reply::Waiting`], and after the latter once more: [`Reply::Granted`] or [`Reply::Gone`].
     Enqueue {
         /// The session it lives with.
         session: SessionId,
@@ -94,9 +97,10 @@ pub enum Command<'a> {
         /// Seen by observers.
         value: &'a [u8],
     },
-    /// As [`Enqueue`](Self::Enqueue), for several names at a time: the claim stands in all their lines. It is granted when all of
-    /// them are free, and holds nothing before, with one token for all; or any one of them, leaves the other lines, and is answered
-    /// [`Reply::GrantedAny`]. Names given twice count once.
+    /// As [`Enqueue`](Self::Enqueue), for several names at a time: the claim stands in all their
+    /// lines. It is granted when all of them are free, and holds nothing before, with one token for
+    /// all; or any one of them, leaves the other lines, and is answered [`Reply::GrantedAny`].
+    /// Names given twice count once.
     EnqueueSeveral {
         /// The session it lives with.
         session: SessionId,
@@ -104,7 +108,8 @@ pub enum Command<'a> {
         claim: ClaimId,
         /// What it wants.
         names: &'a [&'a str],
-        /// Whether any one of them is enough: the first that is free, in this order, else the first that becomes free.
+        /// Whether any one of them is enough: the first that is free, in this order, else the first
+        /// that becomes free.
         any: bool,
         /// In which company, for each of them.
         mode: Mode,
@@ -160,14 +165,14 @@ pub enum Command<'a> {
         /// Only names after this one; empty for the first page.
         after: &'a str,
     },
-    /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], or refused as
-    /// unknown if there is none.
+    /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], or
+    /// refused as unknown if there is none.
     EndSession {
         /// The session.
         session: SessionId,
     },
-    /// A client that was to be isolated can do nothing more. Answered [`Reply::Closed`], or refused as unknown if
-    /// no such client is being isolated.
+    /// A client that was to be isolated can do nothing more. Answered [`Reply::Closed`], or refused
+    /// as unknown if no such client is being isolated.
     ConfirmIsolated {
         /// Its session.
         session: SessionId,
@@ -187,8 +192,8 @@ pub enum Command<'a> {
         /// A request of the same connection.
         request: u64,
     },
-    /// Says which principal the requester's connection belongs to, from now until it is gone. Sessions that
-    /// it opens count against the principal's share. Not answered.
+    /// Says which principal the requester's connection belongs to, from now until it is gone.
+    /// Sessions that it opens count against the principal's share. Not answered.
     Introduce {
         /// The principal, as a number that its host chose, stays the same over restarts, and is not
         /// [`NO_PRINCIPAL`].

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest that the first bucket of [`Durations`] counts, in microseconds. Each next one goes four times as far, to 4.8 hours.
+/// The longest that the first bucket of [`Durations`] counts, in microseconds. Each next one goes
+/// four times as far, to 4.8 hours.
 const FIRST_US: u64 = 64;
 /// How many buckets there are, the one without a bound included.
 pub const BUCKETS: usize = 16;
@@ -30,7 +31,8 @@ impl Durations {
         self.total
     }
 
-    /// The buckets, not cumulated: the longest that is counted in it (`None`: no limit), and how many are.
+    /// The buckets, not cumulated: the longest that is counted in it (`None`: no limit), and how
+    /// many are.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> + '_ {
         self.counts.iter().enumerate().map(|(bucket, count)| {
             let bound = (bucket < BUCKETS - 1).then(|| Duration::from_micros(bound_us(bucket)));

@@ -1,5 +1,5 @@
-//! What the table tells whoever keeps its state: each change, in order. Applied to an empty table in the same order, they
-//! make the same table again.
+//! What the table tells whoever keeps its state: each change, in order. Applied to an empty table
+//! in the same order, they make the same table again.
 
 use std::fmt::Debug;
 
@@ -8,7 +8,8 @@ use distsync_core::{Mode, Token};
 
 use super::command::Terms;
 
-/// Hears of every change. Renewals are none: after a restart every session lives for its whole TTL again.
+/// Hears of every change. Renewals are none: after a restart every session lives for its whole TTL
+/// again.
 pub trait Journal: Debug {
     /// A change has happened.
     fn record(&mut self, change: Change<'_>);
@@ -45,8 +46,8 @@ pub enum Change<'a> {
         /// The session.
         session: SessionId,
     },
-    /// A claim has come to the end of a line. One of several names does so once in each of their lines, and is granted,
-    /// updated and ended in all of them at once.
+    /// A claim has come to the end of a line. One of several names does so once in each of their
+    /// lines, and is granted, updated and ended in all of them at once.
     Arrived {
         /// The session it lives with.
         session: SessionId,

@@ -24,7 +24,8 @@ pub struct Limits {
     pub names_per_claim: usize,
     /// Watches of one connection. Default: 10,000.
     pub watches_per_connection: usize,
-    /// Watches of all connections of one principal: each can be of a name that nobody else uses. Default: 1 million.
+    /// Watches of all connections of one principal: each can be of a name that nobody else uses.
+    /// Default: 1 million.
     pub watches_per_principal: usize,
     /// The longest name, in bytes, as it comes: namespace and escapes included. Default: 2 KiB.
     pub name_bytes: usize,
@@ -40,7 +41,8 @@ pub struct Limits {
     pub ttl_min: Duration,
     /// The longest TTL granted. Default: a day.
     pub ttl_max: Duration,
-    /// How long a session that is to end with its last connection waits for another one. Default: 1 s.
+    /// How long a session that is to end with its last connection waits for another one. Default: 1
+    /// s.
     pub reconnect_grace: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! Claims in memory: one slab of them, threaded twice, as the line of a name and as the list of a session.
+//! Claims in memory: one slab of them, threaded twice, as the line of a name and as the list of a
+//! session.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The lock engine: a pure state machine. Commands in, effects out.
 //!
-//! It imports the standard library, two data structures and the core's vocabulary, nothing else: no clock, randomness,
-//! I/O, task or channel. The same table serves the in-process host (`memory:`), the server, and the tests that drive
-//! it with made-up time.
+//! It imports the standard library, two data structures and the core's vocabulary, nothing else: no
+//! clock, randomness, I/O, task or channel. The same table serves the in-process host (`memory:`),
+//! the server, and the tests that drive it with made-up time.
 
 mod command;
 mod counters;

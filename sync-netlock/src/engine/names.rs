@@ -1,9 +1,10 @@
 //! The names in use, and how they are found.
 //!
-//! A name that nobody is at any more rests for a while before it is let go: most names that are released are acquired
-//! again soon, and then cost no allocation and no change of the index.
+//! A name that nobody is at any more rests for a while before it is let go: most names that are
+//! released are acquired again soon, and then cost no allocation and no change of the index.
 //!
-//! Invariant: an idle name is in the line of those that rest; a name leaves the slab only when it leaves that line.
+//! Invariant: an idle name is in the line of those that rest; a name leaves the slab only when it
+//! leaves that line.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -109,7 +110,8 @@ impl Names {
         self.enter(name.as_bytes(), hash).unwrap_or_else(|| self.insert(name, hash, revision))
     }
 
-    /// Somebody has left the name. If nobody is at it now, it rests; the one let go for that is returned.
+    /// Somebody has left the name. If nobody is at it now, it rests; the one let go for that is
+    /// returned.
     pub(super) fn leave(&mut self, index: Slot) -> Option<Lock> {
         let lock = &mut self[index];
         if lock.idle || !lock.is_deserted() {
@@ -124,7 +126,8 @@ impl Names {
         if self.resting.len() > RESTING { self.let_go() } else { None }
     }
 
-    /// Takes the first out of the line of those that rest, and lets it go unless it is in use again.
+    /// Takes the first out of the line of those that rest, and lets it go unless it is in use
+    /// again.
     fn let_go(&mut self) -> Option<Lock> {
         let first = self.resting.pop_front()?;
         let lock = &mut self[first];

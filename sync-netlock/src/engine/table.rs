@@ -1,7 +1,7 @@
 //! The lock table: sessions, names and claims, and what each command does to them.
 //!
-//! Invariants: the holders of a name are the head of its line ([`distsync_core::spi::order`]); a claim is in exactly one line and
-//! one session's list; tokens rise.
+//! Invariants: the holders of a name are the head of its line ([`distsync_core::spi::order`]); a
+//! claim is in exactly one line and one session's list; tokens rise.
 
 mod claims;
 mod isolation;
@@ -76,7 +76,8 @@ pub struct LockTable<J = NoJournal> {
     now: Moment,
     tokens: Tokens,
     revision: Revision,
-    /// The newest revision at which a name left the table: a watcher of an absent name that knows less may have missed it.
+    /// The newest revision at which a name left the table: a watcher of an absent name that knows
+    /// less may have missed it.
     forgotten: Revision,
     sessions: Slab<Session>,
     locks: Names,
@@ -118,7 +119,8 @@ impl<J: Journal> LockTable<J> {
             limits,
             now: Moment::default(),
             tokens: Tokens::after(last),
-            // Above all revisions of an earlier run, as tokens are: a watcher of before has missed something.
+            // Above all revisions of an earlier run, as tokens are: a watcher of before has missed
+            // something.
             revision: Revision(last.get().max(1)),
             forgotten: Revision(last.get().max(1)),
             sessions: Slab::new(),
@@ -183,8 +185,9 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are replies. Returns the reply to
-    /// the command itself, if it has one now; appends those to earlier commands, which are to be delivered first.
+    /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are
+    /// replies. Returns the reply to the command itself, if it has one now; appends those to
+    /// earlier commands, which are to be delivered first.
     pub fn apply(
         &mut self,
         now: Moment,

@@ -60,7 +60,8 @@ fn a_principal_has_its_own_share_of_sessions_and_claims() {
     rig.send(Command::Introduce { principal: 6 });
     assert!(matches!(rig.open(8, 0), Reply::Opened { .. }));
     rig.acquire(8, 8, "d", X).token();
-    // A table made of the recorded changes counts the same, and sessions that end give their share back.
+    // A table made of the recorded changes counts the same, and sessions that end give their share
+    // back.
     let mut copy = rig.copied(limits);
     for rig in [&mut rig, &mut copy] {
         rig.send(Command::Introduce { principal: 5 });

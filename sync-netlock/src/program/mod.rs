@@ -1,4 +1,5 @@
-//! The program `netlockd`: flags, files, logs and signals around a [`Server`], and an operator's commands.
+//! The program `netlockd`: flags, files, logs and signals around a [`Server`], and an operator's
+//! commands.
 
 mod operate;
 mod settings;
@@ -22,8 +23,8 @@ use crate::server::{Server, token_line};
 use operate::Operation;
 use settings::{LogFormat, Settings, parse_assignment};
 
-/// The lock server of distsync. Without a command it serves until SIGTERM. Flags go over the environment, the environment
-/// over the configuration file, the file over the defaults.
+/// The lock server of distsync. Without a command it serves until SIGTERM. Flags go over the
+/// environment, the environment over the configuration file, the file over the defaults.
 #[derive(Debug, Parser)]
 #[command(name = "netlockd", version)]
 struct Flags {
@@ -48,8 +49,8 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_LISTEN")]
     listen: Option<String>,
 
-    /// Allow listening on a non-loopback address without authentication. Anyone who can reach the server can then take
-    /// and break locks.
+    /// Allow listening on a non-loopback address without authentication. Anyone who can reach the
+    /// server can then take and break locks.
     #[arg(long, env = "NETLOCKD_INSECURE_ALLOW_REMOTE", value_parser = clap::builder::FalseyValueParser::new())]
     insecure_allow_remote: bool,
 
@@ -57,26 +58,29 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
-    /// Keep sessions and locks in this folder, so that they survive a restart. It is created if it is missing.
+    /// Keep sessions and locks in this folder, so that they survive a restart. It is created if it
+    /// is missing.
     #[arg(long, env = "NETLOCKD_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
-    /// When an answer is safe, with a data folder: `memory` keeps nothing but waits after a restart, `async` survives the
-    /// process's end, `fsync` a power failure too. [default: async]
+    /// When an answer is safe, with a data folder: `memory` keeps nothing but waits after a
+    /// restart, `async` survives the process's end, `fsync` a power failure too. [default: async]
     #[arg(long, env = "NETLOCKD_DURABILITY")]
     durability: Option<String>,
 
-    /// The identity of the table, 32 hexadecimal digits, for clients with several addresses (`?table=ID`). It is printed
-    /// at the start. [default: drawn and kept in the data folder; without one, new at each start]
+    /// The identity of the table, 32 hexadecimal digits, for clients with several addresses
+    /// (`?table=ID`). It is printed at the start. [default: drawn and kept in the data folder;
+    /// without one, new at each start]
     #[arg(long, env = "NETLOCKD_TABLE", value_name = "ID")]
     table: Option<String>,
 
-    /// Authenticate clients by this file of tokens, made by `netlockd hash-token`. It is read again when it changes, and
-    /// on SIGHUP.
+    /// Authenticate clients by this file of tokens, made by `netlockd hash-token`. It is read again
+    /// when it changes, and on SIGHUP.
     #[arg(long, env = "NETLOCKD_TOKENS")]
     tokens: Option<PathBuf>,
 
-    /// Speak TLS: the server's certificate, as PEM. It is read again when it changes, and on SIGHUP.
+    /// Speak TLS: the server's certificate, as PEM. It is read again when it changes, and on
+    /// SIGHUP.
     #[arg(long, env = "NETLOCKD_TLS_CERT")]
     tls_cert: Option<PathBuf>,
 
@@ -84,7 +88,8 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_TLS_KEY")]
     tls_key: Option<PathBuf>,
 
-    /// Ask clients for a certificate of these authorities: its alternative name says who a client is.
+    /// Ask clients for a certificate of these authorities: its alternative name says who a client
+    /// is.
     #[arg(long, env = "NETLOCKD_TLS_CLIENT_CA")]
     tls_client_ca: Option<PathBuf>,
 
@@ -104,7 +109,8 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_LOG_FORMAT")]
     log_format: Option<String>,
 
-    /// Any other setting of the configuration file, such as limits.names=1000. Can be given several times.
+    /// Any other setting of the configuration file, such as limits.names=1000. Can be given several
+    /// times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_assignment)]
     set: Vec<(String, Value)>,
 }
@@ -116,15 +122,16 @@ enum Action {
         #[command(subcommand)]
         action: ConfigAction,
     },
-    /// Print the line for the file of tokens that makes a token a principal's. The token is the first line of standard
-    /// input; without one a token is made, and printed to standard error.
+    /// Print the line for the file of tokens that makes a token a principal's. The token is the
+    /// first line of standard input; without one a token is made, and printed to standard error.
     HashToken {
         /// Whose token it is.
         principal: String,
     },
     /// Ask a server that runs, or order it.
     Admin {
-        /// The server, as netlock://[:TOKEN@]HOST:PORT. In the environment the token is not seen by others.
+        /// The server, as netlock://[:TOKEN@]HOST:PORT. In the environment the token is not seen by
+        /// others.
         #[arg(
             long,
             env = "NETLOCKD_SERVER",
@@ -139,8 +146,9 @@ enum Action {
 
 #[derive(Debug, Subcommand)]
 enum ConfigAction {
-    /// Refuse what a start would refuse, and end: reads the files that the configuration names and the data folder, and
-    /// changes nothing. Only whether the ports and the folder are in use is left to the start.
+    /// Refuse what a start would refuse, and end: reads the files that the configuration names and
+    /// the data folder, and changes nothing. Only whether the ports and the folder are in use is
+    /// left to the start.
     Check,
 }
 
@@ -170,14 +178,15 @@ impl ServeFlags {
     }
 }
 
-/// Runs netlockd with the process's arguments until SIGTERM or SIGINT. Prints `listening on ADDRESS` to standard output
-/// once it serves; logs go to standard error.
+/// Runs netlockd with the process's arguments until SIGTERM or SIGINT. Prints
+/// `listening on ADDRESS` to standard output once it serves; logs go to standard error.
 #[must_use]
 pub fn main() -> ExitCode {
     run(Flags::parse())
 }
 
-/// Runs netlockd with these arguments, the program's name first. For programs that bring their own lock server.
+/// Runs netlockd with these arguments, the program's name first. For programs that bring their own
+/// lock server.
 #[must_use]
 pub fn main_with(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     run(Flags::parse_from(arguments))

@@ -33,7 +33,8 @@ pub(super) struct Settings {
     log_bytes: u64,
     /// The file of tokens. With it, every client has to authenticate.
     tokens: Option<PathBuf>,
-    /// How often the files of tokens and certificates are looked at, and read again if they have changed.
+    /// How often the files of tokens and certificates are looked at, and read again if they have
+    /// changed.
     reread: Span,
     /// Where the deeds of administrators are written, besides the log.
     audit_log: Option<PathBuf>,
@@ -44,7 +45,8 @@ pub(super) struct Settings {
     tls: TlsFiles,
     isolation: Isolate,
     limits: Bounds,
-    /// Who may do what; without any, everybody whom the server knows may acquire and observe everything.
+    /// Who may do what; without any, everybody whom the server knows may acquire and observe
+    /// everything.
     permissions: Vec<Allowance>,
 }
 

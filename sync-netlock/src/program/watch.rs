@@ -1,4 +1,5 @@
-//! The port for those who watch over a server: `/metrics` for Prometheus, `/livez` (it runs) and `/readyz` (it grants).
+//! The port for those who watch over a server: `/metrics` for Prometheus, `/livez` (it runs) and
+//! `/readyz` (it grants).
 
 use axum::Router;
 use axum::http::StatusCode;

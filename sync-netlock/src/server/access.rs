@@ -1,5 +1,5 @@
-//! Who may do what: principals, and what they may do to which names. Checked at one place, after a request is decoded and
-//! whatever its form.
+//! Who may do what: principals, and what they may do to which names. Checked at one place, after a
+//! request is decoded and whatever its form.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,8 +42,8 @@ impl FromStr for Verb {
 pub struct Permission {
     /// The principal; `*` is every authenticated principal.
     pub principal: String,
-    /// How the names begin; empty: all. Clients of distsync write NAMESPACE/l/NAME for locks and NAMESPACE/e/NAME for
-    /// elections.
+    /// How the names begin; empty: all. Clients of distsync write NAMESPACE/l/NAME for locks and
+    /// NAMESPACE/e/NAME for elections.
     pub prefix: String,
     /// What is allowed.
     pub verbs: Vec<Verb>,
@@ -124,8 +124,8 @@ impl Access {
         self
     }
 
-    /// Reads the file of tokens: a line each, `PRINCIPAL sha256:HEX`, as [`token_line`] makes them; `#` begins a comment. A
-    /// server that runs reads it again when it has changed.
+    /// Reads the file of tokens: a line each, `PRINCIPAL sha256:HEX`, as [`token_line`] makes them;
+    /// `#` begins a comment. A server that runs reads it again when it has changed.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if it cannot be read, or names the line that is none.
@@ -205,7 +205,8 @@ fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The line of a file of tokens that says that a token is a principal's. The token itself is not in it.
+/// The line of a file of tokens that says that a token is a principal's. The token itself is not in
+/// it.
 #[must_use]
 pub fn token_line(principal: &str, token: &str) -> String {
     use fmt::Write;

@@ -76,12 +76,13 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
     }
 }
 
-/// After this many requests their answers are written, so that a client that waits for many works on the first of them
-/// while the server works on the rest.
+/// After this many requests their answers are written, so that a client that waits for many works
+/// on the first of them while the server works on the rest.
 const VISIT: usize = 64;
 /// The same for a server with a data folder, where each visit is a write to the log too.
 const VISIT_KEPT: usize = 128;
-/// At this many bytes answers are written before more are made, and no more than this is kept of the buffer.
+/// At this many bytes answers are written before more are made, and no more than this is kept of
+/// the buffer.
 const OUT_KEPT: usize = 64 << 10;
 
 struct Connection {
@@ -112,7 +113,8 @@ impl Connection {
     async fn run(&mut self) -> Result<(), End> {
         let outbox = self.place.outbox.clone();
         let mut filled = pin!(outbox.filled.notified());
-        // Armed anew when it fires, and when a request is begun and not completed: not for every read.
+        // Armed anew when it fires, and when a request is begun and not completed: not for every
+        // read.
         let mut watchdog = pin!(tokio::time::sleep(self.patience()));
         loop {
             let read = tokio::select! {
@@ -139,7 +141,8 @@ impl Connection {
                     let is_heavy = self.out.len() >= OUT_KEPT / 4;
                     self.write().await?;
                     if is_heavy {
-                        // A socket takes megabytes before it is full: others have their turn in between.
+                        // A socket takes megabytes before it is full: others have their turn in
+                        // between.
                         tokio::task::yield_now().await;
                     }
                 }
@@ -189,8 +192,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts the rest of a long answer in what waits for the clients of this principal. A short rest is not
-    /// counted: each connection has at most one, and counting takes a lock that all connections share.
+    /// Counts the rest of a long answer in what waits for the clients of this principal. A short
+    /// rest is not counted: each connection has at most one, and counting takes a lock that all
+    /// connections share.
     fn share_of_unread(&self, bytes: usize) -> Result<Share, End> {
         let principal = self.known.as_ref().map(|known| known.principal.clone());
         let max = self.hub.options.unread_per_principal;
@@ -221,7 +225,8 @@ impl Connection {
         more
     }
 
-    /// Puts one request to the table, and sends each answer its way: one's own into the buffer, others' to their outboxes.
+    /// Puts one request to the table, and sends each answer its way: one's own into the buffer,
+    /// others' to their outboxes.
     fn ask(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
         // A connection that has not greeted has no session either, and so takes the long way.
         let (id, reply) = match read_command(request, |number| self.sessions.get(number)) {
@@ -240,7 +245,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The one place where commands of clients reach the table: what a principal may not do is refused here.
+    /// The one place where commands of clients reach the table: what a principal may not do is
+    /// refused here.
     fn apply(&mut self, desk: &mut Desk, request: u64, command: Command<'_>) -> Option<Reply> {
         let from = self.requester(request);
         let Some(known) = &self.known else {

@@ -86,16 +86,17 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// How many of the bytes are the ends of waits. Each ends one claim's wait, so the limits on claims bound
-    /// them, and a client that is granted many locks at one moment is not too slow for that.
+    /// How many of the bytes are the ends of waits. Each ends one claim's wait, so the limits on
+    /// claims bound them, and a client that is granted many locks at one moment is not too slow for
+    /// that.
     ends: usize,
     /// The shares of long answers in what waits for the clients of one principal.
     shares: Vec<Share>,
 }
 
 impl Waiting {
-    /// Adds a reply, and returns whether there was room for it: at most `max` bytes beside the ends of waits, and a
-    /// share of what waits for the principal if the reply is long.
+    /// Adds a reply, and returns whether there was room for it: at most `max` bytes beside the ends
+    /// of waits, and a share of what waits for the principal if the reply is long.
     fn add(
         &mut self,
         request: u64,
@@ -277,7 +278,8 @@ impl Hub {
         Some(Place { hub: self.clone(), connection, outbox })
     }
 
-    /// One visit to the table. Nobody may be told of what it found before the mark is [kept](Self::kept).
+    /// One visit to the table. Nobody may be told of what it found before the mark is
+    /// [kept](Self::kept).
     pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Option<LogPosition>) {
         let mut desk = locked(&self.desk);
         let desk = &mut *desk;
@@ -305,7 +307,8 @@ impl Hub {
     pub(super) async fn kept(&self, mark: Option<LogPosition>) {
         let Some(mark) = mark else { return };
         if !mark.is_written() {
-            // Other connections that have something to ask visit the table first: one write for all of them.
+            // Other connections that have something to ask visit the table first: one write for all
+            // of them.
             tokio::task::yield_now().await;
             let mut desk = locked(&self.desk);
             let desk = &mut *desk;
@@ -326,8 +329,8 @@ impl Hub {
         }
     }
 
-    /// Delivers answers for other connections. Those for connections that are gone are dropped: their clients ask
-    /// again.
+    /// Delivers answers for other connections. Those for connections that are gone are dropped:
+    /// their clients ask again.
     pub(super) fn post(&self, effects: &mut Vec<Effect>) {
         if effects.is_empty() {
             return;

@@ -1,5 +1,6 @@
-//! Makes sure that a client whose session ended by itself can do nothing more, before what it held goes to others: by a program
-//! of the operator's, which knows how (end the process, cut its connections, power off its host).
+//! Makes sure that a client whose session ended by itself can do nothing more, before what it held
+//! goes to others: by a program of the operator's, which knows how (end the process, cut its
+//! connections, power off its host).
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use crate::engine::{Command, Isolation, Reason, Requester};
 /// How clients are isolated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsolationOptions {
-    /// The program and its arguments. No shell is between, and the environment is empty. It gets one JSON object on standard
-    /// input: `event` and `session` (the same, a stable id), `client`, `isolation` (what the client said of itself), `reason`
-    /// (`expired` or `ended`), `locks` (with `name`, `token`, `value`). It ends with 0 once the client can do nothing more, and
-    /// may be asked again for the same event.
+    /// The program and its arguments. No shell is between, and the environment is empty. It gets
+    /// one JSON object on standard input: `event` and `session` (the same, a stable id), `client`,
+    /// `isolation` (what the client said of itself), `reason` (`expired` or `ended`), `locks` (with
+    /// `name`, `token`, `value`). It ends with 0 once the client can do nothing more, and may be
+    /// asked again for the same event.
     pub command: Vec<String>,
     /// How long one run may take; then it is killed and counts as failed. Default: 10 s.
     pub timeout: Duration,
@@ -32,7 +34,8 @@ pub struct IsolationOptions {
     pub retries: u32,
     /// How many run at a time. Default: 4.
     pub parallel: usize,
-    /// What becomes of the locks when it has failed for the last time. Default: [`OnFailure::Hold`].
+    /// What becomes of the locks when it has failed for the last time. Default:
+    /// [`OnFailure::Hold`].
     pub on_failure: OnFailure,
 }
 
@@ -94,8 +97,8 @@ fn told(isolation: &Isolation) -> Vec<u8> {
     serde_json::to_vec(&told).unwrap_or_default()
 }
 
-/// Isolates whom the table names, until the server stops. What is under way then is left: the program is killed, and asked
-/// again after a restart, when the session has ended anew.
+/// Isolates whom the table names, until the server stops. What is under way then is left: the
+/// program is killed, and asked again after a restart, when the session has ended anew.
 pub(super) async fn serve(hub: Arc<Hub>) {
     let Some(options) = hub.options.isolation.clone().map(Arc::new) else { return };
     let turns = Arc::new(Semaphore::new(options.parallel));

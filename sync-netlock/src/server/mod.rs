@@ -1,8 +1,8 @@
 //! The lock server as a library: bind it to a port, and run it.
 //!
-//! One table behind one mutex. Each connection is one task: it reads what there is, applies all complete requests in one
-//! visit to the table, and writes all answers at once. Answers for other connections go into their outboxes. One more
-//! task lets sessions end on time.
+//! One table behind one mutex. Each connection is one task: it reads what there is, applies all
+//! complete requests in one visit to the table, and writes all answers at once. Answers for other
+//! connections go into their outboxes. One more task lets sessions end on time.
 
 mod access;
 mod audit;
@@ -49,8 +49,8 @@ impl Server {
     /// Binds to `address` (`host:port`; port 0 takes a free one).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if it is no address, or one that others can reach and the options do not say so;
-    /// [`ErrorKind::Unavailable`] if the port is in use or may not be bound.
+    /// [`ErrorKind::InvalidOption`] if it is no address, or one that others can reach and the
+    /// options do not say so; [`ErrorKind::Unavailable`] if the port is in use or may not be bound.
     ///
     /// # Cancel safety
     /// Safe: dropped, nothing is bound.
@@ -64,8 +64,9 @@ impl Server {
         Self::on(listener, options).map_err(explain)
     }
 
-    /// Looks whether a server could [bind](Self::bind) with these options, and changes nothing: reads every file that they
-    /// name, and the data folder. Binds no port and locks no folder, so a server may be running with the same options.
+    /// Looks whether a server could [bind](Self::bind) with these options, and changes nothing:
+    /// reads every file that they name, and the data folder. Binds no port and locks no folder, so
+    /// a server may be running with the same options.
     ///
     /// # Errors
     /// Those of [`bind`](Self::bind), except for a port or a folder in use.
@@ -79,8 +80,8 @@ impl Server {
         Hub::check(options)
     }
 
-    /// A server on a socket that is bound already: one inherited from a supervisor, say. Who can reach it is the
-    /// caller's care.
+    /// A server on a socket that is bound already: one inherited from a supervisor, say. Who can
+    /// reach it is the caller's care.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the socket is none any more; [`ErrorKind::Store`] or
@@ -110,8 +111,8 @@ impl Server {
         Observer { hub: self.hub.clone() }
     }
 
-    /// Serves until `stop`, then closes all connections and returns. What was held is lost, unless the options say where it
-    /// is kept. A disk that fails then ends the process.
+    /// Serves until `stop`, then closes all connections and returns. What was held is lost, unless
+    /// the options say where it is kept. A disk that fails then ends the process.
     ///
     /// # Cancel safety
     /// Dropped, the server and its connections end at once.
@@ -210,9 +211,9 @@ impl Observer {
         self.hub.grants()
     }
 
-    /// Reads the server's certificate and its file of tokens again, if they have changed; the server does so by itself in
-    /// [`ServerOptions::reread`]. What cannot be used is logged, and changes nothing. Connections whose token is gone are
-    /// closed.
+    /// Reads the server's certificate and its file of tokens again, if they have changed; the
+    /// server does so by itself in [`ServerOptions::reread`]. What cannot be used is logged, and
+    /// changes nothing. Connections whose token is gone are closed.
     pub fn reread(&self) {
         self.hub.reread();
     }

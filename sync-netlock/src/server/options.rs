@@ -12,24 +12,27 @@ use crate::storage::StorageOptions;
 /// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Whether it may listen where other machines can reach it without TLS and authentication. Default: no.
+    /// Whether it may listen where other machines can reach it without TLS and authentication.
+    /// Default: no.
     pub allow_remote: bool,
-    /// Who is known, and who may do what. Default: nobody is asked, and everybody who reaches the server may do everything.
+    /// Who is known, and who may do what. Default: nobody is asked, and everybody who reaches the
+    /// server may do everything.
     pub access: Option<Arc<Access>>,
-    /// A line of JSON goes to the end of this file for each thing that an administrator does. Default: to the log alone.
+    /// A line of JSON goes to the end of this file for each thing that an administrator does.
+    /// Default: to the log alone.
     pub audit: Option<PathBuf>,
     /// The server's certificate. Default: none, and no TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<super::tls::ServerTls>,
-    /// How often the files of the certificate and of the tokens are looked at, and read again if they have changed. Default:
-    /// 30 s.
+    /// How often the files of the certificate and of the tokens are looked at, and read again if
+    /// they have changed. Default: 30 s.
     pub reread: Duration,
     /// How clients are isolated that end by themselves while they hold. Default: they are not.
     pub isolation: Option<IsolationOptions>,
     /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
     pub storage: Option<StorageOptions>,
-    /// The identity of the table, by which clients tell servers apart. Default: drawn with the data folder and kept in it;
-    /// without a folder, drawn at each start.
+    /// The identity of the table, by which clients tell servers apart. Default: drawn with the data
+    /// folder and kept in it; without a folder, drawn at each start.
     pub table: Option<u128>,
     /// The bounds of the table.
     pub limits: Limits,
@@ -37,7 +40,8 @@ pub struct ServerOptions {
     pub connections: usize,
     /// Sessions attached to one connection. Default: 10,000.
     pub sessions_per_connection: usize,
-    /// The most connections of one principal at a time, where the server asks who they are. Default: 6,000.
+    /// The most connections of one principal at a time, where the server asks who they are.
+    /// Default: 6,000.
     pub connections_per_principal: usize,
     /// The longest request, in bytes. Default: 64 KiB.
     pub request_max: usize,
@@ -51,10 +55,11 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     /// How long a connection may refuse to take answers. Default: 10 s.
     pub write_timeout: Duration,
-    /// The most that waits for a connection that does not read, in bytes. Default: 1 MiB. Then it is cut.
+    /// The most that waits for a connection that does not read, in bytes. Default: 1 MiB. Then it
+    /// is cut.
     pub outbox_max: usize,
-    /// The most of long answers that waits for all connections of one principal, in bytes. Default: 64 MiB. A connection whose
-    /// answer would be more is cut.
+    /// The most of long answers that waits for all connections of one principal, in bytes. Default:
+    /// 64 MiB. A connection whose answer would be more is cut.
     pub unread_per_principal: usize,
 }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use distsync_core::spi::locked;
 
-/// A count for each principal. All connections are of one principal where the server does not ask who they are.
+/// A count for each principal. All connections are of one principal where the server does not ask
+/// who they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PerPrincipal(Arc<Mutex<HashMap<Option<Arc<str>>, usize>>>);
 

@@ -1,4 +1,5 @@
-//! TLS of the server: its certificate, read again when it changes, and who a client's certificate says it is.
+//! TLS of the server: its certificate, read again when it changes, and who a client's certificate
+//! says it is.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::wire::ALPN;
 /// Handshakes at a time: each costs more than a thousand requests.
 const HANDSHAKES: usize = 256;
 
-/// How long, and for how many bytes, a peer whose handshake failed is listened to before the server hangs up.
+/// How long, and for how many bytes, a peer whose handshake failed is listened to before the server
+/// hangs up.
 const LINGER: Duration = Duration::from_secs(1);
 const REST: u64 = 64 << 10;
 
@@ -104,7 +106,8 @@ impl ServerSide {
         self.config.reread();
     }
 
-    /// Does the TLS handshake, and returns the principal that the peer's certificate names, if there is one.
+    /// Does the TLS handshake, and returns the principal that the peer's certificate names, if
+    /// there is one.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
@@ -114,7 +117,8 @@ impl ServerSide {
         let stream = match TlsAcceptor::from(config).accept(stream).into_fallible().await {
             Ok(stream) => stream,
             Err((error, mut stream)) => {
-                // The peer has said more by now, and to hang up on that would take our reason from it.
+                // The peer has said more by now, and to hang up on that would take our reason from
+                // it.
                 let _ = stream.shutdown().await;
                 let mut rest = stream.take(REST);
                 let _ =
@@ -128,8 +132,8 @@ impl ServerSide {
     }
 }
 
-/// Whom a certificate names: the first of its alternative names that is a URI, else the first that is a DNS name. Not its
-/// common name, which means nothing any more.
+/// Whom a certificate names: the first of its alternative names that is a URI, else the first that
+/// is a DNS name. Not its common name, which means nothing any more.
 fn principal_of(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = &certificate.subject_alternative_name().ok()??.value.general_names;

@@ -90,8 +90,8 @@ impl Folder {
         }
     }
 
-    /// The folder as it is, neither made nor locked: another server may run on it. `None`: it is missing, and could be
-    /// made.
+    /// The folder as it is, neither made nor locked: another server may run on it. `None`: it is
+    /// missing, and could be made.
     pub(super) fn look_at(path: &Path) -> Result<Option<Self>, Unusable> {
         let usable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
         let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
@@ -199,7 +199,8 @@ impl Folder {
         }
     }
 
-    /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when this returns.
+    /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when
+    /// this returns.
     pub(super) fn identity(&self, given: Option<u128>) -> Result<u128, Unusable> {
         if let Some(kept) = self.kept_identity(given)? {
             return Ok(kept);

@@ -1,15 +1,16 @@
 //! A table that outlives its process: each change goes into a log before anybody is told of it.
 //!
-//! The log is a file of ours because no store that we tried is cheap enough for a table that is changed a million times a
-//! second: see decision 4 in docs/decisions for the figures. A log begins with the changes that make the table as it was then, and
-//! goes on with those since. When it has grown to several times that size, the next one is made in the background.
+//! The log is a file of ours because no store that we tried is cheap enough for a table that is
+//! changed a million times a second: see decision 4 in docs/decisions for the figures. A log begins
+//! with the changes that make the table as it was then, and goes on with those since. When it has
+//! grown to several times that size, the next one is made in the background.
 //!
 //! What is promised rests on five things. A change is with the system before it is answered, so the
 //! end of the process loses nothing. The head of a log names the kernel's run, so a server knows
-//! whether the machine went down since. How much of the log was acknowledged is noted beside it, so a
-//! log that lost its end is found out. Room is taken ahead of time, for releases too: when there is
-//! none, the table grants nothing more. And a write to the disk that fails ends the process, because
-//! what the disk has is unknown then.
+//! whether the machine went down since. How much of the log was acknowledged is noted beside it, so
+//! a log that lost its end is found out. Room is taken ahead of time, for releases too: when there
+//! is none, the table grants nothing more. And a write to the disk that fails ends the process,
+//! because what the disk has is unknown then.
 
 mod active;
 mod check;
@@ -53,7 +54,8 @@ use tail::Tail;
 
 /// About how long the frames of a new log are, and how much memory stays with a frame, in bytes.
 const FRAME: usize = 1 << 20;
-/// A frame of this length is worth a write of its own, in bytes. Shorter ones wait for those of other visits.
+/// A frame of this length is worth a write of its own, in bytes. Shorter ones wait for those of
+/// other visits.
 const WORTH_A_WRITE: usize = 2 << 10;
 
 /// What keeps one table.
@@ -190,8 +192,8 @@ impl Storage {
         self.note(Notes { durability: self.durability, ..self.notes })
     }
 
-    /// To be called after the table was visited. What has to be [written](Self::write) before anybody is told; `None`:
-    /// nothing.
+    /// To be called after the table was visited. What has to be [written](Self::write) before
+    /// anybody is told; `None`: nothing.
     pub(crate) fn keep(&mut self, table: &mut Table) -> Option<LogPosition> {
         self.note_longest_ttl(table);
         let frame = &mut table.journal().frame;

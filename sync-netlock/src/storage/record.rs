@@ -1,9 +1,10 @@
 //! Changes as bytes.
 //!
-//! A frame is what one visit to the table has changed: its length (4 bytes, little-endian), a CRC-32 of the rest, and records.
-//! A record is a kind and that kind's fields; texts and values have their length in front, seven bits a byte. It leaves out
-//! what follows from the record before it in the frame, for the fewer bytes, the faster the server: most claims are of
-//! the session that the last one was of, and tokens count up.
+//! A frame is what one visit to the table has changed: its length (4 bytes, little-endian), a
+//! CRC-32 of the rest, and records. A record is a kind and that kind's fields; texts and values
+//! have their length in front, seven bits a byte. It leaves out what follows from the record before
+//! it in the frame, for the fewer bytes, the faster the server: most claims are of the session that
+//! the last one was of, and tokens count up.
 
 use std::time::Duration;
 
@@ -207,7 +208,8 @@ fn id(bits: u128) -> [u8; 16] {
     bits.to_le_bytes()
 }
 
-/// Lengths are far below this: frames are sealed when they are long, and limits bound what a claim carries.
+/// Lengths are far below this: frames are sealed when they are long, and limits bound what a claim
+/// carries.
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -31,8 +31,8 @@ pub(super) enum Unreadable {
     Version(u32),
 }
 
-/// Makes the table of a log. `boot`: the kernel's run of today; the same one has kept all that was written.
-/// `acknowledged`: how many bytes of the log were, if that is known.
+/// Makes the table of a log. `boot`: the kernel's run of today; the same one has kept all that was
+/// written. `acknowledged`: how many bytes of the log were, if that is known.
 pub(super) fn recover<J: Journal>(
     table: &mut LockTable<J>,
     log: &[u8],
@@ -84,7 +84,8 @@ pub(super) fn recover<J: Journal>(
     Ok(Ending::LostTail)
 }
 
-/// Whether what stands here can be one write that was cut short: no whole frame begins behind the first byte.
+/// Whether what stands here can be one write that was cut short: no whole frame begins behind the
+/// first byte.
 fn is_last(rest: &[u8]) -> bool {
     let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     !(1..written).any(|at| matches!(read(&rest[at..]), Found::Frame(..)))

@@ -105,7 +105,8 @@ fn enqueue(owner: u8, number: u8) -> Command<'static> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// A log of a few hundred bytes is made anew all the time, in the background, while the table changes.
+    /// A log of a few hundred bytes is made anew all the time, in the background, while the table
+    /// changes.
     #[test]
     fn a_table_is_the_same_after_every_restart(
         steps in proptest::collection::vec(step(), 1..300),

@@ -1,7 +1,8 @@
-//! The two requests and the two answers that nearly all traffic consists of, written and read without the generic codec.
+//! The two requests and the two answers that nearly all traffic consists of, written and read
+//! without the generic codec.
 //!
-//! The bytes are the generic codec's own, which remains the judge: what is not in the plainest form is left to it, and a
-//! property test compares the two.
+//! The bytes are the generic codec's own, which remains the judge: what is not in the plainest form
+//! is left to it, and a property test compares the two.
 
 use distsync_core::Token;
 use distsync_core::spi::{ClaimId, SessionId};
@@ -12,7 +13,8 @@ use super::proto;
 use super::reply::{from_found, to_found};
 use crate::engine::{Command, Reply};
 
-/// Tags of protobuf: the field's number times 8, and the wire type: 0 varint, 1 eight bytes, 2 length and bytes.
+/// Tags of protobuf: the field's number times 8, and the wire type: 0 varint, 1 eight bytes, 2
+/// length and bytes.
 mod tag {
     pub(super) const ID: u8 = 1 << 3;
     pub(super) const ENQUEUE: u8 = 7 << 3 | 2;
@@ -90,8 +92,8 @@ pub(super) fn write_reply(id: u64, reply: &Reply, out: &mut Vec<u8>) -> bool {
 /// The longest reply in the plainest form: a header, and two numbers of ten bytes with their tags.
 const REPLY_MAX: usize = HEADER + 11 + 2 + 11;
 
-/// One frame with an id and one message. If the message is longer than a length of one byte tells, nothing is appended:
-/// `false`.
+/// One frame with an id and one message. If the message is longer than a length of one byte tells,
+/// nothing is appended: `false`.
 fn framed(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
@@ -143,7 +145,8 @@ fn varint(mut value: u64, mut put: impl FnMut(u8)) {
     put(value.to_le_bytes()[0]);
 }
 
-/// The command of a request in the plainest form; `None` leaves it to the long way, which also knows what is wrong with it.
+/// The command of a request in the plainest form; `None` leaves it to the long way, which also
+/// knows what is wrong with it.
 pub(super) fn read_command<'a>(
     frame: &'a [u8],
     session: impl Fn(u32) -> Option<SessionId>,

@@ -11,8 +11,8 @@ use super::frame::encode;
 use super::proto::{self, request::Body};
 use crate::engine::{Command, Refusal, Terms};
 
-/// Appends a command as a request. `session` is the connection's number for the session it speaks for. Commands that a
-/// host gives to its own table have no request, and append nothing.
+/// Appends a command as a request. `session` is the connection's number for the session it speaks
+/// for. Commands that a host gives to its own table have no request, and append nothing.
 pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut Vec<u8>) {
     if !brief::write_command(id, session, &command, out)
         && let Some(request) = to_request(id, session, command)
@@ -21,8 +21,9 @@ pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut Vec
     }
 }
 
-/// The command of a request that is written in the plainest form, as most are, with its request's id. `None`: see
-/// [`to_command`], which knows all requests. `session` resolves the connection's number of a session.
+/// The command of a request that is written in the plainest form, as most are, with its request's
+/// id. `None`: see [`to_command`], which knows all requests. `session` resolves the connection's
+/// number of a session.
 pub fn read_command<'a>(
     frame: &'a [u8],
     session: impl Fn(u32) -> Option<SessionId>,
@@ -155,8 +156,9 @@ fn named_session(id: Option<proto::Id>, secret: Option<proto::Id>) -> Result<(Se
     }
 }
 
-/// The command that a request means. `session` resolves the connection's number of a session; `names` is room for the names
-/// of a command that has several. Greetings and pings are the connection's own and no commands.
+/// The command that a request means. `session` resolves the connection's number of a session;
+/// `names` is room for the names of a command that has several. Greetings and pings are the
+/// connection's own and no commands.
 ///
 /// # Errors
 /// The request means nothing, or is refused before it reaches the table.

@@ -26,7 +26,8 @@ pub struct TooLong {
     pub length: usize,
 }
 
-/// Bytes from a peer, taken apart into frames. Memory grows with what has arrived, never with what was announced.
+/// Bytes from a peer, taken apart into frames. Memory grows with what has arrived, never with what
+/// was announced.
 #[derive(Debug, Default)]
 pub struct Frames {
     inbox: BytesMut,

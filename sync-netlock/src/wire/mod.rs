@@ -1,4 +1,5 @@
-//! The wire: frames of protobuf messages, and what they mean to the engine. `proto/netlock.proto` is the documentation.
+//! The wire: frames of protobuf messages, and what they mean to the engine. `proto/netlock.proto`
+//! is the documentation.
 
 mod brief;
 mod command;

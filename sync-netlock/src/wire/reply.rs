@@ -27,8 +27,8 @@ pub fn encode_reply(id: u64, reply: Reply, out: &mut Vec<u8>) {
     }
 }
 
-/// The reply of a response that is written in the plainest form, as most are, with its request's id. `None`: see
-/// [`to_reply`], which knows all responses.
+/// The reply of a response that is written in the plainest form, as most are, with its request's
+/// id. `None`: see [`to_reply`], which knows all responses.
 #[must_use]
 pub fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
     brief::read_reply(frame)

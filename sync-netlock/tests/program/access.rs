@@ -33,7 +33,8 @@ fn token_line(principal: &str) -> String {
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
-/// A server that knows the principals, and lets each do what its name says to names that begin with `shop/`.
+/// A server that knows the principals, and lets each do what its name says to names that begin with
+/// `shop/`.
 fn start(folder: &Path) -> Netlockd {
     let (tokens, config) = (folder.join("tokens"), folder.join("netlockd.toml"));
     std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
@@ -58,7 +59,8 @@ fn enqueue_several(names: &[&str]) -> Request {
 /// What stands in the matrix for a message: who is not denied it.
 const EVERYBODY: &[&str] = &PRINCIPALS;
 
-/// The request of each field of `Request`, and who may send it. A message without a line here fails the test.
+/// The request of each field of `Request`, and who may send it. A message without a line here fails
+/// the test.
 fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     let name = || "shop/l/a".to_owned().into();
     let hello = proto::Hello { version: 1, token: "token-of-admin".to_owned() };

@@ -58,8 +58,8 @@ fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
     assert!(matches!(later.ask(enqueue(1, 1, "a")), Response::Granted(_)), "the same claim");
 }
 
-/// A number of a session that is in use names the new session afterwards, and the connection is none of the earlier one's any
-/// more. A refused request changes nothing.
+/// A number of a session that is in use names the new session afterwards, and the connection is
+/// none of the earlier one's any more. A refused request changes nothing.
 #[test]
 fn a_session_number_is_replaced_by_a_request_that_succeeds() {
     let server = Netlockd::start(&[]);

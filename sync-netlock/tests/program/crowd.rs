@@ -55,13 +55,15 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
         let peer = TcpStream::connect(server.address()).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         peers.push(peer);
-        // The server keeps up: a kernel whose queue of new connections is full may forget one that never says a word.
+        // The server keeps up: a kernel whose queue of new connections is full may forget one that
+        // never says a word.
         if number % 100 == 0 {
             pair().await;
         }
     }
     for _ in 0..3 {
-        // Every other one begins a frame, a byte at a time; the server may have lost its patience by now.
+        // Every other one begins a frame, a byte at a time; the server may have lost its patience
+        // by now.
         for peer in peers.iter_mut().step_by(2) {
             let _ = peer.write_all(&[0]);
         }
@@ -77,8 +79,8 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     good.close().await.unwrap();
 }
 
-/// Connections that inspect or watch a long queue and do not read cost the server a bounded amount of memory, and a client that
-/// reads is served meanwhile.
+/// Connections that inspect or watch a long queue and do not read cost the server a bounded amount
+/// of memory, and a client that reads is served meanwhile.
 #[test]
 fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
     const CLAIMS: u64 = 10_000;
@@ -129,8 +131,8 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
     }
 }
 
-/// Each of many waiters on one connection is granted at one moment, while the client does not read: more bytes than may
-/// wait for a client that does not read what it asked to watch.
+/// Each of many waiters on one connection is granted at one moment, while the client does not read:
+/// more bytes than may wait for a client that does not read what it asked to watch.
 #[test]
 fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
     const NAMES: u64 = 60_000;

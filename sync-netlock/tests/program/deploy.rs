@@ -1,4 +1,5 @@
-//! What `deploy/` has: the image and the sample configuration fit together, as far as that can be seen without an image.
+//! What `deploy/` has: the image and the sample configuration fit together, as far as that can be
+//! seen without an image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,8 @@ fn the_image_reads_the_mounted_configuration_and_can_be_reached_at_its_port() {
 
 #[test]
 fn the_image_is_tried_without_a_configuration_by_flags() {
-    // As `docker run netlockd --listen 0.0.0.0:7420 --insecure-allow-remote` does: flags take the place of the command.
+    // As `docker run netlockd --listen 0.0.0.0:7420 --insecure-allow-remote` does: flags take the
+    // place of the command.
     let place = tempfile::tempdir().unwrap();
     let image = Image::below(place.path());
     let mut command = Command::new(NETLOCKD);

@@ -1,4 +1,5 @@
-//! A server on a disk that forgets what it was not told to keep: power failures, and syncs that fail.
+//! A server on a disk that forgets what it was not told to keep: power failures, and syncs that
+//! fail.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -60,7 +61,8 @@ impl LosingDisk {
         Netlockd::spawn(command)
     }
 
-    /// The power fails: what was not synced is gone, names of files included. A server runs again at the same address.
+    /// The power fails: what was not synced is gone, names of files included. A server runs again
+    /// at the same address.
     fn lose_power(&self, server: Netlockd, run: &str) -> Netlockd {
         let address = server.address().to_owned();
         server.end(Signal::KILL);

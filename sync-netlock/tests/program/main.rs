@@ -1,4 +1,5 @@
-//! The program netlockd as an operator has it: a process, with its flags, its signals, its files and its peers.
+//! The program netlockd as an operator has it: a process, with its flags, its signals, its files
+//! and its peers.
 
 mod access;
 mod clients;

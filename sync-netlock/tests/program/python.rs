@@ -85,7 +85,8 @@ fn python_learns_that_its_session_has_ended() {
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
-/// The client in Python has a deadline of its own: it stops before the server can grant the lock to another.
+/// The client in Python has a deadline of its own: it stops before the server can grant the lock to
+/// another.
 #[test]
 fn python_stops_at_its_own_deadline() {
     let server = Netlockd::start(&[]);

@@ -52,7 +52,8 @@ fn log_of(folder: &Path) -> PathBuf {
     logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-")).max().unwrap()
 }
 
-/// Makes a log look as if the kernel had been started again since: the head names another run of it.
+/// Makes a log look as if the kernel had been started again since: the head names another run of
+/// it.
 fn as_if_the_machine_went_down(folder: &Path) {
     let log = OpenOptions::new().read(true).write(true).open(log_of(folder)).unwrap();
     let mut length = [0; 4];

@@ -1,5 +1,5 @@
-//! At the finest level of logs, neither the server nor a client tells a secret. Every test here looks for that, and this one
-//! has all secrets at once.
+//! At the finest level of logs, neither the server nor a client tells a secret. Every test here
+//! looks for that, and this one has all secrets at once.
 
 use std::time::Duration;
 

@@ -92,7 +92,8 @@ impl Netlockd {
         self.memory("VmRSS:")
     }
 
-    /// The most that was resident since the last call of [`forget_peak`](Self::forget_peak), in bytes.
+    /// The most that was resident since the last call of [`forget_peak`](Self::forget_peak), in
+    /// bytes.
     pub(crate) fn peak(&self) -> usize {
         self.memory("VmHWM:")
     }

@@ -117,7 +117,8 @@ async fn a_server_without_a_folder_has_a_new_table_after_a_restart() {
     server.end(Signal::KILL);
     let mut server = Netlockd::start_at(&address, &[]);
     assert_ne!(server.table(), table);
-    // With one address and no table named, the client goes on with the new one, after it has lost all.
+    // With one address and no table named, the client goes on with the new one, after it has lost
+    // all.
     tokio::time::timeout(TTL * 2, held.revoked()).await.unwrap();
     drop(acquire(&free, "name").await);
     refusal(&[&address], Some(&table)).await;
@@ -155,7 +156,8 @@ impl Way {
     }
 }
 
-/// Acquires and releases until told to stop, and counts the holders. What counts is a guard whose check succeeds.
+/// Acquires and releases until told to stop, and counts the holders. What counts is a guard whose
+/// check succeeds.
 async fn hold_in_turn(handle: Handle, holders: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> (usize, usize) {
     let (mut grants, mut overlaps) = (0, 0);
     let lock = handle.lock("name", LockOptions::new()).unwrap();
@@ -178,8 +180,8 @@ async fn hold_in_turn(handle: Handle, holders: Arc<AtomicUsize>, stop: Arc<Atomi
     (grants, overlaps)
 }
 
-/// The connections of one client are cut for a second, and the other address leads to a server with another table: the
-/// client waits for its own.
+/// The connections of one client are cut for a second, and the other address leads to a server with
+/// another table: the client waits for its own.
 #[tokio::test]
 async fn a_client_that_is_cut_off_for_a_second_does_not_use_another_table() {
     let (mut a, b) = (Netlockd::start(&[]), Netlockd::start(&[]));

@@ -1,4 +1,5 @@
-//! TLS with the real program: who is let in, as whom, and how a certificate is changed while the server runs.
+//! TLS with the real program: who is let in, as whom, and how a certificate is changed while the
+//! server runs.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -20,13 +21,15 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // OpenSSL takes a certificate whose issuer has the name of its subject for one that signed itself.
+    // OpenSSL takes a certificate whose issuer has the name of its subject for one that signed
+    // itself.
     params.distinguished_name.push(DnType::CommonName, name);
     std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
     Issuer::new(params, key)
 }
 
-/// A certificate at `NAME.pem` and its key at `NAME.key`, of an authority of its own, at `NAME-ca.pem`.
+/// A certificate at `NAME.pem` and its key at `NAME.key`, of an authority of its own, at
+/// `NAME-ca.pem`.
 pub(crate) fn pair(folder: &Path, name: &str) {
     certificate(folder, name, &authority(folder, &format!("{name}-ca")), here());
 }
@@ -151,7 +154,8 @@ fn change_certificate(folder: &Path) {
     certificate(folder, "server", &authority(folder, "next"), here());
 }
 
-/// The one that [`change_certificate`] has made. Waits for less than the server does by default before it looks.
+/// The one that [`change_certificate`] has made. Waits for less than the server does by default
+/// before it looks.
 async fn takes_the_new_certificate(server: &Netlockd, folder: &Path) {
     let deadline = clock::now().after(Duration::from_secs(20));
     while connect(server, folder, "next.pem", Some("shop")).await.is_err() {

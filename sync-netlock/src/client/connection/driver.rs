@@ -1,4 +1,5 @@
-//! The task that carries a connection's bytes: it writes requests, reads answers, and wakes those who asked.
+//! The task that carries a connection's bytes: it writes requests, reads answers, and wakes those
+//! who asked.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -84,8 +85,8 @@ struct Carrier {
     frames: Frames,
     answers: Vec<(u64, Reply)>,
     wakers: Vec<Waker>,
-    /// How many answers are handed out before the next requests are sent: half of those awaited, so that the server works
-    /// on the one half while the callers work on the other.
+    /// How many answers are handed out before the next requests are sent: half of those awaited, so
+    /// that the server works on the one half while the callers work on the other.
     share: usize,
     /// When something last came from the server.
     heard: Moment,
@@ -147,7 +148,8 @@ impl Carrier {
         }
     }
 
-    /// Tasks that were woken together get to ask before the task goes on: one write for all of them.
+    /// Tasks that were woken together get to ask before the task goes on: one write for all of
+    /// them.
     fn let_others_ask(&mut self, cx: &Context<'_>) -> Progress {
         self.yielded = true;
         cx.waker().wake_by_ref();

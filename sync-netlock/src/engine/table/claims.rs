@@ -188,7 +188,8 @@ impl<J: Journal> LockTable<J> {
         claim.hold(token, self.now)
     }
 
-    /// Puts a claim into the index, its session's list and its line; the mirror of [`take_out`](Self::take_out).
+    /// Puts a claim into the index, its session's list and its line; the mirror of
+    /// [`take_out`](Self::take_out).
     #[inline]
     pub(super) fn put_in(&mut self, claim: Claim) -> Slot {
         let Claim { id, session, lock, mode, part, .. } = claim;
@@ -335,7 +336,8 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Takes a claim out of its line, its session and the index. Its lock has to be settled afterwards.
+    /// Takes a claim out of its line, its session and the index. Its lock has to be settled
+    /// afterwards.
     pub(super) fn take_out(&mut self, index: Slot) -> Claim {
         let claim = &self.claims[key(index)];
         let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());

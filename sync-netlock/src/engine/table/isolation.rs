@@ -1,4 +1,5 @@
-//! Sessions that ended by themselves and hold on: until somebody has made sure that their client can do nothing more.
+//! Sessions that ended by themselves and hold on: until somebody has made sure that their client
+//! can do nothing more.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -52,8 +53,8 @@ pub(super) struct Isolated {
 }
 
 impl<J: Journal> LockTable<J> {
-    /// From now on sessions that say how they can be isolated hold on when they end by themselves, until
-    /// [`confirm_isolated`](crate::engine::Command::ConfirmIsolated).
+    /// From now on sessions that say how they can be isolated hold on when they end by themselves,
+    /// until [`confirm_isolated`](crate::engine::Command::ConfirmIsolated).
     pub fn enable_isolation(&mut self) {
         self.isolated.enabled = true;
     }
@@ -85,7 +86,8 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Whether a session that ends by itself may not give up what it holds before its client is isolated.
+    /// Whether a session that ends by itself may not give up what it holds before its client is
+    /// isolated.
     pub(super) fn has_to_be_isolated(&self, index: Slot) -> bool {
         let session = &self.sessions[key(index)];
         self.isolated.enabled
@@ -93,8 +95,8 @@ impl<J: Journal> LockTable<J> {
             && session.claims.iter(&self.claims).any(Claim::holds)
     }
 
-    /// The session ends for its client, and holds on: it leaves the lines in which it waits. Returns whose lines have changed,
-    /// which have to be settled.
+    /// The session ends for its client, and holds on: it leaves the lines in which it waits.
+    /// Returns whose lines have changed, which have to be settled.
     pub(super) fn begin_isolation(
         &mut self,
         index: Slot,

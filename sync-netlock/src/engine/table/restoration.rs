@@ -14,8 +14,8 @@ use crate::engine::line::{Claim, Part, Slot, key};
 /// Why a table grants nothing for now. Renewals and releases go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freeze {
-    /// Grants of before a restart may have been forgotten, and their holders may still believe in them. New claims
-    /// stand in line.
+    /// Grants of before a restart may have been forgotten, and their holders may still believe in
+    /// them. New claims stand in line.
     Grace {
         /// When all of them have ended.
         until: Moment,
@@ -60,8 +60,9 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Repeats a change that was recorded earlier; it is not recorded again. Nobody is granted anything by it that was
-    /// not before: see [`thaw`](Self::thaw). Sessions live for their whole TTL from `now`.
+    /// Repeats a change that was recorded earlier; it is not recorded again. Nobody is granted
+    /// anything by it that was not before: see [`thaw`](Self::thaw). Sessions live for their whole
+    /// TTL from `now`.
     ///
     /// # Errors
     /// The change does not fit the table.

@@ -93,7 +93,8 @@ impl<J: Journal> LockTable<J> {
         index
     }
 
-    /// The session has this connection from now on, and lives on if it was about to end for want of one.
+    /// The session has this connection from now on, and lives on if it was about to end for want of
+    /// one.
     fn connect(&mut self, connection: u64, index: Slot) {
         if self.attached.insert((connection, index)) {
             let session = &mut self.sessions[key(index)];
@@ -195,15 +196,15 @@ impl<J: Journal> LockTable<J> {
         Reply::Closed
     }
 
-    /// Ends sessions that are off the deadlines already: first all their claims leave, then others advance, so that no
-    /// claim of a dead session is granted on the way.
+    /// Ends sessions that are off the deadlines already: first all their claims leave, then others
+    /// advance, so that no claim of a dead session is granted on the way.
     pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
         let touched = ending.iter().flat_map(|index| self.end_one(*index, effects)).collect();
         self.settle_all(touched, effects);
     }
 
-    /// As [`end_sessions`](Self::end_sessions), for sessions that end by themselves or by an operator: those whose clients have to
-    /// be isolated hold on.
+    /// As [`end_sessions`](Self::end_sessions), for sessions that end by themselves or by an
+    /// operator: those whose clients have to be isolated hold on.
     fn end_or_isolate(&mut self, ending: &[Slot], reason: Reason, effects: &mut Vec<Effect>) {
         let mut touched = Vec::new();
         for index in ending {

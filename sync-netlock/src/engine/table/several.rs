@@ -1,8 +1,9 @@
-//! Claims of several names: in all their lines at a time, granted when all of them are free, and nothing held before; or as
-//! soon as any one is free, and the other lines are left.
+//! Claims of several names: in all their lines at a time, granted when all of them are free, and
+//! nothing held before; or as soon as any one is free, and the other lines are left.
 //!
-//! A claim has a part in each line, which counts there as any claim does. The parts come to their lines in one step, so of
-//! two claims the one that came first is ahead in every line that both stand in: no two wait for each other.
+//! A claim has a part in each line, which counts there as any claim does. The parts come to their
+//! lines in one step, so of two claims the one that came first is ahead in every line that both
+//! stand in: no two wait for each other.
 
 use std::collections::HashMap;
 
@@ -171,7 +172,8 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// A part is next in its line. Grants the claim if all of its parts are, and fit; their lines have to be settled too then.
+    /// A part is next in its line. Grants the claim if all of its parts are, and fit; their lines
+    /// have to be settled too then.
     pub(super) fn grant_several(
         &mut self,
         next: Slot,
@@ -214,7 +216,8 @@ impl<J: Journal> LockTable<J> {
         effects.push(Effect { to, reply: Reply::GrantedAny { token, name } });
     }
 
-    /// Of a claim's parts this one is left. Whose lines the others have left, which have to be settled.
+    /// Of a claim's parts this one is left. Whose lines the others have left, which have to be
+    /// settled.
     pub(super) fn choose(&mut self, chosen: Slot) -> Vec<Slot> {
         let parts = self.parts(chosen);
         let Claim { id, requester, .. } = self.claims[key(parts[0])];

@@ -119,7 +119,8 @@ impl Rig {
         self.answer(self.enqueued[&claim])
     }
 
-    /// The grants that waiters were told of since, in order of their tokens, with the name if it was one of several.
+    /// The grants that waiters were told of since, in order of their tokens, with the name if it
+    /// was one of several.
     pub(super) fn grants(&mut self) -> Vec<(Token, u128, Option<Box<str>>)> {
         let mut grants = Vec::new();
         for (claim, request) in &self.enqueued {
@@ -229,7 +230,8 @@ impl Rig {
         self.send(Command::Evictions { session: SessionId::from_bits(session) })
     }
 
-    /// The queue of a name, which is the same in a table made of the changes, and in one made of a dump.
+    /// The queue of a name, which is the same in a table made of the changes, and in one made of a
+    /// dump.
     pub(super) fn inspect(&mut self, name: &str) -> Queue {
         let queue = self.look_at(name);
         assert_eq!(self.table.journal().queue(name).entries, queue.entries, "made of the changes");

@@ -15,8 +15,8 @@ pub(super) enum End {
     Peer(std::io::Error),
     /// The peer closed its side.
     Closed,
-    /// Too much waits for this client and others of its principal. It is in the middle of an answer, so it is told
-    /// nothing.
+    /// Too much waits for this client and others of its principal. It is in the middle of an
+    /// answer, so it is told nothing.
     Unread,
     /// It was cut, for this reason, which the peer is told.
     Cut { code: Code, reason: String, request: u64, limit: u64 },

@@ -1,4 +1,5 @@
-//! How a connection begins: the TLS handshake, the greeting, and whom the server takes the peer for.
+//! How a connection begins: the TLS handshake, the greeting, and whom the server takes the peer
+//! for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,7 +58,8 @@ impl Known {
         self.access.allows(&self.principal, command)
     }
 
-    /// Removes from a reply what this principal may not see: the holder of a name that it may only acquire.
+    /// Removes from a reply what this principal may not see: the holder of a name that it may only
+    /// acquire.
     pub(super) fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
         let may_see = |name: &[u8]| self.access.allows_verb(&self.principal, Verb::Observe, name);
         let shows = match command {

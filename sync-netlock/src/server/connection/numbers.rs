@@ -52,8 +52,9 @@ impl Connection {
         is_full.then_some(Refusal::TooMany { what: Bound::SessionsPerConnection, max })
     }
 
-    /// Remembers a session that the client has just proved to be its own, and forgets one that it closed.
-    /// Returns the session that had the number before and has none on this connection any more.
+    /// Remembers a session that the client has just proved to be its own, and forgets one that it
+    /// closed. Returns the session that had the number before and has none on this connection any
+    /// more.
     pub(super) fn note_session(
         &mut self,
         body: &Body,

@@ -1,4 +1,5 @@
-//! Certificates for stores that speak TLS: an authority, a server at 127.0.0.1, a client; and an authority of strangers.
+//! Certificates for stores that speak TLS: an authority, a server at 127.0.0.1, a client; and an
+//! authority of strangers.
 
 use std::path::PathBuf;
 
@@ -65,8 +66,8 @@ impl Certificates {
         std::fs::write(self.path(name), pem).unwrap();
     }
 
-    /// `ca.pem`, `stranger.pem`; `server`, `client`, `expired`, `elsewhere` (for another host) and `foreign` (signed by the
-    /// stranger), each with `.pem` and `.key`.
+    /// `ca.pem`, `stranger.pem`; `server`, `client`, `expired`, `elsewhere` (for another host) and
+    /// `foreign` (signed by the stranger), each with `.pem` and `.key`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -35,7 +35,8 @@ impl Agent {
         self.home.join("http.sock")
     }
 
-    /// Starts it, as one of `expect` servers that meet at the serf ports `join`; `more` are settings, each after a comma.
+    /// Starts it, as one of `expect` servers that meet at the serf ports `join`; `more` are
+    /// settings, each after a comma.
     fn launch(&self, expect: usize, join: &[u16], more: &str) -> Program {
         let [lan, wan] = self.serf;
         let join: Vec<String> = join.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
@@ -57,7 +58,8 @@ impl Agent {
         Program::start("consul", &self.home, &flags)
     }
 
-    /// Writes need a leader; sessions need the agent's node in the catalog, which strangers may not see under ACLs.
+    /// Writes need a leader; sessions need the agent's node in the catalog, which strangers may not
+    /// see under ACLs.
     fn wait(&self, program: &mut Program, nodes: usize) {
         program.wait_until(self.http, |stream| {
             answer(stream, "/v1/status/leader").contains("127.0.0.1")

@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a store may take to serve, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A port on loopback that nobody uses: below those that the system gives to outgoing connections, so that none of them
-/// takes it before the store does, and never the same one twice.
+/// A port on loopback that nobody uses: below those that the system gives to outgoing connections,
+/// so that none of them takes it before the store does, and never the same one twice.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 10_000;

@@ -104,7 +104,8 @@ impl JumpingRedis {
         self.port
     }
 
-    /// Sets the server's wall clock to this many seconds after the machine's, and waits until the server has seen that.
+    /// Sets the server's wall clock to this many seconds after the machine's, and waits until the
+    /// server has seen that.
     pub(crate) fn set_clock(&self, seconds: i64) {
         let clock = self.folder.path().join("clock");
         std::fs::write(self.folder.path().join("next"), seconds.to_string()).unwrap();
@@ -204,8 +205,8 @@ impl RedisTls {
     }
 }
 
-/// Waits until a replica of this server has all that was written so far: the rest may be lost with it, which is documented
-/// and no promise.
+/// Waits until a replica of this server has all that was written so far: the rest may be lost with
+/// it, which is documented and no promise.
 fn replicate(port: u16) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // Replicas are waited for up to the last write of the same connection.
@@ -299,12 +300,14 @@ impl RedisSentinels {
         wait_for(self.ports[1], "INFO replication", "master_link_status:down");
     }
 
-    /// Makes the primary refuse to be told that it is a replica, as one would that is cut off from the Sentinels.
+    /// Makes the primary refuse to be told that it is a replica, as one would that is cut off from
+    /// the Sentinels.
     pub(crate) fn keep_primary_unaware(&self) {
         assert_eq!(tell(self.ports[0], "ACL SETUSER default -slaveof -replicaof"), "+OK\r\n");
     }
 
-    /// Has the Sentinels put the replica in the primary's place, which goes on running. Returns when all of them name it.
+    /// Has the Sentinels put the replica in the primary's place, which goes on running. Returns
+    /// when all of them name it.
     pub(crate) fn fail_over(&self) {
         let begun = tell(self.sentinels[0].0, "SENTINEL FAILOVER main");
         assert_eq!(begun, "+OK\r\n");
