@@ -1,4 +1,4 @@
-//! What an election shows: a candidate's status, and who leads.
+//! The status of a candidate, and the leader of an election.
 
 use crate::options::Node;
 use crate::types::token::Token;

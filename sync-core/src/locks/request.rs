@@ -1,4 +1,4 @@
-//! What a lock or an election asks for, and how one attempt at it ends.
+//! The request of a lock or an election, and the outcome of one attempt at it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::types::mode::Mode;
 use crate::types::names::LockName;
 use crate::types::queue::Entry;
 
-/// What a lock or an election asks for, each time anew.
+/// The properties of each acquire of a lock, or of each campaign of a candidate.
 #[derive(Clone, Debug)]
 pub(crate) struct AcquireRequest {
     pub(crate) operation: &'static str,
@@ -26,7 +26,7 @@ pub(crate) struct AcquireRequest {
     pub(crate) on_wait: Option<OnWait>,
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Held(Guard),

@@ -16,7 +16,7 @@ use crate::types::queue::Entry;
 /// For how much longer a wait that has timed out may ask the store who holds.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// What a waiter has heard so far.
+/// The last answers and failures that a waiter has received.
 #[derive(Default)]
 pub(super) struct Progress {
     holder: Option<Box<Entry>>,

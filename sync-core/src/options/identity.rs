@@ -1,4 +1,5 @@
-//! Who this process is: the default of `client`, and what an operator needs to isolate it.
+//! The identity of this process: the default of `client`, and the data that an operator needs to
+//! isolate the process.
 
 use bytes::Bytes;
 

@@ -111,8 +111,8 @@ impl Default for SyncOptions {
     }
 }
 
-/// What a client does to itself when a held lock is lost: it was not renewed in time, the store
-/// ended its session, or an operator evicted it. A release or a detachment is no loss.
+/// The reaction of a client to the loss of a held lock: it was not renewed in time, the store ended
+/// its session, or an operator evicted it. A release or a detachment is no loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLost {

@@ -54,7 +54,7 @@ impl<C: BatchTransport> std::fmt::Debug for Batcher<C> {
     }
 }
 
-/// What tells whether a caller is alone, and may send its request directly.
+/// The counters that tell whether a caller is alone, and may send its request directly.
 #[derive(Debug, Default)]
 struct Crowd {
     /// How many requests have no answer yet.

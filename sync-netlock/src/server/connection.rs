@@ -99,7 +99,7 @@ struct Connection {
     greeted: bool,
     /// Whom the peer's certificate names.
     certified: Option<Arc<str>>,
-    /// Who it is and what it may do, where the server asks for that.
+    /// The principal and its permissions, where the server authenticates its clients.
     known: Option<Known>,
     /// Its share of the connections of its principal.
     share: Option<Share>,

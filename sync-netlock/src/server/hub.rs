@@ -74,7 +74,7 @@ struct Roster {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
-    /// Whose connection it is, once the server knows.
+    /// The principal of the connection, once it has greeted.
     pub(super) principal: OnceLock<Arc<str>>,
     pub(super) filled: Notify,
     pub(super) overflowed: AtomicBool,
