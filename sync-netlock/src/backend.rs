@@ -117,7 +117,7 @@ impl<C: Carrier> Netlock<C> {
 
     pub(crate) async fn queue_at(&self, path: &str) -> Result<Queue> {
         match self.0.call(None, Command::Inspect { name: path }).await? {
-            Reply::Queue(queue) => Ok(*queue),
+            Reply::Queue(queue) => Ok(Arc::unwrap_or_clone(queue)),
             other => self.unexpected(other),
         }
     }
@@ -226,7 +226,7 @@ impl<C: Carrier> Backend for Netlock<C> {
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
         match self.0.call(None, Command::Changed { name: name.path(), after }).await? {
-            Reply::Queue(queue) => Ok(*queue),
+            Reply::Queue(queue) => Ok(Arc::unwrap_or_clone(queue)),
             other => self.unexpected(other),
         }
     }

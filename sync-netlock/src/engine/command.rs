@@ -1,6 +1,7 @@
 //! What goes into the engine and what comes out: plain data, that a wire or a log can carry.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::spi::{ClaimId, Entry, Gone, Queue, Revision, Secret, SessionId, Withdrawn};
@@ -272,7 +273,7 @@ pub enum Reply {
     /// Claims that were held, and that others ended.
     Evictions(Vec<ClaimId>),
     /// A name's queue.
-    Queue(Box<Queue>),
+    Queue(Arc<Queue>),
     /// Names, in order.
     Names {
         /// One page of them.

@@ -15,6 +15,7 @@ pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, Misfit};
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use distsync_core::spi::clock::Moment;
 use distsync_core::spi::{ClaimId, Revision};
@@ -221,7 +222,7 @@ impl<J: Journal> LockTable<J> {
             Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
             Command::Evict { name, claim } => self.evict(name, claim, effects),
             Command::Evictions { session } => return self.evictions(from, session),
-            Command::Inspect { name } => Reply::Queue(Box::new(self.queue(name))),
+            Command::Inspect { name } => Reply::Queue(Arc::new(self.queue(name))),
             Command::Changed { name, after } => return self.changed(from, name, after),
             Command::List { prefix, after } => self.list(prefix, after),
             Command::EndSession { session } => self.end_session(session, effects),

@@ -1,5 +1,6 @@
 //! Tables that are left and taken up again, while their logs are made anew.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::Mode;
@@ -42,7 +43,7 @@ impl Kept {
     fn seen(&mut self) -> Vec<Reply> {
         let entries = |reply| match reply {
             Some(Reply::Queue(mut queue)) => {
-                queue.revision = Default::default();
+                Arc::make_mut(&mut queue).revision = Default::default();
                 Reply::Queue(queue)
             }
             other => panic!("{other:?}"),

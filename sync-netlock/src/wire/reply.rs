@@ -1,5 +1,6 @@
 //! Responses, and the engine's replies that they carry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::Token;
@@ -72,7 +73,7 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
         }
         Reply::Queue(queue) => Body::Queue(proto::Queue {
             revision: queue.revision.0,
-            entries: queue.entries.into_iter().map(from_entry).collect(),
+            entries: Arc::unwrap_or_clone(queue).entries.into_iter().map(from_entry).collect(),
         }),
         Reply::Names { names, more } => {
             Body::Names(proto::Names { names: names.into_iter().map(Into::into).collect(), more })
@@ -216,7 +217,7 @@ pub fn to_reply(body: Body) -> Option<Reply> {
         Body::Evicted(evicted) => {
             Reply::Evictions(evicted.claims.into_iter().map(|id| ClaimId::from_bits(id.into())).collect())
         }
-        Body::Queue(queue) => Reply::Queue(Box::new(backend::Queue {
+        Body::Queue(queue) => Reply::Queue(Arc::new(backend::Queue {
             revision: Revision(queue.revision),
             entries: queue.entries.into_iter().map(to_entry).collect::<Option<_>>()?,
         })),

@@ -1,5 +1,7 @@
 //! Who holds, who waits, and who wants to hear of it.
 
+use std::sync::Arc;
+
 use distsync_core::spi::{Entry, Queue, Revision, SessionId};
 
 use super::LockTable;
@@ -19,10 +21,11 @@ impl<J: Journal> LockTable<J> {
             return;
         }
         let watchers = std::mem::take(&mut lock.watchers);
-        let queue = self.queue_of(index);
+        // One queue for all of them: a long one for each would be a lot of memory at one moment.
+        let queue = Arc::new(self.queue_of(index));
         for to in watchers {
             self.watchers.remove(to);
-            effects.push(Effect { to, reply: Reply::Queue(Box::new(queue.clone())) });
+            effects.push(Effect { to, reply: Reply::Queue(queue.clone()) });
         }
     }
 
@@ -66,7 +69,7 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn changed(&mut self, from: Requester, name: &str, after: Revision) -> Option<Reply> {
         let known = self.locks.find(name).map_or(self.forgotten, |found| self.locks[found].revision);
         if known > after {
-            return Some(Reply::Queue(Box::new(self.queue(name))));
+            return Some(Reply::Queue(Arc::new(self.queue(name))));
         }
         match self.watch(from, name, after) {
             Ok(()) => None,

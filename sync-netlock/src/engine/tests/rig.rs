@@ -1,6 +1,7 @@
 //! A table with made-up time and short ways to speak to it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::spi::clock::Moment;
@@ -23,7 +24,7 @@ impl Mirror {
     /// Its time stands still, so that it ends nothing by itself.
     fn queue(&mut self, name: &str) -> Queue {
         match self.0.apply(Moment::default(), Requester::NOBODY, Command::Inspect { name }, &mut Vec::new()) {
-            Some(Reply::Queue(queue)) => *queue,
+            Some(Reply::Queue(queue)) => Arc::unwrap_or_clone(queue),
             other => panic!("{other:?}"),
         }
     }
