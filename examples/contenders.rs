@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         // netlockd's own main, with netlockd's own flags.
         ["netlockd", flags @ ..] => {
             let flags = flags.iter().map(|flag| (*flag).to_owned());
-            return distsync_netlock::program::main_with(std::iter::once("netlockd".to_owned()).chain(flags));
+            return distsync_netlock::program::main_with(
+                std::iter::once("netlockd".to_owned()).chain(flags),
+            );
         }
         ["worker", name, url, file] => work(name, url, Path::new(file)),
         ["holder", url] => hold(url),
@@ -53,7 +55,9 @@ struct Counter {
 
 impl Counter {
     fn open(path: &Path) -> Result<Self, Failure> {
-        Ok(Self { file: OpenOptions::new().read(true).write(true).open(path)? })
+        Ok(Self {
+            file: OpenOptions::new().read(true).write(true).open(path)?,
+        })
     }
 
     /// The count, and the newest token seen.
@@ -85,7 +89,10 @@ impl Counter {
     fn set(&mut self, count: u64, token: Token) -> Result<bool, Failure> {
         self.transaction(|counter| {
             let (_, newest) = counter.read()?;
-            let passes = newest.map_or_else(Fence::new, Fence::starting_at).check(token).is_ok();
+            let passes = newest
+                .map_or_else(Fence::new, Fence::starting_at)
+                .check(token)
+                .is_ok();
             if passes {
                 counter.write(count, token)?;
             }
@@ -95,11 +102,16 @@ impl Counter {
 
     fn write(&mut self, count: u64, token: Token) -> Result<(), Failure> {
         self.file.seek(SeekFrom::Start(0))?;
-        Ok(self.file.write_all(format!("{count:020} {:020}\n", token.get()).as_bytes())?)
+        Ok(self
+            .file
+            .write_all(format!("{count:020} {:020}\n", token.get()).as_bytes())?)
     }
 
     /// The system's file lock makes the steps one, as a database's transaction would.
-    fn transaction<T>(&mut self, steps: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+    fn transaction<T>(
+        &mut self,
+        steps: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         self.file.lock()?;
         let outcome = steps(self);
         self.file.unlock()?;
@@ -110,7 +122,9 @@ impl Counter {
 /// A worker: adds under the lock, and reports each step on standard output.
 fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
     let mut counter = Counter::open(file)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let sync = connect(&format!("{url}?client={name}&ttl={}ms", TTL.as_millis())).await?;
         let lock = sync.lock("counter", LockOptions::default())?;
@@ -141,7 +155,9 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
 
 /// A holder that does nothing but hold, until the lock is lost.
 fn hold(url: &str) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let sync = connect(url).await?;
         let guard = sync.lock("held", LockOptions::default())?.acquire().await?;
@@ -152,7 +168,9 @@ fn hold(url: &str) -> Result<(), Failure> {
 
 /// A process that ends while it holds, without a release or `close`.
 fn leave(url: &str) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let sync = connect(url).await?;
         let guard = sync.lock("left", LockOptions::default())?.acquire().await?;
@@ -173,7 +191,10 @@ struct Process {
 
 impl Process {
     fn start(arguments: &[&str]) -> Result<Self, Failure> {
-        let child = Command::new(std::env::current_exe()?).args(arguments).stdout(Stdio::piped()).spawn()?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()?;
         Ok(Self { child })
     }
 
@@ -183,7 +204,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("no pid")?;
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or("no pid")?;
         Ok(kill_process(pid, signal)?)
     }
 }
@@ -228,7 +252,9 @@ impl Tally {
 fn conduct() -> Result<(), Failure> {
     let mut server = Process::start(&["netlockd", "--listen", "127.0.0.1:0", "--log", "warn"])?;
     let ready = server.lines()?.next().ok_or("netlockd did not start")??;
-    let address = ready.strip_prefix("listening on ").ok_or("netlockd did not say where it listens")?;
+    let address = ready
+        .strip_prefix("listening on ")
+        .ok_or("netlockd did not say where it listens")?;
     let url = format!("netlock://{address}");
     println!("netlockd listens on {address}");
 
@@ -239,14 +265,21 @@ fn conduct() -> Result<(), Failure> {
     let mut workers = Vec::new();
     for worker in 0..WORKERS {
         let name = format!("worker-{worker}");
-        let path = file.to_str().ok_or("the temporary folder has an odd name")?;
+        let path = file
+            .to_str()
+            .ok_or("the temporary folder has an odd name")?;
         let mut process = Process::start(&["worker", &name, &url, path])?;
         let (lines, tell) = (process.lines()?, tell.clone());
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let mut words = line.split_whitespace();
-                if let (Some(event), Some(Ok(token))) = (words.nth(1), words.next().map(str::parse)) {
-                    let _ = tell.send(Said { worker, event: event.to_owned(), token });
+                if let (Some(event), Some(Ok(token))) = (words.nth(1), words.next().map(str::parse))
+                {
+                    let _ = tell.send(Said {
+                        worker,
+                        event: event.to_owned(),
+                        token,
+                    });
                 }
             }
         });
@@ -268,7 +301,9 @@ fn conduct() -> Result<(), Failure> {
     while !stop_while_it_holds(stopped, &told, &mut tally)? {
         stopped.signal(Signal::CONT)?;
     }
-    println!("worker-1 was stopped (SIGSTOP) while it held, for longer than its TTL; others went on");
+    println!(
+        "worker-1 was stopped (SIGSTOP) while it held, for longer than its TTL; others went on"
+    );
     std::thread::sleep(TTL / 2);
     stopped.signal(Signal::CONT)?;
     println!("worker-1 continues (SIGCONT), and writes what it had in mind");
@@ -284,10 +319,17 @@ fn conduct() -> Result<(), Failure> {
         }
     }
     let (count, _) = Counter::open(&file)?.read()?;
-    println!("\ncount {count}, writes accepted {}, refused {}", tally.accepted, tally.refused);
+    println!(
+        "\ncount {count}, writes accepted {}, refused {}",
+        tally.accepted, tally.refused
+    );
     // The killed worker may have written and died before it could say so.
     let unsaid = count.wrapping_sub(tally.accepted);
-    if unsaid > 1 || tally.out_of_order > 0 || tally.refused == 0 || count < (WORKERS as u64 - 1) * ROUNDS {
+    if unsaid > 1
+        || tally.out_of_order > 0
+        || tally.refused == 0
+        || count < (WORKERS as u64 - 1) * ROUNDS
+    {
         return Err("an update was lost, or no late write came".into());
     }
     println!("no update lost");
@@ -296,7 +338,11 @@ fn conduct() -> Result<(), Failure> {
 
 /// Stops worker 1 when it has begun to hold, and waits until its session has ended and somebody
 /// else has written. `false` if it had written already, or stopped with the file locked.
-fn stop_while_it_holds(process: &Process, told: &Receiver<Said>, tally: &mut Tally) -> Result<bool, Failure> {
+fn stop_while_it_holds(
+    process: &Process,
+    told: &Receiver<Said>,
+    tally: &mut Tally,
+) -> Result<bool, Failure> {
     let mut held = 0;
     wait_for(told, tally, |said, tally| {
         held = said.token;

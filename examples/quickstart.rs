@@ -18,7 +18,10 @@ struct Flags {
 #[tokio::main]
 async fn main() -> Result<()> {
     let url = Flags::parse().on;
-    println!("Two clients on {}\n", url.split('?').next().unwrap_or_default());
+    println!(
+        "Two clients on {}\n",
+        url.split('?').next().unwrap_or_default()
+    );
     // As two processes would: each has a session of its own.
     let (one, two) = (connect(&url).await?, connect(&url).await?);
 
@@ -99,13 +102,19 @@ async fn evict(one: &DynSync, two: &DynSync) -> Result<()> {
         second.evict(claim.claim).await?;
     }
     println!("   an operator ends its leadership");
-    let ((), next) =
-        tokio::join!(async { println!("   node-1 is revoked: {}", office.revoked().await) }, second.elect(),);
+    let ((), next) = tokio::join!(
+        async { println!("   node-1 is revoked: {}", office.revoked().await) },
+        second.elect(),
+    );
     let next = next?;
     println!("   node-2 leads in term {}", next.token());
     while let Some(leadership) = watch.next().await.transpose()? {
         if let Some(leadership) = leadership.filter(|leadership| leadership.term == next.token()) {
-            println!("   an observer sees {} in term {}", leadership.node.id(), leadership.term);
+            println!(
+                "   an observer sees {} in term {}",
+                leadership.node.id(),
+                leadership.term
+            );
             break;
         }
     }

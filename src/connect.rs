@@ -54,7 +54,9 @@ pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
 /// As [`connect`], but for those of the store.
 pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
     let mut url: StoreUrl = url.parse()?;
-    let options = url.take_sync_options().map_err(|error| error.with_operation("connect"))?;
+    let options = url
+        .take_sync_options()
+        .map_err(|error| error.with_operation("connect"))?;
     Ok((store(url)?, options))
 }
 
@@ -68,15 +70,18 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "netlock-tls")]
         "netlocks" => netlock(url),
         #[cfg(feature = "consul")]
-        "consul" | "consuls" => {
-            Ok(Arc::new(distsync_consul::Consul::new(distsync_consul::Config::from_url(url)?)))
-        }
+        "consul" | "consuls" => Ok(Arc::new(distsync_consul::Consul::new(
+            distsync_consul::Config::from_url(url)?,
+        ))),
         #[cfg(feature = "etcd")]
-        "etcd" | "etcds" => Ok(Arc::new(distsync_etcd::Etcd::new(distsync_etcd::Config::from_url(url)?))),
+        "etcd" | "etcds" => Ok(Arc::new(distsync_etcd::Etcd::new(
+            distsync_etcd::Config::from_url(url)?,
+        ))),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
-            Ok(Arc::new(distsync_redis::Redis::new(distsync_redis::Config::from_url(url)?)))
-        }
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
+        | "rediss+cluster" => Ok(Arc::new(distsync_redis::Redis::new(
+            distsync_redis::Config::from_url(url)?,
+        ))),
         scheme => Err(not_here(scheme)),
     }
 }
@@ -90,7 +95,14 @@ const STORES: [(&str, &[&str], bool); 6] = [
     ("etcd", &["etcd", "etcds"], cfg!(feature = "etcd")),
     (
         "redis",
-        &["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"],
+        &[
+            "redis",
+            "rediss",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "redis+cluster",
+            "rediss+cluster",
+        ],
         cfg!(feature = "redis"),
     ),
 ];
@@ -98,10 +110,16 @@ const STORES: [(&str, &[&str], bool); 6] = [
 /// Why a scheme is none of this build.
 fn not_here(scheme: &str) -> Error {
     let mut problem = format!("there is no store `{scheme}:` here: ");
-    match STORES.iter().find(|(_, schemes, _)| schemes.contains(&scheme)) {
+    match STORES
+        .iter()
+        .find(|(_, schemes, _)| schemes.contains(&scheme))
+    {
         Some((feature, ..)) => problem += &format!("it comes with distsync's feature `{feature}`"),
         None => {
-            let built = STORES.iter().filter(|(.., is_built)| *is_built).flat_map(|(_, schemes, _)| *schemes);
+            let built = STORES
+                .iter()
+                .filter(|(.., is_built)| *is_built)
+                .flat_map(|(_, schemes, _)| *schemes);
             let built: Vec<_> = built.map(|scheme| format!("{scheme}:")).collect();
             problem += &format!("this build knows {}", built.join(", "));
         }
@@ -119,7 +137,11 @@ fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     use distsync_netlock::Embedded;
 
     url.no_hosts()?;
-    let embedded = if url.path().is_empty() { Embedded::private() } else { Embedded::named(url.path()) };
+    let embedded = if url.path().is_empty() {
+        Embedded::private()
+    } else {
+        Embedded::named(url.path())
+    };
     url.finish(&[])?;
     Ok(embedded.backend())
 }
@@ -132,7 +154,12 @@ mod tests {
     fn a_store_that_is_not_built_names_its_feature() {
         for (feature, schemes, _) in STORES {
             for scheme in schemes {
-                assert!(not_here(scheme).to_string().contains(&format!("feature `{feature}`")), "{scheme}");
+                assert!(
+                    not_here(scheme)
+                        .to_string()
+                        .contains(&format!("feature `{feature}`")),
+                    "{scheme}"
+                );
             }
         }
     }
@@ -142,10 +169,15 @@ mod tests {
         let unknown = not_here("nats").to_string();
         for (_, schemes, is_built) in STORES {
             for scheme in schemes {
-                assert_eq!(unknown.contains(&format!(" {scheme}:")), is_built, "{unknown}");
+                assert_eq!(
+                    unknown.contains(&format!(" {scheme}:")),
+                    is_built,
+                    "{unknown}"
+                );
                 // What the store has to say to this URL is its own matter.
                 let answer = backend(&format!("{scheme}:")).map(drop);
-                let is_unknown = answer.is_err_and(|error| error.to_string().contains("there is no store"));
+                let is_unknown =
+                    answer.is_err_and(|error| error.to_string().contains("there is no store"));
                 assert_eq!(is_unknown, !is_built, "{scheme}");
             }
         }

@@ -68,11 +68,11 @@ pub use connect::connect;
 #[cfg(feature = "consul")]
 pub use distsync_consul as consul;
 pub use distsync_core::{
-    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Guard, Guards, Handle, Health,
-    Kind, Leader, LeaderOptions, LeaderStatus, Leadership, Lock, LockName, LockOptions, Loss, Mode, Moment,
-    NAME_MAX, NAMESPACE_MAX, Namespace, Node, OnDisconnect, OnLost, OnWait, Queue, Release, Result, Revision,
-    Revoked, Sync, SyncOptions, Ticket, Token, VALUE_MAX, Wait, Waiting, Withdrawn, lock_all, lock_any,
-    process_identity,
+    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Guard, Guards, Handle,
+    Health, Kind, Leader, LeaderOptions, LeaderStatus, Leadership, Lock, LockName, LockOptions,
+    Loss, Mode, Moment, NAME_MAX, NAMESPACE_MAX, Namespace, Node, OnDisconnect, OnLost, OnWait,
+    Queue, Release, Result, Revision, Revoked, Sync, SyncOptions, Ticket, Token, VALUE_MAX, Wait,
+    Waiting, Withdrawn, lock_all, lock_any, process_identity,
 };
 #[cfg(feature = "etcd")]
 pub use distsync_etcd as etcd;

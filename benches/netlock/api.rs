@@ -22,7 +22,9 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
             .expect("a runtime")
     };
     runtime.block_on(async move {
-        let sync = connect(&format!("netlock://{address}")).await.expect("connect");
+        let sync = connect(&format!("netlock://{address}"))
+            .await
+            .expect("connect");
         let rate = if workers == 1 {
             run(sync.clone(), tasks, time).await
         } else {
@@ -31,7 +33,11 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
             let sync = sync.clone();
             let mut on_worker = JoinSet::new();
             on_worker.spawn(async move { run(sync, tasks, time).await });
-            on_worker.join_next().await.expect("a task").expect("it ends")
+            on_worker
+                .join_next()
+                .await
+                .expect("a task")
+                .expect("it ends")
         };
         sync.close().await.expect("close");
         rate
@@ -44,7 +50,9 @@ async fn run(sync: Arc<dyn Sync>, tasks: usize, time: Duration) -> f64 {
     let over = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
     for task in 0..tasks {
-        let lock = sync.lock(&format!("n{task}"), LockOptions::new()).expect("a lock");
+        let lock = sync
+            .lock(&format!("n{task}"), LockOptions::new())
+            .expect("a lock");
         let over = over.clone();
         set.spawn(async move {
             let mut pairs = 0;

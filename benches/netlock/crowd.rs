@@ -26,7 +26,14 @@ const BESIDE: Duration = Duration::from_secs(30);
 
 pub(crate) fn table(netlockd: &str) {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("more descriptors");
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )
+    .expect("more descriptors");
     let program = Program::start(netlockd, &[]);
     let address: SocketAddr = program.address.parse().expect("an address");
     side::runtime().block_on(async {
@@ -74,22 +81,38 @@ struct Crowd {
 impl Crowd {
     async fn gather(self, address: SocketAddr) {
         let mut hello = Vec::new();
-        let greeting = proto::request::Body::Hello(proto::Hello { version: VERSION, token: String::new() });
-        encode(&proto::Request { id: 1, body: Some(greeting) }, &mut hello);
+        let greeting = proto::request::Body::Hello(proto::Hello {
+            version: VERSION,
+            token: String::new(),
+        });
+        encode(
+            &proto::Request {
+                id: 1,
+                body: Some(greeting),
+            },
+            &mut hello,
+        );
         let hello: Arc<[u8]> = hello.into();
         let mut peers = JoinSet::new();
         for number in 0..DRIBBLING + BOMBING {
             let (crowd, hello) = (self.clone(), hello.clone());
             peers.spawn(async move {
                 // Not all at one moment.
-                tokio::time::sleep(Duration::from_micros(200) * u32::try_from(number).unwrap_or(0)).await;
+                tokio::time::sleep(Duration::from_micros(200) * u32::try_from(number).unwrap_or(0))
+                    .await;
                 while !crowd.over.load(Ordering::Relaxed) {
-                    let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+                    let Ok(mut stream) = TcpStream::connect(address).await else {
+                        continue;
+                    };
                     if stream.write_all(&hello).await.is_err() {
                         continue;
                     }
                     crowd.there.fetch_add(1, Ordering::Relaxed);
-                    if number < BOMBING { crowd.bomb(stream).await } else { crowd.dribble(stream).await }
+                    if number < BOMBING {
+                        crowd.bomb(stream).await
+                    } else {
+                        crowd.dribble(stream).await
+                    }
                 }
             });
         }

@@ -37,14 +37,20 @@ pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time:
             stream.set_nodelay(true).expect("nodelay");
             tasks.spawn(async move {
                 let mut buffer = vec![7; (64 << 10).max(window * FRAME)];
-                stream.write_all(&buffer[..window * FRAME]).await.expect("write");
+                stream
+                    .write_all(&buffer[..window * FRAME])
+                    .await
+                    .expect("write");
                 let (mut frames, mut partial) = (0, 0);
                 while start.elapsed() < time {
                     let read = stream.read(&mut buffer).await.expect("read");
                     let whole = (partial + read) / FRAME;
                     partial = (partial + read) % FRAME;
                     frames += whole;
-                    stream.write_all(&buffer[..whole * FRAME]).await.expect("write");
+                    stream
+                        .write_all(&buffer[..whole * FRAME])
+                        .await
+                        .expect("write");
                 }
                 frames
             });

@@ -17,7 +17,9 @@ const TTL: Duration = Duration::from_millis(150);
 pub(crate) fn table() {
     let late: Vec<f64> = side::serving(raw::serve, lateness);
     let millis = |late: f64| late * 1e3;
-    println!("expiry, {SAMPLES} sessions of {TTL:?}      earliest      median      latest   wanted");
+    println!(
+        "expiry, {SAMPLES} sessions of {TTL:?}      earliest      median      latest   wanted"
+    );
     println!(
         "                               {:>+9.1} ms {:>+8.1} ms {:>+8.1} ms   0 to 20 ms\n",
         millis(late.iter().copied().fold(f64::MAX, f64::min)),
@@ -31,9 +33,13 @@ pub(crate) fn table() {
 /// them.
 fn lateness(address: SocketAddr) -> Vec<f64> {
     side::runtime().block_on(async {
-        let backend = Client::new(Config::new([address.to_string()]).expect("an address")).backend();
+        let backend =
+            Client::new(Config::new([address.to_string()]).expect("an address")).backend();
         let open = async |ttl: Duration| -> (Session, Moment) {
-            (backend.open(&bare::spec(ttl)).await.expect("a session"), clock::now())
+            (
+                backend.open(&bare::spec(ttl)).await.expect("a session"),
+                clock::now(),
+            )
         };
         let name = LockName::new(&Namespace::default(), Kind::Lock, "a").expect("a name");
         let claim = |session: Session| bare::claim(session, name.clone());
@@ -41,10 +47,19 @@ fn lateness(address: SocketAddr) -> Vec<f64> {
         let mut late = Vec::new();
         for _ in 0..SAMPLES {
             let (dying, opened) = open(TTL).await;
-            backend.enqueue(&claim(dying)).await.expect("the first holds");
+            backend
+                .enqueue(&claim(dying))
+                .await
+                .expect("the first holds");
             let next = claim(waiting);
-            assert!(matches!(backend.enqueue(&next).await, Ok(Standing::Waiting { .. })));
-            assert!(matches!(backend.granted(&next).await, Ok(Standing::Granted { .. })));
+            assert!(matches!(
+                backend.enqueue(&next).await,
+                Ok(Standing::Waiting { .. })
+            ));
+            assert!(matches!(
+                backend.granted(&next).await,
+                Ok(Standing::Granted { .. })
+            ));
             late.push(clock::now().since(opened).as_secs_f64() - TTL.as_secs_f64());
             backend.withdraw(&next).await.expect("released");
         }

@@ -29,7 +29,10 @@ pub(crate) fn table() {
                 pairs.per_second, pairs.p50, pairs.p99, pairs.longest
             );
         }
-        println!("peers cut and back again: {cut}; memory grown by {} MiB\n", grown >> 20);
+        println!(
+            "peers cut and back again: {cut}; memory grown by {} MiB\n",
+            grown >> 20
+        );
     });
 }
 
@@ -42,9 +45,13 @@ pub(crate) struct Pairs {
 }
 
 async fn measure(address: SocketAddr) -> (Pairs, Pairs, u64, usize) {
-    let sync = connect(&format!("netlock://{address}")).await.expect("connect");
+    let sync = connect(&format!("netlock://{address}"))
+        .await
+        .expect("connect");
     // A queue whose answer is long: 40 readers with 1 KiB each.
-    let readers = sync.lock("a", LockOptions::shared().with_value(vec![7; 1_024])).expect("a lock");
+    let readers = sync
+        .lock("a", LockOptions::shared().with_value(vec![7; 1_024]))
+        .expect("a lock");
     let mut crowd = Vec::new();
     for _ in 0..40 {
         crowd.push(readers.acquire().await.expect("a read lock"));
@@ -71,7 +78,12 @@ pub(crate) async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
     let mut took = Vec::new();
     while start.elapsed() < time {
         let begun = Instant::now();
-        lock.acquire().await.expect("acquire").release().await.expect("release");
+        lock.acquire()
+            .await
+            .expect("acquire")
+            .release()
+            .await
+            .expect("release");
         took.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     took.sort_by(f64::total_cmp);
@@ -86,11 +98,28 @@ pub(crate) async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
 /// Peers that write whatever the server takes, and come back when they are cut.
 async fn flood(address: SocketAddr, over: Arc<AtomicBool>, cut: Arc<AtomicU64>) {
     let mut out = Vec::new();
-    let hello = proto::request::Body::Hello(proto::Hello { version: VERSION, token: String::new() });
-    encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+    let hello = proto::request::Body::Hello(proto::Hello {
+        version: VERSION,
+        token: String::new(),
+    });
+    encode(
+        &proto::Request {
+            id: 1,
+            body: Some(hello),
+        },
+        &mut out,
+    );
     for id in 2..1_000 {
-        let inspect = proto::request::Body::Inspect(proto::Inspect { name: b"distsync/l/a".to_vec().into() });
-        encode(&proto::Request { id, body: Some(inspect) }, &mut out);
+        let inspect = proto::request::Body::Inspect(proto::Inspect {
+            name: b"distsync/l/a".to_vec().into(),
+        });
+        encode(
+            &proto::Request {
+                id,
+                body: Some(inspect),
+            },
+            &mut out,
+        );
     }
     let out: Arc<[u8]> = out.into();
     let mut peers = JoinSet::new();
@@ -98,9 +127,13 @@ async fn flood(address: SocketAddr, over: Arc<AtomicBool>, cut: Arc<AtomicU64>) 
         let (out, over, cut) = (out.clone(), over.clone(), cut.clone());
         peers.spawn(async move {
             while !over.load(Ordering::Relaxed) {
-                let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+                let Ok(mut stream) = TcpStream::connect(address).await else {
+                    continue;
+                };
                 loop {
-                    match tokio::time::timeout(Duration::from_millis(200), stream.write_all(&out)).await {
+                    match tokio::time::timeout(Duration::from_millis(200), stream.write_all(&out))
+                        .await
+                    {
                         Err(_) if over.load(Ordering::Relaxed) => return,
                         Err(_) | Ok(Ok(())) => {}
                         Ok(Err(_)) => break,

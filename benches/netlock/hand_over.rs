@@ -61,7 +61,9 @@ fn round_trip(address: SocketAddr) -> f64 {
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn hand_overs(address: SocketAddr) -> (f64, f64) {
     side::runtime().block_on(async {
-        let sync = connect(&format!("netlock://{address}")).await.expect("connect");
+        let sync = connect(&format!("netlock://{address}"))
+            .await
+            .expect("connect");
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<f64>();
         let released = std::rc::Rc::new(std::cell::Cell::new(None::<Instant>));
         let local = tokio::task::LocalSet::new();

@@ -17,12 +17,20 @@ use super::{ROUND, ROUNDS, raw, side};
 const HELD: u32 = 100_000;
 
 async fn serve(listener: TcpListener, storage: StorageOptions) {
-    let options = ServerOptions { storage: Some(storage), ..ServerOptions::default() };
-    Server::on(listener, options).expect("a server").run(CancellationToken::new()).await;
+    let options = ServerOptions {
+        storage: Some(storage),
+        ..ServerOptions::default()
+    };
+    Server::on(listener, options)
+        .expect("a server")
+        .run(CancellationToken::new())
+        .await;
 }
 
 pub(crate) fn table() {
-    println!("with a data folder            pairs/s without   async   of that   wanted    fsync   of that");
+    println!(
+        "with a data folder            pairs/s without   async   of that   wanted    fsync   of that"
+    );
     for (connections, window) in [(1, 1), (1, 256), (16, 16)] {
         let kept = |durability| {
             let folder = tempfile::tempdir().expect("a folder");
@@ -32,7 +40,11 @@ pub(crate) fn table() {
                 |address| raw::load(address, connections, window, ROUND),
             )
         };
-        let without = || side::serving(raw::serve, |address| raw::load(address, connections, window, ROUND));
+        let without = || {
+            side::serving(raw::serve, |address| {
+                raw::load(address, connections, window, ROUND)
+            })
+        };
         let (without, with) = side::interleaved(without, || kept(Durability::Async));
         // By themselves, so that what they leave to the disk slows nobody else.
         let fsync = side::median((0..ROUNDS).map(|_| kept(Durability::Fsync)).collect());
@@ -42,7 +54,10 @@ pub(crate) fn table() {
             fsync / without,
         );
     }
-    println!("{HELD} held locks are back after {:.2} s (wanted: 2)\n", restart().as_secs_f64());
+    println!(
+        "{HELD} held locks are back after {:.2} s (wanted: 2)\n",
+        restart().as_secs_f64()
+    );
 }
 
 /// How long a server takes to start on the folder of one that ended while [`HELD`] locks were held.
@@ -51,11 +66,19 @@ fn restart() -> Duration {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = StorageOptions::new(folder.path());
     let first = storage.clone();
-    side::serving(move |listener| serve(listener, first), |address| side::runtime().block_on(hold(address)));
+    side::serving(
+        move |listener| serve(listener, first),
+        |address| side::runtime().block_on(hold(address)),
+    );
     let start = Instant::now();
     side::runtime().block_on(async {
-        let options = ServerOptions { storage: Some(storage), ..ServerOptions::default() };
-        let server = Server::bind("127.0.0.1:0", options).await.expect("the folder is good");
+        let options = ServerOptions {
+            storage: Some(storage),
+            ..ServerOptions::default()
+        };
+        let server = Server::bind("127.0.0.1:0", options)
+            .await
+            .expect("the folder is good");
         assert_eq!(server.observer().stats().claims, HELD as usize);
         start.elapsed()
     })
@@ -66,23 +89,54 @@ async fn hold(address: std::net::SocketAddr) {
     let session = SessionId::from_bits(1);
     let mut stream = TcpStream::connect(address).await.expect("connect");
     let mut out = Vec::new();
-    let hello = proto::request::Body::Hello(proto::Hello { version: 1, token: String::new() });
-    encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+    let hello = proto::request::Body::Hello(proto::Hello {
+        version: 1,
+        token: String::new(),
+    });
+    encode(
+        &proto::Request {
+            id: 1,
+            body: Some(hello),
+        },
+        &mut out,
+    );
     let (secret, ttl) = (Secret::from_bits(7), Duration::from_secs(600));
     encode_command(
         2,
         1,
-        Command::Open { session, secret, terms: Terms::lasting(ttl), client: "bench", isolation: b"" },
+        Command::Open {
+            session,
+            secret,
+            terms: Terms::lasting(ttl),
+            client: "bench",
+            isolation: b"",
+        },
         &mut out,
     );
     for number in 0..HELD {
-        let (claim, name) = (ClaimId::from_bits(u128::from(number) + 1), format!("bench/l/name-{number}"));
+        let (claim, name) = (
+            ClaimId::from_bits(u128::from(number) + 1),
+            format!("bench/l/name-{number}"),
+        );
         let (mode, waits, value) = (Mode::Exclusive, true, &b""[..]);
-        let enqueue = Command::Enqueue { session, claim, name: name.as_bytes(), mode, waits, value };
+        let enqueue = Command::Enqueue {
+            session,
+            claim,
+            name: name.as_bytes(),
+            mode,
+            waits,
+            value,
+        };
         encode_command(u64::from(number) + 3, 1, enqueue, &mut out);
     }
     let ping = proto::request::Body::Ping(proto::Ping {});
-    encode(&proto::Request { id: u64::from(HELD) + 3, body: Some(ping) }, &mut out);
+    encode(
+        &proto::Request {
+            id: u64::from(HELD) + 3,
+            body: Some(ping),
+        },
+        &mut out,
+    );
     let (mut reads, mut writes) = stream.split();
     let ask = writes.write_all(&out);
     let listen = async {

@@ -30,8 +30,10 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);
 
 fn main() {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     if let [section, earlier, later] = &wanted[..]
         && section == "programs"
     {
@@ -43,7 +45,10 @@ fn main() {
         return crowd::table(netlockd);
     }
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    println!("netlock, {} cores, median of {ROUNDS} rounds of {ROUND:?}\n", side::cores());
+    println!(
+        "netlock, {} cores, median of {ROUNDS} rounds of {ROUND:?}\n",
+        side::cores()
+    );
     if section("server") {
         server();
     }
@@ -71,8 +76,16 @@ fn server() {
     println!("server, raw protocol        echo frames/s   pairs/s   2 x pairs / frames   wanted");
     for (connections, window, wanted) in [(1, 1, 0.9), (1, 256, 0.6), (16, 16, 0.75)] {
         let (echo, pairs) = side::interleaved(
-            || side::serving(echo::serve, |address| echo::load(address, connections, window, ROUND)),
-            || side::serving(raw::serve, |address| raw::load(address, connections, window, ROUND)),
+            || {
+                side::serving(echo::serve, |address| {
+                    echo::load(address, connections, window, ROUND)
+                })
+            },
+            || {
+                side::serving(raw::serve, |address| {
+                    raw::load(address, connections, window, ROUND)
+                })
+            },
         );
         println!(
             "{connections:>4} x {window:<4}               {echo:>13.0} {pairs:>9.0} {:>20.2} {wanted:>8}",
@@ -91,7 +104,9 @@ fn through_the_api() {
         let (echo, pairs) = side::interleaved(
             || side::serving(echo::serve, |address| echo::load(address, 1, tasks, ROUND)),
             || {
-                workers.push(side::serving(raw::serve, |address| api::load(address, tasks, ROUND, 2)));
+                workers.push(side::serving(raw::serve, |address| {
+                    api::load(address, tasks, ROUND, 2)
+                }));
                 side::serving(raw::serve, |address| api::load(address, tasks, ROUND, 1))
             },
         );

@@ -20,11 +20,17 @@ pub(crate) fn table() {
 /// Resident bytes for each of `count` claims.
 fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     let before = resident();
-    let limits = Limits { claims_per_name: usize::MAX, ..Limits::default() };
+    let limits = Limits {
+        claims_per_name: usize::MAX,
+        ..Limits::default()
+    };
     let mut table = LockTable::new(limits, Token::new(1).expect("a token"));
     let (now, mut effects) = (Moment::from_nanos(1), Vec::new());
     let session = SessionId::from_bits(1);
-    let from = Requester { connection: 1, request: 1 };
+    let from = Requester {
+        connection: 1,
+        request: 1,
+    };
     let ttl = Duration::from_secs(60);
     table.apply(
         now,
@@ -51,7 +57,11 @@ fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
         };
         table.apply(now, from, enqueue, &mut effects);
     }
-    assert_eq!(table.stats().claims as u128, count, "all of them are in the table");
+    assert_eq!(
+        table.stats().claims as u128,
+        count,
+        "all of them are in the table"
+    );
     (resident() - before) as f64 / count as f64
 }
 
@@ -61,7 +71,15 @@ pub(crate) fn resident() -> usize {
 
 /// Of a process, by its id.
 pub(crate) fn resident_of(process: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a system with /proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024
+    let status =
+        std::fs::read_to_string(format!("/proc/{process}/status")).expect("a system with /proc");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("VmRSS");
+    line.split_whitespace()
+        .next()
+        .and_then(|kib| kib.parse::<usize>().ok())
+        .expect("a number")
+        * 1024
 }

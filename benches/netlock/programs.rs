@@ -21,8 +21,15 @@ impl Program {
             .spawn()
             .unwrap_or_else(|error| panic!("{path} cannot be started: {error}"));
         let stdout = child.stdout.take().expect("it is piped");
-        let line = BufReader::new(stdout).lines().next().expect("it says something").expect("text");
-        let address = line.strip_prefix("listening on ").expect("where it listens").to_owned();
+        let line = BufReader::new(stdout)
+            .lines()
+            .next()
+            .expect("it says something")
+            .expect("text");
+        let address = line
+            .strip_prefix("listening on ")
+            .expect("where it listens")
+            .to_owned();
         Self { child, address }
     }
 
@@ -33,9 +40,13 @@ impl Program {
 
     /// Processor time so far, in seconds.
     fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
-        let fields: Vec<&str> =
-            stat.rsplit(')').next().map(|rest| rest.split_whitespace().collect()).unwrap_or_default();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .map(|rest| rest.split_whitespace().collect())
+            .unwrap_or_default();
         let ticks = |field: usize| fields[field].parse::<f64>().expect("a number");
         // User and system time, in ticks of 10 ms.
         (ticks(11) + ticks(12)) / 100.0
@@ -47,7 +58,10 @@ impl Program {
         let address = program.address.parse().expect("an address");
         let pairs_per_second = raw::load(address, connections, window, ROUND);
         let cpu = program.cpu() - before;
-        Round { pairs_per_second, cpu_per_pair: cpu * 1e6 / (pairs_per_second * ROUND.as_secs_f64()) }
+        Round {
+            pairs_per_second,
+            cpu_per_pair: cpu * 1e6 / (pairs_per_second * ROUND.as_secs_f64()),
+        }
     }
 }
 
@@ -76,16 +90,25 @@ pub(crate) fn table(earlier: &str, later: &str) {
         let load = |path: &str, flags: &[&str]| Program::round(path, flags, connections, window);
         let kept = || {
             let folder = tempfile::tempdir().expect("a folder");
-            load(later, &["--data-dir", folder.path().to_str().expect("a path")])
+            load(
+                later,
+                &["--data-dir", folder.path().to_str().expect("a path")],
+            )
         };
         let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..3 * ROUNDS {
-            for (side, round) in rounds.iter_mut().zip([load(earlier, &[]), load(later, &[]), kept()]) {
+            for (side, round) in
+                rounds
+                    .iter_mut()
+                    .zip([load(earlier, &[]), load(later, &[]), kept()])
+            {
                 side.push(round);
             }
         }
         let of = |what: fn(&Round) -> f64| {
-            rounds.each_ref().map(|side| side::median(side.iter().map(what).collect()))
+            rounds
+                .each_ref()
+                .map(|side| side::median(side.iter().map(what).collect()))
         };
         let [earlier, later, kept] = of(|round| round.pairs_per_second);
         println!(

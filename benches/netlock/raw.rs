@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::side;
 
 pub(crate) async fn serve(listener: TcpListener) {
-    Server::on(listener, ServerOptions::default()).expect("a server").run(CancellationToken::new()).await;
+    Server::on(listener, ServerOptions::default())
+        .expect("a server")
+        .run(CancellationToken::new())
+        .await;
 }
 
 /// One name, acquired and released in turn.
@@ -31,7 +34,10 @@ struct Slot {
 /// Where the low half of the claim's id stands in a frame: the only bytes that change.
 fn claim_offset(frame: &[u8], marker: u64) -> usize {
     let marker = marker.to_le_bytes();
-    frame.windows(8).rposition(|window| window == marker).expect("the claim's id is in the frame")
+    frame
+        .windows(8)
+        .rposition(|window| window == marker)
+        .expect("the claim's id is in the frame")
 }
 
 const MARKER: u64 = 0x1122_3344_5566_7788;
@@ -65,11 +71,24 @@ impl Load {
                 };
                 encode_command(id, 1, enqueue, &mut acquire);
                 encode_command(id, 1, Command::Withdraw { session, claim }, &mut release);
-                Slot { acquire, release, holds: false }
+                Slot {
+                    acquire,
+                    release,
+                    holds: false,
+                }
             })
             .collect();
-        let offsets = (claim_offset(&slots[0].acquire, MARKER), claim_offset(&slots[0].release, MARKER));
-        Self { slots, offsets, connection: connection as u64, claims: 0, pairs: 0 }
+        let offsets = (
+            claim_offset(&slots[0].acquire, MARKER),
+            claim_offset(&slots[0].release, MARKER),
+        );
+        Self {
+            slots,
+            offsets,
+            connection: connection as u64,
+            claims: 0,
+            pairs: 0,
+        }
     }
 
     /// Appends the next acquire of a slot.
@@ -126,8 +145,17 @@ async fn pairs(
     time: Duration,
 ) -> usize {
     let (mut out, mut inbox) = (Vec::new(), BytesMut::with_capacity(64 << 10));
-    let hello = proto::request::Body::Hello(proto::Hello { version: 1, token: String::new() });
-    encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+    let hello = proto::request::Body::Hello(proto::Hello {
+        version: 1,
+        token: String::new(),
+    });
+    encode(
+        &proto::Request {
+            id: 1,
+            body: Some(hello),
+        },
+        &mut out,
+    );
     let session = SessionId::from_bits(connection as u128 + 1);
     let open = Command::Open {
         session,

@@ -14,7 +14,10 @@ pub(crate) fn cores() -> usize {
 
 /// A runtime with one thread.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// Runs `load` against `serve` on a free port; the server ends afterwards.
@@ -44,7 +47,10 @@ where
 }
 
 /// The medians of two sides that take turns.
-pub(crate) fn interleaved(mut one: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> (f64, f64) {
+pub(crate) fn interleaved(
+    mut one: impl FnMut() -> f64,
+    mut other: impl FnMut() -> f64,
+) -> (f64, f64) {
     let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (one(), other())).collect();
     (
         median(rounds.iter().map(|round| round.0).collect()),

@@ -22,9 +22,11 @@ pub(crate) struct Redis(redis::aio::MultiplexedConnection, Arc<redis::Script>);
 impl Redis {
     pub(crate) async fn connect(port: u16) -> Self {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("a client");
-        let connection = client.get_multiplexed_async_connection().await.expect("connect");
-        let script =
-            "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+        let connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("connect");
+        let script = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
         Self(connection, Arc::new(redis::Script::new(script)))
     }
 }
@@ -36,11 +38,20 @@ impl Bare for Redis {
             Box::pin(async move {
                 let mut pairs = 0;
                 while !over.load(Ordering::Relaxed) {
-                    let set =
-                        redis::cmd("SET").arg(&name).arg("me").arg("NX").arg("PX").arg(60_000).to_owned();
+                    let set = redis::cmd("SET")
+                        .arg(&name)
+                        .arg("me")
+                        .arg("NX")
+                        .arg("PX")
+                        .arg(60_000)
+                        .to_owned();
                     let () = set.query_async(&mut connection).await.expect("set");
-                    let deleted: i64 =
-                        script.key(&name).arg("me").invoke_async(&mut connection).await.expect("delete");
+                    let deleted: i64 = script
+                        .key(&name)
+                        .arg("me")
+                        .invoke_async(&mut connection)
+                        .await
+                        .expect("delete");
                     assert_eq!(deleted, 1);
                     pairs += 1;
                 }
@@ -56,7 +67,9 @@ pub(crate) struct Rslock(rslock::LockManager);
 
 impl Rslock {
     pub(crate) fn connect(port: u16) -> Self {
-        Self(rslock::LockManager::new(vec![format!("redis://127.0.0.1:{port}")]))
+        Self(rslock::LockManager::new(vec![format!(
+            "redis://127.0.0.1:{port}"
+        )]))
     }
 }
 
@@ -67,7 +80,10 @@ impl Bare for Rslock {
             Box::pin(async move {
                 let mut pairs = 0;
                 while !over.load(Ordering::Relaxed) {
-                    let lock = manager.lock(name.as_bytes(), Duration::from_secs(60)).await.expect("lock");
+                    let lock = manager
+                        .lock(name.as_bytes(), Duration::from_secs(60))
+                        .await
+                        .expect("lock");
                     manager.unlock(&lock).await;
                     pairs += 1;
                 }
@@ -82,7 +98,9 @@ pub(crate) struct Etcd(Client, i64);
 
 impl Etcd {
     pub(crate) async fn connect(port: u16) -> Self {
-        let mut client = Client::connect([format!("127.0.0.1:{port}")], None).await.expect("connect");
+        let mut client = Client::connect([format!("127.0.0.1:{port}")], None)
+            .await
+            .expect("connect");
         let lease = client.lease_grant(600, None).await.expect("a lease").id();
         Self(client, lease)
     }
@@ -96,14 +114,24 @@ impl Bare for Etcd {
                 let mut kv = client.kv_client();
                 let mut pairs = 0;
                 while !over.load(Ordering::Relaxed) {
-                    let put = TxnOp::put(name.clone(), "me", Some(PutOptions::new().with_lease(lease)));
+                    let put = TxnOp::put(
+                        name.clone(),
+                        "me",
+                        Some(PutOptions::new().with_lease(lease)),
+                    );
                     let free = Compare::create_revision(name.clone(), CompareOp::Equal, 0);
-                    let created = kv.txn(Txn::new().when([free]).and_then([put])).await.expect("create");
+                    let created = kv
+                        .txn(Txn::new().when([free]).and_then([put]))
+                        .await
+                        .expect("create");
                     let revision = created.header().expect("a header").revision();
                     let same = Compare::create_revision(name.clone(), CompareOp::Equal, revision);
                     let delete = TxnOp::delete(name.clone(), None);
                     assert!(
-                        kv.txn(Txn::new().when([same]).and_then([delete])).await.expect("delete").succeeded()
+                        kv.txn(Txn::new().when([same]).and_then([delete]))
+                            .await
+                            .expect("delete")
+                            .succeeded()
                     );
                     pairs += 1;
                 }
@@ -118,11 +146,19 @@ pub(crate) struct Consul(reqwest::Client, String, String);
 
 impl Consul {
     pub(crate) async fn connect(port: u16) -> Self {
-        let client = reqwest::Client::builder().tcp_nodelay(true).no_proxy().build().expect("a client");
+        let client = reqwest::Client::builder()
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()
+            .expect("a client");
         let base = format!("http://127.0.0.1:{port}/v1");
         let settings = r#"{"TTL":"600s","Behavior":"delete","LockDelay":"0s","NodeChecks":[]}"#;
-        let made =
-            client.put(format!("{base}/session/create")).body(settings).send().await.expect("a session");
+        let made = client
+            .put(format!("{base}/session/create"))
+            .body(settings)
+            .send()
+            .await
+            .expect("a session");
         let made = made.text().await.expect("an answer");
         let session = made.split('"').nth(3).expect("an id").to_owned();
         Self(client, base, session)
@@ -145,7 +181,12 @@ impl Bare for Consul {
                         {{"KV":{{"Verb":"delete","Key":"{name}/me"}}}}]"#
                     );
                     for step in [lock, delete] {
-                        let answer = client.put(&url).body(step).send().await.expect("a transaction");
+                        let answer = client
+                            .put(&url)
+                            .body(step)
+                            .send()
+                            .await
+                            .expect("a transaction");
                         assert!(answer.status().is_success());
                         answer.bytes().await.expect("an answer");
                     }

@@ -50,7 +50,13 @@ impl Contender for EtcdLock {
 
     async fn acquire(&self) -> Vec<u8> {
         let options = LeaseOf::new().with_lease(self.lease);
-        self.client.lock_client().lock("own", Some(options)).await.expect("lock").key().to_vec()
+        self.client
+            .lock_client()
+            .lock("own", Some(options))
+            .await
+            .expect("lock")
+            .key()
+            .to_vec()
     }
 
     async fn release(&self, key: Vec<u8>) {
@@ -65,7 +71,10 @@ pub(crate) async fn table(url: &str) {
         let mut locks = Vec::new();
         for _ in 0..=waiters {
             let sync = connect(&format!("{url}?ttl=60s")).await.expect("connect");
-            locks.push(sync.lock(&format!("hot-{number}"), LockOptions::new()).expect("a lock"));
+            locks.push(
+                sync.lock(&format!("hot-{number}"), LockOptions::new())
+                    .expect("a lock"),
+            );
         }
         row(store, waiters, hold, measure(locks, hold).await);
     }
@@ -76,8 +85,15 @@ pub(crate) async fn etcd_table(port: u16) {
     for (waiters, hold) in CASES {
         let mut locks = Vec::new();
         for _ in 0..=waiters {
-            let client = Client::connect([format!("127.0.0.1:{port}")], None).await.expect("connect");
-            let lease = client.lease_client().grant(60, None).await.expect("a lease").id();
+            let client = Client::connect([format!("127.0.0.1:{port}")], None)
+                .await
+                .expect("connect");
+            let lease = client
+                .lease_client()
+                .grant(60, None)
+                .await
+                .expect("a lease")
+                .id();
             locks.push(EtcdLock { client, lease });
         }
         row("etcd lock", waiters, hold, measure(locks, hold).await);
@@ -87,12 +103,21 @@ pub(crate) async fn etcd_table(port: u16) {
 /// What no hand-over on etcd can be faster than: a key is deleted, and those who watch it are told.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) async fn etcd_floor(port: u16) {
-    let connect = async || Client::connect([format!("127.0.0.1:{port}")], None).await.expect("connect");
+    let connect = async || {
+        Client::connect([format!("127.0.0.1:{port}")], None)
+            .await
+            .expect("connect")
+    };
     let mut kv = connect().await.kv_client();
     for (waiters, hold) in CASES {
         let key = format!("floor-{waiters}-{hold:?}");
         let watch = async || {
-            let mut watch = connect().await.watch_client().watch(&*key, None).await.expect("a watch");
+            let mut watch = connect()
+                .await
+                .watch_client()
+                .watch(&*key, None)
+                .await
+                .expect("a watch");
             watch.message().await.expect("told that it watches");
             watch
         };
@@ -146,7 +171,10 @@ async fn measure<C: Contender>(contenders: Vec<C>, hold: Duration) -> Vec<f64> {
             while Instant::now() < end {
                 let held = contender.acquire().await;
                 if let Some(start) = released.lock().expect("no panic").take() {
-                    times.lock().expect("no panic").push(start.elapsed().as_secs_f64() * 1e3);
+                    times
+                        .lock()
+                        .expect("no panic")
+                        .push(start.elapsed().as_secs_f64() * 1e3);
                 }
                 if !hold.is_zero() {
                     tokio::time::sleep(hold).await;

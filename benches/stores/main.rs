@@ -6,7 +6,11 @@
 mod bare;
 mod hand_over;
 #[path = "../../tests/conformance/stores/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the tests' own stores; the benchmark uses some of them")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tests' own stores; the benchmark uses some of them"
+)]
 mod stores;
 
 use std::sync::Arc;
@@ -24,10 +28,15 @@ const ROUNDS: usize = 6;
 const ROUND: Duration = Duration::from_millis(800);
 
 fn main() {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         println!("acquire + release of a free name, median of {ROUNDS} rounds of {ROUND:?}\n");
         println!("beside   in flight   bare pairs/s   distsync pairs/s   ratio   wanted");
@@ -35,7 +44,13 @@ fn main() {
         if section("redis") {
             let redis = Redis::start_in_memory();
             let url = format!("redis://127.0.0.1:{}", redis.port());
-            table("redis", &url, &bare::Redis::connect(redis.port()).await, 0.8).await;
+            table(
+                "redis",
+                &url,
+                &bare::Redis::connect(redis.port()).await,
+                0.8,
+            )
+            .await;
             table("rslock", &url, &bare::Rslock::connect(redis.port()), 1.0).await;
         }
         if section("etcd") {
@@ -46,10 +61,18 @@ fn main() {
         if section("consul") {
             let consul = Consul::start();
             let url = format!("consul://127.0.0.1:{}", consul.port());
-            table("consul", &url, &bare::Consul::connect(consul.port()).await, 0.9).await;
+            table(
+                "consul",
+                &url,
+                &bare::Consul::connect(consul.port()).await,
+                0.9,
+            )
+            .await;
         }
         if section("handover") {
-            println!("\nhand-over     waiters   hold       grants          p50          p99      longest");
+            println!(
+                "\nhand-over     waiters   hold       grants          p50          p99      longest"
+            );
             let (redis, etcd, consul) = (Redis::start_in_memory(), Etcd::start(), Consul::start());
             hand_over::table(&format!("redis://127.0.0.1:{}", redis.port())).await;
             hand_over::table(&format!("etcd://127.0.0.1:{}", etcd.port())).await;
@@ -68,17 +91,27 @@ async fn table<B: bare::Bare>(beside: &str, url: &str, bare: &B, wanted: f64) {
             // Who is first takes turns too: a store grows slower with what it has done.
             for is_bare in [round % 2 == 0, round % 2 == 1] {
                 if is_bare {
-                    theirs
-                        .push(rate(tasks, |task| bare.worker(format!("bare-{tasks}-{round}-{task}"))).await);
+                    theirs.push(
+                        rate(tasks, |task| {
+                            bare.worker(format!("bare-{tasks}-{round}-{task}"))
+                        })
+                        .await,
+                    );
                 } else {
                     ours.push(
-                        rate(tasks, |task| worker(&*sync, &format!("ours-{tasks}-{round}-{task}"))).await,
+                        rate(tasks, |task| {
+                            worker(&*sync, &format!("ours-{tasks}-{round}-{task}"))
+                        })
+                        .await,
                     );
                 }
             }
         }
         let (theirs, ours) = (median(theirs), median(ours));
-        println!("{beside:<8} {tasks:>9} {theirs:>14.0} {ours:>18.0} {:>7.2} {wanted:>8}", ours / theirs);
+        println!(
+            "{beside:<8} {tasks:>9} {theirs:>14.0} {ours:>18.0} {:>7.2} {wanted:>8}",
+            ours / theirs
+        );
     }
     sync.close().await.expect("close");
 }
@@ -90,7 +123,12 @@ fn worker(sync: &dyn Sync, name: &str) -> impl FnOnce(Arc<AtomicBool>) -> bare::
         Box::pin(async move {
             let mut pairs = 0;
             while !over.load(Ordering::Relaxed) {
-                lock.acquire().await.expect("acquire").release().await.expect("release");
+                lock.acquire()
+                    .await
+                    .expect("acquire")
+                    .release()
+                    .await
+                    .expect("release");
                 pairs += 1;
             }
             pairs

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use distsync_core::spi::{Backend, Joining, order};
 use distsync_core::spi::{
-    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
+    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
+    Withdrawn,
 };
 use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
 use tokio::sync::Semaphore;
@@ -65,13 +66,22 @@ struct Links {
 /// Returns the id of a session in Consul's form.
 fn uuid(session: SessionId) -> String {
     let hex = session.to_string();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// Returns the outcome for a claim whose request failed: gone, if its session is.
 fn lost_or(failure: Failure) -> Result<Standing> {
     if failure.is_session_gone() {
-        return Ok(Standing::Gone { why: Gone::SessionLost });
+        return Ok(Standing::Gone {
+            why: Gone::SessionLost,
+        });
     }
     Err(failure.into())
 }
@@ -86,7 +96,14 @@ impl Consul {
 
     fn with(config: Config, locked: Option<Arc<LockedKeys>>, held: Arc<Held>) -> Self {
         let (links, watches) = (OnceLock::new(), Watches::default());
-        Self { config, links, locked, held, watches, joining: Joining::new(JOINING) }
+        Self {
+            config,
+            links,
+            locked,
+            held,
+            watches,
+            joining: Joining::new(JOINING),
+        }
     }
 
     fn links(&self) -> Result<&Links, Failure> {
@@ -123,13 +140,19 @@ impl Consul {
 
     /// Reads the queue of the name whose keys begin with `prefix`, as observers see it.
     async fn look(&self, prefix: String) -> Result<Queue, Failure> {
-        let read = self.http()?.read(&Scope::Tree(prefix.clone()), None).await?;
+        let read = self
+            .http()?
+            .read(&Scope::Tree(prefix.clone()), None)
+            .await?;
         Ok(QueueView::read(&prefix, &read.pairs)?.queue(read.index))
     }
 
     /// Removes and returns what a session that ends may have locked.
     fn take_locked(&self, session: SessionId) -> Vec<String> {
-        self.locked.as_ref().map(|locked| locked.take(session)).unwrap_or_default()
+        self.locked
+            .as_ref()
+            .map(|locked| locked.take(session))
+            .unwrap_or_default()
     }
 
     /// Remembers a grant.
@@ -203,9 +226,16 @@ impl Consul {
 
     /// Deletes a key if it was last written at `index`, and returns what `first` has read before.
     /// Returns `None` if it was written meanwhile.
-    async fn delete(&self, first: Option<Step>, key: &str, index: u64) -> Result<Option<Vec<Pair>>, Failure> {
-        let steps: Vec<_> =
-            first.into_iter().chain([Step::check_index(key, index), Step::delete(key)]).collect();
+    async fn delete(
+        &self,
+        first: Option<Step>,
+        key: &str,
+        index: u64,
+    ) -> Result<Option<Vec<Pair>>, Failure> {
+        let steps: Vec<_> = first
+            .into_iter()
+            .chain([Step::check_index(key, index), Step::delete(key)])
+            .collect();
         match self.http()?.transact(&steps).await {
             Ok(pairs) => Ok(Some(pairs)),
             Err(failure) if failure.is_changed() => Ok(None),
@@ -218,7 +248,9 @@ impl Consul {
         let prefix = prefix(name);
         loop {
             let view = self.read(self.http()?, name).await?;
-            let Some(found) = view.find(claim) else { return Ok(Withdrawn::Absent) };
+            let Some(found) = view.find(claim) else {
+                return Ok(Withdrawn::Absent);
+            };
             let tree = Some(Step::get_tree(&prefix));
             if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
                 return Ok(QueueView::read(&prefix, &pairs)?.place(claim).into());
@@ -240,7 +272,12 @@ impl Consul {
     }
 
     /// Waits until one of `awaits`, or the key of the claim, may have changed.
-    async fn wait_on(&self, claim: &Claim, view: &QueueView, awaits: &[&KeyEntry]) -> Result<(), Failure> {
+    async fn wait_on(
+        &self,
+        claim: &Claim,
+        view: &QueueView,
+        awaits: &[&KeyEntry],
+    ) -> Result<(), Failure> {
         if awaits.iter().any(|entry| entry.is_lost) {
             tokio::time::sleep(DELAY_LOOK).await;
             return Ok(());
@@ -298,13 +335,22 @@ impl Backend for Consul {
     }
 
     fn for_keeper(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::with(self.config.clone(), self.locked.clone(), self.held.clone()))
+        Arc::new(Self::with(
+            self.config.clone(),
+            self.locked.clone(),
+            self.held.clone(),
+        ))
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let id = self.http()?.create_session(&spec.client, spec.ttl).await?;
-        let bits = u128::from_str_radix(&id.replace('-', ""), 16).map_err(|_| Failure::Answer(id))?;
-        Ok(Session { id: SessionId::from_bits(bits), secret: spec.secret, ttl: spec.ttl })
+        let bits =
+            u128::from_str_radix(&id.replace('-', ""), 16).map_err(|_| Failure::Answer(id))?;
+        Ok(Session {
+            id: SessionId::from_bits(bits),
+            secret: spec.secret,
+            ttl: spec.ttl,
+        })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
@@ -333,7 +379,10 @@ impl Backend for Consul {
             Ok(view) => view,
             Err(failure) => return lost_or(failure),
         };
-        if let Some(other) = view.living().find(|entry| entry.entry.mode.contradicts(claim.mode)) {
+        if let Some(other) = view
+            .living()
+            .find(|entry| entry.entry.mode.contradicts(claim.mode))
+        {
             self.leave(claim, &view).await?;
             return Err(Error::new(
                 ErrorKind::InvalidOption,
@@ -365,8 +414,17 @@ impl Backend for Consul {
             match view.place(claim.id) {
                 order::Position::Granted => return Ok(self.noting(claim, view.standing(claim)?)),
                 order::Position::Absent => {
-                    let lives = self.waiters()?.session_lives(&uuid(claim.session.id)).await?;
-                    return Ok(Standing::Gone { why: if lives { Gone::Evicted } else { Gone::SessionLost } });
+                    let lives = self
+                        .waiters()?
+                        .session_lives(&uuid(claim.session.id))
+                        .await?;
+                    return Ok(Standing::Gone {
+                        why: if lives {
+                            Gone::Evicted
+                        } else {
+                            Gone::SessionLost
+                        },
+                    });
                 }
                 order::Position::Behind { awaits, .. } => match self.sweep(claim, &view).await {
                     Ok(true) => {}
@@ -380,9 +438,15 @@ impl Backend for Consul {
     async fn update(&self, claim: &Claim, bytes: Bytes) -> Result<bool> {
         loop {
             let view = self.read(self.http()?, &claim.name).await?;
-            let Some(own) = view.find(claim.id) else { return Ok(false) };
+            let Some(own) = view.find(claim.id) else {
+                return Ok(false);
+            };
             let lock = Step::lock(&own.key, &value(claim, &bytes), &uuid(claim.session.id));
-            match self.http()?.transact(&[Step::check_index(&own.key, own.modified), lock]).await {
+            match self
+                .http()?
+                .transact(&[Step::check_index(&own.key, own.modified), lock])
+                .await
+            {
                 Ok(_) => return Ok(true),
                 Err(failure) if failure.is_session_gone() => return Ok(false),
                 Err(failure) if failure.is_changed() => {}
@@ -395,7 +459,9 @@ impl Backend for Consul {
         self.held.remove(claim);
         // The key of a holder that never changed its value was written at its token.
         let withdrawn = match claim.token {
-            Some(token) if self.delete(None, &key(claim), token.get()).await?.is_some() => Withdrawn::Held,
+            Some(token) if self.delete(None, &key(claim), token.get()).await?.is_some() => {
+                Withdrawn::Held
+            }
             _ => self.remove(&claim.name, claim.id).await?,
         };
         self.forget(claim);
@@ -410,7 +476,10 @@ impl Backend for Consul {
         loop {
             tokio::time::sleep(held::LOOK).await;
             let uuid = uuid(session.id);
-            let missing = self.held.missing(self.http()?, session.id, &uuid, STEPS_MAX).await?;
+            let missing = self
+                .held
+                .missing(self.http()?, session.id, &uuid, STEPS_MAX)
+                .await?;
             if missing.is_empty() {
                 continue;
             }
@@ -448,10 +517,18 @@ impl Backend for Consul {
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
         let mut names = Vec::new();
-        for pair in self.http()?.read(&Scope::Tree(tree_of(prefix)), None).await?.pairs {
+        for pair in self
+            .http()?
+            .read(&Scope::Tree(tree_of(prefix)), None)
+            .await?
+            .pairs
+        {
             // Keys of lost sessions are no claims.
             if pair.session.is_some() {
-                let path = pair.key.rsplit_once('/').map_or(&*pair.key, |(path, _)| path);
+                let path = pair
+                    .key
+                    .rsplit_once('/')
+                    .map_or(&*pair.key, |(path, _)| path);
                 names.push(keys::name(path)?);
             }
         }

@@ -39,7 +39,9 @@ impl Config {
         }
         let addresses = url.addresses(Some(DEFAULT_PORT))?;
         let [address] = addresses.as_slice() else {
-            return Err(url.bad("`consul:` takes one host: the agent on this machine, or a load balancer"));
+            return Err(
+                url.bad("`consul:` takes one host: the agent on this machine, or a load balancer")
+            );
         };
         let address = address.clone();
         let token = url.password().map(str::to_owned);
@@ -51,8 +53,22 @@ impl Config {
             return Err(url.bad("the option `lock_delay` is more than the 60s that Consul takes"));
         }
         let unix_socket = url.take("unix_socket")?;
-        url.finish(&["datacenter", "lock_delay", "unix_socket", "ca", "cert", "key"])?;
-        Ok(Self { address, token, datacenter, lock_delay, tls, unix_socket })
+        url.finish(&[
+            "datacenter",
+            "lock_delay",
+            "unix_socket",
+            "ca",
+            "cert",
+            "key",
+        ])?;
+        Ok(Self {
+            address,
+            token,
+            datacenter,
+            lock_delay,
+            tls,
+            unix_socket,
+        })
     }
 }
 
@@ -76,7 +92,10 @@ mod tests {
     fn urls() {
         let config = |url: &str| Config::from_url(url.parse().unwrap());
         let full = config("consul://:hidden@a?datacenter=dc2&lock_delay=5s").unwrap();
-        assert_eq!((full.address.as_str(), full.lock_delay), ("a:8500", Duration::from_secs(5)));
+        assert_eq!(
+            (full.address.as_str(), full.lock_delay),
+            ("a:8500", Duration::from_secs(5))
+        );
         assert_eq!(full.token.as_deref(), Some("hidden"));
         assert!(!format!("{full:?}").contains("hidden"));
         for (url, reason) in [

@@ -29,7 +29,10 @@ impl Failure {
             Self::Status { status, text } => {
                 *status == StatusCode::NOT_FOUND || text.contains("invalid session")
             }
-            _ => self.is_delayed() || self.was_rolled_back(|reason| reason.contains("invalid session")),
+            _ => {
+                self.is_delayed()
+                    || self.was_rolled_back(|reason| reason.contains("invalid session"))
+            }
         }
     }
 
@@ -111,16 +114,26 @@ fn from_status(status: StatusCode, text: &str) -> Error {
             ErrorKind::Denied,
             format!("the token lacks a permission ({text}): docs/semantics.md names those needed"),
         ),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {
-            Error::new(ErrorKind::Unavailable, format!("Consul is overloaded ({text})")).retryable()
-        }
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::BAD_GATEWAY => Error::new(
+            ErrorKind::Unavailable,
+            format!("Consul is overloaded ({text})"),
+        )
+        .retryable(),
         status if status.is_server_error() => {
             // Most likely the cluster has no leader; an election takes a moment.
-            Error::new(ErrorKind::Unavailable, format!("Consul cannot answer for now ({text})"))
-                .with_maybe_applied()
-                .retryable()
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("Consul cannot answer for now ({text})"),
+            )
+            .with_maybe_applied()
+            .retryable()
         }
-        status => Error::new(ErrorKind::Store, format!("Consul refuses with status {status} ({text})")),
+        status => Error::new(
+            ErrorKind::Store,
+            format!("Consul refuses with status {status} ({text})"),
+        ),
     }
 }
 
@@ -133,14 +146,29 @@ mod tests {
         for (status, kind, retryable) in [
             (StatusCode::FORBIDDEN, ErrorKind::Denied, false),
             (StatusCode::TOO_MANY_REQUESTS, ErrorKind::Unavailable, true),
-            (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Unavailable, true),
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                ErrorKind::Unavailable,
+                true,
+            ),
             (StatusCode::BAD_REQUEST, ErrorKind::Store, false),
         ] {
-            let error: Error = Failure::Status { status, text: String::new() }.into();
-            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{status}");
+            let error: Error = Failure::Status {
+                status,
+                text: String::new(),
+            }
+            .into();
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (kind, retryable),
+                "{status}"
+            );
         }
         let denied: Error = Failure::RolledBack(vec!["Permission denied".to_owned()]).into();
         assert_eq!(denied.kind(), ErrorKind::Denied);
-        assert!(Failure::RolledBack(vec!["failed to lock: invalid session".to_owned()]).is_session_gone());
+        assert!(
+            Failure::RolledBack(vec!["failed to lock: invalid session".to_owned()])
+                .is_session_gone()
+        );
     }
 }

@@ -24,7 +24,10 @@ pub(crate) struct Held(Mutex<HashMap<SessionId, HashMap<String, ClaimId>>>);
 impl Held {
     /// Adds a claim that was granted.
     pub(crate) fn add(&self, claim: &Claim) {
-        locked(&self.0).entry(claim.session.id).or_default().insert(key(claim), claim.id);
+        locked(&self.0)
+            .entry(claim.session.id)
+            .or_default()
+            .insert(key(claim), claim.id);
     }
 
     /// Removes a claim that this client is about to end.
@@ -45,14 +48,20 @@ impl Held {
         uuid: &str,
         at_once: usize,
     ) -> Result<Vec<ClaimId>, Failure> {
-        let keys: Vec<_> = locked(&self.0).get(&session).into_iter().flatten().map(copy).collect();
+        let keys: Vec<_> = locked(&self.0)
+            .get(&session)
+            .into_iter()
+            .flatten()
+            .map(copy)
+            .collect();
         let mut missing = Vec::new();
         for keys in keys.chunks(at_once) {
             if has_all(http, keys, uuid).await? {
                 continue;
             }
             for one in keys {
-                if !has_all(http, std::slice::from_ref(one), uuid).await? && self.take(session, one) {
+                if !has_all(http, std::slice::from_ref(one), uuid).await? && self.take(session, one)
+                {
                     missing.push(one.1);
                 }
             }
@@ -63,7 +72,9 @@ impl Held {
     /// Removes a claim, and returns whether it was there: this client may have ended it meanwhile.
     fn take(&self, session: SessionId, (key, claim): &(String, ClaimId)) -> bool {
         let mut all = locked(&self.0);
-        let Some(held) = all.get_mut(&session) else { return false };
+        let Some(held) = all.get_mut(&session) else {
+            return false;
+        };
         held.get(key) == Some(claim) && held.remove(key).is_some()
     }
 }
@@ -74,7 +85,10 @@ fn copy((key, claim): (&String, &ClaimId)) -> (String, ClaimId) {
 
 /// Returns whether the session still has all of these keys locked.
 async fn has_all(http: &Http, keys: &[(String, ClaimId)], uuid: &str) -> Result<bool, Failure> {
-    let steps: Vec<_> = keys.iter().map(|(key, _)| Step::check_session(key, uuid)).collect();
+    let steps: Vec<_> = keys
+        .iter()
+        .map(|(key, _)| Step::check_session(key, uuid))
+        .collect();
     match http.transact(&steps).await {
         Ok(_) => Ok(true),
         Err(Failure::RolledBack(_)) => Ok(false),

@@ -61,7 +61,10 @@ pub(crate) struct Pair {
 impl Pair {
     /// The value, decoded.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.value.as_ref().and_then(|value| BASE64_STANDARD.decode(value).ok()).unwrap_or_default()
+        self.value
+            .as_ref()
+            .and_then(|value| BASE64_STANDARD.decode(value).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -87,7 +90,15 @@ struct Operation {
 
 impl Step {
     fn new(verb: &'static str, key: &str) -> Self {
-        Self { kv: Operation { verb, key: key.to_owned(), value: None, session: None, index: None } }
+        Self {
+            kv: Operation {
+                verb,
+                key: key.to_owned(),
+                value: None,
+                session: None,
+                index: None,
+            },
+        }
     }
 
     /// Locks a key and writes its value. Repeated by the same session, it only writes the value.
@@ -180,7 +191,10 @@ pub(crate) enum Scope {
 
 /// Returns a client whose connections use `tls`.
 fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
-    let mut builder = Client::builder().connect_timeout(DIAL).tcp_nodelay(true).no_proxy();
+    let mut builder = Client::builder()
+        .connect_timeout(DIAL)
+        .tcp_nodelay(true)
+        .no_proxy();
     if let Some(tls) = tls {
         let settings = tls::settings(tls, rustls::DEFAULT_VERSIONS, &[])?;
         builder = builder.https_only(true).tls_backend_preconfigured(settings);
@@ -198,8 +212,15 @@ impl Http {
         let tls = config.tls.as_ref().map(Tls::latest);
         // Wrong settings are found here.
         connect(&config, tls.as_deref())?;
-        let current = Mutex::new(Current { clients: Vec::new(), tls });
-        Ok(Self { current, turns: Semaphore::new(in_flight), config })
+        let current = Mutex::new(Current {
+            clients: Vec::new(),
+            tls,
+        });
+        Ok(Self {
+            current,
+            turns: Semaphore::new(in_flight),
+            config,
+        })
     }
 
     /// Returns the client of this runtime, with the current certificates.
@@ -208,7 +229,10 @@ impl Http {
         let latest = self.config.tls.as_ref().map(Tls::latest);
         let mut current = locked(&self.current);
         if current.tls != latest {
-            *current = Current { clients: Vec::new(), tls: latest };
+            *current = Current {
+                clients: Vec::new(),
+                tls: latest,
+            };
         }
         if let Some((_, client)) = current.clients.iter().find(|(runtime, _)| *runtime == here) {
             return Ok(client.clone());
@@ -222,7 +246,11 @@ impl Http {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
-        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let mut url = format!("{scheme}://{}{path}", self.config.address);
         if let Some(datacenter) = &self.config.datacenter {
             url.push_str(if path.contains('?') { "&dc=" } else { "?dc=" });
@@ -247,40 +275,58 @@ impl Http {
         if status.is_success() {
             return Ok(response);
         }
-        Err(Failure::Status { status, text: response.text().await?.trim().to_owned() })
+        Err(Failure::Status {
+            status,
+            text: response.text().await?.trim().to_owned(),
+        })
     }
 
-    pub(crate) async fn create_session(&self, name: &str, ttl: Duration) -> Result<String, Failure> {
+    pub(crate) async fn create_session(
+        &self,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<String, Failure> {
         let _turn = self.turn().await;
         let session = NewSession {
             name,
             ttl: format!("{}ms", ttl.as_millis()),
             // With a lock-delay the keys of the session are deleted first, while they still exist
             // under it.
-            behavior: if self.config.lock_delay.is_zero() { "delete" } else { "release" },
+            behavior: if self.config.lock_delay.is_zero() {
+                "delete"
+            } else {
+                "release"
+            },
             lock_delay: format!("{}ms", self.config.lock_delay.as_millis()),
             node_checks: [],
         };
-        let request = self.request(Method::PUT, "/v1/session/create")?.json(&session);
+        let request = self
+            .request(Method::PUT, "/v1/session/create")?
+            .json(&session);
         Ok(self.ok(request).await?.json::<SessionMade>().await?.id)
     }
 
     pub(crate) async fn renew_session(&self, session: &str) -> Result<(), Failure> {
         let _turn = self.turn().await;
-        self.ok(self.request(Method::PUT, &format!("/v1/session/renew/{session}"))?).await?;
+        self.ok(self.request(Method::PUT, &format!("/v1/session/renew/{session}"))?)
+            .await?;
         Ok(())
     }
 
     pub(crate) async fn destroy_session(&self, session: &str) -> Result<(), Failure> {
         let _turn = self.turn().await;
-        self.ok(self.request(Method::PUT, &format!("/v1/session/destroy/{session}"))?).await?;
+        self.ok(self.request(Method::PUT, &format!("/v1/session/destroy/{session}"))?)
+            .await?;
         Ok(())
     }
 
     /// Returns whether a session is alive.
     pub(crate) async fn session_lives(&self, session: &str) -> Result<bool, Failure> {
         let _turn = self.turn().await;
-        let request = self.request(Method::GET, &format!("/v1/session/info/{session}?consistent"))?;
+        let request = self.request(
+            Method::GET,
+            &format!("/v1/session/info/{session}?consistent"),
+        )?;
         let found: Option<Vec<serde_json::Value>> = self.ok(request).await?.json().await?;
         Ok(found.is_some_and(|found| !found.is_empty()))
     }
@@ -289,23 +335,43 @@ impl Http {
     /// pairs than steps, so they are identified by their keys.
     pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {
         let _turn = self.turn().await;
-        let response = self.request(Method::PUT, "/v1/txn")?.json(&steps).send().await?;
+        let response = self
+            .request(Method::PUT, "/v1/txn")?
+            .json(&steps)
+            .send()
+            .await?;
         let status = response.status();
         if !status.is_success() && status != StatusCode::CONFLICT {
-            return Err(Failure::Status { status, text: response.text().await?.trim().to_owned() });
+            return Err(Failure::Status {
+                status,
+                text: response.text().await?.trim().to_owned(),
+            });
         }
         let text = response.text().await?;
-        let transacted: Transacted = serde_json::from_str(&text)
-            .map_err(|_| Failure::Status { status, text: text.trim().to_owned() })?;
+        let transacted: Transacted = serde_json::from_str(&text).map_err(|_| Failure::Status {
+            status,
+            text: text.trim().to_owned(),
+        })?;
         if status == StatusCode::CONFLICT {
             let errors = transacted.errors.unwrap_or_default();
-            return Err(Failure::RolledBack(errors.into_iter().map(|error| error.what).collect()));
+            return Err(Failure::RolledBack(
+                errors.into_iter().map(|error| error.what).collect(),
+            ));
         }
-        Ok(transacted.results.unwrap_or_default().into_iter().filter_map(|row| row.kv).collect())
+        Ok(transacted
+            .results
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|row| row.kv)
+            .collect())
     }
 
     /// Reads from the leader: now, or with an index once the state is newer or [`HOLD`] has passed.
-    pub(crate) async fn read(&self, scope: &Scope, newer_than: Option<u64>) -> Result<Read, Failure> {
+    pub(crate) async fn read(
+        &self,
+        scope: &Scope,
+        newer_than: Option<u64>,
+    ) -> Result<Read, Failure> {
         // Blocking queries have a limit of their own.
         let _turn = match newer_than {
             None => self.turn().await,
@@ -328,9 +394,18 @@ impl Http {
             .and_then(|index| index.to_str().ok()?.parse().ok())
             .unwrap_or(0);
         match response.status() {
-            StatusCode::NOT_FOUND => Ok(Read { pairs: Vec::new(), index }),
-            status if status.is_success() => Ok(Read { pairs: response.json().await?, index }),
-            status => Err(Failure::Status { status, text: response.text().await?.trim().to_owned() }),
+            StatusCode::NOT_FOUND => Ok(Read {
+                pairs: Vec::new(),
+                index,
+            }),
+            status if status.is_success() => Ok(Read {
+                pairs: response.json().await?,
+                index,
+            }),
+            status => Err(Failure::Status {
+                status,
+                text: response.text().await?.trim().to_owned(),
+            }),
         }
     }
 }

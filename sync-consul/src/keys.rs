@@ -19,7 +19,12 @@ pub(crate) fn prefix(name: &LockName) -> String {
 }
 
 pub(crate) fn key(claim: &Claim) -> String {
-    format!("{}/{}-{:x}", path(&claim.name), claim.session.id, claim.id.key_slot())
+    format!(
+        "{}/{}-{:x}",
+        path(&claim.name),
+        claim.session.id,
+        claim.id.key_slot()
+    )
 }
 
 /// Path segments that Consul's server resolves even where they are percent-encoded, and their
@@ -32,27 +37,40 @@ fn path(name: &LockName) -> String {
 }
 
 fn escape(segment: &str) -> Option<&'static str> {
-    DOTS.iter().find(|(dots, _)| *dots == segment).map(|(_, escaped)| *escaped)
+    DOTS.iter()
+        .find(|(dots, _)| *dots == segment)
+        .map(|(_, escaped)| *escaped)
 }
 
 /// Returns the name whose claims have keys below `path`.
 pub(crate) fn name(path: &str) -> distsync_core::Result<LockName> {
     LockName::from_path(&translate(path, |segment| {
-        DOTS.iter().find(|(_, escaped)| *escaped == segment).map(|(dots, _)| *dots)
+        DOTS.iter()
+            .find(|(_, escaped)| *escaped == segment)
+            .map(|(dots, _)| *dots)
     }))
 }
 
 /// Returns the prefix of the keys of all names whose path begins with `start`. Other keys may share
 /// it.
 pub(crate) fn tree_of(start: &str) -> String {
-    let Some((folder, last)) = start.rsplit_once('/') else { return start.to_owned() };
+    let Some((folder, last)) = start.rsplit_once('/') else {
+        return start.to_owned();
+    };
     let folder = translate(folder, escape);
-    let last = if DOTS.iter().any(|(dots, _)| *dots == last) { "" } else { last };
+    let last = if DOTS.iter().any(|(dots, _)| *dots == last) {
+        ""
+    } else {
+        last
+    };
     format!("{folder}/{last}")
 }
 
 fn translate<'a>(path: &'a str, other: impl Fn(&'a str) -> Option<&'static str>) -> String {
-    let segments: Vec<_> = path.split('/').map(|segment| other(segment).unwrap_or(segment)).collect();
+    let segments: Vec<_> = path
+        .split('/')
+        .map(|segment| other(segment).unwrap_or(segment))
+        .collect();
     segments.join("/")
 }
 
@@ -64,7 +82,11 @@ pub(crate) fn value(claim: &Claim, value: &[u8]) -> Vec<u8> {
         Mode::Shared => "s".to_owned(),
         Mode::Permit { of } => format!("p{of}"),
     };
-    [format!("{} {mode} {}\n", claim.id, claim.client).as_bytes(), value].concat()
+    [
+        format!("{} {mode} {}\n", claim.id, claim.client).as_bytes(),
+        value,
+    ]
+    .concat()
 }
 
 /// Decodes what [`value`] has encoded.
@@ -78,7 +100,9 @@ pub(crate) fn read_entry(pair: &Pair) -> Result<KeyEntry, Failure> {
         let mode = match mode {
             "x" => Mode::Exclusive,
             "s" => Mode::Shared,
-            permit => Mode::Permit { of: permit.strip_prefix('p')?.parse().ok()? },
+            permit => Mode::Permit {
+                of: permit.strip_prefix('p')?.parse().ok()?,
+            },
         };
         let value = Bytes::copy_from_slice(parts.next()?);
         Some(Entry {
@@ -126,9 +150,10 @@ mod tests {
             let lock = LockName::new(&Namespace::new(space).unwrap(), Kind::Lock, plain).unwrap();
             assert_eq!(path(&lock), path_there);
             assert_eq!(name(path_there).unwrap(), lock);
-            assert!(
-                path_there.starts_with(&tree_of(&format!("{}/l/", Namespace::new(space).unwrap().as_str())))
-            );
+            assert!(path_there.starts_with(&tree_of(&format!(
+                "{}/l/",
+                Namespace::new(space).unwrap().as_str()
+            ))));
         }
         assert_eq!(tree_of("a/l/."), "a/l/");
         assert_eq!(tree_of("a/l/.b"), "a/l/.b");

@@ -15,7 +15,10 @@ pub(crate) struct LockedKeys(Mutex<HashMap<SessionId, HashSet<String>>>);
 
 impl LockedKeys {
     pub(crate) fn add(&self, session: SessionId, key: &str) {
-        locked(&self.0).entry(session).or_default().insert(key.to_owned());
+        locked(&self.0)
+            .entry(session)
+            .or_default()
+            .insert(key.to_owned());
     }
 
     pub(crate) fn remove(&self, session: SessionId, key: &str) {
@@ -26,6 +29,10 @@ impl LockedKeys {
 
     /// Removes a session that has ended or is about to, and returns the keys that it has locked.
     pub(crate) fn take(&self, session: SessionId) -> Vec<String> {
-        locked(&self.0).remove(&session).unwrap_or_default().into_iter().collect()
+        locked(&self.0)
+            .remove(&session)
+            .unwrap_or_default()
+            .into_iter()
+            .collect()
     }
 }

@@ -37,7 +37,10 @@ impl QueueView {
                 *known = pair;
             }
         }
-        let mut entries = shown.into_values().map(keys::read_entry).collect::<Result<Vec<_>, _>>()?;
+        let mut entries = shown
+            .into_values()
+            .map(keys::read_entry)
+            .collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(|entry| entry.created);
         let mut run = order::Run::default();
         for entry in &mut entries {
@@ -68,8 +71,14 @@ impl QueueView {
 
     /// Returns the position of a claim. Entries of lost sessions count until they are swept.
     pub(crate) fn place(&self, claim: ClaimId) -> order::Position<&KeyEntry> {
-        let Some(own) = self.find(claim) else { return order::Position::Absent };
-        let modes: Vec<_> = self.0.iter().map(|entry| (entry, entry.entry.mode)).collect();
+        let Some(own) = self.find(claim) else {
+            return order::Position::Absent;
+        };
+        let modes: Vec<_> = self
+            .0
+            .iter()
+            .map(|entry| (entry, entry.entry.mode))
+            .collect();
         order::position(&modes, own)
     }
 
@@ -78,7 +87,9 @@ impl QueueView {
         Ok(match self.place(claim.id) {
             order::Position::Granted => {
                 let token = self.find(claim.id).and_then(|own| own.entry.token);
-                Standing::Granted { token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))? }
+                Standing::Granted {
+                    token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))?,
+                }
             }
             order::Position::Behind { position, .. } => Standing::Waiting { position, holder },
             order::Position::Absent => Standing::Busy { holder },
@@ -88,6 +99,9 @@ impl QueueView {
     /// Returns what observers see.
     pub(crate) fn queue(&self, index: u64) -> Queue {
         let entries = self.living().map(|entry| entry.entry.clone()).collect();
-        Queue { entries, revision: Revision(index) }
+        Queue {
+            entries,
+            revision: Revision(index),
+        }
     }
 }

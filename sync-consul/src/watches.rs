@@ -45,7 +45,10 @@ type Told = watch::Receiver<Option<Arc<Read>>>;
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(SLOTS)), running: Mutex::default() }
+        Self {
+            slots: Arc::new(Semaphore::new(SLOTS)),
+            running: Mutex::default(),
+        }
     }
 }
 
@@ -65,7 +68,12 @@ impl Drop for Running {
 impl Watches {
     /// Waits until `scope` may be newer than `after`, or Consul has held the query for as long as
     /// it may. What was read then, unless that failed.
-    pub(crate) async fn newer(&self, http: &Arc<Http>, scope: Scope, after: u64) -> Option<Arc<Read>> {
+    pub(crate) async fn newer(
+        &self,
+        http: &Arc<Http>,
+        scope: Scope,
+        after: u64,
+    ) -> Option<Arc<Read>> {
         let query = (scope, after);
         let running = locked(&self.shared.running).get(&query).cloned();
         let mut told = match running {
@@ -86,14 +94,19 @@ impl Watches {
         }
         let (tell, told) = watch::channel(None);
         running.insert(query.clone(), told.clone());
-        let running = Running { shared: self.shared.clone(), query, _slot: slot };
+        let running = Running {
+            shared: self.shared.clone(),
+            query,
+            _slot: slot,
+        };
         self.tasks.spawn(async move {
             let (scope, after) = &running.query;
             let mut read = http.read(scope, Some(*after)).await;
             // Consul holds a query for a limited time. Its waiters keep the slot, because they are
             // ahead of all waiters without one, and the next of a long queue would otherwise be
             // late.
-            while read.as_ref().is_ok_and(|read| read.index == *after) && tell.receiver_count() > 1 {
+            while read.as_ref().is_ok_and(|read| read.index == *after) && tell.receiver_count() > 1
+            {
                 read = http.read(scope, Some(*after)).await;
             }
             if let Err(error) = &read {

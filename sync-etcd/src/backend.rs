@@ -9,12 +9,13 @@ use bytes::Bytes;
 use distsync_core::spi::order::{self, Run};
 use distsync_core::spi::{Backend, Joining, locked};
 use distsync_core::spi::{
-    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
+    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
+    Withdrawn,
 };
 use distsync_core::{Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, SortOrder, SortTarget,
-    Txn, TxnOp, TxnOpResponse, WatchOptions,
+    Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, SortOrder,
+    SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
@@ -23,8 +24,8 @@ use crate::config::Config;
 use crate::connection::Done;
 use crate::error::Failure;
 use crate::keys::{
-    KeyEntry, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry, read_key_entry,
-    value,
+    KeyEntry, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry,
+    read_key_entry, value,
 };
 use crate::leaving::Leaving;
 use crate::members::Members;
@@ -88,11 +89,20 @@ impl Etcd {
     }
 
     fn with(members: Members, shared: Arc<Shared>) -> Self {
-        Self { members, shared, heard: Mutex::default() }
+        Self {
+            members,
+            shared,
+            heard: Mutex::default(),
+        }
     }
 
     async fn read(&self, name: &LockName) -> Result<QueueView, Failure> {
-        queue_of(&self.members.transact(name, Txn::new().and_then([read_order(name)])).await?)
+        queue_of(
+            &self
+                .members
+                .transact(name, Txn::new().and_then([read_order(name)]))
+                .await?,
+        )
     }
 
     /// Reads a queue for a waiter. At most [`JOINING`] waiters of a name read at the same time.
@@ -107,18 +117,31 @@ impl Etcd {
     fn standing(&self, claim: &Claim, queue: QueueView) -> Result<Standing> {
         let key = key(claim);
         Ok(match queue.of(&key) {
-            order::Position::Granted => Standing::Granted { token: queue.token(&key)? },
-            order::Position::Behind { position, .. } => Standing::Waiting { position, holder: queue.holder },
-            order::Position::Absent => Standing::Busy { holder: queue.holder },
+            order::Position::Granted => Standing::Granted {
+                token: queue.token(&key)?,
+            },
+            order::Position::Behind { position, .. } => Standing::Waiting {
+                position,
+                holder: queue.holder,
+            },
+            order::Position::Absent => Standing::Busy {
+                holder: queue.holder,
+            },
         })
     }
 
     /// Checks that all queued claims agree on the number of permits.
     fn check_permits(&self, claim: &Claim, queue: &QueueView) -> Result<()> {
-        match queue.entries.iter().find(|entry| entry.mode.contradicts(claim.mode)) {
+        match queue
+            .entries
+            .iter()
+            .find(|entry| entry.mode.contradicts(claim.mode))
+        {
             Some(KeyEntry { mode, .. }) => Err(Error::new(
                 ErrorKind::InvalidOption,
-                format!("this name is in use with {mode}: use the same number of permits everywhere"),
+                format!(
+                    "this name is in use with {mode}: use the same number of permits everywhere"
+                ),
             )
             .with_backend("etcd")),
             None => Ok(()),
@@ -127,7 +150,11 @@ impl Etcd {
 
     fn put(&self, claim: &Claim) -> TxnOp {
         let options = PutOptions::new().with_lease(lease(claim.session.id));
-        TxnOp::put(key(claim), value(claim.id, &claim.client, &claim.value), Some(options))
+        TxnOp::put(
+            key(claim),
+            value(claim.id, &claim.client, &claim.value),
+            Some(options),
+        )
     }
 
     /// Creates the claim's key if it does not exist and `extra` is true, and reads the queue.
@@ -136,7 +163,10 @@ impl Etcd {
         compares.extend(extra);
         // The holder's entry is read only if no key was created: a granted claim has no use for it.
         let joined = [self.put(claim), read_order(&claim.name)];
-        Txn::new().when(compares).and_then(joined).or_else(read_queue(&claim.name))
+        Txn::new()
+            .when(compares)
+            .and_then(joined)
+            .or_else(read_queue(&claim.name))
     }
 
     /// Fast path: if the queue is empty, creates the claim's key, which grants the lock at once.
@@ -153,15 +183,18 @@ impl Etcd {
                 Ok(FastPath::Done(Standing::Granted { token }))
             }
             Ok(done) => Ok(FastPath::Otherwise(done)),
-            Err(failure) if failure.is_lease_gone() => {
-                Ok(FastPath::Done(Standing::Gone { why: Gone::SessionLost }))
-            }
+            Err(failure) if failure.is_lease_gone() => Ok(FastPath::Done(Standing::Gone {
+                why: Gone::SessionLost,
+            })),
             Err(failure) => Err(failure.into()),
         }
     }
 
     async fn join_queue(&self, claim: &Claim) -> Result<Standing> {
-        let done = match self.acquire_if_empty(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))]).await? {
+        let done = match self
+            .acquire_if_empty(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))])
+            .await?
+        {
             FastPath::Done(standing) => return Ok(standing),
             FastPath::Otherwise(done) => done,
         };
@@ -182,30 +215,49 @@ impl Etcd {
         let extra = match claim.mode {
             Mode::Exclusive => {
                 // The first claim is a holder. Reading the rest of a long queue would be wasted.
-                return match self.acquire_if_empty(claim, vec![read_first(&claim.name)]).await? {
+                return match self
+                    .acquire_if_empty(claim, vec![read_first(&claim.name)])
+                    .await?
+                {
                     FastPath::Done(standing) => Ok(standing),
                     FastPath::Otherwise(done) => self.standing(claim, first_of(&done)?),
                 };
             }
-            Mode::Shared => vec![no_key_with(format!("{prefix}x-")), no_key_with(format!("{prefix}p"))],
+            Mode::Shared => vec![
+                no_key_with(format!("{prefix}x-")),
+                no_key_with(format!("{prefix}p")),
+            ],
             Mode::Permit { .. } => {
                 // A comparison in etcd cannot count: read the queue first, then create the key if
                 // no other key was created since.
                 let queue = queue_of(
-                    &self.members.transact(&claim.name, Txn::new().and_then(read_queue(&claim.name))).await?,
+                    &self
+                        .members
+                        .transact(&claim.name, Txn::new().and_then(read_queue(&claim.name)))
+                        .await?,
                 )?;
                 self.check_permits(claim, &queue)?;
                 let mut run = Run::default();
-                let fits = queue.entries.iter().all(|entry| run.admit(entry.mode)) && run.admits(claim.mode);
+                let fits = queue.entries.iter().all(|entry| run.admit(entry.mode))
+                    && run.admits(claim.mode);
                 if !fits || queue.entries.iter().any(|entry| entry.key == key(claim)) {
                     return self.standing(claim, queue);
                 }
-                vec![Compare::create_revision(prefix, CompareOp::Less, queue.revision + 1).with_prefix()]
+                vec![
+                    Compare::create_revision(prefix, CompareOp::Less, queue.revision + 1)
+                        .with_prefix(),
+                ]
             }
         };
-        match self.members.transact(&claim.name, self.join(claim, extra)).await {
+        match self
+            .members
+            .transact(&claim.name, self.join(claim, extra))
+            .await
+        {
             Ok(done) => self.standing(claim, queue_of(&done)?),
-            Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone { why: Gone::SessionLost }),
+            Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone {
+                why: Gone::SessionLost,
+            }),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -236,7 +288,10 @@ impl Etcd {
     async fn release(&self, claim: &Claim, key: &str, token: Token) -> Result<(Withdrawn, i64)> {
         let same = created_at(key, token);
         let delete = TxnOp::delete(key, None);
-        let done = self.members.transact(&claim.name, Txn::new().when([same]).and_then([delete])).await?;
+        let done = self
+            .members
+            .transact(&claim.name, Txn::new().when([same]).and_then([delete]))
+            .await?;
         if done.response.succeeded() {
             return Ok((Withdrawn::Held, done.revision));
         }
@@ -258,8 +313,13 @@ impl Etcd {
     /// or absent, and the revision of the transaction.
     async fn delete(&self, name: &LockName, key: &str, same: Compare) -> Result<(Withdrawn, i64)> {
         let delete = TxnOp::delete(key, None);
-        let done =
-            self.members.transact(name, Txn::new().when([same]).and_then([read_order(name), delete])).await?;
+        let done = self
+            .members
+            .transact(
+                name,
+                Txn::new().when([same]).and_then([read_order(name), delete]),
+            )
+            .await?;
         if !done.response.succeeded() {
             return Ok((Withdrawn::Absent, done.revision));
         }
@@ -271,7 +331,11 @@ impl Etcd {
     async fn claim_of(&self, deleted: Deleted) -> Result<Option<ClaimId>> {
         let before = GetOptions::new().with_revision(deleted.revision - 1);
         let key = deleted.key.clone();
-        match self.members.ask(async |client: Client| client.kv_client().get(key, Some(before)).await).await {
+        match self
+            .members
+            .ask(async |client: Client| client.kv_client().get(key, Some(before)).await)
+            .await
+        {
             Ok(found) => Ok(found.kvs().first().and_then(|kv| read_claim(kv.value()))),
             Err(failure) if failure.is_compacted() => {
                 warn!(
@@ -319,11 +383,13 @@ impl Backend for Etcd {
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
-        let seconds = i64::try_from(spec.ttl.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
+        let seconds =
+            i64::try_from(spec.ttl.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i64::MAX);
         // The client chooses the id, so that a retry does not open a second session.
         let id = i64::try_from(spec.nonce.bits() >> 65).unwrap_or(0).max(1);
         let options = LeaseGrantOptions::new().with_id(id);
-        let grant = async |client: Client| client.lease_client().grant(seconds, Some(options)).await;
+        let grant =
+            async |client: Client| client.lease_client().grant(seconds, Some(options)).await;
         let ttl = match self.members.ask(grant).await {
             Ok(granted) => granted.ttl(),
             // An earlier attempt opened the session, and its reply was lost.
@@ -332,12 +398,20 @@ impl Backend for Etcd {
         };
         let bits = u128::try_from(id).map_err(|_| Failure::Answer("a negative lease"))?;
         let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
-        Ok(Session { id: SessionId::from_bits(bits), secret: spec.secret, ttl })
+        Ok(Session {
+            id: SessionId::from_bits(bits),
+            secret: spec.secret,
+            ttl,
+        })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         let lease = lease(session.id);
-        match self.members.ask(async |client: Client| client.lease_client().keep_alive(lease).await).await {
+        match self
+            .members
+            .ask(async |client: Client| client.lease_client().keep_alive(lease).await)
+            .await
+        {
             Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
             Err(failure) if failure.is_lease_gone() => {
                 self.forget(session.id);
@@ -350,7 +424,11 @@ impl Backend for Etcd {
     async fn close(&self, session: &Session) -> Result<()> {
         self.forget(session.id);
         let lease = lease(session.id);
-        match self.members.ask(async |client: Client| client.lease_client().revoke(lease).await).await {
+        match self
+            .members
+            .ask(async |client: Client| client.lease_client().revoke(lease).await)
+            .await
+        {
             Err(failure) if !failure.is_lease_gone() => Err(failure.into()),
             _ => Ok(()),
         }
@@ -358,9 +436,15 @@ impl Backend for Etcd {
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         if self.shared.namespace.borrow().is_none() {
-            self.shared.namespace.send_replace(Some(namespace(&claim.name)));
+            self.shared
+                .namespace
+                .send_replace(Some(namespace(&claim.name)));
         }
-        if claim.waits { self.join_queue(claim).await } else { self.try_now(claim).await }
+        if claim.waits {
+            self.join_queue(claim).await
+        } else {
+            self.try_now(claim).await
+        }
     }
 
     fn joining(&self, name: &LockName) -> Option<&Semaphore> {
@@ -373,11 +457,23 @@ impl Backend for Etcd {
         let mut queue = self.read_in_turn(&claim.name).await?;
         loop {
             let awaits = match queue.of(&own) {
-                order::Position::Granted => return Ok(Standing::Granted { token: queue.token(&own)? }),
-                order::Position::Absent => return Ok(Standing::Gone { why: self.why_gone(claim).await? }),
+                order::Position::Granted => {
+                    return Ok(Standing::Granted {
+                        token: queue.token(&own)?,
+                    });
+                }
+                order::Position::Absent => {
+                    return Ok(Standing::Gone {
+                        why: self.why_gone(claim).await?,
+                    });
+                }
                 order::Position::Behind { awaits, .. } => awaits,
             };
-            let awaited = awaits.into_iter().chain([&*own]).map(str::to_owned).collect();
+            let awaited = awaits
+                .into_iter()
+                .chain([&*own])
+                .map(str::to_owned)
+                .collect();
             let registered = watch.register(awaited, queue.revision);
             watch.at_home(registered.told.notified()).await;
             if watch.is_lost() {
@@ -400,7 +496,10 @@ impl Backend for Etcd {
             None => Compare::create_revision(own.clone(), CompareOp::Greater, 0),
         };
         let put = TxnOp::put(own, value(claim.id, &claim.client, &bytes), Some(options));
-        let done = self.members.transact(&claim.name, Txn::new().when([same]).and_then([put])).await?;
+        let done = self
+            .members
+            .transact(&claim.name, Txn::new().when([same]).and_then([put]))
+            .await?;
         Ok(done.response.succeeded())
     }
 
@@ -421,7 +520,8 @@ impl Backend for Etcd {
         for kv in self.read_all(name).await?.0 {
             if read_entry(&kv, None)?.claim == claim {
                 let key = read_key_entry(&kv)?.key;
-                let same = Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
+                let same =
+                    Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
                 return Ok(self.delete(name, &key, same).await?.0);
             }
         }
@@ -430,10 +530,19 @@ impl Backend for Etcd {
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
         let mut known = self.shared.namespace.subscribe();
-        let known = known.wait_for(Option::is_some).await.map(|namespace| namespace.clone());
-        let watch = self.members.watch(&known.ok().flatten().unwrap_or_default()).await?;
+        let known = known
+            .wait_for(Option::is_some)
+            .await
+            .map(|namespace| namespace.clone());
+        let watch = self
+            .members
+            .watch(&known.ok().flatten().unwrap_or_default())
+            .await?;
         // Continue where the last call stopped, if the watch remembers all deletions since then.
-        let mut seen = locked(&self.heard).get(&session.id).copied().unwrap_or_default();
+        let mut seen = locked(&self.heard)
+            .get(&session.id)
+            .copied()
+            .unwrap_or_default();
         if !watch.knows(seen) {
             seen = watch.seen();
         }
@@ -468,9 +577,19 @@ impl Backend for Etcd {
         let mut entries = Vec::new();
         for kv in &kvs {
             holding = holding && run.admit(read_key_entry(kv)?.mode);
-            entries.push(read_entry(kv, if holding { token(kv.create_revision()) } else { None })?);
+            entries.push(read_entry(
+                kv,
+                if holding {
+                    token(kv.create_revision())
+                } else {
+                    None
+                },
+            )?);
         }
-        Ok(Queue { entries, revision: Revision(u64::try_from(revision).unwrap_or(0)) })
+        Ok(Queue {
+            entries,
+            revision: Revision(u64::try_from(revision).unwrap_or(0)),
+        })
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
@@ -482,9 +601,15 @@ impl Backend for Etcd {
             .ask(async |client: Client| client.watch_client().watch(prefix, Some(options)).await)
             .await?;
         loop {
-            let response = stream.message().await.map_err(Failure::from)?.ok_or(Failure::WatchLost)?;
+            let response = stream
+                .message()
+                .await
+                .map_err(Failure::from)?
+                .ok_or(Failure::WatchLost)?;
             // Revisions have started again: this etcd was emptied, or restored from a backup.
-            let went_back = response.header().is_some_and(|header| header.revision() < start - 1);
+            let went_back = response
+                .header()
+                .is_some_and(|header| header.revision() < start - 1);
             // The watch is also cancelled if `start` is compacted. Either way the current queue is
             // the answer.
             if went_back || response.canceled() || !response.events().is_empty() {
@@ -494,8 +619,10 @@ impl Backend for Etcd {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
-        let options =
-            GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Key, SortOrder::Ascend);
+        let options = GetOptions::new()
+            .with_prefix()
+            .with_keys_only()
+            .with_sort(SortTarget::Key, SortOrder::Ascend);
         let prefix = prefix.to_owned();
         let response = self
             .members

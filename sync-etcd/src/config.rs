@@ -34,16 +34,23 @@ impl Config {
             (None, None) => None,
             (Some(user), Some(password)) => Some((user.to_owned(), password.to_owned())),
             _ => {
-                return Err(
-                    url.bad("a user needs a password, and a password a user: write user:password@host")
-                );
+                return Err(url.bad(
+                    "a user needs a password, and a password a user: write user:password@host",
+                ));
             }
         };
         let scheme = if is_secure { "https" } else { "http" };
         let endpoints = url.addresses(Some(DEFAULT_PORT))?;
-        let endpoints = endpoints.iter().map(|address| format!("{scheme}://{address}")).collect();
+        let endpoints = endpoints
+            .iter()
+            .map(|address| format!("{scheme}://{address}"))
+            .collect();
         url.finish(&Tls::OPTIONS)?;
-        Ok(Self { endpoints, user, tls })
+        Ok(Self {
+            endpoints,
+            user,
+            tls,
+        })
     }
 }
 
@@ -56,7 +63,9 @@ impl Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +76,10 @@ mod tests {
     #[test]
     fn urls() {
         let config = |url: &str| Config::from_url(url.parse().unwrap());
-        assert_eq!(config("etcd://a,b:1").unwrap().endpoints, ["http://a:2379", "http://b:1"]);
+        assert_eq!(
+            config("etcd://a,b:1").unwrap().endpoints,
+            ["http://a:2379", "http://b:1"]
+        );
         assert_eq!(config("etcds://a").unwrap().endpoints, ["https://a:2379"]);
         let secret = config("etcd://me:hidden@a").unwrap();
         assert!(!format!("{secret:?}").contains("hidden"));

@@ -16,7 +16,8 @@ use distsync_core::spi::Tls;
 use distsync_core::spi::batch::{BatchTransport, Batcher};
 use distsync_core::spi::home::Home;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, GetOptions, KvClient, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, ConnectOptions, GetOptions, KvClient, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -126,8 +127,9 @@ impl Connection {
         tasks: &TaskTracker,
     ) -> Result<Self, Failure> {
         let count = config.endpoints.len();
-        let mut attempts: FuturesUnordered<_> =
-            (0..count).map(|turn| Self::open_in_turn(config, (preferred + turn) % count, turn)).collect();
+        let mut attempts: FuturesUnordered<_> = (0..count)
+            .map(|turn| Self::open_in_turn(config, (preferred + turn) % count, turn))
+            .collect();
         let mut first = None;
         while let Some(attempt) = attempts.next().await {
             match attempt {
@@ -144,7 +146,9 @@ impl Connection {
     async fn open_in_turn(config: &Config, endpoint: usize, turn: usize) -> Result<Self, Failure> {
         tokio::time::sleep(STAGGER * u32::try_from(turn).unwrap_or(u32::MAX)).await;
         let attempt = Self::open_at(config, endpoint);
-        tokio::time::timeout(DIAL, attempt).await.unwrap_or(Err(Failure::Silent))
+        tokio::time::timeout(DIAL, attempt)
+            .await
+            .unwrap_or(Err(Failure::Silent))
     }
 
     async fn open_at(config: &Config, endpoint: usize) -> Result<Self, Failure> {
@@ -167,14 +171,25 @@ impl Connection {
         // This read requires a leader, and a member without a leader cannot serve. A permission
         // error also shows that the member answers.
         let question = GetOptions::new().with_count_only();
-        match client.kv_client().get("distsync", Some(question)).await.map_err(Failure::from) {
+        match client
+            .kv_client()
+            .get("distsync", Some(question))
+            .await
+            .map_err(Failure::from)
+        {
             Err(failure) if !failure.is_permission_denied() => return Err(failure),
             _ => {}
         }
         let kv = client.kv_client();
         let batcher = (!config.has_permissions()).then(|| Batcher::start(Transport(kv)));
         let home = Home::here()?;
-        Ok(Self { endpoint, client: Connected(client), pulse: Arc::default(), home, batcher })
+        Ok(Self {
+            endpoint,
+            client: Connected(client),
+            pulse: Arc::default(),
+            home,
+            batcher,
+        })
     }
 
     /// Waits for the reply to a request. Fails with `Silent` if the connection stops answering.
@@ -194,7 +209,10 @@ impl Connection {
                 () = self.pulse.silent.cancelled() => Err(Failure::Silent),
             }
         };
-        self.home.answer(answered).await.unwrap_or_else(|error| Err(error.into()))
+        self.home
+            .answer(answered)
+            .await
+            .unwrap_or_else(|error| Err(error.into()))
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -205,7 +223,10 @@ impl Connection {
     pub(crate) async fn step(&self, name: &LockName, transaction: Txn) -> Result<Done, Failure> {
         match &self.batcher {
             Some(batcher) => {
-                let step = Step { name: name.clone(), transaction };
+                let step = Step {
+                    name: name.clone(),
+                    transaction,
+                };
                 batcher.ask(step).await.unwrap_or(Err(Failure::ClientGone))
             }
             None => send_single(self.client().kv_client(), transaction).await,
@@ -220,7 +241,12 @@ async fn send_single(mut kv: KvClient, transaction: Txn) -> Result<Done, Failure
 }
 
 async fn send_each(kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
-    join_all(steps.into_iter().map(|step| send_single(kv.clone(), step.transaction))).await
+    join_all(
+        steps
+            .into_iter()
+            .map(|step| send_single(kv.clone(), step.transaction)),
+    )
+    .await
 }
 
 /// Sends batches of steps to etcd.
@@ -233,7 +259,10 @@ impl BatchTransport for Transport {
     async fn send_all(&self, steps: Vec<Step>) -> Vec<Self::Answer> {
         let kv = &self.0;
         let mut names = HashSet::new();
-        let is_first: Vec<bool> = steps.iter().map(|step| names.insert(step.name.clone())).collect();
+        let is_first: Vec<bool> = steps
+            .iter()
+            .map(|step| names.insert(step.name.clone()))
+            .collect();
         let (mut first, mut further) = (Vec::new(), Vec::new());
         for (step, is_first) in steps.into_iter().zip(&is_first) {
             if *is_first { &mut first } else { &mut further }.push(step);
@@ -241,9 +270,16 @@ impl BatchTransport for Transport {
         let further = send_each(kv.clone(), further);
         let (first, further) = tokio::join!(send_batched(kv.clone(), first), further);
         let (mut first, mut further) = (first.into_iter(), further.into_iter());
-        let answers =
-            is_first.into_iter().map(|is_first| if is_first { first.next() } else { further.next() });
-        answers.map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer replies than steps")))).collect()
+        let answers = is_first.into_iter().map(|is_first| {
+            if is_first {
+                first.next()
+            } else {
+                further.next()
+            }
+        });
+        answers
+            .map(|answer| answer.unwrap_or(Err(Failure::Answer("fewer replies than steps"))))
+            .collect()
     }
 
     async fn send(&self, step: Step) -> Self::Answer {
@@ -254,19 +290,27 @@ impl BatchTransport for Transport {
 /// Executes steps of different names in one transaction. If etcd refuses the transaction, which may
 /// be the fault of one step, each step is sent on its own.
 async fn send_batched(mut kv: KvClient, steps: Vec<Step>) -> Vec<Result<Done, Failure>> {
-    let [first, _, ..] = &steps[..] else { return send_each(kv, steps).await };
+    let [first, _, ..] = &steps[..] else {
+        return send_each(kv, steps).await;
+    };
     // This condition is always true, but etcd checks the permission to read the key. If users are
     // enabled and this client has no credentials, etcd therefore refuses the batch.
     let known = Compare::version(prefix(&first.name), CompareOp::Greater, -1);
-    let all: Vec<TxnOp> = steps.iter().map(|step| TxnOp::txn(step.transaction.clone())).collect();
+    let all: Vec<TxnOp> = steps
+        .iter()
+        .map(|step| TxnOp::txn(step.transaction.clone()))
+        .collect();
     let all = Txn::new().when([known]).and_then(all);
     match kv.txn(all).await.map_err(Failure::from) {
         Ok(response) => {
             let revision = response.header().map_or(0, |header| header.revision());
-            let done = response.op_responses().into_iter().map(|response| match response {
-                TxnOpResponse::Txn(response) => Ok(Done { response, revision }),
-                _ => Err(Failure::Answer("no nested transaction in the reply")),
-            });
+            let done = response
+                .op_responses()
+                .into_iter()
+                .map(|response| match response {
+                    TxnOpResponse::Txn(response) => Ok(Done { response, revision }),
+                    _ => Err(Failure::Answer("no nested transaction in the reply")),
+                });
             done.collect()
         }
         Err(failure) if failure.is_refusal() => send_each(kv, steps).await,

@@ -90,10 +90,15 @@ impl Failure {
 
     /// Returns whether etcd has rejected the request without executing any part of it.
     pub(crate) fn is_refusal(&self) -> bool {
-        let Some(Upstream::GRpcStatus(status)) = self.upstream() else { return false };
+        let Some(Upstream::GRpcStatus(status)) = self.upstream() else {
+            return false;
+        };
         matches!(
             status.code(),
-            Code::NotFound | Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition
+            Code::NotFound
+                | Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::FailedPrecondition
         )
     }
 
@@ -205,20 +210,45 @@ mod tests {
         for (code, text, kind, retryable) in [
             (Code::Unavailable, "", ErrorKind::Unavailable, true),
             (Code::DeadlineExceeded, "", ErrorKind::Unavailable, true),
-            (Code::Unknown, "etcdserver: leader changed", ErrorKind::Unavailable, true),
-            (Code::Unauthenticated, "etcdserver: invalid auth token", ErrorKind::Denied, false),
-            (Code::PermissionDenied, "etcdserver: permission denied", ErrorKind::Denied, false),
+            (
+                Code::Unknown,
+                "etcdserver: leader changed",
+                ErrorKind::Unavailable,
+                true,
+            ),
+            (
+                Code::Unauthenticated,
+                "etcdserver: invalid auth token",
+                ErrorKind::Denied,
+                false,
+            ),
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                ErrorKind::Denied,
+                false,
+            ),
             (
                 Code::InvalidArgument,
                 "etcdserver: authentication failed, invalid user ID or password",
                 ErrorKind::Denied,
                 false,
             ),
-            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::Store, false),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                ErrorKind::Store,
+                false,
+            ),
             (Code::Internal, "", ErrorKind::Store, false),
         ] {
-            let error: Error = Failure::from(Upstream::GRpcStatus(tonic::Status::new(code, text))).into();
-            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{code:?} {text}");
+            let error: Error =
+                Failure::from(Upstream::GRpcStatus(tonic::Status::new(code, text))).into();
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (kind, retryable),
+                "{code:?} {text}"
+            );
         }
     }
 

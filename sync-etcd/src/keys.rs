@@ -28,7 +28,13 @@ pub(crate) fn key(claim: &Claim) -> String {
 }
 
 pub(crate) fn key_of(name: &LockName, mode: Mode, session: SessionId, claim: ClaimId) -> String {
-    format!("{}/{}-{:x}-{:x}", name.path(), tag(mode), session.bits(), claim.key_slot())
+    format!(
+        "{}/{}-{:x}-{:x}",
+        name.path(),
+        tag(mode),
+        session.bits(),
+        claim.key_slot()
+    )
 }
 
 fn tag(mode: Mode) -> String {
@@ -42,7 +48,11 @@ fn tag(mode: Mode) -> String {
 /// Returns a condition that is true while the key is the one whose creation gave this token.
 pub(crate) fn created_at(key: &str, token: Token) -> Compare {
     // A token is below 2^63 by construction.
-    Compare::create_revision(key, CompareOp::Equal, i64::try_from(token.get()).unwrap_or(i64::MAX))
+    Compare::create_revision(
+        key,
+        CompareOp::Equal,
+        i64::try_from(token.get()).unwrap_or(i64::MAX),
+    )
 }
 
 /// A claim in a queue, as far as its key shows it.
@@ -57,7 +67,10 @@ pub(crate) struct KeyEntry {
 fn read_key(key: &str) -> Option<(&str, i64)> {
     let (tag, seat) = key.rsplit_once('/')?.1.split_once('-')?;
     let (lease, seat) = seat.split_once('-')?;
-    let (lease, _) = (i64::from_str_radix(lease, 16).ok()?, u32::from_str_radix(seat, 16).ok()?);
+    let (lease, _) = (
+        i64::from_str_radix(lease, 16).ok()?,
+        u32::from_str_radix(seat, 16).ok()?,
+    );
     Some((tag, lease))
 }
 
@@ -78,11 +91,17 @@ pub(crate) fn read_key_entry(kv: &KeyValue) -> Result<KeyEntry, Failure> {
         Some(match tag {
             "x" => Mode::Exclusive,
             "s" => Mode::Shared,
-            permit => Mode::Permit { of: permit.strip_prefix('p')?.parse().ok()? },
+            permit => Mode::Permit {
+                of: permit.strip_prefix('p')?.parse().ok()?,
+            },
         })
     });
     match parsed {
-        Some(mode) => Ok(KeyEntry { key, mode, created: kv.create_revision() }),
+        Some(mode) => Ok(KeyEntry {
+            key,
+            mode,
+            created: kv.create_revision(),
+        }),
         None => Err(Failure::Foreign(key)),
     }
 }
@@ -104,7 +123,19 @@ pub(crate) fn read_entry(kv: &KeyValue, token: Option<Token>) -> Result<Entry, F
     let claim = read_claim(kv.value()).ok_or(Failure::Foreign(key))?;
     let mut parts = kv.value().splitn(2, |byte| *byte == b'\n');
     let client = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-    let client = client.split_once(' ').map_or("", |(_, client)| client).to_owned();
+    let client = client
+        .split_once(' ')
+        .map_or("", |(_, client)| client)
+        .to_owned();
     let value = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-    Ok(Entry { claim, session: None, token, age: None, is_isolating: false, mode, client, value })
+    Ok(Entry {
+        claim,
+        session: None,
+        token,
+        age: None,
+        is_isolating: false,
+        mode,
+        client,
+        value,
+    })
 }

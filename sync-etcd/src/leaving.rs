@@ -30,8 +30,15 @@ impl Leaving {
     /// Registers a deletion before its request is sent. The registration ends when the returned
     /// value is dropped, unless the deletion was [confirmed](Departure::deleted).
     pub(crate) fn begin<'a>(&'a self, claim: ClaimId, key: &'a str) -> Departure<'a> {
-        self.keys().entry(key.to_owned()).or_default().push(Leave { claim, deleted_at: None });
-        Departure { leaving: self, claim, key }
+        self.keys().entry(key.to_owned()).or_default().push(Leave {
+            claim,
+            deleted_at: None,
+        });
+        Departure {
+            leaving: self,
+            claim,
+            key,
+        }
     }
 
     /// Returns whether this client requested the deletion of a key at a revision. Each registration
@@ -39,10 +46,14 @@ impl Leaving {
     /// them.
     pub(crate) fn explains(&self, key: &str, revision: i64) -> bool {
         let mut keys = self.keys();
-        let Some(leaves) = keys.get_mut(key) else { return false };
+        let Some(leaves) = keys.get_mut(key) else {
+            return false;
+        };
         // The watch has missed earlier deletions, and will not report them any more.
         leaves.retain(|leave| leave.deleted_at.is_none_or(|at| at >= revision));
-        let known = leaves.iter().position(|leave| leave.deleted_at == Some(revision));
+        let known = leaves
+            .iter()
+            .position(|leave| leave.deleted_at == Some(revision));
         let found = known.or_else(|| leaves.iter().position(|leave| leave.deleted_at.is_none()));
         if let Some(index) = found {
             leaves.swap_remove(index);
@@ -55,7 +66,8 @@ impl Leaving {
 
     /// Drops the registrations of a session whose evictions are no longer reported.
     pub(crate) fn forget(&self, session: SessionId) {
-        self.keys().retain(|key, _| lease_of(key) != Some(lease(session)));
+        self.keys()
+            .retain(|key, _| lease_of(key) != Some(lease(session)));
     }
 }
 
@@ -72,8 +84,11 @@ impl Departure<'_> {
         let mut keys = self.leaving.keys();
         // There is no registration any more if the watch reported the deletion before the reply
         // came.
-        if let Some(leave) =
-            keys.get_mut(self.key).into_iter().flatten().find(|leave| leave.claim == self.claim)
+        if let Some(leave) = keys
+            .get_mut(self.key)
+            .into_iter()
+            .flatten()
+            .find(|leave| leave.claim == self.claim)
         {
             leave.deleted_at = Some(revision);
         }
@@ -83,7 +98,9 @@ impl Departure<'_> {
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
         let mut keys = self.leaving.keys();
-        let Some(leaves) = keys.get_mut(self.key) else { return };
+        let Some(leaves) = keys.get_mut(self.key) else {
+            return;
+        };
         leaves.retain(|leave| leave.claim != self.claim || leave.deleted_at.is_some());
         if leaves.is_empty() {
             keys.remove(self.key);

@@ -77,7 +77,9 @@ impl Members {
         }
         let preferred = self.shared.preferred.load(Ordering::Relaxed);
         let connection = Arc::new(Connection::open(&self.config, preferred, &self.tasks).await?);
-        self.shared.preferred.store(connection.endpoint, Ordering::Relaxed);
+        self.shared
+            .preferred
+            .store(connection.endpoint, Ordering::Relaxed);
         *locked(&self.current) = Some(connection.clone());
         Ok(connection)
     }
@@ -89,7 +91,9 @@ impl Members {
         request: impl FnOnce(Client) -> F,
     ) -> Result<T, Failure> {
         let connection = self.connection().await?;
-        let answer = connection.answer(request(connection.client().clone())).await;
+        let answer = connection
+            .answer(request(connection.client().clone()))
+            .await;
         self.leave_if_out_of_service(&connection, &answer);
         answer
     }
@@ -102,12 +106,19 @@ impl Members {
         done
     }
 
-    fn leave_if_out_of_service<T>(&self, connection: &Arc<Connection>, answer: &Result<T, Failure>) {
+    fn leave_if_out_of_service<T>(
+        &self,
+        connection: &Arc<Connection>,
+        answer: &Result<T, Failure>,
+    ) {
         let Err(failure) = answer else { return };
         if !failure.is_out_of_service() {
             return;
         }
-        if locked(&self.current).take_if(|current| Arc::ptr_eq(current, connection)).is_none() {
+        if locked(&self.current)
+            .take_if(|current| Arc::ptr_eq(current, connection))
+            .is_none()
+        {
             return;
         }
         let next = (connection.endpoint + 1) % self.config.endpoints.len();
@@ -126,7 +137,12 @@ impl Members {
 
     /// Returns the watch of a namespace, given the prefix of its keys. Opens it if necessary.
     pub(crate) async fn watch(&self, prefix: &str) -> Result<Arc<Watch>, Failure> {
-        let current = || locked(&self.shared.watches).get(prefix).filter(|watch| !watch.is_lost()).cloned();
+        let current = || {
+            locked(&self.shared.watches)
+                .get(prefix)
+                .filter(|watch| !watch.is_lost())
+                .cloned()
+        };
         if let Some(watch) = current() {
             return Ok(watch);
         }
@@ -134,7 +150,9 @@ impl Members {
         if let Some(watch) = current() {
             return Ok(watch);
         }
-        let (watch, stream) = self.ask(|client| Watch::open(client.watch_client(), prefix)).await?;
+        let (watch, stream) = self
+            .ask(|client| Watch::open(client.watch_client(), prefix))
+            .await?;
         self.tasks.spawn(watch.clone().drive(stream));
         locked(&self.shared.watches).insert(prefix.to_owned(), watch.clone());
         Ok(watch)

@@ -20,7 +20,11 @@ pub(crate) struct QueueView {
 impl QueueView {
     /// Returns the position of the claim with this key.
     pub(crate) fn of<'a>(&'a self, key: &'a str) -> order::Position<&'a str> {
-        let order: Vec<_> = self.entries.iter().map(|entry| (&*entry.key, entry.mode)).collect();
+        let order: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| (&*entry.key, entry.mode))
+            .collect();
         order::position(&order, key)
     }
 
@@ -45,7 +49,9 @@ pub(crate) fn token(created: i64) -> Option<Token> {
 }
 
 pub(crate) fn in_order() -> GetOptions {
-    GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend)
+    GetOptions::new()
+        .with_prefix()
+        .with_sort(SortTarget::Create, SortOrder::Ascend)
 }
 
 /// Reads a queue in the order of arrival, without values.
@@ -64,10 +70,13 @@ pub(crate) fn read_first(name: &LockName) -> TxnOp {
 }
 
 fn gets(response: &TxnResponse) -> Vec<Vec<KeyValue>> {
-    let reads = response.op_responses().into_iter().filter_map(|response| match response {
-        TxnOpResponse::Get(mut get) => Some(get.take_kvs()),
-        _ => None,
-    });
+    let reads = response
+        .op_responses()
+        .into_iter()
+        .filter_map(|response| match response {
+            TxnOpResponse::Get(mut get) => Some(get.take_kvs()),
+            _ => None,
+        });
     reads.collect()
 }
 
@@ -78,21 +87,36 @@ pub(crate) fn queue_of(done: &Done) -> Result<QueueView, Failure> {
 /// Parses a queue of which only the [first entry](read_first) was read.
 pub(crate) fn first_of(done: &Done) -> Result<QueueView, Failure> {
     let reads = gets(&done.response);
-    let first = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
+    let first = reads
+        .first()
+        .ok_or(Failure::Answer("a transaction without its read"))?;
     queue_from(first, first.first(), done.revision)
 }
 
 pub(crate) fn queue_in(response: &TxnResponse, revision: i64) -> Result<QueueView, Failure> {
     let reads = gets(response);
-    let all = reads.first().ok_or(Failure::Answer("a transaction without its read"))?;
+    let all = reads
+        .first()
+        .ok_or(Failure::Answer("a transaction without its read"))?;
     queue_from(all, reads.get(1).and_then(|first| first.first()), revision)
 }
 
-fn queue_from(all: &[KeyValue], first: Option<&KeyValue>, revision: i64) -> Result<QueueView, Failure> {
-    let entries = all.iter().map(read_key_entry).collect::<Result<Vec<_>, _>>()?;
+fn queue_from(
+    all: &[KeyValue],
+    first: Option<&KeyValue>,
+    revision: i64,
+) -> Result<QueueView, Failure> {
+    let entries = all
+        .iter()
+        .map(read_key_entry)
+        .collect::<Result<Vec<_>, _>>()?;
     let holder = match first {
         Some(kv) => Some(Box::new(read_entry(kv, token(kv.create_revision()))?)),
         None => None,
     };
-    Ok(QueueView { entries, holder, revision })
+    Ok(QueueView {
+        entries,
+        holder,
+        revision,
+    })
 }

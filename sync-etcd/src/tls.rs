@@ -27,10 +27,20 @@ pub(crate) fn settings(tls: &Tls) -> TlsOptions {
 pub(crate) async fn agree(endpoint: &str, settings: &Tls) -> Result<()> {
     let address = endpoint.strip_prefix("https://").unwrap_or(endpoint);
     let stream = TcpStream::connect(address).await.map_err(|error| {
-        let problem = format!("no connection to {address}: is etcd running there, and is the port right?");
-        Error::new(ErrorKind::Unavailable, problem).with_source(error).retryable()
+        let problem =
+            format!("no connection to {address}: is etcd running there, and is the port right?");
+        Error::new(ErrorKind::Unavailable, problem)
+            .with_source(error)
+            .retryable()
     })?;
-    let mut stream = tls::connect(settings, address, rustls::DEFAULT_VERSIONS, &[b"h2"], stream).await?;
+    let mut stream = tls::connect(
+        settings,
+        address,
+        rustls::DEFAULT_VERSIONS,
+        &[b"h2"],
+        stream,
+    )
+    .await?;
     match stream.read(&mut [0; 9]).await {
         Ok(0) => Err(tls::broken(address)),
         Ok(_) => Ok(()),

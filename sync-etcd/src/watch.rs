@@ -28,8 +28,13 @@ pub(crate) struct Deleted {
 }
 
 fn read_deletion(event: &Event) -> Option<Deleted> {
-    let kv = event.kv().filter(|_| event.event_type() == EventType::Delete)?;
-    Some(Deleted { revision: kv.mod_revision(), key: String::from_utf8_lossy(kv.key()).into_owned() })
+    let kv = event
+        .kv()
+        .filter(|_| event.event_type() == EventType::Delete)?;
+    Some(Deleted {
+        revision: kv.mod_revision(),
+        key: String::from_utf8_lossy(kv.key()).into_owned(),
+    })
 }
 
 #[derive(Debug)]
@@ -81,17 +86,30 @@ impl Watch {
     ) -> Result<(Arc<Self>, WatchStream), Failure> {
         // Without the previous values: etcd would look them up for each watch, which doubles the
         // time to notification.
-        let options = WatchOptions::new().with_prefix().with_filters([WatchFilterType::NoPut]);
+        let options = WatchOptions::new()
+            .with_prefix()
+            .with_filters([WatchFilterType::NoPut]);
         let mut stream = client.watch(prefix, Some(options)).await?;
         let created = stream.message().await?.ok_or(Failure::WatchLost)?;
         let revision = created.header().map_or(0, |header| header.revision());
         if created.canceled() {
             return Err(Failure::WatchLost);
         }
-        let state =
-            State { waiters: HashMap::new(), recent: VecDeque::new(), complete_after: revision, lost: false };
+        let state = State {
+            waiters: HashMap::new(),
+            recent: VecDeque::new(),
+            complete_after: revision,
+            lost: false,
+        };
         let home = Home::here()?;
-        Ok((Arc::new(Self { state: Mutex::new(state), any: Notify::new(), home }), stream))
+        Ok((
+            Arc::new(Self {
+                state: Mutex::new(state),
+                any: Notify::new(),
+                home,
+            }),
+            stream,
+        ))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,7 +131,11 @@ impl Watch {
     pub(crate) fn lose(&self) {
         let mut state = self.state();
         state.lost = true;
-        state.waiters.values().flatten().for_each(|waiter| waiter.notify_one());
+        state
+            .waiters
+            .values()
+            .flatten()
+            .for_each(|waiter| waiter.notify_one());
         drop(state);
         self.any.notify_waiters();
     }
@@ -124,9 +146,13 @@ impl Watch {
         loop {
             match stream.message().await {
                 Ok(Some(response)) if !response.canceled() => {
-                    losing.0.deleted(response.events().iter().filter_map(read_deletion));
+                    losing
+                        .0
+                        .deleted(response.events().iter().filter_map(read_deletion));
                 }
-                Ok(Some(response)) => return debug!(reason = response.cancel_reason(), "watch cancelled"),
+                Ok(Some(response)) => {
+                    return debug!(reason = response.cancel_reason(), "watch cancelled");
+                }
                 Ok(None) => return debug!("watch ended"),
                 Err(error) => return debug!(%error, "watch lost"),
             }
@@ -157,7 +183,11 @@ impl Watch {
         let told = Arc::new(Notify::new());
         let mut state = self.state();
         for key in &keys {
-            state.waiters.entry(key.clone()).or_default().push(told.clone());
+            state
+                .waiters
+                .entry(key.clone())
+                .or_default()
+                .push(told.clone());
         }
         let missed = state.lost
             || revision < state.complete_after
@@ -171,7 +201,11 @@ impl Watch {
         if missed {
             told.notify_one();
         }
-        Registered { watch: self.clone(), keys, told }
+        Registered {
+            watch: self.clone(),
+            keys,
+            told,
+        }
     }
 
     /// Returns the keys that were deleted after `revision`, and the revision up to which the list
@@ -181,14 +215,29 @@ impl Watch {
         if revision < state.complete_after {
             return None;
         }
-        let gone = state.recent.iter().rev().take_while(|gone| gone.revision > revision);
+        let gone = state
+            .recent
+            .iter()
+            .rev()
+            .take_while(|gone| gone.revision > revision);
         let keys = gone.map(|gone| gone.key.clone()).collect();
-        Some((keys, state.recent.back().map_or(revision, |last| last.revision.max(revision))))
+        Some((
+            keys,
+            state
+                .recent
+                .back()
+                .map_or(revision, |last| last.revision.max(revision)),
+        ))
     }
 
     /// Returns the deletions after `revision` that are still remembered.
     pub(crate) fn since(&self, revision: i64) -> Vec<Deleted> {
-        self.state().recent.iter().filter(|gone| gone.revision > revision).cloned().collect()
+        self.state()
+            .recent
+            .iter()
+            .filter(|gone| gone.revision > revision)
+            .cloned()
+            .collect()
     }
 
     /// Returns whether all deletions after `revision` are remembered.
@@ -199,7 +248,10 @@ impl Watch {
     /// Returns the revision of the last deletion that was seen.
     pub(crate) fn seen(&self) -> i64 {
         let state = self.state();
-        state.recent.back().map_or(state.complete_after, |gone| gone.revision)
+        state
+            .recent
+            .back()
+            .map_or(state.complete_after, |gone| gone.revision)
     }
 }
 
@@ -218,12 +270,24 @@ mod tests {
 
     fn watch() -> Arc<Watch> {
         let (waiters, recent) = (HashMap::new(), VecDeque::new());
-        let state = Mutex::new(State { waiters, recent, complete_after: 10, lost: false });
-        Arc::new(Watch { state, any: Notify::new(), home: Home::here().unwrap() })
+        let state = Mutex::new(State {
+            waiters,
+            recent,
+            complete_after: 10,
+            lost: false,
+        });
+        Arc::new(Watch {
+            state,
+            any: Notify::new(),
+            home: Home::here().unwrap(),
+        })
     }
 
     fn gone(key: &str, revision: i64) -> Deleted {
-        Deleted { revision, key: key.to_owned() }
+        Deleted {
+            revision,
+            key: key.to_owned(),
+        }
     }
 
     #[tokio::test]
@@ -233,7 +297,10 @@ mod tests {
         watch.deleted([gone("a", 12), gone("b", 12)].into_iter());
         registered.told.notified().await;
         let (keys, revision) = watch.gone_since(10).unwrap();
-        assert_eq!((keys, revision), (HashSet::from(["a".to_owned(), "b".to_owned()]), 12));
+        assert_eq!(
+            (keys, revision),
+            (HashSet::from(["a".to_owned(), "b".to_owned()]), 12)
+        );
         assert_eq!(watch.gone_since(12), Some((HashSet::new(), 12)));
         assert_eq!(
             watch.gone_since(15),
@@ -246,18 +313,36 @@ mod tests {
     async fn late_registration_is_notified_at_once() {
         let watch = watch();
         watch.deleted([gone("a", 12)].into_iter());
-        watch.register(vec!["a".to_owned()], 11).told.notified().await;
-        let mut patient = Box::pin(watch.register(vec!["a".to_owned()], 12).told.clone().notified_owned());
+        watch
+            .register(vec!["a".to_owned()], 11)
+            .told
+            .notified()
+            .await;
+        let mut patient = Box::pin(
+            watch
+                .register(vec!["a".to_owned()], 12)
+                .told
+                .clone()
+                .notified_owned(),
+        );
         assert!(futures_util::poll!(&mut patient).is_pending());
     }
 
     #[tokio::test]
     async fn forgotten_deletions_are_not_known() {
         let watch = watch();
-        watch.deleted((11..).take(REMEMBERED + 1).map(|revision| gone("x", revision)));
+        watch.deleted(
+            (11..)
+                .take(REMEMBERED + 1)
+                .map(|revision| gone("x", revision)),
+        );
         assert_eq!(watch.gone_since(10), None);
         assert!(!watch.knows(10) && watch.knows(11));
         assert_eq!(watch.since(11).len(), REMEMBERED);
-        watch.register(vec!["a".to_owned()], 10).told.notified().await;
+        watch
+            .register(vec!["a".to_owned()], 10)
+            .told
+            .notified()
+            .await;
     }
 }

@@ -58,7 +58,11 @@ impl<C: Carrier> Netlock<C> {
             Refusal::Settling { .. } | Refusal::StorageFull => ErrorKind::Unavailable,
         };
         let error = Error::new(kind, refusal.to_string()).with_backend(self.capabilities().backend);
-        if kind == ErrorKind::Unavailable { error.retryable() } else { error }
+        if kind == ErrorKind::Unavailable {
+            error.retryable()
+        } else {
+            error
+        }
     }
 
     /// The reply is none that this command can have.
@@ -77,15 +81,16 @@ impl<C: Carrier> Netlock<C> {
     fn standing(&self, reply: Reply) -> Result<Standing> {
         Ok(match reply {
             Reply::Granted { token } => Standing::Granted { token },
-            Reply::GrantedAny { token, name } => {
-                Standing::GrantedAny { token, name: LockName::from_path(&name)? }
-            }
+            Reply::GrantedAny { token, name } => Standing::GrantedAny {
+                token,
+                name: LockName::from_path(&name)?,
+            },
             Reply::Waiting { position, holder } => Standing::Waiting { position, holder },
             Reply::Busy { holder } => Standing::Busy { holder },
             Reply::Gone { why } => Standing::Gone { why },
-            Reply::Refused(Refusal::SessionUnknown) => {
-                Standing::Gone { why: distsync_core::spi::Gone::SessionLost }
-            }
+            Reply::Refused(Refusal::SessionUnknown) => Standing::Gone {
+                why: distsync_core::spi::Gone::SessionLost,
+            },
             other => return self.unexpected(other),
         })
     }
@@ -102,7 +107,17 @@ impl<C: Carrier> Netlock<C> {
     pub(crate) async fn paths(&self, prefix: &str) -> Result<Vec<String>> {
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
-            match self.0.call(None, Command::List { prefix, after: &after }).await? {
+            match self
+                .0
+                .call(
+                    None,
+                    Command::List {
+                        prefix,
+                        after: &after,
+                    },
+                )
+                .await?
+            {
                 Reply::Names { names, more } => {
                     all.extend(names);
                     match all.last() {
@@ -123,7 +138,10 @@ impl<C: Carrier> Netlock<C> {
     }
 
     pub(crate) async fn evict_at(&self, path: &str, claim: ClaimId) -> Result<Withdrawn> {
-        let reply = self.0.call(None, Command::Evict { name: path, claim }).await?;
+        let reply = self
+            .0
+            .call(None, Command::Evict { name: path, claim })
+            .await?;
         self.withdrawn(reply)
     }
 }
@@ -143,12 +161,26 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
-        let session = Session { id: spec.nonce, secret: spec.secret, ttl: spec.ttl };
-        let SessionSpec { nonce, secret, ttl, client, release_on_disconnect, isolation } = spec;
+        let session = Session {
+            id: spec.nonce,
+            secret: spec.secret,
+            ttl: spec.ttl,
+        };
+        let SessionSpec {
+            nonce,
+            secret,
+            ttl,
+            client,
+            release_on_disconnect,
+            isolation,
+        } = spec;
         let open = Command::Open {
             session: *nonce,
             secret: *secret,
-            terms: Terms { ttl: *ttl, release_on_disconnect: *release_on_disconnect },
+            terms: Terms {
+                ttl: *ttl,
+                release_on_disconnect: *release_on_disconnect,
+            },
             client,
             isolation,
         };
@@ -159,7 +191,16 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
-        match self.0.call(Some(session), Command::Renew { session: session.id }).await? {
+        match self
+            .0
+            .call(
+                Some(session),
+                Command::Renew {
+                    session: session.id,
+                },
+            )
+            .await?
+        {
             Reply::Renewed { ttl } => Ok(Renewal::Renewed { ttl }),
             Reply::Refused(Refusal::SessionUnknown) => Ok(Renewal::Expired),
             Reply::Refused(Refusal::Isolated) => Ok(Renewal::Isolated),
@@ -168,22 +209,54 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
-        match self.0.call(Some(session), Command::Close { session: session.id }).await? {
+        match self
+            .0
+            .call(
+                Some(session),
+                Command::Close {
+                    session: session.id,
+                },
+            )
+            .await?
+        {
             Reply::Closed | Reply::Refused(Refusal::SessionUnknown) => Ok(()),
             other => self.unexpected(other),
         }
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let Claim { id, session: Session { id: session, .. }, any, mode, waits, .. } = *claim;
+        let Claim {
+            id,
+            session: Session { id: session, .. },
+            any,
+            mode,
+            waits,
+            ..
+        } = *claim;
         let (name, value) = (claim.name.path(), &*claim.value);
         let reply = if claim.also.is_empty() {
-            let enqueue = Command::Enqueue { session, claim: id, name: name.as_bytes(), mode, waits, value };
+            let enqueue = Command::Enqueue {
+                session,
+                claim: id,
+                name: name.as_bytes(),
+                mode,
+                waits,
+                value,
+            };
             self.0.call(Some(&claim.session), enqueue).await?
         } else {
-            let names: Vec<_> = std::iter::once(name).chain(claim.also.iter().map(LockName::path)).collect();
-            let enqueue =
-                Command::EnqueueSeveral { session, claim: id, names: &names, any, mode, waits, value };
+            let names: Vec<_> = std::iter::once(name)
+                .chain(claim.also.iter().map(LockName::path))
+                .collect();
+            let enqueue = Command::EnqueueSeveral {
+                session,
+                claim: id,
+                names: &names,
+                any,
+                mode,
+                waits,
+                value,
+            };
             self.0.call(Some(&claim.session), enqueue).await?
         };
         self.standing(reply)
@@ -195,7 +268,11 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
-        let update = Command::Update { session: claim.session.id, claim: claim.id, value: &value };
+        let update = Command::Update {
+            session: claim.session.id,
+            claim: claim.id,
+            value: &value,
+        };
         match self.0.call(Some(&claim.session), update).await? {
             Reply::Updated { held } => Ok(held),
             Reply::Refused(Refusal::SessionUnknown) => Ok(false),
@@ -204,7 +281,10 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        let withdraw = Command::Withdraw { session: claim.session.id, claim: claim.id };
+        let withdraw = Command::Withdraw {
+            session: claim.session.id,
+            claim: claim.id,
+        };
         let reply = self.0.call(Some(&claim.session), withdraw).await?;
         self.withdrawn(reply)
     }
@@ -214,7 +294,16 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
-        match self.0.call(Some(session), Command::Evictions { session: session.id }).await? {
+        match self
+            .0
+            .call(
+                Some(session),
+                Command::Evictions {
+                    session: session.id,
+                },
+            )
+            .await?
+        {
             Reply::Evictions(claims) => Ok(claims),
             other => self.unexpected(other),
         }
@@ -225,13 +314,27 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
-        match self.0.call(None, Command::Changed { name: name.path(), after }).await? {
+        match self
+            .0
+            .call(
+                None,
+                Command::Changed {
+                    name: name.path(),
+                    after,
+                },
+            )
+            .await?
+        {
             Reply::Queue(queue) => Ok(Arc::unwrap_or_clone(queue)),
             other => self.unexpected(other),
         }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
-        self.paths(prefix).await?.iter().map(|path| LockName::from_path(path)).collect()
+        self.paths(prefix)
+            .await?
+            .iter()
+            .map(|path| LockName::from_path(path))
+            .collect()
     }
 }

@@ -36,8 +36,9 @@ impl Embedded {
             sooner: Condvar::new(),
         });
         let watched = Arc::downgrade(&store);
-        let spawned =
-            std::thread::Builder::new().name("distsync-memory".to_owned()).spawn(move || expire(&watched));
+        let spawned = std::thread::Builder::new()
+            .name("distsync-memory".to_owned())
+            .spawn(move || expire(&watched));
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread to end sessions: a crashed holder is noticed at the next call only");
         }
@@ -89,11 +90,20 @@ impl Desk {
     /// Applies a command and delivers what comes of it; returns whom to wake once the desk is free
     /// again.
     fn apply(&mut self, request: u64, command: Command<'_>) -> Vec<Waker> {
-        let from = Requester { connection: 0, request };
-        let reply = self.table.apply(clock::now(), from, command, &mut self.effects);
-        self.effects.extend(reply.map(|reply| Effect { to: from, reply }));
+        let from = Requester {
+            connection: 0,
+            request,
+        };
+        let reply = self
+            .table
+            .apply(clock::now(), from, command, &mut self.effects);
+        self.effects
+            .extend(reply.map(|reply| Effect { to: from, reply }));
         let replies = &mut self.replies;
-        self.effects.drain(..).filter_map(|effect| replies.deliver(effect.to.request, effect.reply)).collect()
+        self.effects
+            .drain(..)
+            .filter_map(|effect| replies.deliver(effect.to.request, effect.reply))
+            .collect()
     }
 }
 
@@ -108,11 +118,18 @@ fn expire(store: &Weak<Store>) {
     while let Some(store) = store.upgrade() {
         let mut desk = store.desk();
         let wakers = desk.apply(0, Command::Tick);
-        let nap = desk.table.next_deadline().map_or(LOOK, |due| due.since(clock::now()).min(LOOK));
+        let nap = desk
+            .table
+            .next_deadline()
+            .map_or(LOOK, |due| due.since(clock::now()).min(LOOK));
         if wakers.is_empty() {
             // Not past the look: a store that is not in use any more frees its memory and this
             // thread.
-            drop(store.sooner.wait_timeout(desk, nap.max(Duration::from_millis(1))));
+            drop(
+                store
+                    .sooner
+                    .wait_timeout(desk, nap.max(Duration::from_millis(1))),
+            );
         } else {
             drop(desk);
             wake(wakers);
@@ -132,7 +149,12 @@ impl Drop for Calling<'_> {
         if !self.answered {
             let mut desk = self.store.desk();
             desk.replies.give_up(self.request);
-            let wakers = desk.apply(0, Command::Forget { request: self.request });
+            let wakers = desk.apply(
+                0,
+                Command::Forget {
+                    request: self.request,
+                },
+            );
             drop(desk);
             wake(wakers);
         }
@@ -155,7 +177,11 @@ impl Carrier for Embedded {
         self.clone()
     }
 
-    async fn call<'a>(&'a self, _session: Option<&'a Session>, command: Command<'a>) -> Result<Reply> {
+    async fn call<'a>(
+        &'a self,
+        _session: Option<&'a Session>,
+        command: Command<'a>,
+    ) -> Result<Reply> {
         let claim = match command {
             Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => Some(claim),
             _ => None,
@@ -171,7 +197,11 @@ impl Carrier for Embedded {
             (request, wakers)
         };
         wake(wakers);
-        let mut calling = Calling { store: &self.store, request, answered: false };
+        let mut calling = Calling {
+            store: &self.store,
+            request,
+            answered: false,
+        };
         let reply = poll_fn(|cx| self.store.desk().replies.poll_first(request, cx)).await;
         calling.answered = true;
         reply.ok_or_else(|| {

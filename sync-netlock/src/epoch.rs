@@ -24,7 +24,9 @@ pub(crate) fn floor() -> Token {
 
     let floor = start_at(clock::wall_millis(), ClaimId::random());
     let above = |newest: u64| floor.max(newest + (1 << 20));
-    let newest = NEWEST.fetch_update(Ordering::AcqRel, Ordering::Acquire, |newest| Some(above(newest)));
+    let newest = NEWEST.fetch_update(Ordering::AcqRel, Ordering::Acquire, |newest| {
+        Some(above(newest))
+    });
     Token::new(above(newest.unwrap_or(0))).unwrap_or(Token::MAX)
 }
 
@@ -80,10 +82,23 @@ mod tests {
 
     #[test]
     fn the_floor_rises_with_the_clock() {
-        let times =
-            [START, START + 1, START + MINUTE - 1, START + MINUTE, START + 90 * 365 * 24 * 60 * MINUTE];
-        assert!(times.map(floor_at).is_sorted_by(|earlier, later| earlier < later));
-        assert_eq!(floor_at(0).get(), 0, "a clock that is wrong by years is no reason to stop");
+        let times = [
+            START,
+            START + 1,
+            START + MINUTE - 1,
+            START + MINUTE,
+            START + 90 * 365 * 24 * 60 * MINUTE,
+        ];
+        assert!(
+            times
+                .map(floor_at)
+                .is_sorted_by(|earlier, later| earlier < later)
+        );
+        assert_eq!(
+            floor_at(0).get(),
+            0,
+            "a clock that is wrong by years is no reason to stop"
+        );
         assert_eq!(floor_at(START + MINUTE).get(), 1 << 36);
     }
 }

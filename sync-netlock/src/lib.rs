@@ -30,7 +30,8 @@ pub use embedded::Embedded;
 pub use server::ServerTls;
 #[cfg(feature = "server")]
 pub use server::{
-    Access, IsolationOptions, Observer, OnFailure, Permission, Server, ServerOptions, Verb, token_line,
+    Access, IsolationOptions, Observer, OnFailure, Permission, Server, ServerOptions, Verb,
+    token_line,
 };
 #[cfg(feature = "server")]
 pub use storage::{Durability, StorageOptions};

@@ -34,7 +34,12 @@ impl Replies {
     /// A slot for a new request; the number is its request id, never 0.
     pub(crate) fn open(&mut self, claim: Option<ClaimId>) -> u64 {
         self.generation = self.generation.wrapping_add(1).max(1);
-        let slot = Slot { generation: self.generation, claim, reply: None, waker: None };
+        let slot = Slot {
+            generation: self.generation,
+            claim,
+            reply: None,
+            waker: None,
+        };
         (u64::from(self.generation) << 32) | self.slots.insert(slot) as u64
     }
 
@@ -60,7 +65,14 @@ impl Replies {
         let slot = self.slot(id)?;
         let waker = slot.waker.take();
         // Nobody asks for the second answer of a claim that was withdrawn.
-        if waker.is_none() && matches!(reply, Reply::Gone { why: Gone::Withdrawn }) {
+        if waker.is_none()
+            && matches!(
+                reply,
+                Reply::Gone {
+                    why: Gone::Withdrawn
+                }
+            )
+        {
             self.remove(id);
             return None;
         }
@@ -70,7 +82,9 @@ impl Replies {
 
     /// The first answer to a request.
     pub(crate) fn poll_first(&mut self, id: u64, cx: &Context<'_>) -> Poll<Option<Reply>> {
-        let Some(slot) = self.slot(id) else { return Poll::Ready(None) };
+        let Some(slot) = self.slot(id) else {
+            return Poll::Ready(None);
+        };
         let Some(reply) = slot.reply.take() else {
             remember(&mut slot.waker, cx);
             return Poll::Pending;
@@ -89,8 +103,12 @@ impl Replies {
 
     /// The second answer to an `Enqueue`; `None` if this connection does not wait for one.
     pub(crate) fn poll_second(&mut self, claim: ClaimId, cx: &Context<'_>) -> Poll<Option<Reply>> {
-        let Some(&id) = self.in_line.get(&claim) else { return Poll::Ready(None) };
-        let Some(slot) = self.slot(id) else { return Poll::Ready(None) };
+        let Some(&id) = self.in_line.get(&claim) else {
+            return Poll::Ready(None);
+        };
+        let Some(slot) = self.slot(id) else {
+            return Poll::Ready(None);
+        };
         match slot.reply.take() {
             Some(reply) => {
                 self.remove(id);
@@ -140,11 +158,16 @@ mod tests {
     }
 
     fn granted() -> Reply {
-        Reply::Granted { token: distsync_core::Token::MAX }
+        Reply::Granted {
+            token: distsync_core::Token::MAX,
+        }
     }
 
     fn waiting() -> Reply {
-        Reply::Waiting { position: 1, holder: None }
+        Reply::Waiting {
+            position: 1,
+            holder: None,
+        }
     }
 
     #[test]
@@ -157,7 +180,10 @@ mod tests {
         assert!(replies.deliver(first, Reply::Closed).is_none());
         assert!(replies.poll_first(second, &cx()).is_pending());
         assert!(replies.deliver(second, Reply::Attached).is_some());
-        assert_eq!(replies.poll_first(second, &cx()), Poll::Ready(Some(Reply::Attached)));
+        assert_eq!(
+            replies.poll_first(second, &cx()),
+            Poll::Ready(Some(Reply::Attached))
+        );
         assert_eq!(replies.len(), 0);
     }
 
@@ -170,7 +196,10 @@ mod tests {
         assert_eq!(replies.poll_first(id, &cx()), Poll::Ready(Some(waiting())));
         assert!(replies.poll_second(claim, &cx()).is_pending());
         replies.deliver(id, granted());
-        assert_eq!(replies.poll_second(claim, &cx()), Poll::Ready(Some(granted())));
+        assert_eq!(
+            replies.poll_second(claim, &cx()),
+            Poll::Ready(Some(granted()))
+        );
         assert_eq!(replies.poll_second(claim, &cx()), Poll::Ready(None));
         assert_eq!(replies.len(), 0);
     }
@@ -192,7 +221,12 @@ mod tests {
         let id = replies.open(Some(claim));
         replies.deliver(id, waiting());
         assert!(replies.poll_first(id, &cx()).is_ready());
-        replies.deliver(id, Reply::Gone { why: Gone::Withdrawn });
+        replies.deliver(
+            id,
+            Reply::Gone {
+                why: Gone::Withdrawn,
+            },
+        );
         assert_eq!(replies.len(), 0);
         assert_eq!(replies.poll_second(claim, &cx()), Poll::Ready(None));
     }

@@ -19,7 +19,8 @@ impl Stream {
     /// Writes what goes without waiting. Nobody is woken when more would go.
     #[cfg(feature = "server")]
     pub(crate) async fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *self).poll_write(cx, bytes)));
+        let written =
+            std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *self).poll_write(cx, bytes)));
         match written.await {
             Poll::Ready(written) => written,
             Poll::Pending => Ok(0),
@@ -59,7 +60,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         delegate!(self, stream => stream.poll_write(cx, bytes))
     }
 

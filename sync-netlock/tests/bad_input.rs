@@ -28,7 +28,10 @@ impl Running {
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let server = Server::bind("127.0.0.1:0", options).await.unwrap();
                 tell.send((server.address(), server.observer())).unwrap();
@@ -36,19 +39,35 @@ impl Running {
             });
         });
         let (address, observer) = told.recv().unwrap();
-        Self { address, observer, stop, thread: Some(thread) }
+        Self {
+            address,
+            observer,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     fn raw(&self) -> Raw {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         Raw { stream }
     }
 
     fn greeted(&self) -> Raw {
         let mut raw = self.raw();
-        raw.send(1, Request::Hello(proto::Hello { version: VERSION, token: String::new() }));
-        assert!(matches!(raw.receive().unwrap().body, Some(Response::Welcome(_))));
+        raw.send(
+            1,
+            Request::Hello(proto::Hello {
+                version: VERSION,
+                token: String::new(),
+            }),
+        );
+        assert!(matches!(
+            raw.receive().unwrap().body,
+            Some(Response::Welcome(_))
+        ));
         raw
     }
 
@@ -73,7 +92,13 @@ struct Raw {
 impl Raw {
     fn send(&mut self, id: u64, body: Request) {
         let mut out = Vec::new();
-        encode(&proto::Request { id, body: Some(body) }, &mut out);
+        encode(
+            &proto::Request {
+                id,
+                body: Some(body),
+            },
+            &mut out,
+        );
         self.stream.write_all(&out).unwrap();
     }
 
@@ -87,7 +112,9 @@ impl Raw {
         let mut header = [0; 4];
         match self.stream.read_exact(&mut header) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), Io::UnexpectedEof | Io::ConnectionReset) => return None,
+            Err(error) if matches!(error.kind(), Io::UnexpectedEof | Io::ConnectionReset) => {
+                return None;
+            }
             Err(error) => panic!("{error}"),
         }
         let mut body = vec![0; u32::from_be_bytes(header) as usize];
@@ -113,7 +140,10 @@ impl Raw {
 }
 
 fn open(ttl_ms: u64) -> Request {
-    let id = Some(proto::Id { high: 1, low: ttl_ms });
+    let id = Some(proto::Id {
+        high: 1,
+        low: ttl_ms,
+    });
     Request::Open(proto::Open {
         session: 1,
         id,
@@ -128,7 +158,10 @@ fn open(ttl_ms: u64) -> Request {
 fn enqueue(name: &[u8], mode: i32, permits: u32) -> Request {
     Request::Enqueue(proto::Enqueue {
         session: 1,
-        claim: Some(proto::Id { high: 2, low: u64::from(permits) }),
+        claim: Some(proto::Id {
+            high: 2,
+            low: u64::from(permits),
+        }),
         name: name.to_vec().into(),
         mode,
         permits,
@@ -147,8 +180,18 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
     raw.closed();
 
     let mut raw = server.raw();
-    raw.send(7, Request::Hello(proto::Hello { version: 9, token: String::new() }));
-    assert!(raw.refused(Code::VersionUnknown).message.contains("version 9"));
+    raw.send(
+        7,
+        Request::Hello(proto::Hello {
+            version: 9,
+            token: String::new(),
+        }),
+    );
+    assert!(
+        raw.refused(Code::VersionUnknown)
+            .message
+            .contains("version 9")
+    );
     raw.closed();
 
     let mut raw = server.raw();
@@ -163,9 +206,13 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
     raw.refused(Code::FrameTooLong);
     raw.closed();
 
-    for bad in
-        [&b"\xff\xff\xff\xff"[..], b"\x08\x01\xa2\x06\x00", b"\x08\x01", b"", b"GET / HTTP/1.1\r\n\r\n"]
-    {
+    for bad in [
+        &b"\xff\xff\xff\xff"[..],
+        b"\x08\x01\xa2\x06\x00",
+        b"\x08\x01",
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ] {
         let mut raw = server.greeted();
         raw.bytes(&u32::try_from(bad.len()).unwrap().to_be_bytes());
         raw.bytes(bad);
@@ -177,7 +224,13 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
     let mut raw = server.greeted();
     raw.send(2, open(1_000));
     raw.receive().unwrap();
-    raw.send(3, Request::Withdraw(proto::Withdraw { session: 1, claim: None }));
+    raw.send(
+        3,
+        Request::Withdraw(proto::Withdraw {
+            session: 1,
+            claim: None,
+        }),
+    );
     raw.refused(Code::Malformed);
     raw.closed();
 }
@@ -194,7 +247,10 @@ fn a_bad_request_is_refused_and_the_connection_goes_on() {
     raw.send(3, enqueue(b"a", 0, 0));
     raw.refused(Code::SessionUnknown);
     raw.send(2, open(10_000));
-    assert!(matches!(raw.receive().unwrap().body, Some(Response::Opened(_))));
+    assert!(matches!(
+        raw.receive().unwrap().body,
+        Some(Response::Opened(_))
+    ));
     for name in [&b""[..], b"a\nb", b"\xff\xfe", &[b'x'; 3_000]] {
         raw.send(3, enqueue(name, 0, 0));
         raw.refused(Code::NameInvalid);
@@ -204,14 +260,30 @@ fn a_bad_request_is_refused_and_the_connection_goes_on() {
         raw.refused(Code::NoPermits);
     }
     raw.send(4, enqueue(b"a", 2, 2));
-    assert!(matches!(raw.receive().unwrap().body, Some(Response::Granted(_))));
+    assert!(matches!(
+        raw.receive().unwrap().body,
+        Some(Response::Granted(_))
+    ));
     raw.send(5, enqueue(b"a", 2, 3));
     assert_eq!(raw.refused(Code::PermitsDiffer).limit, 2);
 
     // Another's session, without its secret.
     let mut thief = server.greeted();
-    let (id, wrong) = (Some(proto::Id { high: 1, low: 10_000 }), Some(proto::Id { high: 9, low: 9 }));
-    thief.send(2, Request::Attach(proto::Attach { session: 1, id, secret: wrong }));
+    let (id, wrong) = (
+        Some(proto::Id {
+            high: 1,
+            low: 10_000,
+        }),
+        Some(proto::Id { high: 9, low: 9 }),
+    );
+    thief.send(
+        2,
+        Request::Attach(proto::Attach {
+            session: 1,
+            id,
+            secret: wrong,
+        }),
+    );
     thief.refused(Code::SessionUnknown);
     thief.send(3, Request::Close(proto::Close { session: 1 }));
     thief.refused(Code::SessionUnknown);
@@ -248,7 +320,10 @@ fn a_truncated_frame_a_silent_peer_and_a_half_greeting_are_cut_in_time() {
 
 #[test]
 fn one_connection_too_many_is_told_so() {
-    let server = Running::start(ServerOptions { connections: 2, ..ServerOptions::default() });
+    let server = Running::start(ServerOptions {
+        connections: 2,
+        ..ServerOptions::default()
+    });
     let (first, _second) = (server.greeted(), server.greeted());
     let mut third = server.raw();
     third.refused(Code::Overloaded);
@@ -257,28 +332,57 @@ fn one_connection_too_many_is_told_so() {
     let deadline = clock::now().after(Duration::from_secs(5));
     loop {
         let mut again = server.raw();
-        again.send(1, Request::Hello(proto::Hello { version: VERSION, token: String::new() }));
-        if let Some(proto::Response { body: Some(Response::Welcome(_)), .. }) = again.receive() {
+        again.send(
+            1,
+            Request::Hello(proto::Hello {
+                version: VERSION,
+                token: String::new(),
+            }),
+        );
+        if let Some(proto::Response {
+            body: Some(Response::Welcome(_)),
+            ..
+        }) = again.receive()
+        {
             break;
         }
-        assert!(clock::now() < deadline, "a place that was given up is not given again");
+        assert!(
+            clock::now() < deadline,
+            "a place that was given up is not given again"
+        );
     }
 }
 
 /// Resident memory of this process, the server's included, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 #[tokio::test]
 async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
-    let options = ServerOptions { write_timeout: Duration::from_millis(500), ..ServerOptions::default() };
+    let options = ServerOptions {
+        write_timeout: Duration::from_millis(500),
+        ..ServerOptions::default()
+    };
     let server = Running::start(options);
     let good = server.good().await;
     // A queue whose answer is long: 40 readers with 1 KiB each.
-    let readers = good.lock("some name", LockOptions::shared().with_value(vec![7; 1_024])).unwrap();
+    let readers = good
+        .lock(
+            "some name",
+            LockOptions::shared().with_value(vec![7; 1_024]),
+        )
+        .unwrap();
     let mut crowd = Vec::new();
     for _ in 0..40 {
         crowd.push(readers.acquire().await.unwrap());
@@ -290,15 +394,33 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
         .map(|_| {
             std::thread::spawn(move || {
                 let mut out = Vec::new();
-                let hello = Request::Hello(proto::Hello { version: VERSION, token: String::new() });
-                encode(&proto::Request { id: 1, body: Some(hello) }, &mut out);
+                let hello = Request::Hello(proto::Hello {
+                    version: VERSION,
+                    token: String::new(),
+                });
+                encode(
+                    &proto::Request {
+                        id: 1,
+                        body: Some(hello),
+                    },
+                    &mut out,
+                );
                 for id in 2..2_000 {
-                    let inspect =
-                        Request::Inspect(proto::Inspect { name: b"distsync/l/some%20name".to_vec().into() });
-                    encode(&proto::Request { id, body: Some(inspect) }, &mut out);
+                    let inspect = Request::Inspect(proto::Inspect {
+                        name: b"distsync/l/some%20name".to_vec().into(),
+                    });
+                    encode(
+                        &proto::Request {
+                            id,
+                            body: Some(inspect),
+                        },
+                        &mut out,
+                    );
                 }
                 let mut stream = TcpStream::connect(address).unwrap();
-                stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+                stream
+                    .set_write_timeout(Some(Duration::from_secs(30)))
+                    .unwrap();
                 let start = clock::now();
                 while stream.write_all(&out).is_ok() {
                     assert!(
@@ -312,7 +434,9 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
     let lock = good.lock("a", LockOptions::new()).unwrap();
     while floods.iter().any(|flood| !flood.is_finished()) {
         let pair = async { lock.acquire().await.unwrap().release().await.unwrap() };
-        tokio::time::timeout(Duration::from_secs(5), pair).await.expect("a good client waits for bad ones");
+        tokio::time::timeout(Duration::from_secs(5), pair)
+            .await
+            .expect("a good client waits for bad ones");
     }
     for flood in floods {
         flood.join().unwrap();

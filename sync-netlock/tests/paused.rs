@@ -12,7 +12,9 @@ const TTL: Duration = Duration::from_secs(1);
 #[tokio::test(start_paused = true)]
 async fn locks_go_by_the_clock_of_the_machine() {
     let options = SyncOptions::new().with_session_ttl(TTL);
-    let handle = Handle::open(Embedded::private().backend(), options).await.unwrap();
+    let handle = Handle::open(Embedded::private().backend(), options)
+        .await
+        .unwrap();
     let lock = |options| handle.lock("a", options).unwrap();
     let guard = lock(LockOptions::new()).acquire().await.unwrap();
 

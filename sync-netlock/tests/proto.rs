@@ -8,7 +8,8 @@ fn the_generated_code_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = root.join("src/wire/netlock.v1.rs");
     let fresh = tempfile::tempdir().unwrap();
-    let descriptors = protox::compile([root.join("proto/netlock.proto")], [root.join("proto")]).unwrap();
+    let descriptors =
+        protox::compile([root.join("proto/netlock.proto")], [root.join("proto")]).unwrap();
     prost_build::Config::new()
         .bytes(["."])
         .out_dir(fresh.path())
@@ -19,5 +20,8 @@ fn the_generated_code_is_up_to_date() {
         std::fs::write(&target, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(&target).unwrap_or_default();
-    assert!(committed == generated, "netlock.proto has changed: run this test with UPDATE=1");
+    assert!(
+        committed == generated,
+        "netlock.proto has changed: run this test with UPDATE=1"
+    );
 }

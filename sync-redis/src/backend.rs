@@ -9,8 +9,8 @@ use bytes::Bytes;
 use distsync_core::spi::clock::{self, Moment};
 use distsync_core::spi::{Backend, locked};
 use distsync_core::spi::{
-    Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
-    Withdrawn,
+    Claim, ClaimId, Entry, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec,
+    Standing, Withdrawn,
 };
 use distsync_core::{Capabilities, Error, LockName, Result, Token};
 use redis::Value;
@@ -69,7 +69,11 @@ impl Dialing {
             }
             told.send_replace(Some(opened.map(Arc::new).map_err(Arc::new)));
         });
-        Self { started: clock::now(), outcome, _task: task }
+        Self {
+            started: clock::now(),
+            outcome,
+            _task: task,
+        }
     }
 
     /// Returns whether the dial is in progress on a runtime that seems to run, or has succeeded
@@ -78,7 +82,10 @@ impl Dialing {
         match &*self.outcome.borrow() {
             Some(Ok(connection)) => !connection.is_lost(),
             Some(Err(_)) => false,
-            None => self.outcome.has_changed().is_ok() && clock::now().since(self.started) < LONGEST_DIAL,
+            None => {
+                self.outcome.has_changed().is_ok()
+                    && clock::now().since(self.started) < LONGEST_DIAL
+            }
         }
     }
 }
@@ -89,12 +96,18 @@ fn copy(error: &Arc<Error>) -> Error {
     if let Some(source) = std::error::Error::source(error) {
         copied = copied.with_source(source.to_string());
     }
-    if error.is_retryable() { copied.retryable() } else { copied }
+    if error.is_retryable() {
+        copied.retryable()
+    } else {
+        copied
+    }
 }
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Redis")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,11 +120,20 @@ impl Redis {
     }
 
     fn with(config: Config, known: Arc<Known>, scripts: Arc<Scripts>) -> Self {
-        Self { config, scripts, known, current: Mutex::new(None), dialing: Mutex::new(None) }
+        Self {
+            config,
+            scripts,
+            known,
+            current: Mutex::new(None),
+            dialing: Mutex::new(None),
+        }
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
-        locked(&self.current).as_ref().filter(|connection| !connection.is_lost()).cloned()
+        locked(&self.current)
+            .as_ref()
+            .filter(|connection| !connection.is_lost())
+            .cloned()
     }
 
     async fn connection(&self) -> Result<Arc<Connection>> {
@@ -136,7 +158,11 @@ impl Redis {
                 }
             }
         };
-        let ended = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let ended = outcome
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|outcome| outcome.clone());
         // Without an outcome, the runtime of the dial has ended.
         let connection = ended.unwrap_or_else(|| Err(Arc::new(Failure::Lost.into())));
         let connection = connection.map_err(|error| copy(&error))?;
@@ -162,7 +188,12 @@ impl Redis {
 
     /// Waits until enough replicas have a grant that was written on this connection. Releases the
     /// claim if too few replicas have it.
-    async fn replicated(&self, connection: &Connection, claim: &Claim, token: Token) -> Result<Standing> {
+    async fn replicated(
+        &self,
+        connection: &Connection,
+        claim: &Claim,
+        token: Token,
+    ) -> Result<Standing> {
         let Some(replicas) = self.config.replicas else {
             return Ok(Standing::Granted { token });
         };
@@ -171,7 +202,11 @@ impl Redis {
             return Ok(Standing::Granted { token });
         }
         self.withdraw(claim).await?;
-        Err(Failure::FewReplicas { have, wanted: replicas.count }.into())
+        Err(Failure::FewReplicas {
+            have,
+            wanted: replicas.count,
+        }
+        .into())
     }
 
     /// Waits until enough replicas have a grant that another client's release has written. WAIT
@@ -184,22 +219,33 @@ impl Redis {
         token: Token,
     ) -> Result<Standing> {
         if self.config.replicas.is_some() && self.renew(&claim.session).await? == Renewal::Expired {
-            return Ok(Standing::Gone { why: Gone::SessionLost });
+            return Ok(Standing::Gone {
+                why: Gone::SessionLost,
+            });
         }
         self.replicated(connection, claim, token).await
     }
 
     /// Reads the queue of a name, and marks the name as watched for the given time.
-    async fn look(&self, connection: &Connection, name: &LockName, watched: Duration) -> Result<Queue> {
+    async fn look(
+        &self,
+        connection: &Connection,
+        name: &LockName,
+        watched: Duration,
+    ) -> Result<Queue> {
         let mut snapshot = on_table(&self.scripts.snapshot);
         snapshot.arg(name.path()).arg(micros(watched));
         let (revision, entries): (String, Vec<Value>) = connection.run(&snapshot).await?;
         let entries: Option<Vec<Entry>> = entries.iter().map(read_entry).collect();
-        let entries = entries.ok_or_else(|| Failure::Answer("a record that is not valid".to_owned()))?;
+        let entries =
+            entries.ok_or_else(|| Failure::Answer("a record that is not valid".to_owned()))?;
         let revision: u64 = revision.parse().map_err(|_| Failure::Answer(revision))?;
         // The revision of an empty queue is that of the last change of any name. It is made odd, to
         // distinguish it from the revisions of queues that are not empty.
-        Ok(Queue { revision: Revision(revision * 2 + u64::from(entries.is_empty())), entries })
+        Ok(Queue {
+            revision: Revision(revision * 2 + u64::from(entries.is_empty())),
+            entries,
+        })
     }
 
     async fn withdraw_claim(
@@ -208,7 +254,11 @@ impl Redis {
         claim: ClaimId,
         session: Option<SessionId>,
     ) -> Result<Withdrawn> {
-        let answer = self.connection().await?.step(Step::withdraw(name, claim, session)).await?;
+        let answer = self
+            .connection()
+            .await?
+            .step(Step::withdraw(name, claim, session))
+            .await?;
         Ok(read_withdrawn(&answer)?)
     }
 }
@@ -231,7 +281,11 @@ impl Backend for Redis {
     }
 
     fn for_keeper(&self) -> Arc<dyn Backend> {
-        Arc::new(Self::with(self.config.clone(), self.known.clone(), self.scripts.clone()))
+        Arc::new(Self::with(
+            self.config.clone(),
+            self.known.clone(),
+            self.scripts.clone(),
+        ))
     }
 
     fn incarnation(&self) -> u64 {
@@ -246,22 +300,38 @@ impl Backend for Redis {
         for session in dead {
             self.end(&connection, &session).await?;
         }
-        Ok(Session { id: spec.nonce, secret: spec.secret, ttl: spec.ttl })
+        Ok(Session {
+            id: spec.nonce,
+            secret: spec.secret,
+            ttl: spec.ttl,
+        })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         let connection = self.connection().await?;
         let mut renew = on_table(&self.scripts.renew);
         renew.arg(session.id.to_string()).arg(micros(session.ttl));
-        let replaced = topology::is_replaced(&self.config, &self.known, connection.server(), session.ttl / 6);
+        let replaced = topology::is_replaced(
+            &self.config,
+            &self.known,
+            connection.server(),
+            session.ttl / 6,
+        );
         let (lives, is_replaced) = tokio::join!(connection.run::<bool>(&renew), replaced);
         if is_replaced {
-            info!(server = connection.server(), "the Sentinels name another primary: leaving this server");
+            info!(
+                server = connection.server(),
+                "the Sentinels name another primary: leaving this server"
+            );
             self.known.leave(connection.server());
             return Err(Failure::Demoted.into());
         }
         let lives = lives?;
-        Ok(if lives { Renewal::Renewed { ttl: session.ttl } } else { Renewal::Expired })
+        Ok(if lives {
+            Renewal::Renewed { ttl: session.ttl }
+        } else {
+            Renewal::Expired
+        })
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
@@ -274,16 +344,23 @@ impl Backend for Redis {
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let connection = self.connection().await?;
-        let intent = if claim.waits { Intent::Wait } else { Intent::Try };
+        let intent = if claim.waits {
+            Intent::Wait
+        } else {
+            Intent::Try
+        };
         // If the channel was subscribed to before the claim is queued, no message can be missed,
         // and the waiter need not ask again.
         let heard = claim.waits && connection.hears(&Channel::Session(claim.session.id));
         let mark = heard.then(|| connection.inbox().mark());
         match self.ask(&connection, claim, intent).await? {
-            Answer::Is(Standing::Granted { token }) => self.replicated(&connection, claim, token).await,
+            Answer::Is(Standing::Granted { token }) => {
+                self.replicated(&connection, claim, token).await
+            }
             Answer::Is(standing) => Ok(standing),
             Answer::Waits { standing, expiry } => {
-                let expecting = mark.and_then(|mark| connection.inbox().expect_since(claim.id, mark));
+                let expecting =
+                    mark.and_then(|mark| connection.inbox().expect_since(claim.id, mark));
                 if let Some(expecting) = expecting {
                     expecting.keep(expiry);
                 }
@@ -296,7 +373,9 @@ impl Backend for Redis {
         let connection = self.connection().await?;
         let expecting = connection.inbox().expect(claim.id);
         let mut known = expecting.slot.take_expiry();
-        connection.subscribe(Channel::Session(claim.session.id)).await?;
+        connection
+            .subscribe(Channel::Session(claim.session.id))
+            .await?;
         loop {
             // Ask the server after subscribing and after each timeout. This also removes holders
             // whose sessions have expired.
@@ -335,7 +414,8 @@ impl Backend for Redis {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        self.withdraw_claim(&claim.name, claim.id, Some(claim.session.id)).await
+        self.withdraw_claim(&claim.name, claim.id, Some(claim.session.id))
+            .await
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
@@ -360,7 +440,8 @@ impl Backend for Redis {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        self.look(&*self.connection().await?, name, Duration::ZERO).await
+        self.look(&*self.connection().await?, name, Duration::ZERO)
+            .await
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {

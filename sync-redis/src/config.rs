@@ -72,7 +72,11 @@ impl Config {
         let is_secure = url.scheme().starts_with("rediss");
         let tls = Tls::from_url(&mut url, is_secure)?;
         let (topology, db) = topology(&url)?;
-        let port = if let Topology::Sentinel { .. } = topology { SENTINEL_PORT } else { REDIS_PORT };
+        let port = if let Topology::Sentinel { .. } = topology {
+            SENTINEL_PORT
+        } else {
+            REDIS_PORT
+        };
         let addresses = url.addresses(Some(port))?;
         if topology == Topology::Single && addresses.len() > 1 {
             return Err(url.bad(
@@ -80,22 +84,39 @@ impl Config {
             ));
         }
         let user = url.user().filter(|user| !user.is_empty());
-        let server =
-            Credentials { user: user.map(str::to_owned), password: url.password().map(str::to_owned) };
+        let server = Credentials {
+            user: user.map(str::to_owned),
+            password: url.password().map(str::to_owned),
+        };
         let sentinel = match topology {
-            Topology::Sentinel { .. } => {
-                Credentials { user: url.take("sentinel_user")?, password: url.take("sentinel_password")? }
-            }
+            Topology::Sentinel { .. } => Credentials {
+                user: url.take("sentinel_user")?,
+                password: url.take("sentinel_password")?,
+            },
             _ => Credentials::default(),
         };
         let replicas = replicas(&mut url)?;
         url.finish(match topology {
-            Topology::Sentinel { .. } => {
-                &["wait_replicas", "wait_timeout", "ca", "cert", "key", "sentinel_user", "sentinel_password"]
-            }
+            Topology::Sentinel { .. } => &[
+                "wait_replicas",
+                "wait_timeout",
+                "ca",
+                "cert",
+                "key",
+                "sentinel_user",
+                "sentinel_password",
+            ],
             _ => &["wait_replicas", "wait_timeout", "ca", "cert", "key"],
         })?;
-        Ok(Self { addresses, topology, replicas, db, tls, server, sentinel })
+        Ok(Self {
+            addresses,
+            topology,
+            replicas,
+            db,
+            tls,
+            server,
+            sentinel,
+        })
     }
 
     /// Returns the hosts of the URL as `host:port`, separated by commas.
@@ -117,9 +138,9 @@ fn topology(url: &StoreUrl) -> Result<(Topology, u32)> {
     let kind = url.scheme().split_once('+').map_or("", |(_, kind)| kind);
     let number = |db: &str| match db {
         "" => Ok(0),
-        number => number
-            .parse()
-            .map_err(|_| url.bad("the path is not the number of a database: write /0, or leave it out")),
+        number => number.parse().map_err(|_| {
+            url.bad("the path is not the number of a database: write /0, or leave it out")
+        }),
     };
     match kind {
         "sentinel" => {
@@ -129,7 +150,12 @@ fn topology(url: &StoreUrl) -> Result<(Topology, u32)> {
                     "the service that the Sentinels watch is not named: write redis+sentinel://host:port/SERVICE",
                 ));
             }
-            Ok((Topology::Sentinel { service: service.to_owned() }, number(db)?))
+            Ok((
+                Topology::Sentinel {
+                    service: service.to_owned(),
+                },
+                number(db)?,
+            ))
         }
         "cluster" if url.path().is_empty() => Ok((Topology::Cluster, 0)),
         "cluster" => Err(url.bad("a Redis Cluster has one database only: leave the path out")),
@@ -149,7 +175,10 @@ fn replicas(url: &mut StoreUrl) -> Result<Option<Replicas>> {
         (_, Some(Duration::ZERO)) => {
             Err(url.bad("the option `wait_timeout` is 0: give the replicas some time"))
         }
-        (Some(count), timeout) => Ok(Some(Replicas { count, timeout: timeout.unwrap_or(WAIT_TIMEOUT) })),
+        (Some(count), timeout) => Ok(Some(Replicas {
+            count,
+            timeout: timeout.unwrap_or(WAIT_TIMEOUT),
+        })),
     }
 }
 
@@ -190,19 +219,38 @@ mod tests {
             ("redis+sentinel://a/main/x", "number of a database"),
             ("redis+cluster://a/1", "one database only"),
         ] {
-            assert!(config(url).unwrap_err().to_string().contains(reason), "{url}");
+            assert!(
+                config(url).unwrap_err().to_string().contains(reason),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn servers_that_stand_in_for_another() {
-        let sentinels =
-            config("redis+sentinel://:hidden@a,b:1/main/2?sentinel_password=hidden&wait_replicas=1").unwrap();
+        let sentinels = config(
+            "redis+sentinel://:hidden@a,b:1/main/2?sentinel_password=hidden&wait_replicas=1",
+        )
+        .unwrap();
         assert_eq!(sentinels.addresses, ["a:26379", "b:1"]);
-        assert_eq!(sentinels.topology, Topology::Sentinel { service: "main".to_owned() });
-        assert_eq!(sentinels.replicas, Some(Replicas { count: 1, timeout: Duration::from_secs(1) }));
+        assert_eq!(
+            sentinels.topology,
+            Topology::Sentinel {
+                service: "main".to_owned()
+            }
+        );
+        assert_eq!(
+            sentinels.replicas,
+            Some(Replicas {
+                count: 1,
+                timeout: Duration::from_secs(1)
+            })
+        );
         assert!(!format!("{sentinels:?}").contains("hidden"));
         let cluster = config("rediss+cluster://a,[::1]:7000").unwrap();
-        assert_eq!((cluster.topology, cluster.tls), (Topology::Cluster, Some(Tls::new())));
+        assert_eq!(
+            (cluster.topology, cluster.tls),
+            (Topology::Cluster, Some(Tls::new()))
+        );
     }
 }

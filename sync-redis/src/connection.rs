@@ -9,7 +9,9 @@ use distsync_core::spi::home::Home;
 use distsync_core::spi::{SessionId, locked};
 use distsync_core::{LockName, Result};
 use foldhash::fast::RandomState;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value,
+};
 use tracing::debug;
 
 use crate::config::{Config, Replicas};
@@ -77,7 +79,10 @@ impl Transport {
     /// primary.
     fn noting<T>(&self, result: RedisResult<T>) -> Result<T, Failure> {
         Ok(result.inspect_err(|error| {
-            if error.is_io_error() || error.is_unrecoverable_error() || topology::is_elsewhere(error) {
+            if error.is_io_error()
+                || error.is_unrecoverable_error()
+                || topology::is_elsewhere(error)
+            {
                 self.wire.inbox().lose();
             }
         })?)
@@ -90,7 +95,8 @@ impl Transport {
             self.wire.ask(|to| resp::write_command(to, words))
         };
         let mut answer = ask().await;
-        if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+        if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+        {
             answer = match self.scripts.steps.load_async(&mut self.wire.clone()).await {
                 Ok(_) => ask().await,
                 Err(error) => Err(error),
@@ -126,7 +132,11 @@ pub(crate) fn on_table(script: &redis::Script) -> ScriptInvocation<'_> {
 }
 
 impl Connection {
-    pub(crate) async fn open(config: &Config, known: &Known, scripts: &Arc<Scripts>) -> Result<Self> {
+    pub(crate) async fn open(
+        config: &Config,
+        known: &Known,
+        scripts: &Arc<Scripts>,
+    ) -> Result<Self> {
         let (wire, server) = topology::connect(config, known, TABLE).await?;
         known.opened(&server, wire.inbox());
         warn_of_eviction(wire.clone(), &server).await;
@@ -159,12 +169,18 @@ impl Connection {
     /// Waits for a result of this connection's tasks. The connection is lost if their runtime is
     /// not driven.
     pub(crate) async fn at_home<T>(&self, request: impl Future<Output = T>) -> Result<T> {
-        self.home.answer(request).await.inspect_err(|_| self.inbox().lose())
+        self.home
+            .answer(request)
+            .await
+            .inspect_err(|_| self.inbox().lose())
     }
 
     /// Executes one step of a claim, batched with those of other tasks.
     pub(crate) async fn step(&self, step: Step) -> Result<Value> {
-        let answer = self.at_home(self.steps.ask(step)).await?.unwrap_or(Err(Failure::Lost))?;
+        let answer = self
+            .at_home(self.steps.ask(step))
+            .await?
+            .unwrap_or(Err(Failure::Lost))?;
         if let Some(detail) = refusal(&answer).filter(|detail| is_replica(detail)) {
             debug!(detail, "the server became a replica");
             self.inbox().lose();
@@ -175,7 +191,9 @@ impl Connection {
     /// Runs a script that is not batched.
     pub(crate) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
         let mut wire = self.transport.wire.clone();
-        Ok(self.transport.noting(self.at_home(script.invoke_async(&mut wire)).await?)?)
+        Ok(self
+            .transport
+            .noting(self.at_home(script.invoke_async(&mut wire)).await?)?)
     }
 
     /// Waits until the wanted number of replicas have all writes of this connection, or for the
@@ -186,14 +204,19 @@ impl Connection {
             .arg(replicas.count)
             .arg(u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX));
         let mut wire = self.transport.wire.clone();
-        Ok(self.at_home(wait.query_async(&mut wire)).await?.map_err(Failure::from)?)
+        Ok(self
+            .at_home(wait.query_async(&mut wire))
+            .await?
+            .map_err(Failure::from)?)
     }
 
     /// Subscribes to a channel.
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
         if !self.hears(&channel) {
             let name = channel.to_string();
-            self.at_home(self.transport.wire.subscribe(&name)).await?.map_err(Failure::from)?;
+            self.at_home(self.transport.wire.subscribe(&name))
+                .await?
+                .map_err(Failure::from)?;
             locked(&self.heard).insert(channel);
         }
         Ok(())
@@ -207,10 +230,17 @@ impl Connection {
 /// Warns if the server may evict keys, and so locks, when its memory is full. Does nothing if the
 /// user lacks the permission to ask.
 async fn warn_of_eviction(mut wire: Wire, address: &str) {
-    let Ok(memory) = redis::cmd("INFO").arg("memory").query_async::<String>(&mut wire).await else {
+    let Ok(memory) = redis::cmd("INFO")
+        .arg("memory")
+        .query_async::<String>(&mut wire)
+        .await
+    else {
         return;
     };
-    let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or_default();
+    let policy = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("maxmemory_policy:"))
+        .unwrap_or_default();
     if policy.trim().starts_with("allkeys") {
         tracing::warn!(
             address,

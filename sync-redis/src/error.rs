@@ -84,8 +84,8 @@ fn classify(error: RedisError) -> Error {
         return disagreement.with_source(error);
     }
     let detail = error.detail().unwrap_or_default().to_owned();
-    let lacks_rights =
-        matches!(error.kind(), Upstream::Server(ServerErrorKind::NoPerm)) || is_denied_in_script(&detail);
+    let lacks_rights = matches!(error.kind(), Upstream::Server(ServerErrorKind::NoPerm))
+        || is_denied_in_script(&detail);
     let wrong_password = error.kind() == Upstream::AuthenticationFailed
         || error.code() == Some("WRONGPASS")
         || detail.contains("invalid username-password pair");
@@ -124,8 +124,16 @@ fn classify(error: RedisError) -> Error {
     };
     let applied = error.is_io_error() && !error.is_connection_refusal();
     let classified = Error::new(kind, message).with_source(error);
-    let classified = if applied { classified.with_maybe_applied() } else { classified };
-    if retryable { classified.retryable() } else { classified }
+    let classified = if applied {
+        classified.with_maybe_applied()
+    } else {
+        classified
+    };
+    if retryable {
+        classified.retryable()
+    } else {
+        classified
+    }
 }
 
 /// Returns the message for a temporary refusal, which ends by itself or when an operator acts.
@@ -144,14 +152,22 @@ fn passing(detail: &str) -> Option<String> {
             &["MISCONF", "unable to persist"],
             "the server cannot write to its disk: make room, or read its log",
         ),
-        (&["OOM ", "'maxmemory'"], "the server's memory is full: raise maxmemory, or make room"),
-        (&["READONLY", "read only replica"], "this server became a replica: wait for the fail-over to end"),
+        (
+            &["OOM ", "'maxmemory'"],
+            "the server's memory is full: raise maxmemory, or make room",
+        ),
+        (
+            &["READONLY", "read only replica"],
+            "this server became a replica: wait for the fail-over to end",
+        ),
         (
             &["max number of clients"],
             "the server accepts no more clients: raise maxclients, or close connections",
         ),
     ];
-    let (_, message) = PASSING.iter().find(|(words, _)| words.iter().any(|word| detail.contains(word)))?;
+    let (_, message) = PASSING
+        .iter()
+        .find(|(words, _)| words.iter().any(|word| detail.contains(word)))?;
     Some(format!("{message} ({})", detail.trim()))
 }
 
@@ -189,16 +205,32 @@ mod tests {
     #[test]
     fn refusals_that_pass_can_be_repeated() {
         for (detail, remedy) in [
-            ("ERR Script attempted to access a non local key in a cluster node script: 1d", "wait until"),
-            ("NOREPLICAS Not enough good replicas to write.", "start them"),
-            ("OOM command not allowed when used memory > 'maxmemory'.", "raise maxmemory"),
+            (
+                "ERR Script attempted to access a non local key in a cluster node script: 1d",
+                "wait until",
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                "start them",
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                "raise maxmemory",
+            ),
         ] {
             let error: Error = Failure::Refused(detail.to_owned()).into();
-            assert!(error.is_retryable() && error.to_string().contains(remedy), "{error}");
+            assert!(
+                error.is_retryable() && error.to_string().contains(remedy),
+                "{error}"
+            );
         }
         let kind = Upstream::Server(ServerErrorKind::ResponseError);
         let full = RedisError::from((kind, "ERR", "max number of clients reached".to_owned()));
-        assert!(Error::from(Failure::from(full)).to_string().contains("raise maxclients"));
+        assert!(
+            Error::from(Failure::from(full))
+                .to_string()
+                .contains("raise maxclients")
+        );
         assert!(!Error::from(Failure::Refused("ERR other".to_owned())).is_retryable());
     }
 
@@ -207,14 +239,34 @@ mod tests {
         for (upstream, kind, retryable) in [
             (Upstream::AuthenticationFailed, ErrorKind::Denied, false),
             (Upstream::Io, ErrorKind::Unavailable, true),
-            (Upstream::Server(ServerErrorKind::NoPerm), ErrorKind::Denied, false),
-            (Upstream::Server(ServerErrorKind::ReadOnly), ErrorKind::Unavailable, true),
-            (Upstream::Server(ServerErrorKind::BusyLoading), ErrorKind::Unavailable, true),
-            (Upstream::Server(ServerErrorKind::ResponseError), ErrorKind::Store, false),
+            (
+                Upstream::Server(ServerErrorKind::NoPerm),
+                ErrorKind::Denied,
+                false,
+            ),
+            (
+                Upstream::Server(ServerErrorKind::ReadOnly),
+                ErrorKind::Unavailable,
+                true,
+            ),
+            (
+                Upstream::Server(ServerErrorKind::BusyLoading),
+                ErrorKind::Unavailable,
+                true,
+            ),
+            (
+                Upstream::Server(ServerErrorKind::ResponseError),
+                ErrorKind::Store,
+                false,
+            ),
             (Upstream::UnexpectedReturnType, ErrorKind::Store, false),
         ] {
             let error: Error = Failure::from(RedisError::from((upstream, "text"))).into();
-            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{upstream:?}");
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (kind, retryable),
+                "{upstream:?}"
+            );
         }
     }
 }

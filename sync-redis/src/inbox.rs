@@ -109,11 +109,15 @@ impl Inbox {
 
     /// Delivers a push message of the connection.
     pub(crate) fn take(&self, kind: &PushKind, data: &[Value]) {
-        let (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) = (kind, data)
+        let (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) =
+            (kind, data)
         else {
             return;
         };
-        let (channel, message) = (String::from_utf8_lossy(channel), String::from_utf8_lossy(message));
+        let (channel, message) = (
+            String::from_utf8_lossy(channel),
+            String::from_utf8_lossy(message),
+        );
         if let Some(channel) = channel.strip_prefix(CHANNELS) {
             self.message(channel, &message);
         }
@@ -127,10 +131,13 @@ impl Inbox {
             return;
         }
         let mut words = message.split(' ');
-        let (Some(what), Some(Ok(claim))) = (words.next(), words.next().map(str::parse::<ClaimId>)) else {
+        let (Some(what), Some(Ok(claim))) = (words.next(), words.next().map(str::parse::<ClaimId>))
+        else {
             return;
         };
-        let token = words.next().and_then(|token| Token::new(token.parse().ok()?));
+        let token = words
+            .next()
+            .and_then(|token| Token::new(token.parse().ok()?));
         match (what, token) {
             ("granted", Some(token)) => locked(&self.waiters).tell(claim, News::Granted(token)),
             ("evicted", _) => {
@@ -147,15 +154,31 @@ impl Inbox {
     /// Marks the connection as lost, and wakes all waiters.
     pub(crate) fn lose(&self) {
         *locked(&self.lost) = true;
-        locked(&self.waiters).slots.values().for_each(|slot| slot.tell(News::Lost));
-        locked(&self.watches).values().for_each(|watch| watch.notify_waiters());
-        locked(&self.evictions).values().for_each(|evictions| evictions.told.notify_one());
+        locked(&self.waiters)
+            .slots
+            .values()
+            .for_each(|slot| slot.tell(News::Lost));
+        locked(&self.watches)
+            .values()
+            .for_each(|watch| watch.notify_waiters());
+        locked(&self.evictions)
+            .values()
+            .for_each(|evictions| evictions.told.notify_one());
     }
 
     /// Creates a slot for a claim that is about to wait. Dropping the returned value removes it.
     pub(crate) fn expect(self: &Arc<Self>, claim: ClaimId) -> Expecting {
-        let slot = locked(&self.waiters).slots.entry(claim).or_default().clone();
-        Expecting { inbox: self.clone(), claim, slot, kept: false }
+        let slot = locked(&self.waiters)
+            .slots
+            .entry(claim)
+            .or_default()
+            .clone();
+        Expecting {
+            inbox: self.clone(),
+            claim,
+            slot,
+            kept: false,
+        }
     }
 
     /// Returns a mark for [`expect_since`](Self::expect_since), to be taken before the claim is
@@ -179,16 +202,28 @@ impl Inbox {
             slot.tell(*news);
         }
         drop(waiters);
-        Some(Expecting { inbox: self.clone(), claim, slot, kept: false })
+        Some(Expecting {
+            inbox: self.clone(),
+            claim,
+            slot,
+            kept: false,
+        })
     }
 
     /// Returns the notification of changes of a name's queue.
     pub(crate) fn watch(&self, path: &str) -> Arc<Notify> {
-        locked(&self.watches).entry(path.to_owned()).or_default().clone()
+        locked(&self.watches)
+            .entry(path.to_owned())
+            .or_default()
+            .clone()
     }
 
     pub(crate) fn listen(&self, session: &str) -> Arc<Notify> {
-        locked(&self.evictions).entry(session.to_owned()).or_default().told.clone()
+        locked(&self.evictions)
+            .entry(session.to_owned())
+            .or_default()
+            .told
+            .clone()
     }
 
     pub(crate) fn take_evictions(&self, session: &str) -> Vec<ClaimId> {
@@ -251,13 +286,20 @@ mod tests {
         let mark = inbox.mark();
         granted(&inbox, ClaimId::random(), 2);
         let expecting = inbox.expect_since(claim, mark).unwrap();
-        assert_eq!(expecting.slot.next().now_or_never(), None, "that was before the mark");
+        assert_eq!(
+            expecting.slot.next().now_or_never(),
+            None,
+            "that was before the mark"
+        );
         granted(&inbox, claim, 3);
         assert_eq!(expecting.slot.next().now_or_never(), Some(token(3)));
 
         let (late, mark) = (ClaimId::random(), inbox.mark());
         granted(&inbox, late, 4);
-        inbox.expect_since(late, mark).unwrap().keep(Duration::from_secs(1));
+        inbox
+            .expect_since(late, mark)
+            .unwrap()
+            .keep(Duration::from_secs(1));
         let expecting = inbox.expect(late);
         assert_eq!(expecting.slot.take_expiry(), Some(Duration::from_secs(1)));
         assert_eq!(expecting.slot.next().now_or_never(), Some(token(4)));

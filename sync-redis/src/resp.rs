@@ -21,7 +21,10 @@ pub(crate) struct Words {
 impl Words {
     /// Creates an empty list with room for this number of bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { count: 0, sent: Vec::with_capacity(bytes) }
+        Self {
+            count: 0,
+            sent: Vec::with_capacity(bytes),
+        }
     }
 
     /// Adds an argument.
@@ -31,8 +34,14 @@ impl Words {
 
     /// Adds an argument that consists of several parts.
     pub(crate) fn join(&mut self, parts: &[&[u8]]) {
-        write_count(&mut self.sent, b'$', parts.iter().map(|part| part.len()).sum());
-        parts.iter().for_each(|part| self.sent.extend_from_slice(part));
+        write_count(
+            &mut self.sent,
+            b'$',
+            parts.iter().map(|part| part.len()).sum(),
+        );
+        parts
+            .iter()
+            .for_each(|part| self.sent.extend_from_slice(part));
         self.sent.extend_from_slice(END);
         self.count += 1;
     }
@@ -71,7 +80,9 @@ impl Extent {
     /// after it. Returns an error if the bytes violate the protocol.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
         while self.missing > 0 {
-            let Some((line, rest)) = split_line(&bytes[self.at..]) else { return Ok(None) };
+            let Some((line, rest)) = split_line(&bytes[self.at..]) else {
+                return Ok(None);
+            };
             let (blob, inside) = match line.first() {
                 Some(b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(') => (0, 0),
                 Some(b'$' | b'!' | b'=') => (count(line)?.map_or(0, |length| length + 2), 0),
@@ -111,7 +122,9 @@ fn read_first(bytes: &mut &[u8], depth: usize) -> Result<Value, &'static str> {
             None => Value::Nil,
             Some(length) => {
                 let (blob, rest) = rest.split_at_checked(length).ok_or(SHORT)?;
-                after = rest.strip_prefix(END).ok_or("a text that does not end where it says")?;
+                after = rest
+                    .strip_prefix(END)
+                    .ok_or("a text that does not end where it says")?;
                 Value::BulkString(blob.to_vec())
             }
         },
@@ -123,7 +136,11 @@ fn read_first(bytes: &mut &[u8], depth: usize) -> Result<Value, &'static str> {
                 for _ in 0..count {
                     values.push(read_first(&mut after, depth)?);
                 }
-                if line[0] == b'*' { Value::Array(values) } else { push(values)? }
+                if line[0] == b'*' {
+                    Value::Array(values)
+                } else {
+                    push(values)?
+                }
             }
         },
         _ => {
@@ -140,7 +157,9 @@ fn push(mut values: Vec<Value>) -> Result<Value, &'static str> {
     let kind = match values.first() {
         Some(Value::BulkString(kind)) if kind == b"message" => PushKind::Message,
         Some(Value::BulkString(kind)) if kind == b"subscribe" => PushKind::Subscribe,
-        Some(Value::BulkString(kind)) => PushKind::Other(String::from_utf8_lossy(kind).into_owned()),
+        Some(Value::BulkString(kind)) => {
+            PushKind::Other(String::from_utf8_lossy(kind).into_owned())
+        }
         _ => return Err("a message without its kind"),
     };
     values.remove(0);
@@ -161,7 +180,9 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn count(line: &[u8]) -> Result<Option<usize>, &'static str> {
     match &line[1..] {
         b"-1" => Ok(None),
-        digits => number::<u32>(digits).map(|count| Some(count as usize)).ok_or("a length that is no number"),
+        digits => number::<u32>(digits)
+            .map(|count| Some(count as usize))
+            .ok_or("a length that is no number"),
     }
 }
 
@@ -192,7 +213,10 @@ mod tests {
             line("-", "(ERR|NOSCRIPT|MOVED|OTHER) [a-z ]{0,9}"),
             any::<i64>().prop_map(|number| format!(":{number}\r\n").into_bytes()),
             line(",", "[0-9]{1,3}\\.[0-9]{1,3}|inf|-inf"),
-            line("", "_|#t|#f|\\$-1|\\*-1|\\([0-9]{1,30}|>3\r\n\\$7\r\nmessage\r\n\\$1\r\na\r\n\\$1\r\nb"),
+            line(
+                "",
+                "_|#t|#f|\\$-1|\\*-1|\\([0-9]{1,30}|>3\r\n\\$7\r\nmessage\r\n\\$1\r\na\r\n\\$1\r\nb"
+            ),
             line("=", "8\r\ntxt:[a-z]{4}"),
             blob(b'$'),
             line("!", "7\r\nERR [a-z]{3}"),
@@ -253,10 +277,19 @@ mod tests {
             (b"*99999999999999\r\n", "no number"),
             (b"\rx", "no value"),
         ] {
-            assert!(Extent::default().find(bytes).unwrap_err().contains(problem), "{bytes:?}");
+            assert!(
+                Extent::default().find(bytes).unwrap_err().contains(problem),
+                "{bytes:?}"
+            );
         }
-        assert_eq!(read(&b"*1\r\n".repeat(DEPTH + 1)), Err("values nested too deep"));
-        assert_eq!(read(b"$2\r\nabc\r\n"), Err("a text that does not end where it says"));
+        assert_eq!(
+            read(&b"*1\r\n".repeat(DEPTH + 1)),
+            Err("values nested too deep")
+        );
+        assert_eq!(
+            read(b"$2\r\nabc\r\n"),
+            Err("a text that does not end where it says")
+        );
     }
 
     #[test]
@@ -268,6 +301,12 @@ mod tests {
         rest.word(b"");
         let mut written = Vec::new();
         write_command(&mut written, [&begin, &rest].into_iter());
-        assert_eq!(written, redis::cmd("EVALSHA").arg("abc").arg("").get_packed_command());
+        assert_eq!(
+            written,
+            redis::cmd("EVALSHA")
+                .arg("abc")
+                .arg("")
+                .get_packed_command()
+        );
     }
 }

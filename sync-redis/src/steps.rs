@@ -45,7 +45,12 @@ impl Step {
             letter,
             itoa::Buffer::new().format(of).as_bytes(),
         ]);
-        words.join(&[itoa::Buffer::new().format(client.len()).as_bytes(), b" ", client, &claim.value]);
+        words.join(&[
+            itoa::Buffer::new().format(client.len()).as_bytes(),
+            b" ",
+            client,
+            &claim.value,
+        ]);
         words.word(intent);
         Self(words)
     }
@@ -107,7 +112,9 @@ pub(crate) fn read_standing(answer: &Value) -> Result<Answer, Failure> {
             [word, rest @ ..] => read_words(text(word).unwrap_or_default(), rest)?,
             [] => None,
         },
-        token => number(token).and_then(Token::new).map(|token| Answer::Is(Standing::Granted { token })),
+        token => number(token)
+            .and_then(Token::new)
+            .map(|token| Answer::Is(Standing::Granted { token })),
     };
     standing.ok_or_else(|| unknown(answer))
 }
@@ -127,8 +134,12 @@ fn read_words(word: &str, rest: &[Value]) -> Result<Option<Answer>, Failure> {
         },
         ("busy", _) => Some(Answer::Is(Standing::Busy { holder: holder(0) })),
         ("evicted", _) => Some(Answer::Is(Standing::Gone { why: Gone::Evicted })),
-        ("gone", _) => Some(Answer::Is(Standing::Gone { why: Gone::SessionLost })),
-        ("permits", [force, ..]) => return Err(Failure::Permits(number(force).unwrap_or_default())),
+        ("gone", _) => Some(Answer::Is(Standing::Gone {
+            why: Gone::SessionLost,
+        })),
+        ("permits", [force, ..]) => {
+            return Err(Failure::Permits(number(force).unwrap_or_default()));
+        }
         ("error", [reason, ..]) => return Err(refused(reason)),
         _ => None,
     })
@@ -162,8 +173,12 @@ fn refused(reason: &Value) -> Failure {
 }
 
 pub(crate) fn read_entry(value: &Value) -> Option<Entry> {
-    let Value::Array(fields) = value else { return None };
-    let [claim, token, mode, of, client, Value::BulkString(value)] = fields.as_slice() else { return None };
+    let Value::Array(fields) = value else {
+        return None;
+    };
+    let [claim, token, mode, of, client, Value::BulkString(value)] = fields.as_slice() else {
+        return None;
+    };
     Some(Entry {
         claim: text(claim)?.parse().ok()?,
         session: None,

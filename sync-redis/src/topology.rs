@@ -63,8 +63,12 @@ impl Known {
 
     /// Abandons all connections of this client and its keeper to a server.
     pub(crate) fn leave(&self, server: &str) {
-        let left = locked(&self.open).extract_if(.., |(other, _)| other == server).collect::<Vec<_>>();
-        left.iter().filter_map(|(_, inbox)| inbox.upgrade()).for_each(|inbox| inbox.lose());
+        let left = locked(&self.open)
+            .extract_if(.., |(other, _)| other == server)
+            .collect::<Vec<_>>();
+        left.iter()
+            .filter_map(|(_, inbox)| inbox.upgrade())
+            .for_each(|inbox| inbox.lose());
     }
 
     fn learn(&self, good: &str, others: Vec<String>) {
@@ -86,26 +90,37 @@ pub(crate) async fn connect(config: &Config, known: &Known, probe: &str) -> Resu
     let addresses = locked(&known.addresses).clone();
     let found = race::first(&addresses, async |address| {
         let found = match &config.topology {
-            Topology::Single => {
-                dial(config, address, Peer::Server).await.map(|found| (found, address.clone(), Vec::new()))
-            }
+            Topology::Single => dial(config, address, Peer::Server)
+                .await
+                .map(|found| (found, address.clone(), Vec::new())),
             Topology::Sentinel { service } => by_sentinel(config, address, service).await,
             Topology::Cluster => by_node(config, address, probe).await,
         };
         found
             .map(|(wire, server, others)| (wire, server, others, address))
-            .inspect_err(|error| debug!(address, %error, "cannot reach the primary by this address"))
+            .inspect_err(
+                |error| debug!(address, %error, "cannot reach the primary by this address"),
+            )
             .map_err(|error| error.with_address(address))
     });
     match found.await {
         Ok((wire, server, others, good)) => {
-            known.learn(if config.topology == Topology::Cluster { &server } else { good }, others);
+            known.learn(
+                if config.topology == Topology::Cluster {
+                    &server
+                } else {
+                    good
+                },
+                others,
+            );
             Ok((wire, server))
         }
         // Prefer a failure that shows a problem other than an unreachable server.
         Err(mut failures) => {
-            let telling =
-                failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or(0);
+            let telling = failures
+                .iter()
+                .position(|error| error.kind() != ErrorKind::Unavailable)
+                .unwrap_or(0);
             Err(failures.swap_remove(telling))
         }
     }
@@ -117,8 +132,15 @@ const VOTE: Duration = Duration::from_secs(1);
 /// Returns whether most of the Sentinels that answer name another server than `server`. A server
 /// that is partitioned from its Sentinels continues to serve clients that reach it, unaware of the
 /// fail-over. Returns `false` without Sentinels, or if none answers within `patience`.
-pub(crate) async fn is_replaced(config: &Config, known: &Known, server: &str, patience: Duration) -> bool {
-    let Topology::Sentinel { service } = &config.topology else { return false };
+pub(crate) async fn is_replaced(
+    config: &Config,
+    known: &Known,
+    server: &str,
+    patience: Duration,
+) -> bool {
+    let Topology::Sentinel { service } = &config.topology else {
+        return false;
+    };
     let sentinels = locked(&known.addresses).clone();
     let votes = sentinels.iter().map(async |sentinel| {
         let vote = async {
@@ -134,9 +156,13 @@ pub(crate) async fn is_replaced(config: &Config, known: &Known, server: &str, pa
 /// Asks a Sentinel for the primary of a service. Returns `None` if it does not know the service.
 async fn primary(wire: &mut Wire, service: &str) -> Result<Option<String>, Failure> {
     let mut ask = redis::cmd("SENTINEL");
-    let asked = ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(wire);
-    let answer: Option<(String, u16)> =
-        tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Failure::Silent)??;
+    let asked = ask
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(service)
+        .query_async(wire);
+    let answer: Option<(String, u16)> = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .map_err(|_| Failure::Silent)??;
     Ok(answer.map(|(host, port)| join(&host, port)))
 }
 
@@ -144,19 +170,27 @@ type Found = (Wire, String, Vec<String>);
 
 /// Joins a host and a port.
 fn join(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// Asks for the other Sentinels of a service. Returns none if the request fails.
 async fn sentinels(wire: &mut Wire, service: &str) -> Vec<String> {
-    let asked = redis::cmd("SENTINEL").arg("SENTINELS").arg(service).to_owned();
+    let asked = redis::cmd("SENTINEL")
+        .arg("SENTINELS")
+        .arg(service)
+        .to_owned();
     let others: Vec<HashMap<String, String>> =
         match tokio::time::timeout(PATIENCE, asked.query_async(wire)).await {
             Ok(Ok(others)) => others,
             _ => return Vec::new(),
         };
-    let address =
-        |other: &HashMap<String, String>| Some(join(other.get("ip")?, other.get("port")?.parse().ok()?));
+    let address = |other: &HashMap<String, String>| {
+        Some(join(other.get("ip")?, other.get("port")?.parse().ok()?))
+    };
     others.iter().filter_map(address).collect()
 }
 
@@ -165,17 +199,23 @@ async fn nodes(wire: &mut Wire, asked: &str) -> Vec<String> {
     use redis::Value::{Array, BulkString, Int};
 
     let slots = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-    let Ok(Ok(Array(ranges))) = tokio::time::timeout(PATIENCE, slots.query_async(wire)).await else {
+    let Ok(Ok(Array(ranges))) = tokio::time::timeout(PATIENCE, slots.query_async(wire)).await
+    else {
         return Vec::new();
     };
-    let own = asked.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    let own = asked
+        .rsplit_once(':')
+        .map_or("", |(host, _)| host)
+        .trim_matches(['[', ']']);
     let mut found = Vec::new();
     for range in ranges {
         let Array(range) = range else { continue };
         for node in range.into_iter().skip(2) {
             let Array(node) = node else { continue };
             let (host, port) = match node.as_slice() {
-                [BulkString(host), Int(port), ..] => (String::from_utf8_lossy(host).into_owned(), *port),
+                [BulkString(host), Int(port), ..] => {
+                    (String::from_utf8_lossy(host).into_owned(), *port)
+                }
                 [redis::Value::Nil, Int(port), ..] => (String::new(), *port),
                 _ => continue,
             };
@@ -200,23 +240,36 @@ async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<F
     let wants_password = |error: Error| match error.kind() {
         ErrorKind::Denied if config.credentials(Peer::Sentinel).password.is_none() => Error::new(
             ErrorKind::Denied,
-            format!("the Sentinel at {sentinel} requires a password: set the option `sentinel_password`"),
+            format!(
+                "the Sentinel at {sentinel} requires a password: set the option `sentinel_password`"
+            ),
         )
         .with_backend("redis")
         .with_source(error),
         _ => error,
     };
-    let mut wire = dial(config, sentinel, Peer::Sentinel).await.map_err(wants_password)?;
-    let Some(address) = primary(&mut wire, service).await.map_err(explain).map_err(wants_password)? else {
+    let mut wire = dial(config, sentinel, Peer::Sentinel)
+        .await
+        .map_err(wants_password)?;
+    let Some(address) = primary(&mut wire, service)
+        .await
+        .map_err(explain)
+        .map_err(wants_password)?
+    else {
         return Err(explain(Failure::NoService(service.to_owned())));
     };
     let others = sentinels(&mut wire, service).await;
     let mut wire = dial(config, &address, Peer::Server).await?;
     // The Sentinels may not have noticed yet that the server has been demoted.
-    let role: redis::Value =
-        redis::cmd("ROLE").query_async(&mut wire).await.map_err(Failure::from).map_err(explain)?;
+    let role: redis::Value = redis::cmd("ROLE")
+        .query_async(&mut wire)
+        .await
+        .map_err(Failure::from)
+        .map_err(explain)?;
     match role {
-        redis::Value::Array(role) if role.first() == Some(&redis::Value::BulkString(b"master".to_vec())) => {
+        redis::Value::Array(role)
+            if role.first() == Some(&redis::Value::BulkString(b"master".to_vec())) =>
+        {
             Ok((wire, address, others))
         }
         _ => Err(Failure::Demoted.into()),
@@ -227,8 +280,11 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<Found> {
     let mut address = node.to_owned();
     for _ in 0..REDIRECTS {
         let mut wire = dial(config, &address, Peer::Server).await?;
-        let probed: Result<redis::Value, _> =
-            redis::cmd("HGET").arg(probe).arg("").query_async(&mut wire).await;
+        let probed: Result<redis::Value, _> = redis::cmd("HGET")
+            .arg(probe)
+            .arg("")
+            .query_async(&mut wire)
+            .await;
         let is_here = match &probed {
             Ok(_) => true,
             // The slot is moving to another node, and this node serves it until all keys have

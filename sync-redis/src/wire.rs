@@ -73,10 +73,18 @@ impl Wire {
         }));
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reader = Reader { end: end.clone(), inbox: inbox.clone(), looks };
+        let mut reader = Reader {
+            end: end.clone(),
+            inbox: inbox.clone(),
+            looks,
+        };
         let mut task = JoinSet::new();
         task.spawn(async move { std::future::poll_fn(|cx| reader.poll(cx)).await });
-        Self { end, inbox, _reader: Arc::new(task) }
+        Self {
+            end,
+            inbox,
+            _reader: Arc::new(task),
+        }
     }
 
     /// Returns the inbox that receives push messages and the loss of the connection.
@@ -97,7 +105,12 @@ impl Wire {
         let mut words = Words::default();
         words.word(b"SUBSCRIBE");
         words.word(channel.as_bytes());
-        self.send(|to| resp::write_command(to, [words].iter()), Awaited::Subscription).await.map(|_| ())
+        self.send(
+            |to| resp::write_command(to, [words].iter()),
+            Awaited::Subscription,
+        )
+        .await
+        .map(|_| ())
     }
 
     async fn send(
@@ -188,8 +201,10 @@ impl End {
         write(&mut self.unsent);
         self.is_flushed = false;
         self.awaited.push_back(awaited);
-        if !matches!(self.flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
-            && let Some(reader) = &self.reader
+        if !matches!(
+            self.flush(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(Ok(()))
+        ) && let Some(reader) = &self.reader
         {
             reader.wake_by_ref();
         }
@@ -217,7 +232,11 @@ impl End {
         }
         loop {
             self.received.reserve(READ);
-            match ready!(poll_read_buf(Pin::new(&mut *self.stream), cx, &mut self.received)) {
+            match ready!(poll_read_buf(
+                Pin::new(&mut *self.stream),
+                cx,
+                &mut self.received
+            )) {
                 Ok(0) => return Poll::Ready(hung_up()),
                 Ok(_) => {
                     self.silent_looks = 0;
@@ -248,7 +267,10 @@ impl End {
                 // A server that has reached maxclients sends this error before any command.
                 Value::ServerError(error) if self.awaited.is_empty() => return Err(error.into()),
                 answer => {
-                    let asker = self.awaited.pop_front().ok_or(garbage("a reply without a request"))?;
+                    let asker = self
+                        .awaited
+                        .pop_front()
+                        .ok_or(garbage("a reply without a request"))?;
                     asker.tell(match answer {
                         Value::ServerError(error) => Err(error.into()),
                         answer => Ok(answer),
@@ -261,7 +283,11 @@ impl End {
 
     /// Checks that the server sends something while replies are outstanding.
     fn look(&mut self) -> RedisResult<()> {
-        self.silent_looks = if self.awaited.is_empty() { 0 } else { self.silent_looks + 1 };
+        self.silent_looks = if self.awaited.is_empty() {
+            0
+        } else {
+            self.silent_looks + 1
+        };
         if self.silent_looks > self.patience {
             Err(io::Error::from(io::ErrorKind::TimedOut).into())
         } else {
@@ -287,7 +313,11 @@ struct Reader {
 impl Reader {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut end = locked(&self.end);
-        if !end.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+        if !end
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.will_wake(cx.waker()))
+        {
             end.reader = Some(cx.waker().clone());
         }
         let error = match end.poll(cx, &self.inbox) {
@@ -348,7 +378,10 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let (answers, ()) = tokio::join!(join_all(["a", "b", "c"].map(|word| ask(&wire, word))), serving);
+        let (answers, ()) = tokio::join!(
+            join_all(["a", "b", "c"].map(|word| ask(&wire, word))),
+            serving
+        );
         assert_eq!(answers[..2], [Ok(Value::Int(1)), Ok(Value::Int(2))]);
         assert_eq!(answers[2].as_ref().unwrap_err().detail(), Some("no"));
     }
@@ -377,7 +410,10 @@ mod tests {
         let asking = async {
             let (told, answer) = tokio::join!(wire.subscribe("a"), ask(&wire, "x"));
             assert_eq!((told, answer), (Ok(()), Ok(Value::Int(7))));
-            assert_eq!(wire.subscribe("b").await.unwrap_err().code(), Some("NOPERM"));
+            assert_eq!(
+                wire.subscribe("b").await.unwrap_err().code(),
+                Some("NOPERM")
+            );
         };
         tokio::join!(serving, asking);
     }
@@ -425,11 +461,17 @@ mod tests {
                 server.write_all(&[*byte]).await.unwrap();
             }
         };
-        assert_eq!(tokio::join!(ask(&wire, "a"), serving).0, Ok(Value::Int(12_345_678)));
+        assert_eq!(
+            tokio::join!(ask(&wire, "a"), serving).0,
+            Ok(Value::Int(12_345_678))
+        );
         let start = tokio::time::Instant::now();
         assert!(ask(&wire, "b").await.unwrap_err().is_timeout());
         let took = start.elapsed();
-        assert!((SILENT_LOOKS * LOOK..=(SILENT_LOOKS + 1) * LOOK).contains(&took), "{took:?}");
+        assert!(
+            (SILENT_LOOKS * LOOK..=(SILENT_LOOKS + 1) * LOOK).contains(&took),
+            "{took:?}"
+        );
         assert!(ask(&wire, "c").await.is_err());
     }
 
@@ -441,12 +483,18 @@ mod tests {
             tokio::time::sleep((SILENT_LOOKS + 9) * LOOK).await;
             server.write_all(b":1\r\n").await.unwrap();
         };
-        assert_eq!(tokio::join!(ask(&wire, "WAIT"), serving).0, Ok(Value::Int(1)));
+        assert_eq!(
+            tokio::join!(ask(&wire, "WAIT"), serving).0,
+            Ok(Value::Int(1))
+        );
     }
 
     #[test]
     fn all_are_told_that_the_runtime_has_gone() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         let (wire, _server) = runtime.block_on(async { wire(1_000) });
         let asking = std::thread::spawn({
             let wire = wire.clone();
@@ -455,6 +503,10 @@ mod tests {
         assert_eq!(asking.join().unwrap(), None, "it waits");
         drop(runtime);
         assert!(wire.inbox().is_lost());
-        assert!(futures_util::FutureExt::now_or_never(ask(&wire, "b")).unwrap().is_err());
+        assert!(
+            futures_util::FutureExt::now_or_never(ask(&wire, "b"))
+                .unwrap()
+                .is_err()
+        );
     }
 }

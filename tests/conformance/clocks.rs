@@ -10,11 +10,20 @@ use super::stores::JumpingRedis;
 const TTL: Duration = Duration::from_secs(6);
 
 async fn connected(redis: &JumpingRedis) -> std::sync::Arc<dyn Sync> {
-    connect(&format!("redis://127.0.0.1:{}?ttl={}s", redis.port(), TTL.as_secs())).await.unwrap()
+    connect(&format!(
+        "redis://127.0.0.1:{}?ttl={}s",
+        redis.port(),
+        TTL.as_secs()
+    ))
+    .await
+    .unwrap()
 }
 
 async fn acquire(sync: &dyn Sync, limit: Duration) -> Result<Guard, distsync::Error> {
-    sync.lock("a", LockOptions::new().with_wait(Wait::For(limit))).unwrap().acquire().await
+    sync.lock("a", LockOptions::new().with_wait(Wait::For(limit)))
+        .unwrap()
+        .acquire()
+        .await
 }
 
 /// Forward by more than what is left of a session: it ends at once for Redis, and its holder is
@@ -29,9 +38,13 @@ async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
     let jumped = clock::now();
     // By a newcomer, whose session is of the new time.
     let newcomer = connected(&redis).await;
-    let next = acquire(&*newcomer, TTL).await.expect("the session of the holder has ended");
+    let next = acquire(&*newcomer, TTL)
+        .await
+        .expect("the session of the holder has ended");
     assert!(next.token() > guard.token(), "tokens rise");
-    tokio::time::timeout(TTL, guard.revoked()).await.expect("revoked within the TTL");
+    tokio::time::timeout(TTL, guard.revoked())
+        .await
+        .expect("revoked within the TTL");
     assert!(clock::now().since(jumped) < TTL + Duration::from_secs(2));
     drop((next, other));
 }
@@ -40,23 +53,36 @@ async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
 #[tokio::test]
 async fn a_redis_clock_that_is_set_back_keeps_the_dead() {
     let redis = JumpingRedis::start();
-    let backend = distsync::spi::backend(&format!("redis://127.0.0.1:{}", redis.port())).unwrap().0;
-    let session = backend.open(&distsync_core::conformance::bare::spec(TTL)).await.unwrap();
+    let backend = distsync::spi::backend(&format!("redis://127.0.0.1:{}", redis.port()))
+        .unwrap()
+        .0;
+    let session = backend
+        .open(&distsync_core::conformance::bare::spec(TTL))
+        .await
+        .unwrap();
     let namespace = distsync::Namespace::new("distsync").unwrap();
     let name = distsync::LockName::new(&namespace, distsync::Kind::Lock, "a").unwrap();
     let dead = distsync_core::conformance::bare::claim(session, name);
-    let distsync_core::spi::Standing::Granted { token } = backend.enqueue(&dead).await.unwrap() else {
+    let distsync_core::spi::Standing::Granted { token } = backend.enqueue(&dead).await.unwrap()
+    else {
         panic!("the lock is free");
     };
     redis.set_clock(-3_600);
     let other = connected(&redis).await;
-    acquire(&*other, TTL + Duration::from_secs(2)).await.expect_err("its session is believed to live");
+    acquire(&*other, TTL + Duration::from_secs(2))
+        .await
+        .expect_err("its session is believed to live");
     redis.set_clock(0);
-    let next = acquire(&*other, TTL).await.expect("the clock is right again");
+    let next = acquire(&*other, TTL)
+        .await
+        .expect("the clock is right again");
     assert!(next.token() > token, "tokens rise");
     next.release().await.unwrap();
     // The last token is kept, whatever the clock says.
     redis.set_clock(-3_600);
     let again = acquire(&*connected(&redis).await, TTL).await.unwrap();
-    assert!(again.token() > next.token(), "tokens rise where data is kept");
+    assert!(
+        again.token() > next.token(),
+        "tokens rise where data is kept"
+    );
 }

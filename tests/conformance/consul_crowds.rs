@@ -14,14 +14,25 @@ use super::stores::Consul;
 async fn queued(sync: &dyn Sync, name: &str, there: usize) {
     let deadline = clock::now().after(Duration::from_secs(60));
     let lock = sync.lock(name, LockOptions::new()).unwrap();
-    while lock.inspect().await.expect("inspection goes on beside waiters").entries.len() < there {
+    while lock
+        .inspect()
+        .await
+        .expect("inspection goes on beside waiters")
+        .entries
+        .len()
+        < there
+    {
         assert!(clock::now() < deadline, "not {there} at {name}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 async fn acquired(sync: &dyn Sync, name: &str) -> Guard {
-    sync.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap()
+    sync.lock(name, LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,10 +54,15 @@ async fn waiters_on_many_names_leave_room_for_others() {
     for number in 0..NAMES {
         queued(&*waiting, &format!("name-{number}"), 2).await;
     }
-    let other = connect(&url).await.expect("another handle connects beside the waiters");
+    let other = connect(&url)
+        .await
+        .expect("another handle connects beside the waiters");
     drop(acquired(&*other, "another").await);
     for guard in held {
-        guard.release().await.expect("a release does not wait behind waiters");
+        guard
+            .release()
+            .await
+            .expect("a release does not wait behind waiters");
     }
     // All of them are held at one moment, so nothing that they waited by may stay behind.
     let granted = waiters.join_all().await;

@@ -17,7 +17,11 @@ const LONG: Duration = Duration::from_secs(400);
 const QUICK: Duration = Duration::from_secs(5);
 
 async fn acquire(sync: &Arc<dyn Sync>, name: &str) -> Guard {
-    sync.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap()
+    sync.lock(name, LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap()
 }
 
 /// Holds a name and looks at it until told to stop: renewals and inspections succeed all the while.
@@ -27,7 +31,9 @@ async fn look_on(sync: &Arc<dyn Sync>, held: &Guard, until: impl Future<Output =
         loop {
             held.check(Duration::ZERO).expect("the renewals succeed");
             assert_eq!(held.health(), Health::Held, "a renewal failed");
-            lock.inspect().await.expect("an inspection beside the crowd");
+            lock.inspect()
+                .await
+                .expect("an inspection beside the crowd");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -56,8 +62,9 @@ async fn at_one_name(url: &str) {
     let trying = async {
         let lock = sync.lock("one", LockOptions::new()).unwrap();
         loop {
-            let tried =
-                tokio::time::timeout(QUICK, lock.try_acquire()).await.expect("a try beside the crowd");
+            let tried = tokio::time::timeout(QUICK, lock.try_acquire())
+                .await
+                .expect("a try beside the crowd");
             drop(tried.unwrap());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -77,8 +84,11 @@ async fn at_many_names(url: &str) {
     let (holder, sync) = (connect(url).await.unwrap(), connect(url).await.unwrap());
     let held = acquire(&sync, "held").await;
     let names = || (0..1_000).map(|number| format!("many-{number}"));
-    let guards: Vec<Guard> =
-        stream::iter(names()).map(async |name| acquire(&holder, &name).await).buffered(50).collect().await;
+    let guards: Vec<Guard> = stream::iter(names())
+        .map(async |name| acquire(&holder, &name).await)
+        .buffered(50)
+        .collect()
+        .await;
     let mut crowd = JoinSet::new();
     for name in names() {
         let sync = sync.clone();

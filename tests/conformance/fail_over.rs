@@ -13,8 +13,15 @@ use super::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
 /// Holds a lock, with a waiter behind it, while `fault` happens and for longer than the TTL.
 /// Without renewals by another server the lock would be lost.
 async fn held_through(url: &str, ttl: Duration, fault: impl FnOnce()) {
-    let sync = connect(&format!("{url}?ttl={}s", ttl.as_secs())).await.unwrap();
-    let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let sync = connect(&format!("{url}?ttl={}s", ttl.as_secs()))
+        .await
+        .unwrap();
+    let guard = sync
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     let token = guard.token();
     let waiting = sync.lock("a", LockOptions::new()).unwrap();
     let waiter = async { waiting.acquire().await.unwrap() };
@@ -25,11 +32,18 @@ async fn held_through(url: &str, ttl: Duration, fault: impl FnOnce()) {
         }
         fault();
         tokio::time::sleep(ttl + Duration::from_secs(3)).await;
-        assert_eq!(guard.check(Duration::ZERO).expect("held through the fail-over"), token);
+        assert_eq!(
+            guard
+                .check(Duration::ZERO)
+                .expect("held through the fail-over"),
+            token
+        );
         guard.release().await.expect("release")
     };
     let both = async { tokio::join!(waiter, fail_over) };
-    let (next, _) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("the waiter is served");
+    let (next, _) = tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .expect("the waiter is served");
     assert!(next.token() > token);
     next.release().await.unwrap();
 }
@@ -47,7 +61,10 @@ async fn an_etcd_cluster_that_loses_its_leader_keeps_locks_and_waiters() {
         }
     }
     let url = format!("etcd://{}", addresses.join(","));
-    held_through(&url, Duration::from_secs(6), || cluster.kill(leader.expect("a leader"))).await;
+    held_through(&url, Duration::from_secs(6), || {
+        cluster.kill(leader.expect("a leader"))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -67,7 +84,10 @@ async fn redis_sentinels_that_lose_the_primary_keep_locks_and_waiters() {
 #[tokio::test]
 async fn a_redis_primary_that_stands_still_is_left_for_the_one_that_takes_its_place() {
     let sentinels = RedisSentinels::start();
-    held_through(&sentinels.url(), Duration::from_secs(15), || sentinels.freeze_primary()).await;
+    held_through(&sentinels.url(), Duration::from_secs(15), || {
+        sentinels.freeze_primary()
+    })
+    .await;
 }
 
 /// A grant that the new primary does not have is revoked within the holder's TTL, whether the
@@ -81,7 +101,12 @@ async fn a_grant_that_a_fail_over_loses(is_primary_aware: bool) {
     // Both servers know the session; one knows the grant.
     sentinels.replicate();
     sentinels.stop_replication();
-    let guard = holder.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let guard = holder
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     if !is_primary_aware {
         sentinels.keep_primary_unaware();
     }
@@ -100,7 +125,15 @@ async fn a_grant_that_a_fail_over_loses(is_primary_aware: bool) {
     tokio::time::sleep(TTL).await;
     next.check(Duration::ZERO).expect("held at the new primary");
     // The former holder finds the new primary too.
-    assert!(holder.lock("a", LockOptions::new()).unwrap().try_acquire().await.unwrap().is_none());
+    assert!(
+        holder
+            .lock("a", LockOptions::new())
+            .unwrap()
+            .try_acquire()
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -125,8 +158,16 @@ async fn a_sentinel_knows_its_services_only() {
 #[tokio::test]
 async fn a_grant_that_too_few_replicas_have_is_given_back() {
     let mut sentinels = RedisSentinels::start();
-    let url = |replicas| format!("{}?ttl=2s&wait_replicas={replicas}&wait_timeout=300ms", sentinels.url());
-    let (one, two) = (connect(&url(1)).await.unwrap(), connect(&url(2)).await.unwrap());
+    let url = |replicas| {
+        format!(
+            "{}?ttl=2s&wait_replicas={replicas}&wait_timeout=300ms",
+            sentinels.url()
+        )
+    };
+    let (one, two) = (
+        connect(&url(1)).await.unwrap(),
+        connect(&url(2)).await.unwrap(),
+    );
     let lock = |sync: &dyn Sync| sync.lock("a", LockOptions::new()).unwrap();
     let guard = lock(&*one).acquire().await.expect("one replica has it");
     // A grant by another's release is waited for too.
@@ -142,13 +183,22 @@ async fn a_grant_that_too_few_replicas_have_is_given_back() {
     assert!(next.token() > first);
     next.release().await.unwrap();
 
-    let error = lock(&*two).acquire().await.expect_err("there is one replica only");
+    let error = lock(&*two)
+        .acquire()
+        .await
+        .expect_err("there is one replica only");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.to_string().contains("only 1 of the 2 replicas"), "{error}");
+    assert!(
+        error.to_string().contains("only 1 of the 2 replicas"),
+        "{error}"
+    );
     let free = lock(&*one).inspect().await.unwrap();
     assert!(free.entries.is_empty(), "{free:?}");
     sentinels.kill(1);
-    lock(&*one).acquire().await.expect_err("the replica is gone");
+    lock(&*one)
+        .acquire()
+        .await
+        .expect_err("the replica is gone");
 }
 
 /// Does once all that a client does.
@@ -191,7 +241,10 @@ async fn a_redis_cluster_url_learns_the_other_nodes() {
 
     let mut cluster = RedisCluster::start();
     let owner = cluster.owner(KEY);
-    held_through(&cluster.url(&[owner]), Duration::from_secs(10), || cluster.kill(owner)).await;
+    held_through(&cluster.url(&[owner]), Duration::from_secs(10), || {
+        cluster.kill(owner)
+    })
+    .await;
 }
 
 /// Claims that arrive while the slot moves are refused as a whole: none breaks its name.
@@ -201,7 +254,9 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
 
     let cluster = RedisCluster::start();
     let owner = cluster.owner(KEY);
-    let sync = connect(&format!("{}?ttl=30s", cluster.url(&[0, 1, 2]))).await.unwrap();
+    let sync = connect(&format!("{}?ttl=30s", cluster.url(&[0, 1, 2])))
+        .await
+        .unwrap();
     let lock = |name: &str, seconds| {
         let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(seconds)));
         sync.lock(name, options).unwrap()
@@ -219,25 +274,53 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
     let in_queue = || cluster.tell(owner, "ZCARD distsync:{0}:queue:distsync/l/queued");
     while in_queue() != ":2\r\n" {
         let soon = tokio::time::sleep(Duration::from_millis(5));
-        assert!(tokio::time::timeout_at(soon.deadline(), &mut queued).await.is_err(), "it is held");
+        assert!(
+            tokio::time::timeout_at(soon.deadline(), &mut queued)
+                .await
+                .is_err(),
+            "it is held"
+        );
     }
-    let late = connect(&format!("{}?ttl=30s", cluster.url(&[0, 1, 2]))).await.unwrap();
+    let late = connect(&format!("{}?ttl=30s", cluster.url(&[0, 1, 2])))
+        .await
+        .unwrap();
     let moving = cluster.begin_move(KEY, owner, (owner + 1) % 3);
     let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(1)));
-    let refusal = late.lock("queued", options).unwrap().acquire().await.expect_err("the slot moves");
-    assert!(matches!(refusal.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{refusal}");
-    assert_eq!(in_queue(), ":2\r\n", "a request that was refused has written something");
+    let refusal = late
+        .lock("queued", options)
+        .unwrap()
+        .acquire()
+        .await
+        .expect_err("the slot moves");
+    assert!(
+        matches!(refusal.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+        "{refusal}"
+    );
+    assert_eq!(
+        in_queue(),
+        ":2\r\n",
+        "a request that was refused has written something"
+    );
     // The first waiter of each name needs keys that this node may not make any more.
     let refused = |names: &'static [&'static str]| async move {
         for error in join_all(names.iter().map(async |name| lock(name, 1).acquire().await)).await {
             let error = error.expect_err("the slot moves");
-            assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+                "{error}"
+            );
         }
     };
     refused(&["a", "b", "c", "d"]).await;
     // A holder that nobody waits for needs the table only, which is still here.
     held.remove(3).release().await.unwrap();
-    lock("d", 5).acquire().await.unwrap().release().await.unwrap();
+    lock("d", 5)
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
     let load = async {
         // Refused while the slot moves; granted once the holder of the name has released.
         join_all(names.map(async |name| acquired_again(&*lock(name, 20)).await)).await
@@ -273,18 +356,35 @@ async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
     let other = (owner + 1) % 3;
     // The one node that the URL names sends us on.
     let sync = connect(&cluster.url(&[other])).await.unwrap();
-    let guard = sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let guard = sync
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     assert_eq!(sync.list(distsync::Kind::Lock, "").await.unwrap(), ["a"]);
     guard.release().await.unwrap();
     // The connection to which we were sent is kept.
     let before = cluster.calls(owner, "hello");
     for _ in 0..20 {
-        sync.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap().release().await.unwrap();
+        sync.lock("a", LockOptions::new())
+            .unwrap()
+            .acquire()
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
     }
     assert_eq!(cluster.calls(owner, "hello"), before);
     sync.close().await.unwrap();
 
-    held_through(&cluster.url(&[0, 1, 2, 3, 4, 5]), Duration::from_secs(10), || cluster.kill(owner)).await;
+    held_through(
+        &cluster.url(&[0, 1, 2, 3, 4, 5]),
+        Duration::from_secs(10),
+        || cluster.kill(owner),
+    )
+    .await;
     assert_ne!(cluster.owner(KEY), owner);
 
     // The cluster goes on for those who come later, and the tokens rise.

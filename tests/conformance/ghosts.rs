@@ -16,8 +16,16 @@ fn a_process_ends_and_its_lock_is_free(url: &str) {
         assert!(output.status.success(), "round {round}: {output:?}");
         runtime.block_on(async {
             let sync = connect(url).await.unwrap();
-            let taken = sync.lock("left", LockOptions::new()).unwrap().try_acquire().await.unwrap();
-            assert!(taken.is_some(), "round {round}: the lock of a process that ended is still held");
+            let taken = sync
+                .lock("left", LockOptions::new())
+                .unwrap()
+                .try_acquire()
+                .await
+                .unwrap();
+            assert!(
+                taken.is_some(),
+                "round {round}: the lock of a process that ended is still held"
+            );
             sync.close().await.unwrap();
         });
     }
@@ -54,11 +62,26 @@ async fn a_redis_that_refuses_writes_for_a_while_leaves_no_ghost() {
     let redis = Redis::start();
     let url = format!("redis://127.0.0.1:{}?ttl=30s", redis.port());
     let (one, two) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
-    let kept = one.lock("kept", LockOptions::new()).unwrap().acquire().await.unwrap();
-    let guard = one.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let kept = one
+        .lock("kept", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
+    let guard = one
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     redis.tell("CONFIG SET min-replicas-to-write 1");
     drop(guard);
-    let refused = one.lock("kept", LockOptions::new()).unwrap().acquire().await.unwrap_err();
+    let refused = one
+        .lock("kept", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("NOREPLICAS"), "{refused}");
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     redis.tell("CONFIG SET min-replicas-to-write 0");
@@ -66,6 +89,15 @@ async fn a_redis_that_refuses_writes_for_a_while_leaves_no_ghost() {
     let freed = two.lock("a", soon).unwrap().acquire().await;
     drop(freed.expect("the dropped guard was released"));
     kept.check(Duration::ZERO).expect("the session has gone on");
-    let queue = two.lock("kept", LockOptions::new()).unwrap().inspect().await.unwrap();
-    assert_eq!(queue.waiters().count(), 0, "the failed acquire is in the queue: {queue:?}");
+    let queue = two
+        .lock("kept", LockOptions::new())
+        .unwrap()
+        .inspect()
+        .await
+        .unwrap();
+    assert_eq!(
+        queue.waiters().count(),
+        0,
+        "the failed acquire is in the queue: {queue:?}"
+    );
 }

@@ -25,7 +25,13 @@ async fn soon<F: Future>(future: F) -> F::Output {
 
 /// The keys of a lock, in order of arrival.
 fn keys(consul: &Consul, name: &str) -> Vec<Value> {
-    let answer = http(consul.port(), "GET", &format!("/v1/kv/distsync/l/{name}/?recurse"), "", "");
+    let answer = http(
+        consul.port(),
+        "GET",
+        &format!("/v1/kv/distsync/l/{name}/?recurse"),
+        "",
+        "",
+    );
     let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
     let mut keys: Vec<Value> = serde_json::from_str(body).unwrap_or_default();
     keys.sort_by_key(|key| key["CreateIndex"].as_u64());
@@ -36,7 +42,13 @@ fn keys(consul: &Consul, name: &str) -> Vec<Value> {
 fn lose(consul: &Consul, name: &str, position: usize) {
     let line = keys(consul, name);
     let session = line[position]["Session"].as_str().expect("a session");
-    http(consul.port(), "PUT", &format!("/v1/session/destroy/{session}"), "", "");
+    http(
+        consul.port(),
+        "PUT",
+        &format!("/v1/session/destroy/{session}"),
+        "",
+        "",
+    );
 }
 
 async fn until_in_line(lock: &dyn Lock, count: usize) {
@@ -49,7 +61,10 @@ async fn until_in_line(lock: &dyn Lock, count: usize) {
 }
 
 fn url(consul: &Consul, delay: &str) -> String {
-    format!("consul://127.0.0.1:{}?ttl=10s&lock_delay={delay}", consul.port())
+    format!(
+        "consul://127.0.0.1:{}?ttl=10s&lock_delay={delay}",
+        consul.port()
+    )
 }
 
 #[tokio::test]
@@ -57,7 +72,12 @@ async fn what_a_lost_holder_held_is_kept_from_everybody_for_its_delay() {
     let consul = Consul::start();
     let holder = connect(&url(&consul, "3s")).await.unwrap();
     let other = connect(&url(&consul, "0s")).await.unwrap();
-    let guard = holder.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let guard = holder
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     let lock = other.lock("a", LockOptions::new()).unwrap();
     let mut watch = lock.watch();
     let (next, ()) = tokio::join!(soon(lock.acquire()), async {
@@ -68,7 +88,10 @@ async fn what_a_lost_holder_held_is_kept_from_everybody_for_its_delay() {
         assert_eq!(lock.inspect().await.unwrap().holders().count(), 0);
         // Who held hears of the loss, and gets it no sooner than others.
         let own = holder.lock("a", LockOptions::new()).unwrap();
-        assert_eq!(own.try_acquire().await.unwrap_err().kind(), ErrorKind::SessionLost);
+        assert_eq!(
+            own.try_acquire().await.unwrap_err().kind(),
+            ErrorKind::SessionLost
+        );
         soon(guard.revoked()).await;
         assert!(own.try_acquire().await.unwrap().is_none());
         assert!(lock.try_acquire().await.unwrap().is_none());
@@ -96,18 +119,32 @@ async fn what_a_lost_holder_held_is_kept_from_everybody_for_its_delay() {
 async fn a_session_that_was_lost_gets_nothing_back() {
     let consul = Consul::start();
     let (backend, _) = distsync::spi::backend(&url(&consul, "60s")).unwrap();
-    let session = backend.open(&bare::spec(Duration::from_secs(10))).await.unwrap();
+    let session = backend
+        .open(&bare::spec(Duration::from_secs(10)))
+        .await
+        .unwrap();
     let name = LockName::new(&Namespace::default(), Kind::Lock, "a").unwrap();
     let claim = bare::claim(session, name);
-    let Standing::Granted { token } = backend.enqueue(&claim).await.unwrap() else { panic!("it is free") };
+    let Standing::Granted { token } = backend.enqueue(&claim).await.unwrap() else {
+        panic!("it is free")
+    };
     lose(&consul, "a", 0);
-    let lost = Standing::Gone { why: Gone::SessionLost };
+    let lost = Standing::Gone {
+        why: Gone::SessionLost,
+    };
     assert_eq!(backend.enqueue(&claim).await.unwrap(), lost);
     assert_eq!(backend.granted(&claim).await.unwrap(), lost);
-    let claim = Claim { token: Some(token), ..claim };
+    let claim = Claim {
+        token: Some(token),
+        ..claim
+    };
     assert!(!backend.update(&claim, Bytes::new()).await.unwrap());
     assert_eq!(backend.withdraw(&claim).await.unwrap(), Withdrawn::Absent);
-    assert_eq!(keys(&consul, "a").len(), 1, "and it cannot shorten its delay");
+    assert_eq!(
+        keys(&consul, "a").len(),
+        1,
+        "and it cannot shorten its delay"
+    );
 }
 
 #[tokio::test]
@@ -115,11 +152,23 @@ async fn a_delay_that_is_over_keeps_nobody_away() {
     let consul = Consul::start();
     let holder = connect(&url(&consul, "1s")).await.unwrap();
     let permits = LockOptions::permit(2);
-    let guard = holder.lock("a", permits.clone()).unwrap().acquire().await.unwrap();
+    let guard = holder
+        .lock("a", permits.clone())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     lose(&consul, "a", 0);
     soon(guard.revoked()).await;
-    assert!(holder.list(Kind::Lock, "").await.unwrap().is_empty(), "a lost claim is listed");
-    assert_eq!(keys(&consul, "a").len(), 1, "nobody has come to sweep it out");
+    assert!(
+        holder.list(Kind::Lock, "").await.unwrap().is_empty(),
+        "a lost claim is listed"
+    );
+    assert_eq!(
+        keys(&consul, "a").len(),
+        1,
+        "nobody has come to sweep it out"
+    );
     let lock = holder.lock("a", permits).unwrap();
     // The lost one is one of two until its delay is over.
     let one = soon(lock.acquire()).await.unwrap();
@@ -131,7 +180,10 @@ async fn a_delay_that_is_over_keeps_nobody_away() {
         }
     })
     .await;
-    assert!(lock.try_acquire().await.unwrap().is_none(), "two of two are taken");
+    assert!(
+        lock.try_acquire().await.unwrap().is_none(),
+        "two of two are taken"
+    );
     drop((one, two));
 }
 
@@ -160,7 +212,9 @@ async fn a_lock_that_is_given_back_is_free_at_once() {
     }
     first.close().await.unwrap();
     soon(next.acquire()).await.unwrap().release().await.unwrap();
-    let more = second.lock("more", LockOptions::new().with_wait(Wait::For(SOON))).unwrap();
+    let more = second
+        .lock("more", LockOptions::new().with_wait(Wait::For(SOON)))
+        .unwrap();
     more.acquire().await.unwrap().release().await.unwrap();
     assert!(keys(&consul, "a").is_empty() && keys(&consul, "more").is_empty());
 }
@@ -193,7 +247,11 @@ async fn a_waiter_that_is_lost_delays_nobody() {
             // Once the one behind has looked, what was lost is gone, and its client has come again
             // as the last.
             soon(async {
-                while keys(&consul, "a").iter().filter(|key| key.get("Session").is_some()).count() != 3
+                while keys(&consul, "a")
+                    .iter()
+                    .filter(|key| key.get("Session").is_some())
+                    .count()
+                    != 3
                     || keys(&consul, "a").len() != 3
                 {
                     tokio::time::sleep(Duration::from_millis(5)).await;

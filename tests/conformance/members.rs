@@ -74,7 +74,12 @@ async fn one_of_three_etcd_members_is_killed() {
     let addresses = cluster.addresses();
     // A client of before goes on too.
     let sync = connect(&etcd_url(&addresses)).await.unwrap();
-    let kept = sync.lock("kept", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let kept = sync
+        .lock("kept", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     kept.release().await.unwrap();
     cluster.kill(0);
     let lock = sync.lock("kept", LockOptions::new()).unwrap();
@@ -94,15 +99,27 @@ async fn one_of_three_etcd_members_stands_still() {
     let clients = futures_util::future::join_all((0..3).map(|first| {
         let mut order = addresses.clone();
         order.rotate_left(first);
-        async move { connect(&format!("{}?ttl=15s", etcd_url(&order))).await.unwrap() }
+        async move {
+            connect(&format!("{}?ttl=15s", etcd_url(&order)))
+                .await
+                .unwrap()
+        }
     }));
     let clients = clients.await;
     cluster.freeze(0);
     for (number, client) in clients.iter().enumerate() {
         let lock = client.lock("kept", LockOptions::new()).unwrap();
-        let guard = lock.acquire().await.unwrap_or_else(|error| panic!("client {number}: {error}"));
-        lock.inspect().await.unwrap_or_else(|error| panic!("client {number}: {error}"));
-        guard.release().await.unwrap_or_else(|error| panic!("client {number}: {error}"));
+        let guard = lock
+            .acquire()
+            .await
+            .unwrap_or_else(|error| panic!("client {number}: {error}"));
+        lock.inspect()
+            .await
+            .unwrap_or_else(|error| panic!("client {number}: {error}"));
+        guard
+            .release()
+            .await
+            .unwrap_or_else(|error| panic!("client {number}: {error}"));
         client.close().await.unwrap();
     }
     use_often(12, etcd_url, &addresses).await;
@@ -112,7 +129,12 @@ async fn one_of_three_etcd_members_stands_still() {
 async fn one_of_two_etcd_addresses_is_dead_or_silent() {
     let etcd = super::stores::Etcd::start();
     let (alive, silent) = (format!("127.0.0.1:{}", etcd.port()), Silent::new());
-    use_often(50, etcd_url, &[alive.clone(), format!("127.0.0.1:{}", free_port())]).await;
+    use_often(
+        50,
+        etcd_url,
+        &[alive.clone(), format!("127.0.0.1:{}", free_port())],
+    )
+    .await;
     use_often(20, etcd_url, &[alive, silent.address()]).await;
 }
 
@@ -121,7 +143,12 @@ async fn one_of_two_netlock_addresses_is_dead_or_silent() {
     let netlock = Netlockd::start();
     let (alive, silent) = (format!("127.0.0.1:{}", netlock.port()), Silent::new());
     let url = |addresses: &[String]| format!("netlock://{}?table={TABLE}", addresses.join(","));
-    use_often(50, url, &[alive.clone(), format!("127.0.0.1:{}", free_port())]).await;
+    use_often(
+        50,
+        url,
+        &[alive.clone(), format!("127.0.0.1:{}", free_port())],
+    )
+    .await;
     use_often(20, url, &[alive, silent.address()]).await;
 }
 
@@ -140,6 +167,11 @@ async fn one_of_two_redis_cluster_addresses_is_dead_or_silent() {
     let cluster = RedisCluster::start();
     let (alive, silent) = (cluster.address(0), Silent::new());
     let url = |addresses: &[String]| format!("redis+cluster://{}", addresses.join(","));
-    use_often(50, url, &[alive.clone(), format!("127.0.0.1:{}", free_port())]).await;
+    use_often(
+        50,
+        url,
+        &[alive.clone(), format!("127.0.0.1:{}", free_port())],
+    )
+    .await;
     use_often(20, url, &[alive, silent.address()]).await;
 }

@@ -24,13 +24,26 @@ pub(crate) fn example(name: &str) -> PathBuf {
         let mut build = Command::new(env!("CARGO"));
         // What cargo says to this test about its package would make build scripts that look at it
         // run again.
-        let said = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        let said =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(said)) {
             build.env_remove(name);
         }
         let built = build
-            .args(["build", "--quiet", "--examples", "--all-features", "--package", "distsync", "--profile"])
-            .arg(if profile_name == "debug" { "dev" } else { profile_name })
+            .args([
+                "build",
+                "--quiet",
+                "--examples",
+                "--all-features",
+                "--package",
+                "distsync",
+                "--profile",
+            ])
+            .arg(if profile_name == "debug" {
+                "dev"
+            } else {
+                profile_name
+            })
             .arg("--target-dir")
             .arg(profile.parent().unwrap())
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -42,7 +55,10 @@ pub(crate) fn example(name: &str) -> PathBuf {
 }
 
 pub(crate) fn run(name: &str, arguments: &[&str]) -> Output {
-    Command::new(example(name)).args(arguments).output().unwrap()
+    Command::new(example(name))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -61,11 +77,23 @@ pub(crate) struct Netlockd {
 impl Netlockd {
     pub(crate) fn start() -> Self {
         let mut child = Command::new(example("contenders"))
-            .args(["netlockd", "--listen", "127.0.0.1:0", "--log", "warn", "--table", TABLE])
+            .args([
+                "netlockd",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+                "--table",
+                TABLE,
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .next()
+            .unwrap()
+            .unwrap();
         let address = line.strip_prefix("listening on ").unwrap().to_owned();
         Self { child, address }
     }
@@ -79,7 +107,11 @@ impl Netlockd {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
+        kill_process(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(),
+            signal,
+        )
+        .unwrap();
     }
 }
 
@@ -106,9 +138,18 @@ fn story(url: &str) -> Vec<String> {
 
 #[test]
 fn the_quickstart_tells_the_same_story_on_every_store() {
-    let (netlock, redis, etcd, consul) = (Netlockd::start(), Redis::start(), Etcd::start(), Consul::start());
+    let (netlock, redis, etcd, consul) = (
+        Netlockd::start(),
+        Redis::start(),
+        Etcd::start(),
+        Consul::start(),
+    );
     let memory = story("memory:quickstart");
-    assert!(memory.iter().any(|line| line.contains("a late write is refused")));
+    assert!(
+        memory
+            .iter()
+            .any(|line| line.contains("a late write is refused"))
+    );
     for url in [
         netlock.url(),
         format!("redis://127.0.0.1:{}", redis.port()),
@@ -122,7 +163,12 @@ fn the_quickstart_tells_the_same_story_on_every_store() {
 #[test]
 fn contenders_lose_no_update_though_one_is_killed_and_one_stopped() {
     let output = run("contenders", &[]);
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     assert!(text(&output.stdout).contains("no update lost"));
 }
 
@@ -138,12 +184,18 @@ pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
         }
     };
     // Consul lets sessions live for twice their TTL, and anew after a restart.
-    tokio::time::timeout(Duration::from_secs(40), again).await.expect("the store is found again in time")
+    tokio::time::timeout(Duration::from_secs(40), again)
+        .await
+        .expect("the store is found again in time")
 }
 
 /// A process of the contenders that holds a lock when this returns, and what it goes on to say.
 fn holding(role: &[&str]) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(example("contenders")).args(role).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(example("contenders"))
+        .args(role)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut words, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
     words.read_line(&mut said).unwrap();
     assert!(said.contains(" holds "), "{said}");
@@ -158,7 +210,8 @@ async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl(
         let lock = sync.lock("counter", LockOptions::new()).unwrap();
         let file = folder.path().join("counter");
         std::fs::write(&file, format!("{:020} {:020}\n", 0, 0)).unwrap();
-        let (mut worker, _words) = holding(&["worker", "worker", &server.url(), file.to_str().unwrap()]);
+        let (mut worker, _words) =
+            holding(&["worker", "worker", &server.url(), file.to_str().unwrap()]);
         let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
         // The workers' TTL is 2 s, counted from a renewal before the signal; the rest is for a busy
@@ -171,7 +224,8 @@ async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl(
         let in_time = tokio::time::timeout(Duration::from_millis(2_500), clean).await;
         worker.kill().unwrap();
         worker.wait().unwrap();
-        in_time.unwrap_or_else(|_| panic!("after {signal:?} the queue is not clean within the TTL"));
+        in_time
+            .unwrap_or_else(|_| panic!("after {signal:?} the queue is not clean within the TTL"));
     }
 }
 
@@ -195,7 +249,9 @@ async fn a_stopped_server_is_a_loss_in_time_and_a_continued_one_is_found_again()
     let lock = sync.lock("a", LockOptions::new()).unwrap();
     let guard = lock.acquire().await.unwrap();
     server.signal(Signal::STOP);
-    tokio::time::timeout(Duration::from_secs(1), guard.revoked()).await.expect("revoked within the TTL");
+    tokio::time::timeout(Duration::from_secs(1), guard.revoked())
+        .await
+        .expect("revoked within the TTL");
     server.signal(Signal::CONT);
     assert!(acquired_again(&*lock).await.token() > guard.token());
 }
@@ -206,13 +262,19 @@ async fn a_server_that_ends_by_sigterm_says_so_and_a_missing_one_is_unavailable(
     let url = server.url();
     let sync = connect(&format!("{url}?ttl=1s")).await.unwrap();
     server.signal(Signal::TERM);
-    assert!(server.child.wait().unwrap().success(), "SIGTERM is a graceful end");
+    assert!(
+        server.child.wait().unwrap().success(),
+        "SIGTERM is a graceful end"
+    );
     let lock = sync.lock("a", LockOptions::new()).unwrap();
     let error = lock.acquire().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let error = connect(&url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("is netlockd running there"), "{error}");
+    assert!(
+        error.to_string().contains("is netlockd running there"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -221,12 +283,19 @@ fn netlockd_names_what_is_wrong_with_its_flags() {
     for (flags, reason) in [
         (["--listen", server.address.as_str()], "is the port in use?"),
         (["--listen", "nonsense"], "give host:port"),
-        (["--listen", "0.0.0.0:0"], "other machines can reach this address"),
+        (
+            ["--listen", "0.0.0.0:0"],
+            "other machines can reach this address",
+        ),
         (["--log", "a=b=c"], "log filter"),
         (["--connections", "many"], "invalid value"),
     ] {
         let output = run("contenders", &[&["netlockd"][..], &flags].concat());
         assert!(!output.status.success(), "{flags:?}");
-        assert!(text(&output.stderr).contains(reason), "{flags:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(reason),
+            "{flags:?}: {}",
+            text(&output.stderr)
+        );
     }
 }

@@ -67,18 +67,26 @@ impl Recorder {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
-                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else {
+                    return;
+                };
                 client.set_nodelay(true).unwrap();
                 server.set_nodelay(true).unwrap();
                 let clients_turn = Arc::new(AtomicBool::new(false));
                 let (turns, said) = (counted.clone(), clients_turn.clone());
                 let mut parser = Streams::default();
-                pipe(client.try_clone().unwrap(), server.try_clone().unwrap(), move |bytes| {
-                    let turn = u64::from(!said.swap(true, Ordering::SeqCst));
-                    let begun = if streams { parser.begun(bytes) } else { turn };
-                    turns.fetch_add(begun, Ordering::SeqCst);
+                pipe(
+                    client.try_clone().unwrap(),
+                    server.try_clone().unwrap(),
+                    move |bytes| {
+                        let turn = u64::from(!said.swap(true, Ordering::SeqCst));
+                        let begun = if streams { parser.begun(bytes) } else { turn };
+                        turns.fetch_add(begun, Ordering::SeqCst);
+                    },
+                );
+                pipe(server, client, move |_| {
+                    clients_turn.store(false, Ordering::SeqCst)
                 });
-                pipe(server, client, move |_| clients_turn.store(false, Ordering::SeqCst));
             }
         });
         Self { port, turns }
@@ -129,10 +137,21 @@ async fn costs(scheme: &str, port: u16, busy_try: u64) {
         releases += turns;
         released.unwrap();
     }
-    assert!(acquires <= SAMPLES + 1, "{scheme}: {acquires} round trips for {SAMPLES} acquires");
-    assert!(releases <= SAMPLES + 1, "{scheme}: {releases} round trips for {SAMPLES} releases");
+    assert!(
+        acquires <= SAMPLES + 1,
+        "{scheme}: {acquires} round trips for {SAMPLES} acquires"
+    );
+    assert!(
+        releases <= SAMPLES + 1,
+        "{scheme}: {releases} round trips for {SAMPLES} releases"
+    );
 
-    let busy = direct.lock("busy", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let busy = direct
+        .lock("busy", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     let lock = sync.lock("busy", LockOptions::new()).unwrap();
     let mut tries = 0;
     for _ in 0..SAMPLES {
@@ -140,7 +159,10 @@ async fn costs(scheme: &str, port: u16, busy_try: u64) {
         assert!(tried.unwrap().is_none());
         tries += turns;
     }
-    assert!(tries <= SAMPLES * busy_try + 1, "{scheme}: {tries} round trips for {SAMPLES} tries");
+    assert!(
+        tries <= SAMPLES * busy_try + 1,
+        "{scheme}: {tries} round trips for {SAMPLES} tries"
+    );
     busy.release().await.unwrap();
 
     one_is_woken(scheme, &recorder, &*sync, &*direct).await;
@@ -149,7 +171,9 @@ async fn costs(scheme: &str, port: u16, busy_try: u64) {
 /// Waits until nothing was said for a while.
 async fn quiet(recorder: &Recorder) {
     loop {
-        let ((), turns) = recorder.turns(tokio::time::sleep(Duration::from_millis(200))).await;
+        let ((), turns) = recorder
+            .turns(tokio::time::sleep(Duration::from_millis(200)))
+            .await;
         if turns == 0 {
             return;
         }
@@ -162,7 +186,8 @@ async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct
     // measurement, but not into three in a row.
     let mut all = Vec::new();
     for round in 0..3 {
-        let turns = woken_by_a_release(scheme, &format!("hot {round}"), recorder, sync, direct).await;
+        let turns =
+            woken_by_a_release(scheme, &format!("hot {round}"), recorder, sync, direct).await;
         // Consul's next one may ask again on the connection that its blocking query has left.
         if turns <= 2 {
             return;
@@ -180,7 +205,12 @@ async fn woken_by_a_release(
     sync: &dyn Sync,
     direct: &dyn Sync,
 ) -> u64 {
-    let guard = direct.lock(name, LockOptions::new()).unwrap().acquire().await.unwrap();
+    let guard = direct
+        .lock(name, LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     let observer = direct.lock(name, LockOptions::new()).unwrap();
     let mut waiters = JoinSet::new();
     for _ in 0..50 {
@@ -233,17 +263,34 @@ async fn consul_takes_one_round_trip_a_step_and_two_for_a_busy_try() {
 #[tokio::test]
 async fn keep_alive_traffic_does_not_grow_with_locks() {
     let (server, redis, etcd) = (Netlockd::start(), Redis::start(), Etcd::start());
-    for (scheme, port) in [("netlock", server.port()), ("redis", redis.port()), ("etcd", etcd.port())] {
+    for (scheme, port) in [
+        ("netlock", server.port()),
+        ("redis", redis.port()),
+        ("etcd", etcd.port()),
+    ] {
         let recorder = Recorder::before(scheme, port);
-        let sync = connect(&format!("{scheme}://127.0.0.1:{}?ttl=2s", recorder.port)).await.unwrap();
-        let one = sync.lock("one", LockOptions::new()).unwrap().acquire().await.unwrap();
-        let ((), with_one) = recorder.turns(tokio::time::sleep(Duration::from_secs(4))).await;
+        let sync = connect(&format!("{scheme}://127.0.0.1:{}?ttl=2s", recorder.port))
+            .await
+            .unwrap();
+        let one = sync
+            .lock("one", LockOptions::new())
+            .unwrap()
+            .acquire()
+            .await
+            .unwrap();
+        let ((), with_one) = recorder
+            .turns(tokio::time::sleep(Duration::from_secs(4)))
+            .await;
         let mut guards = Vec::new();
         for number in 0..1_000 {
-            let lock = sync.lock(&format!("lock {number}"), LockOptions::new()).unwrap();
+            let lock = sync
+                .lock(&format!("lock {number}"), LockOptions::new())
+                .unwrap();
             guards.push(lock.acquire().await.unwrap());
         }
-        let ((), with_many) = recorder.turns(tokio::time::sleep(Duration::from_secs(4))).await;
+        let ((), with_many) = recorder
+            .turns(tokio::time::sleep(Duration::from_secs(4)))
+            .await;
         assert!(with_one > 0, "{scheme}: no renewals at all");
         // Renewals and pings fall into one window or the next; a message a lock would be a
         // thousand.
@@ -264,7 +311,11 @@ async fn a_hand_over_on_redis_asks_once() {
     let redis = Redis::start();
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(connect(&format!("redis://127.0.0.1:{}?ttl=600s", redis.port())).await.unwrap());
+        clients.push(
+            connect(&format!("redis://127.0.0.1:{}?ttl=600s", redis.port()))
+                .await
+                .unwrap(),
+        );
     }
     let before = redis.calls("evalsha");
     let mut contenders = JoinSet::new();
@@ -283,7 +334,10 @@ async fn a_hand_over_on_redis_asks_once() {
     let clients = contenders.join_all().await;
     let grants = GRANTS * CLIENTS;
     let acquires = redis.calls("evalsha") - before - grants;
-    assert!(acquires * 10 <= grants * 11, "{acquires} scripts that acquire for {grants} grants");
+    assert!(
+        acquires * 10 <= grants * 11,
+        "{acquires} scripts that acquire for {grants} grants"
+    );
     drop(clients);
 }
 
@@ -294,8 +348,12 @@ async fn a_hand_over_on_consul_asks_once() {
 
     let consul = Consul::start();
     let recorder = Recorder::before("consul", consul.port());
-    let waiting = connect(&format!("consul://127.0.0.1:{}?ttl=600s", recorder.port)).await.unwrap();
-    let direct = connect(&format!("consul://127.0.0.1:{}?ttl=600s", consul.port())).await.unwrap();
+    let waiting = connect(&format!("consul://127.0.0.1:{}?ttl=600s", recorder.port))
+        .await
+        .unwrap();
+    let direct = connect(&format!("consul://127.0.0.1:{}?ttl=600s", consul.port()))
+        .await
+        .unwrap();
     let hot = direct.lock("hot", LockOptions::new()).unwrap();
     let guard = hot.acquire().await.unwrap();
     let mut waiters = JoinSet::new();
@@ -315,6 +373,12 @@ async fn a_hand_over_on_consul_asks_once() {
         .await;
     // Each of them also releases.
     let requests = turns - GRANTS;
-    assert!(requests * 2 <= GRANTS * 3, "{requests} requests for {GRANTS} grants");
-    assert!(requests >= GRANTS, "{requests} requests for {GRANTS} grants: nobody looks");
+    assert!(
+        requests * 2 <= GRANTS * 3,
+        "{requests} requests for {GRANTS} grants"
+    );
+    assert!(
+        requests >= GRANTS,
+        "{requests} requests for {GRANTS} grants: nobody looks"
+    );
 }

@@ -8,7 +8,8 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use distsync::{
-    Error, ErrorKind, Kind, LeaderOptions, LockOptions, Node, Result, Sync, Wait, connect, lock_all, lock_any,
+    Error, ErrorKind, Kind, LeaderOptions, LockOptions, Node, Result, Sync, Wait, connect,
+    lock_all, lock_any,
 };
 use distsync_core::spi::clock;
 use futures_util::StreamExt;
@@ -89,7 +90,10 @@ fn outside<F: Future>(future: F) -> F::Output {
 fn needs_a_runtime<T>(call: &str, answer: Result<T, Error>) {
     let error = answer.map(drop).expect_err(call);
     assert_eq!(error.kind(), ErrorKind::NoRuntime, "{call}: {error}");
-    assert!(error.to_string().contains("Tokio runtime") && error.backend().is_some(), "{call}: {error}");
+    assert!(
+        error.to_string().contains("Tokio runtime") && error.backend().is_some(),
+        "{call}: {error}"
+    );
 }
 
 /// Every call either works outside of a runtime or says that it needs one; none panics.
@@ -98,14 +102,20 @@ fn says_that_a_runtime_is_needed(url: &str) {
     let runtime = started();
     let sync = runtime.block_on(connect(url)).unwrap();
     let lock = sync.lock("a", LockOptions::new()).unwrap();
-    let leader = sync.leader("b", LeaderOptions::new(Node::new("node"))).unwrap();
+    let leader = sync
+        .leader("b", LeaderOptions::new(Node::new("node")))
+        .unwrap();
     let guard = runtime.block_on(lock.acquire()).unwrap();
     let office = runtime.block_on(leader.elect()).unwrap();
-    let detached = sync.lock("c", LockOptions::new().with_ttl(Duration::from_secs(20))).unwrap();
+    let detached = sync
+        .lock("c", LockOptions::new().with_ttl(Duration::from_secs(20)))
+        .unwrap();
     let detached = runtime.block_on(detached.acquire()).unwrap();
 
     for wait in [Wait::Forever, Wait::Never, Wait::For(LONG)] {
-        let other = sync.lock("other", LockOptions::new().with_wait(wait)).unwrap();
+        let other = sync
+            .lock("other", LockOptions::new().with_wait(wait))
+            .unwrap();
         needs_a_runtime("acquire", outside(other.acquire()));
     }
     needs_a_runtime("try", outside(lock.try_acquire()));
@@ -121,8 +131,14 @@ fn says_that_a_runtime_is_needed(url: &str) {
     needs_a_runtime("list", outside(sync.list(Kind::Lock, "")));
     needs_a_runtime("all", outside(sync.acquire_all(&["x"], LockOptions::new())));
     needs_a_runtime("any", outside(sync.acquire_any(&["x"], LockOptions::new())));
-    needs_a_runtime("each", outside(lock_all(&*sync, ["x", "y"], LockOptions::new())));
-    needs_a_runtime("any", outside(lock_any(&*sync, ["x", "y"], LockOptions::new())));
+    needs_a_runtime(
+        "each",
+        outside(lock_all(&*sync, ["x", "y"], LockOptions::new())),
+    );
+    needs_a_runtime(
+        "any",
+        outside(lock_any(&*sync, ["x", "y"], LockOptions::new())),
+    );
     needs_a_runtime("extend", outside(guard.extend()));
     needs_a_runtime("update", outside(guard.update("x")));
     needs_a_runtime("release", outside(guard.release()));
@@ -173,6 +189,24 @@ fn at<S>(server: S, url: impl Fn(&S) -> String) -> (S, String) {
 
 on_store!(memory, ((), "memory:".to_owned()));
 on_store!(netlock, at(Netlock::start(), |netlock| netlock.url()));
-on_store!(redis, at(Redis::start(), |redis| format!("redis://127.0.0.1:{}", redis.port())));
-on_store!(etcd, at(Etcd::start(), |etcd| format!("etcd://127.0.0.1:{}", etcd.port())));
-on_store!(consul, at(Consul::start(), |consul| format!("consul://127.0.0.1:{}", consul.port())));
+on_store!(
+    redis,
+    at(Redis::start(), |redis| format!(
+        "redis://127.0.0.1:{}",
+        redis.port()
+    ))
+);
+on_store!(
+    etcd,
+    at(Etcd::start(), |etcd| format!(
+        "etcd://127.0.0.1:{}",
+        etcd.port()
+    ))
+);
+on_store!(
+    consul,
+    at(Consul::start(), |consul| format!(
+        "consul://127.0.0.1:{}",
+        consul.port()
+    ))
+);

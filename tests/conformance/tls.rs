@@ -19,25 +19,49 @@ async fn by_certificate(certificates: &Certificates, secure: &str, plain: &str, 
     let url = |ca: &str| format!("{secure}://{address}?ca={}", path(ca));
     let identity = format!("&cert={}&key={}", path("client.pem"), path("client.key"));
 
-    let sync = connect(&format!("{}{identity}", url("ca.pem"))).await.unwrap();
+    let sync = connect(&format!("{}{identity}", url("ca.pem")))
+        .await
+        .unwrap();
     pair(&*sync, "a").await.unwrap();
     sync.close().await.unwrap();
 
     let denied = ErrorKind::Denied;
-    refused(&format!("{}{identity}", url("stranger.pem")), denied, "invalid peer certificate").await;
+    refused(
+        &format!("{}{identity}", url("stranger.pem")),
+        denied,
+        "invalid peer certificate",
+    )
+    .await;
     // Nobody in the system's list has signed for this server.
-    refused(&format!("{secure}://{address}?{}", &identity[1..]), denied, "the TLS handshake failed").await;
+    refused(
+        &format!("{secure}://{address}?{}", &identity[1..]),
+        denied,
+        "the TLS handshake failed",
+    )
+    .await;
     let error = connect(&url("ca.pem")).await.unwrap_err();
-    assert!(error.to_string().contains("cert"), "no word of the certificate that the server wants: {error}");
+    assert!(
+        error.to_string().contains("cert"),
+        "no word of the certificate that the server wants: {error}"
+    );
     let error = connect(&format!("{plain}://{address}")).await.unwrap_err();
-    assert!(error.to_string().contains("TLS") || error.to_string().contains("HTTPS"), "{error}");
+    assert!(
+        error.to_string().contains("TLS") || error.to_string().contains("HTTPS"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn redis_speaks_tls() {
     let certificates = Certificates::make();
     let redis = RedisTls::start(&certificates);
-    by_certificate(&certificates, "rediss", "redis", &format!("127.0.0.1:{}", redis.port)).await;
+    by_certificate(
+        &certificates,
+        "rediss",
+        "redis",
+        &format!("127.0.0.1:{}", redis.port),
+    )
+    .await;
     // Redis without TLS waits for the end of a line that never comes.
     let plain = format!("rediss://127.0.0.1:{}", redis.plain);
     refused(&plain, ErrorKind::Unavailable, "speaks TLS at this port").await;
@@ -47,7 +71,13 @@ async fn redis_speaks_tls() {
 async fn etcd_speaks_tls() {
     let certificates = Certificates::make();
     let etcd = EtcdTls::start(&certificates);
-    by_certificate(&certificates, "etcds", "etcd", &format!("127.0.0.1:{}", etcd.port)).await;
+    by_certificate(
+        &certificates,
+        "etcds",
+        "etcd",
+        &format!("127.0.0.1:{}", etcd.port),
+    )
+    .await;
     let plain = Etcd::start();
     let plain = format!("etcds://127.0.0.1:{}", plain.port());
     refused(&plain, ErrorKind::Unavailable, "speaks TLS at this port").await;
@@ -57,15 +87,30 @@ async fn etcd_speaks_tls() {
 async fn consul_speaks_tls() {
     let certificates = Certificates::make();
     let consul = Consul::start_with_tls(&certificates);
-    by_certificate(&certificates, "consuls", "consul", &format!("127.0.0.1:{}", consul.https())).await;
-    refused(&format!("consuls://127.0.0.1:{}", consul.port()), ErrorKind::Denied, "speaks TLS at this port")
-        .await;
+    by_certificate(
+        &certificates,
+        "consuls",
+        "consul",
+        &format!("127.0.0.1:{}", consul.https()),
+    )
+    .await;
+    refused(
+        &format!("consuls://127.0.0.1:{}", consul.port()),
+        ErrorKind::Denied,
+        "speaks TLS at this port",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn consul_is_reached_by_a_socket_of_the_file_system() {
     let consul = Consul::start_with_socket();
-    let sync = connect(&format!("consul://agent?unix_socket={}", consul.socket().display())).await.unwrap();
+    let sync = connect(&format!(
+        "consul://agent?unix_socket={}",
+        consul.socket().display()
+    ))
+    .await
+    .unwrap();
     pair(&*sync, "a").await.unwrap();
     let missing = "consul://agent?unix_socket=/no/such/socket";
     refused(missing, ErrorKind::Unavailable, "is Consul running there").await;
@@ -81,9 +126,17 @@ async fn certificates_that_are_refused<S>(
     let path = |name: &str| certificates.path(name).display().to_string();
     let url = |port: u16, identity: Option<&str>| {
         let identity = identity.map(|name| {
-            format!("&cert={}&key={}", path(&format!("{name}.pem")), path(&format!("{name}.key")))
+            format!(
+                "&cert={}&key={}",
+                path(&format!("{name}.pem")),
+                path(&format!("{name}.key"))
+            )
         });
-        format!("{scheme}://127.0.0.1:{port}?ca={}{}", path("ca.pem"), identity.unwrap_or_default())
+        format!(
+            "{scheme}://127.0.0.1:{port}?ca={}{}",
+            path("ca.pem"),
+            identity.unwrap_or_default()
+        )
     };
     let denied = async |url: &str, remedies: &[&str]| {
         let error = match connect(url).await {
@@ -92,14 +145,28 @@ async fn certificates_that_are_refused<S>(
         };
         assert_eq!(error.kind(), ErrorKind::Denied, "{url}: {error}");
         let said = error.to_string();
-        assert!(remedies.iter().any(|remedy| said.contains(remedy)), "{url}: none of {remedies:?} in {said}");
+        assert!(
+            remedies.iter().any(|remedy| said.contains(remedy)),
+            "{url}: none of {remedies:?} in {said}"
+        );
     };
     let (server, port) = start("server");
     denied(&url(port, None), &["`cert` and `key`"]).await;
-    denied(&url(port, Some("expired")), &["has expired", "has not expired"]).await;
-    denied(&url(port, Some("foreign")), &["an authority that the server trusts"]).await;
+    denied(
+        &url(port, Some("expired")),
+        &["has expired", "has not expired"],
+    )
+    .await;
+    denied(
+        &url(port, Some("foreign")),
+        &["an authority that the server trusts"],
+    )
+    .await;
     drop(server);
-    for (name, remedy) in [("expired", "renew it at the server"), ("elsewhere", "is for another host")] {
+    for (name, remedy) in [
+        ("expired", "renew it at the server"),
+        ("elsewhere", "is for another host"),
+    ] {
         let (_server, port) = start(name);
         denied(&url(port, Some("client")), &[remedy]).await;
     }
@@ -167,7 +234,11 @@ fn authorities_of_the_system_that_cannot_be_loaded_are_named() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{url} works");
-        for word in ["certificate authorities of this system", "SSL_CERT_FILE", "InvalidOption"] {
+        for word in [
+            "certificate authorities of this system",
+            "SSL_CERT_FILE",
+            "InvalidOption",
+        ] {
             assert!(said.contains(word), "{url}: no `{word}` in {said}");
         }
     }
@@ -183,22 +254,46 @@ async fn files_that_cannot_be_used_are_named() {
     let ca = path("ca.pem");
     for scheme in ["etcds", "consuls", "rediss", "netlocks"] {
         for (query, file, problem) in [
-            (format!("ca={}", path("absent")), "absent", "it cannot be read"),
-            (format!("ca={}", path("empty")), "empty", "there is no certificate in it"),
-            (format!("ca={}", path("text")), "text", "there is no certificate in it"),
-            (format!("ca={}", path("client.key")), "client.key", "there is no certificate in it"),
+            (
+                format!("ca={}", path("absent")),
+                "absent",
+                "it cannot be read",
+            ),
+            (
+                format!("ca={}", path("empty")),
+                "empty",
+                "there is no certificate in it",
+            ),
+            (
+                format!("ca={}", path("text")),
+                "text",
+                "there is no certificate in it",
+            ),
+            (
+                format!("ca={}", path("client.key")),
+                "client.key",
+                "there is no certificate in it",
+            ),
             (
                 format!("ca={ca}&cert={}&key={}", path("text"), path("client.key")),
                 "text",
                 "there is no certificate in it",
             ),
             (
-                format!("ca={ca}&cert={}&key={}", path("client.pem"), path("client.pem")),
+                format!(
+                    "ca={ca}&cert={}&key={}",
+                    path("client.pem"),
+                    path("client.pem")
+                ),
                 "client.pem",
                 "there is no private key in it",
             ),
             (
-                format!("ca={ca}&cert={}&key={}", path("client.pem"), path("server.key")),
+                format!(
+                    "ca={ca}&cert={}&key={}",
+                    path("client.pem"),
+                    path("server.key")
+                ),
                 "server.key",
                 "it does not belong to the certificate",
             ),
@@ -207,7 +302,10 @@ async fn files_that_cannot_be_used_are_named() {
             let error = connect(&url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidOption, "{url}: {error}");
             for said in [&path(file), problem] {
-                assert!(error.to_string().contains(said), "{url}: no `{said}` in {error}");
+                assert!(
+                    error.to_string().contains(said),
+                    "{url}: no `{said}` in {error}"
+                );
             }
         }
     }
@@ -226,7 +324,9 @@ async fn works_again(sync: &dyn Sync) {
 async fn consul_is_reached_with_the_certificates_of_now() {
     let certificates = Certificates::make();
     let consul = Consul::start_with_tls(&certificates);
-    let sync = connect(&own_url(&certificates, "consuls", consul.https())).await.unwrap();
+    let sync = connect(&own_url(&certificates, "consuls", consul.https()))
+        .await
+        .unwrap();
     pair(&*sync, "a").await.unwrap();
     // What cannot be used changes nothing.
     certificates.write("client.key", "no key");
@@ -240,7 +340,9 @@ async fn consul_is_reached_with_the_certificates_of_now() {
 async fn etcd_is_reached_with_the_certificates_of_now() {
     let certificates = Certificates::make();
     let etcd = EtcdTls::start(&certificates);
-    let sync = connect(&own_url(&certificates, "etcds", etcd.port)).await.unwrap();
+    let sync = connect(&own_url(&certificates, "etcds", etcd.port))
+        .await
+        .unwrap();
     pair(&*sync, "a").await.unwrap();
     certificates.write("client.key", "no key");
     etcd.restart_as(&certificates, "server");
@@ -254,7 +356,9 @@ async fn etcd_is_reached_with_the_certificates_of_now() {
 async fn redis_is_reached_with_the_certificates_of_now() {
     let certificates = Certificates::make();
     let redis = RedisTls::start(&certificates);
-    let sync = connect(&own_url(&certificates, "rediss", redis.port)).await.unwrap();
+    let sync = connect(&own_url(&certificates, "rediss", redis.port))
+        .await
+        .unwrap();
     pair(&*sync, "a").await.unwrap();
     certificates.write("client.key", "no key");
     redis.cut_all();

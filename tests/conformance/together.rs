@@ -71,7 +71,9 @@ impl<T> PartialEq for Same<T> {
 
 fn outcome(standing: Result<Standing>) -> Outcome {
     match standing {
-        Ok(Standing::Granted { token } | Standing::GrantedAny { token, .. }) => Outcome::Granted(Same(token)),
+        Ok(Standing::Granted { token } | Standing::GrantedAny { token, .. }) => {
+            Outcome::Granted(Same(token))
+        }
         Ok(Standing::Waiting { position, .. }) => Outcome::Waiting(position),
         Ok(Standing::Busy { .. }) => Outcome::Busy,
         Ok(Standing::Gone { why }) => Outcome::Gone(format!("{why:?}")),
@@ -99,11 +101,17 @@ impl Side {
     async fn on(backend: Arc<dyn Backend>, names: usize) -> Self {
         let mut sessions = Vec::new();
         for _ in 0..3 {
-            sessions.push(backend.open(&bare::spec(Duration::from_secs(600))).await.unwrap());
+            sessions.push(
+                backend
+                    .open(&bare::spec(Duration::from_secs(600)))
+                    .await
+                    .unwrap(),
+            );
         }
         backend.close(&sessions[2]).await.unwrap();
-        let name =
-            |number| LockName::new(&Namespace::default(), Kind::Lock, &format!("name {number}")).unwrap();
+        let name = |number| {
+            LockName::new(&Namespace::default(), Kind::Lock, &format!("name {number}")).unwrap()
+        };
         Self {
             backend,
             sessions,
@@ -146,7 +154,10 @@ impl Side {
     fn note(&mut self, name: usize, claim: ClaimId, token: Token) {
         match self.tokens.insert(claim, token) {
             Some(known) => assert_eq!(known, token, "two tokens for one grant"),
-            None => assert!(self.given[name].insert(token), "{token:?} was given at this name before"),
+            None => assert!(
+                self.given[name].insert(token),
+                "{token:?} was given at this name before"
+            ),
         }
     }
 
@@ -154,7 +165,11 @@ impl Side {
     fn note_answer(&mut self, act: Act, wishes: &[Wish], outcome: &Outcome) {
         if let (Act::Enqueue(wish), Outcome::Granted(Same(token))) = (act, outcome) {
             let Wish { id, name, .. } = wishes[wish];
-            assert!(Some(*token) > self.newest[name], "{token:?} after {:?}", self.newest[name]);
+            assert!(
+                Some(*token) > self.newest[name],
+                "{token:?} after {:?}",
+                self.newest[name]
+            );
             self.newest[name] = Some(*token);
             self.note(name, id, *token);
         }
@@ -168,7 +183,8 @@ impl Side {
             for entry in queue.holders() {
                 self.note(name, entry.claim, entry.token.unwrap());
             }
-            let line = |entry: &distsync_core::Entry| (entry.claim, entry.mode, entry.token.is_some());
+            let line =
+                |entry: &distsync_core::Entry| (entry.claim, entry.mode, entry.token.is_some());
             lines.push(queue.entries.iter().map(line).collect());
         }
         lines
@@ -177,12 +193,23 @@ impl Side {
 
 /// Does the same in both stores, there one after the other, here in bunches; `once`: with each name
 /// once in a bunch.
-async fn ends_as_one_after_the_other(backend: Arc<dyn Backend>, once: bool, seed: u64) -> (Side, usize) {
-    const MODES: [Mode; 4] = [Mode::Exclusive, Mode::Exclusive, Mode::Shared, Mode::Permit { of: 2 }];
+async fn ends_as_one_after_the_other(
+    backend: Arc<dyn Backend>,
+    once: bool,
+    seed: u64,
+) -> (Side, usize) {
+    const MODES: [Mode; 4] = [
+        Mode::Exclusive,
+        Mode::Exclusive,
+        Mode::Shared,
+        Mode::Permit { of: 2 },
+    ];
     let names = if once { 12 } else { 3 };
     let memory = Memory::start();
-    let (mut model, mut side) =
-        (Side::on(memory.backend().await, names).await, Side::on(backend, names).await);
+    let (mut model, mut side) = (
+        Side::on(memory.backend().await, names).await,
+        Side::on(backend, names).await,
+    );
     let (mut dice, mut wishes, mut changes) = (Dice(seed), Vec::<Wish>::new(), 0);
     // The wishes that stand in a line.
     let mut there = Vec::new();
@@ -226,21 +253,36 @@ async fn ends_as_one_after_the_other(backend: Arc<dyn Backend>, once: bool, seed
         }
         let seen = join_all(acts.iter().map(|act| side.act(*act, &wishes))).await;
         for ((act, expected), seen) in acts.iter().zip(&expected).zip(&seen) {
-            assert_eq!(seen, expected, "{act:?} of bunch {bunch}, seed {seed}: {acts:?}");
+            assert_eq!(
+                seen, expected,
+                "{act:?} of bunch {bunch}, seed {seed}: {acts:?}"
+            );
         }
         for (act, seen) in acts.iter().zip(&seen) {
             side.note_answer(*act, &wishes, seen);
         }
         let is_change = |seen: &&Outcome| {
             use Outcome::{Granted, Waiting};
-            matches!(seen, Granted(_) | Waiting(_) | Outcome::Withdrawn(Withdrawn::Held | Withdrawn::Waiting))
+            matches!(
+                seen,
+                Granted(_) | Waiting(_) | Outcome::Withdrawn(Withdrawn::Held | Withdrawn::Waiting)
+            )
         };
         changes += seen.iter().filter(is_change).count();
         let lines = model.lines().await;
         there = (0..wishes.len())
-            .filter(|wish| lines.iter().flatten().any(|(id, ..)| *id == wishes[*wish].id))
+            .filter(|wish| {
+                lines
+                    .iter()
+                    .flatten()
+                    .any(|(id, ..)| *id == wishes[*wish].id)
+            })
             .collect();
-        assert_eq!(side.lines().await, lines, "after bunch {bunch}, seed {seed}: {acts:?}");
+        assert_eq!(
+            side.lines().await,
+            lines,
+            "after bunch {bunch}, seed {seed}: {acts:?}"
+        );
     }
     (side, changes)
 }
@@ -249,10 +291,14 @@ async fn ends_as_one_after_the_other(backend: Arc<dyn Backend>, once: bool, seed
 async fn steps_on_redis_end_as_one_after_the_other() {
     for seed in 1..=8 {
         let redis = Redis::start_in_memory();
-        let (_side, changes) = ends_as_one_after_the_other(redis.backend().await, false, seed).await;
+        let (_side, changes) =
+            ends_as_one_after_the_other(redis.backend().await, false, seed).await;
         // 180 of them look at the lines.
         let steps = redis.calls("evalsha").saturating_sub(180);
-        assert!(2 * steps < changes, "{steps} scripts for {changes} changes: nothing travels together");
+        assert!(
+            2 * steps < changes,
+            "{steps} scripts for {changes} changes: nothing travels together"
+        );
     }
 }
 
@@ -264,22 +310,39 @@ async fn steps_on_etcd_end_as_one_after_the_other() {
         // Each transaction that changes something is a revision.
         let revisions = side.backend.queue(&side.names[0]).await.unwrap().revision.0;
         let changes = u64::try_from(changes).unwrap();
-        assert!(revisions < changes, "{revisions} revisions for {changes} changes: nothing travels together");
+        assert!(
+            revisions < changes,
+            "{revisions} revisions for {changes} changes: nothing travels together"
+        );
     }
 }
 
 #[tokio::test]
 async fn of_those_who_try_one_name_at_the_same_moment_one_holds() {
     let (etcd, redis) = (Etcd::start(), Redis::start_in_memory());
-    for url in [format!("etcd://127.0.0.1:{}", etcd.port()), format!("redis://127.0.0.1:{}", redis.port())] {
+    for url in [
+        format!("etcd://127.0.0.1:{}", etcd.port()),
+        format!("redis://127.0.0.1:{}", redis.port()),
+    ] {
         let sync = connect(&url).await.unwrap();
         let lock = |name: &str| sync.lock(name, LockOptions::new()).unwrap();
-        let locks: Vec<_> =
-            (0..30).flat_map(|number| [lock("one"), lock(&format!("other {number}"))]).collect();
+        let locks: Vec<_> = (0..30)
+            .flat_map(|number| [lock("one"), lock(&format!("other {number}"))])
+            .collect();
         let tries = join_all(locks.iter().map(|lock| lock.try_acquire())).await;
-        let held: Vec<_> = tries.into_iter().map(|tried| tried.unwrap().is_some()).collect();
-        assert!(held.iter().skip(1).step_by(2).all(|held| *held), "{url}: a free name was refused");
-        assert_eq!(held.iter().step_by(2).filter(|held| **held).count(), 1, "{url}: {held:?}");
+        let held: Vec<_> = tries
+            .into_iter()
+            .map(|tried| tried.unwrap().is_some())
+            .collect();
+        assert!(
+            held.iter().skip(1).step_by(2).all(|held| *held),
+            "{url}: a free name was refused"
+        );
+        assert_eq!(
+            held.iter().step_by(2).filter(|held| **held).count(),
+            1,
+            "{url}: {held:?}"
+        );
     }
 }
 
@@ -287,7 +350,9 @@ async fn of_those_who_try_one_name_at_the_same_moment_one_holds() {
 #[tokio::test]
 async fn a_step_that_fails_on_redis_fails_alone() {
     let redis = Redis::start_in_memory();
-    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port()))
+        .await
+        .unwrap();
     redis.tell("HSET distsync:{0}:table distsync/l/bad *");
     redis.tell("SET distsync:{0}:queue:distsync/l/bad foreign");
     let locks: Vec<_> = ["one", "bad", "two", "bad", "three"]
@@ -295,11 +360,25 @@ async fn a_step_that_fails_on_redis_fails_alone() {
         .map(|name| sync.lock(name, LockOptions::new()).unwrap())
         .collect();
     let results = join_all(locks.iter().map(|lock| lock.acquire())).await;
-    let kinds: Vec<_> =
-        results.iter().map(|result| result.as_ref().map(|_| ()).map_err(|error| error.kind())).collect();
-    assert_eq!(kinds, [Ok(()), Err(ErrorKind::Store), Ok(()), Err(ErrorKind::Store), Ok(())]);
+    let kinds: Vec<_> = results
+        .iter()
+        .map(|result| result.as_ref().map(|_| ()).map_err(|error| error.kind()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            Ok(()),
+            Err(ErrorKind::Store),
+            Ok(()),
+            Err(ErrorKind::Store),
+            Ok(())
+        ]
+    );
     let error = results[1].as_ref().unwrap_err().to_string();
-    assert!(error.contains("WRONGTYPE") && error.contains("redis") && error.contains("bad"), "{error}");
+    assert!(
+        error.contains("WRONGTYPE") && error.contains("redis") && error.contains("bad"),
+        "{error}"
+    );
 }
 
 /// Tokens and revisions come from one counter, which is never behind the clock: as after a clock
@@ -308,14 +387,27 @@ async fn a_step_that_fails_on_redis_fails_alone() {
 async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     const AHEAD: u64 = 9_000_000_000_000_000;
     let redis = Redis::start_in_memory();
-    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port()))
+        .await
+        .unwrap();
     redis.tell(&format!("HSET distsync:{{0}}:table # {AHEAD}"));
     let mut last = AHEAD;
     for names in [&["a"][..], &["a"], &["a", "b", "c"], &["a"]] {
-        let locks: Vec<_> = names.iter().map(|name| sync.lock(name, LockOptions::new()).unwrap()).collect();
+        let locks: Vec<_> = names
+            .iter()
+            .map(|name| sync.lock(name, LockOptions::new()).unwrap())
+            .collect();
         let guards = join_all(locks.iter().map(|lock| lock.acquire())).await;
-        let tokens: Vec<u64> = guards.iter().map(|guard| guard.as_ref().unwrap().token().get()).collect();
-        assert!(tokens.iter().all(|token| *token > last && *token < AHEAD + 100), "{tokens:?} after {last}");
+        let tokens: Vec<u64> = guards
+            .iter()
+            .map(|guard| guard.as_ref().unwrap().token().get())
+            .collect();
+        assert!(
+            tokens
+                .iter()
+                .all(|token| *token > last && *token < AHEAD + 100),
+            "{tokens:?} after {last}"
+        );
         last = tokens[0];
         for guard in guards {
             guard.unwrap().release().await.unwrap();
@@ -327,10 +419,14 @@ async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
 #[tokio::test]
 async fn those_who_watch_on_redis_are_told_of_each_step() {
     let redis = Redis::start_in_memory();
-    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port()))
+        .await
+        .unwrap();
     let lock = sync.lock("a", LockOptions::new()).unwrap();
     // Another handle watches, and looks at least once a second, so its mark is there all the time.
-    let other = connect(&format!("redis://127.0.0.1:{}", redis.port())).await.unwrap();
+    let other = connect(&format!("redis://127.0.0.1:{}", redis.port()))
+        .await
+        .unwrap();
     let mut watch = other.lock("a", LockOptions::new()).unwrap().watch();
     assert!(watch.next().await.unwrap().unwrap().entries.is_empty());
     let mut watching = JoinSet::new();
@@ -353,11 +449,23 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
     for _ in 0..10 {
         let pair = async || lock.acquire().await.unwrap().release().await.unwrap();
         tokio::join!(pair(), pair());
-        assert!(lock.try_acquire().await.unwrap().unwrap().release().await.is_ok());
+        assert!(
+            lock.try_acquire()
+                .await
+                .unwrap()
+                .unwrap()
+                .release()
+                .await
+                .is_ok()
+        );
     }
     let client = Client::connect([&address], None).await.unwrap();
     let options = WatchOptions::new().with_prefix().with_start_revision(1);
-    let mut history = client.watch_client().watch("distsync/l/busy/", Some(options)).await.unwrap();
+    let mut history = client
+        .watch_client()
+        .watch("distsync/l/busy/", Some(options))
+        .await
+        .unwrap();
     let (mut puts, mut keys) = (0, HashSet::new());
     while puts < 30 {
         for event in history.message().await.unwrap().unwrap().events() {
@@ -374,12 +482,20 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
 #[tokio::test]
 async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_consul() {
     let consul = Consul::start();
-    let sync = connect(&format!("consul://127.0.0.1:{}", consul.port())).await.unwrap();
+    let sync = connect(&format!("consul://127.0.0.1:{}", consul.port()))
+        .await
+        .unwrap();
     let lock = sync.lock("busy", LockOptions::shared()).unwrap();
-    let line = format!("http://127.0.0.1:{}/v1/kv/distsync/l/busy/?keys", consul.port());
+    let line = format!(
+        "http://127.0.0.1:{}/v1/kv/distsync/l/busy/?keys",
+        consul.port()
+    );
     let mut keys = HashSet::new();
     for _ in 0..10 {
-        let (one, two) = (lock.acquire().await.unwrap(), lock.try_acquire().await.unwrap().unwrap());
+        let (one, two) = (
+            lock.acquire().await.unwrap(),
+            lock.try_acquire().await.unwrap().unwrap(),
+        );
         let now: Vec<String> = reqwest::get(&line).await.unwrap().json().await.unwrap();
         assert_eq!(now.len(), 2);
         keys.extend(now);

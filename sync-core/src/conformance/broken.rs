@@ -83,7 +83,11 @@ impl Broken {
     /// Wraps `inner`, adding `fault`.
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
-        Self { inner, fault, evicted: tokio::sync::Mutex::default() }
+        Self {
+            inner,
+            fault,
+            evicted: tokio::sync::Mutex::default(),
+        }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -98,22 +102,34 @@ impl Broken {
         match self.fault {
             Fault::SharesNames => {
                 let plain = name.plain();
-                let start = plain.split('/').find(|part| !part.is_empty()).unwrap_or("/").to_owned();
+                let start = plain
+                    .split('/')
+                    .find(|part| !part.is_empty())
+                    .unwrap_or("/")
+                    .to_owned();
                 renamed(name.kind(), &start).unwrap_or_else(|_| name.clone())
             }
-            Fault::MixesKinds => renamed(Kind::Lock, &name.plain()).unwrap_or_else(|_| name.clone()),
+            Fault::MixesKinds => {
+                renamed(Kind::Lock, &name.plain()).unwrap_or_else(|_| name.clone())
+            }
             _ => name.clone(),
         }
     }
 
     fn claim(&self, claim: &Claim) -> Claim {
         let also = claim.also.iter().map(|name| self.name(name)).collect();
-        let mut claim = Claim { name: self.name(&claim.name), also, ..claim.clone() };
+        let mut claim = Claim {
+            name: self.name(&claim.name),
+            also,
+            ..claim.clone()
+        };
         match (self.fault, claim.mode) {
             (Fault::TakesOnlyTheFirst, _) => claim.also.clear(),
             (Fault::TryStays, _) => claim.waits = true,
             (Fault::RepeatsClaims, _) => claim.id = ClaimId::random(),
-            (Fault::OnePermitTooMany, Mode::Permit { of }) => claim.mode = Mode::Permit { of: of + 1 },
+            (Fault::OnePermitTooMany, Mode::Permit { of }) => {
+                claim.mode = Mode::Permit { of: of + 1 }
+            }
             _ => {}
         }
         claim
@@ -128,8 +144,15 @@ impl Broken {
             {
                 forged
             }
-            (Fault::GrantsEndedSessions, Standing::Gone { why: Gone::SessionLost }) => forged,
-            (Fault::TryStays, Standing::Waiting { holder, .. }) if !claim.waits => Standing::Busy { holder },
+            (
+                Fault::GrantsEndedSessions,
+                Standing::Gone {
+                    why: Gone::SessionLost,
+                },
+            ) => forged,
+            (Fault::TryStays, Standing::Waiting { holder, .. }) if !claim.waits => {
+                Standing::Busy { holder }
+            }
             (Fault::RepeatsTokens, Standing::Granted { .. }) => forged,
             (Fault::TokensFall, Standing::Granted { token }) => {
                 let token = Token::new(Token::MAX.get() - token.get()).unwrap_or(Token::MAX);
@@ -164,14 +187,22 @@ impl Backend for Broken {
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
-        let spec_to_use = SessionSpec { ttl: self.ttl(spec.ttl), ..spec.clone() };
-        Ok(Session { ttl: spec.ttl, ..self.inner.open(&spec_to_use).await? })
+        let spec_to_use = SessionSpec {
+            ttl: self.ttl(spec.ttl),
+            ..spec.clone()
+        };
+        Ok(Session {
+            ttl: spec.ttl,
+            ..self.inner.open(&spec_to_use).await?
+        })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         Ok(match self.inner.renew(session).await? {
             Renewal::Renewed { .. } => Renewal::Renewed { ttl: session.ttl },
-            Renewal::Expired if self.has(Fault::RevivesSessions) => Renewal::Renewed { ttl: session.ttl },
+            Renewal::Expired if self.has(Fault::RevivesSessions) => {
+                Renewal::Renewed { ttl: session.ttl }
+            }
             other => other,
         })
     }
@@ -181,8 +212,8 @@ impl Backend for Broken {
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        let was_free =
-            self.has(Fault::DecidesOnStaleState) && self.inner.queue(&claim.name).await?.entries.is_empty();
+        let was_free = self.has(Fault::DecidesOnStaleState)
+            && self.inner.queue(&claim.name).await?.entries.is_empty();
         if was_free {
             tokio::task::yield_now().await;
         }
@@ -213,13 +244,23 @@ impl Backend for Broken {
         }
         let name = self.name(&claim.name);
         let queue = self.inner.queue(&name).await?;
-        if self.has(Fault::KeepsRacingGrants) && queue.waiters().any(|entry| entry.claim == claim.id) {
+        if self.has(Fault::KeepsRacingGrants)
+            && queue.waiters().any(|entry| entry.claim == claim.id)
+        {
             tokio::task::yield_now().await;
-            if self.inner.queue(&name).await?.holders().any(|entry| entry.claim == claim.id) {
+            if self
+                .inner
+                .queue(&name)
+                .await?
+                .holders()
+                .any(|entry| entry.claim == claim.id)
+            {
                 return Ok(Withdrawn::Waiting);
             }
         }
-        if self.has(Fault::KeepsCancelledWaiters) && queue.waiters().any(|entry| entry.claim == claim.id) {
+        if self.has(Fault::KeepsCancelledWaiters)
+            && queue.waiters().any(|entry| entry.claim == claim.id)
+        {
             return Ok(Withdrawn::Waiting);
         }
         if self.has(Fault::ReleasesAnyHolder)

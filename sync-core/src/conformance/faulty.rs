@@ -104,7 +104,9 @@ impl Network {
     /// Returns whether the reply to this request to open a session is lost.
     fn loses_opening(&self) -> bool {
         let left = |openings: u64| openings.checked_sub(1);
-        self.unanswered_openings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+        self.unanswered_openings
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .is_ok()
     }
 
     /// Makes all requests fail with an error that is not retryable from now on.
@@ -135,13 +137,19 @@ impl Network {
 
     /// Delays withdrawals by `delay`.
     pub fn delay_withdrawals(&self, delay: Duration) {
-        self.withdrawal_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.withdrawal_delay.store(
+            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// Delays requests that enqueue a claim by `delay`. They arrive even if their caller has given
     /// up.
     pub fn delay_enqueues(&self, delay: Duration) {
-        self.enqueue_delay.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.enqueue_delay.store(
+            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// Resolves when all delayed requests have arrived.
@@ -166,17 +174,32 @@ impl Network {
         match state {
             State::Up => Fate::Answered,
             State::Cut => Fate::Silent { arrives: false },
-            State::Failing => Fate::Failed { arrives: false, retryable: true },
-            State::LosingReplies => Fate::Failed { arrives: true, retryable: true },
-            State::Refusing => Fate::Failed { arrives: true, retryable: false },
+            State::Failing => Fate::Failed {
+                arrives: false,
+                retryable: true,
+            },
+            State::LosingReplies => Fate::Failed {
+                arrives: true,
+                retryable: true,
+            },
+            State::Refusing => Fate::Failed {
+                arrives: true,
+                retryable: false,
+            },
             State::Disturbed => {
                 let mut random = locked(&self.random);
                 let arrives = random.random();
                 match random.random_range(0..10) {
                     0..4 => Fate::Answered,
                     4..6 => Fate::Silent { arrives },
-                    6..8 => Fate::Failed { arrives, retryable: true },
-                    _ => Fate::Failed { arrives, retryable: false },
+                    6..8 => Fate::Failed {
+                        arrives,
+                        retryable: true,
+                    },
+                    _ => Fate::Failed {
+                        arrives,
+                        retryable: false,
+                    },
                 }
             }
         }
@@ -186,7 +209,10 @@ impl Network {
         let mut state = self.state.subscribe();
         let now = *state.borrow_and_update();
         let fate = self.fate(now);
-        if let Fate::Answered | Fate::Silent { arrives: true } | Fate::Failed { arrives: true, .. } = fate {
+        if let Fate::Answered
+        | Fate::Silent { arrives: true }
+        | Fate::Failed { arrives: true, .. } = fate
+        {
             let answer = tokio::select! {
                 biased;
                 _ = state.wait_for(|state| *state == State::Cut && now != State::Cut) => None,
@@ -201,7 +227,9 @@ impl Network {
             return Err(failure(retryable));
         }
         // Lost: the caller gets no reply, and finally a broken connection.
-        let _ = state.wait_for(|state| !matches!(state, State::Cut | State::Disturbed)).await;
+        let _ = state
+            .wait_for(|state| !matches!(state, State::Cut | State::Disturbed))
+            .await;
         Err(down())
     }
 }
@@ -214,7 +242,9 @@ fn failure(retryable: bool) -> Error {
 }
 
 fn down() -> Error {
-    Error::new(ErrorKind::Unavailable, "the simulated network is down").with_maybe_applied().retryable()
+    Error::new(ErrorKind::Unavailable, "the simulated network is down")
+        .with_maybe_applied()
+        .retryable()
 }
 
 /// A backend whose requests pass through a simulated [`Network`].
@@ -239,7 +269,10 @@ impl Backend for Faulty {
     }
 
     fn for_keeper(&self) -> Arc<dyn Backend> {
-        Arc::new(Self { inner: self.inner.for_keeper(), network: self.network.clone() })
+        Arc::new(Self {
+            inner: self.inner.for_keeper(),
+            network: self.network.clone(),
+        })
     }
 
     fn incarnation(&self) -> u64 {
@@ -248,7 +281,11 @@ impl Backend for Faulty {
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let opened = self.network.transmit(self.inner.open(spec)).await;
-        if opened.is_ok() && self.network.loses_opening() { Err(down()) } else { opened }
+        if opened.is_ok() && self.network.loses_opening() {
+            Err(down())
+        } else {
+            opened
+        }
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {

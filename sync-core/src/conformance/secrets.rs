@@ -23,7 +23,10 @@ struct Known {
     texts: Vec<String>,
 }
 
-static KNOWN: Mutex<Known> = Mutex::new(Known { words: None, texts: Vec::new() });
+static KNOWN: Mutex<Known> = Mutex::new(Known {
+    words: None,
+    texts: Vec::new(),
+});
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
 /// The length of the shortest word that is compared. Every format of a secret is longer.
@@ -36,8 +39,13 @@ fn known() -> MutexGuard<'static, Known> {
 /// Registers a random secret that was drawn.
 pub(crate) fn drawn(bits: u128) {
     let (high, low) = (bits >> 64, bits & u128::from(u64::MAX));
-    let forms = [bits, high, low].into_iter().flat_map(|bits| [format!("{bits:x}"), bits.to_string()]);
-    known().words.get_or_insert_default().extend(forms.chain([format!("{bits:032x}")]));
+    let forms = [bits, high, low]
+        .into_iter()
+        .flat_map(|bits| [format!("{bits:x}"), bits.to_string()]);
+    known()
+        .words
+        .get_or_insert_default()
+        .extend(forms.chain([format!("{bits:032x}")]));
 }
 
 /// Registers a password or token, which must not appear in any log from now on.
@@ -49,11 +57,23 @@ pub fn note(text: &str) {
 #[must_use]
 pub fn found_in(text: &str) -> Option<String> {
     let known = known();
-    let noted = known.texts.iter().find(|secret| text.contains(secret.as_str()));
-    let is_drawn =
-        |word: &&str| known.words.as_ref().is_some_and(|words| words.contains(word.trim_start_matches("0x")));
+    let noted = known
+        .texts
+        .iter()
+        .find(|secret| text.contains(secret.as_str()));
+    let is_drawn = |word: &&str| {
+        known
+            .words
+            .as_ref()
+            .is_some_and(|words| words.contains(word.trim_start_matches("0x")))
+    };
     let words = text.split(|sign: char| !sign.is_ascii_alphanumeric());
-    noted.cloned().or_else(|| words.filter(|word| word.len() >= WORD_MIN).find(is_drawn).map(str::to_owned))
+    noted.cloned().or_else(|| {
+        words
+            .filter(|word| word.len() >= WORD_MIN)
+            .find(is_drawn)
+            .map(str::to_owned)
+    })
 }
 
 /// Starts to search everything that this process logs through [`tracing`], at the most verbose
@@ -145,6 +165,9 @@ mod tests {
         }
         assert_eq!(found_in(&format!("{:?}", Secret::from_bits(bits))), None);
         note("open sesame");
-        assert_eq!(found_in("the password is `open sesame`").as_deref(), Some("open sesame"));
+        assert_eq!(
+            found_in("the password is `open sesame`").as_deref(),
+            Some("open sesame")
+        );
     }
 }

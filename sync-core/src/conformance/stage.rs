@@ -31,7 +31,9 @@ pub struct Stage {
 
 impl std::fmt::Debug for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stage").field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("Stage")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,8 +45,14 @@ impl Stage {
     pub(super) async fn new<H: Harness>(harness: Arc<H>) -> Self {
         let capabilities = harness.backend().await.capabilities();
         let ttl = harness.ttl();
-        let namespace = Namespace::new(&format!("case-{}", ClaimId::random())).expect("a valid namespace");
-        Self { harness, namespace, capabilities, ttl }
+        let namespace =
+            Namespace::new(&format!("case-{}", ClaimId::random())).expect("a valid namespace");
+        Self {
+            harness,
+            namespace,
+            capabilities,
+            ttl,
+        }
     }
 
     /// Returns the session TTL.
@@ -86,17 +94,26 @@ impl Stage {
             .with_session_ttl(self.ttl)
             .with_client(name);
         let handle = Handle::open(Arc::new(Faulty::new(backend, network.clone())), options).await;
-        Client { sync: Arc::new(handle.expect("connect")), network }
+        Client {
+            sync: Arc::new(handle.expect("connect")),
+            network,
+        }
     }
 
     /// Opens a session in the store directly, without the core.
     pub(super) async fn session(&self, backend: &Arc<dyn Backend>) -> Session {
-        backend.open(&bare::spec(self.ttl)).await.expect("a session")
+        backend
+            .open(&bare::spec(self.ttl))
+            .await
+            .expect("a session")
     }
 
     /// Returns an exclusive claim that waits, for requests without the core.
     pub(super) fn claim(&self, session: Session, name: &str) -> Claim {
-        bare::claim(session, LockName::new(&self.namespace, Kind::Lock, name).expect("a name"))
+        bare::claim(
+            session,
+            LockName::new(&self.namespace, Kind::Lock, name).expect("a name"),
+        )
     }
 }
 
@@ -155,7 +172,9 @@ impl Waiter {
 
     /// Returns the result, if the acquire has ended.
     pub(super) fn try_result(&mut self) -> Option<Result<Guard>> {
-        self.task.try_join_next().map(|ended| ended.expect("no panic").0)
+        self.task
+            .try_join_next()
+            .map(|ended| ended.expect("no panic").0)
     }
 
     pub(super) fn cancel(mut self) {
@@ -164,7 +183,9 @@ impl Waiter {
 }
 
 /// Spawns a task that is aborted when the returned set is dropped.
-pub(super) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
+pub(super) fn spawn<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> JoinSet<T> {
     let mut set = JoinSet::new();
     set.spawn(future);
     set

@@ -32,9 +32,9 @@ impl AcquireRequest {
     pub(crate) async fn acquire(&self, context: &Arc<Context>, wait: Wait) -> Result<Guard> {
         match self.run(context, wait).await? {
             Attempt::Held(guard) => Ok(guard),
-            Attempt::Busy(holder) => {
-                Err(context.call(self.operation, &self.name).explain(contended(&holder)))
-            }
+            Attempt::Busy(holder) => Err(context
+                .call(self.operation, &self.name)
+                .explain(contended(&holder))),
         }
     }
 
@@ -44,7 +44,10 @@ impl AcquireRequest {
         runtime().map_err(|error| call.explain(error))?;
         let ended = match wait {
             Wait::Forever => self.attempts(context, true, &mut Progress::default()).await,
-            Wait::Never => self.attempts(context, false, &mut Progress::default()).await,
+            Wait::Never => {
+                self.attempts(context, false, &mut Progress::default())
+                    .await
+            }
             Wait::For(patience) => Box::pin(self.run_within(context, patience)).await,
         };
         ended.map_err(|error| call.explain(error))
@@ -55,7 +58,9 @@ impl AcquireRequest {
         let deadline = clock::now().after(patience);
         match clock::until(deadline, self.attempts(context, true, &mut progress)).await {
             Some(ended) => ended,
-            None => Err(progress.timed_out(&*context.backend, &self.name, patience).await),
+            None => Err(progress
+                .timed_out(&*context.backend, &self.name, patience)
+                .await),
         }
     }
 
@@ -81,7 +86,10 @@ impl AcquireRequest {
             };
             progress.begin(&session);
             let claim = self.claim(context, &session, waits);
-            let loss = match QueuedClaim::new(self, context, session, claim).granted(progress).await? {
+            let loss = match QueuedClaim::new(self, context, session, claim)
+                .granted(progress)
+                .await?
+            {
                 Ok(ended) => return Ok(ended),
                 Err(loss) => loss,
             };

@@ -65,7 +65,11 @@ impl Context {
     }
 
     pub(crate) fn call<'a>(&self, operation: &'static str, name: &'a LockName) -> Call<'a> {
-        Call { backend: self.backend_name(), operation, name }
+        Call {
+            backend: self.backend_name(),
+            operation,
+            name,
+        }
     }
 
     /// Returns the shared session, and opens a new one if it was lost.
@@ -88,7 +92,9 @@ impl Context {
     /// Asks the store if the previous session was lost for a reason that may include isolation.
     async fn check_isolation(&self, on_disconnect: OnDisconnect) -> Result<()> {
         let previous = locked(self.slot(on_disconnect)).clone();
-        let Some(previous) = previous.filter(|_| !self.isolation.is_empty()) else { return Ok(()) };
+        let Some(previous) = previous.filter(|_| !self.isolation.is_empty()) else {
+            return Ok(());
+        };
         match previous.loss() {
             Some(Loss::Isolated) => Err(isolated()),
             Some(Loss::Expired | Loss::SessionLost) => {
@@ -109,7 +115,10 @@ impl Context {
     }
 
     pub(crate) fn current(&self, on_disconnect: OnDisconnect) -> Option<Arc<LiveSession>> {
-        locked(self.slot(on_disconnect)).as_ref().filter(|session| session.seems_live()).cloned()
+        locked(self.slot(on_disconnect))
+            .as_ref()
+            .filter(|session| session.seems_live())
+            .cloned()
     }
 
     /// Returns the default TTL of sessions.
@@ -118,7 +127,11 @@ impl Context {
     }
 
     /// Opens a session that is not shared.
-    pub(crate) async fn open(&self, ttl: Duration, on_disconnect: OnDisconnect) -> Result<Arc<LiveSession>> {
+    pub(crate) async fn open(
+        &self,
+        ttl: Duration,
+        on_disconnect: OnDisconnect,
+    ) -> Result<Arc<LiveSession>> {
         if self.keeper.is_stopped() {
             return Err(closed());
         }

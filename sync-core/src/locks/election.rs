@@ -69,11 +69,17 @@ impl Leader for Candidate {
         let _campaign = Counted::begin(&self.campaigns);
         let guard = self.request.acquire(&self.context, self.wait).await?;
         *locked(&self.last_won) = Arc::downgrade(guard.hold());
-        Ok(Box::new(HeldLeadership { guard, node: self.node.clone() }))
+        Ok(Box::new(HeldLeadership {
+            guard,
+            node: self.node.clone(),
+        }))
     }
 
     fn status(&self) -> LeaderStatus {
-        if locked(&self.last_won).upgrade().is_some_and(|hold| hold.valid_until().is_some()) {
+        if locked(&self.last_won)
+            .upgrade()
+            .is_some_and(|hold| hold.valid_until().is_some())
+        {
             LeaderStatus::Elected
         } else if self.campaigns.load(Ordering::Relaxed) > 0 {
             LeaderStatus::Candidate
@@ -117,7 +123,9 @@ impl Elected for HeldLeadership {
     }
 
     async fn proclaim(&self, value: &str) -> Result<()> {
-        self.guard.update(self.node.clone().with_value(value).encode()?).await
+        self.guard
+            .update(self.node.clone().with_value(value).encode()?)
+            .await
     }
 
     async fn resign(&self) -> Result<Release> {

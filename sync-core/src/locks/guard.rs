@@ -64,7 +64,12 @@ pub struct Guard {
 
 impl Guard {
     pub(crate) fn new(context: Arc<Context>, hold: Arc<Hold>, owns_session: bool) -> Self {
-        Self { hold, context, owns_session, outcome: OnceLock::new() }
+        Self {
+            hold,
+            context,
+            owns_session,
+            outcome: OnceLock::new(),
+        }
     }
 
     /// Returns the fencing token, for the resource to check. Does not read the clock: see
@@ -115,7 +120,9 @@ impl Guard {
     /// [`ErrorKind::SessionLost`], [`NotHeld`](ErrorKind::NotHeld) or [`Closed`](ErrorKind::Closed)
     /// if it is lost, [`Timeout`](ErrorKind::Timeout) if less time is left.
     pub fn check(&self, min_remaining: Duration) -> Result<Token> {
-        self.hold.check(min_remaining).map_err(|error| error.with_backend(self.context.backend_name()))
+        self.hold
+            .check(min_remaining)
+            .map_err(|error| error.with_backend(self.context.backend_name()))
     }
 
     /// Returns whether the claim is held, at risk because a renewal failed, or lost.
@@ -137,7 +144,8 @@ impl Guard {
     /// Returns the time until [`valid_until`](Self::valid_until); zero once it is lost.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.valid_until().map_or(Duration::ZERO, |until| until.since(clock::now()))
+        self.valid_until()
+            .map_or(Duration::ZERO, |until| until.since(clock::now()))
     }
 
     fn call(&self, operation: &'static str) -> Call<'_> {
@@ -163,8 +171,11 @@ impl Guard {
         if let Some(loss) = self.hold.loss() {
             return Err(self.lost("extend", loss));
         }
-        self.call("extend").renew(&*self.context.backend, self.hold.session()).await?;
-        self.valid_until().ok_or_else(|| self.lost("extend", self.hold.loss().unwrap_or(Loss::Expired)))
+        self.call("extend")
+            .renew(&*self.context.backend, self.hold.session())
+            .await?;
+        self.valid_until()
+            .ok_or_else(|| self.lost("extend", self.hold.loss().unwrap_or(Loss::Expired)))
     }
 
     /// Changes the value that observers see.
@@ -183,7 +194,11 @@ impl Guard {
         }
         let claim = self.hold.claim();
         let attempt = || self.context.backend.update(claim, value.clone());
-        match self.call("update").persist(self.hold.session(), attempt).await {
+        match self
+            .call("update")
+            .persist(self.hold.session(), attempt)
+            .await
+        {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => {
                 self.hold.end(Loss::Evicted);
@@ -214,8 +229,10 @@ impl Guard {
         self.hold.set_releasing(true);
         let unfinished = Unfinished(self);
         let claim = self.hold.claim();
-        let withdrawn =
-            self.call("release").persist(self.hold.session(), || self.context.backend.withdraw(claim)).await;
+        let withdrawn = self
+            .call("release")
+            .persist(self.hold.session(), || self.context.backend.withdraw(claim))
+            .await;
         std::mem::forget(unfinished);
         let outcome = match withdrawn {
             Ok(Ok(Withdrawn::Absent)) | Err(_) => Release::AlreadyGone,
@@ -246,7 +263,9 @@ impl Guard {
     pub fn detach(self) -> Result<Ticket> {
         if !self.owns_session {
             let problem = "the lock shares a session with others, and cannot outlive it: acquire it with a ttl of its own";
-            return Err(self.call("detach").explain(Error::new(ErrorKind::InvalidOption, problem)));
+            return Err(self
+                .call("detach")
+                .explain(Error::new(ErrorKind::InvalidOption, problem)));
         }
         if let Some(loss) = self.hold.loss() {
             return Err(self.lost("detach", loss));
@@ -281,10 +300,18 @@ impl Guard {
         self.hold.set_releasing(true);
         if held && !self.owns_session {
             let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
-            self.context.keeper.withdraw(claim, session, self.hold.has_arrived());
+            self.context
+                .keeper
+                .withdraw(claim, session, self.hold.has_arrived());
         }
         self.finish();
-        self.outcome.get_or_init(|| if held { Release::Done } else { Release::AlreadyGone });
+        self.outcome.get_or_init(|| {
+            if held {
+                Release::Done
+            } else {
+                Release::AlreadyGone
+            }
+        });
     }
 
     pub(crate) fn hold(&self) -> &Arc<Hold> {

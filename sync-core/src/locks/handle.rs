@@ -45,7 +45,11 @@ impl Handle {
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
         let capabilities = backend.capabilities();
-        runtime().map_err(|error| error.with_operation("connect").with_backend(capabilities.backend))?;
+        runtime().map_err(|error| {
+            error
+                .with_operation("connect")
+                .with_backend(capabilities.backend)
+        })?;
         if !options.isolation.is_empty() && !capabilities.isolates {
             let problem = "this store isolates nobody: leave the option out, and see `on_lost`";
             return Err(Error::new(ErrorKind::Unsupported, problem)
@@ -54,11 +58,15 @@ impl Handle {
         }
         let session_ttl = capabilities.check_ttl(options.session_ttl)?;
         let context = Arc::new(Context::start(backend, &options, session_ttl)?);
-        context
-            .session(OnDisconnect::Hold)
-            .await
-            .map_err(|error| error.with_operation("connect").with_backend(context.backend_name()))?;
-        Ok(Self { context, namespace: options.namespace })
+        context.session(OnDisconnect::Hold).await.map_err(|error| {
+            error
+                .with_operation("connect")
+                .with_backend(context.backend_name())
+        })?;
+        Ok(Self {
+            context,
+            namespace: options.namespace,
+        })
     }
 
     /// Returns the lock of some names: of all of them, or of any one.
@@ -73,14 +81,18 @@ impl Handle {
             return Err(several::no_names().with_backend(self.context.backend_name()));
         };
         let explain = |error: Error| {
-            error.with_operation("lock").with_backend(self.context.backend_name()).with_name(name)
+            error
+                .with_operation("lock")
+                .with_backend(self.context.backend_name())
+                .with_name(name)
         };
         let options = options.validated().map_err(explain)?;
         let capabilities = self.context.backend.capabilities();
         if let Some(ttl) = options.ttl {
             capabilities.check_ttl(ttl).map_err(explain)?;
         }
-        let unsupported = |problem: &'static str| Err(explain(Error::new(ErrorKind::Unsupported, problem)));
+        let unsupported =
+            |problem: &'static str| Err(explain(Error::new(ErrorKind::Unsupported, problem)));
         if options.on_disconnect == OnDisconnect::Release && !capabilities.release_on_disconnect {
             return unsupported(
                 "this store does not see its clients' connections, and cannot release when they end: leave the option out, \
@@ -92,7 +104,10 @@ impl Handle {
                 "this store does not grant several names at once: use `lock_all` or `lock_any`",
             );
         }
-        let also = also.iter().map(|name| self.named(Kind::Lock, name)).collect::<Result<_>>()?;
+        let also = also
+            .iter()
+            .map(|name| self.named(Kind::Lock, name))
+            .collect::<Result<_>>()?;
         let request = AcquireRequest {
             operation: "acquire",
             name: self.named(Kind::Lock, name)?,
@@ -104,7 +119,12 @@ impl Handle {
             value: options.value,
             on_wait: options.on_wait,
         };
-        Ok(NamedLock::new(self.context.clone(), name, request, options.wait))
+        Ok(NamedLock::new(
+            self.context.clone(),
+            name,
+            request,
+            options.wait,
+        ))
     }
 
     fn named(&self, kind: Kind, name: &str) -> Result<LockName> {
@@ -129,7 +149,10 @@ impl Sync for Handle {
 
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>> {
         let explain = |error: Error| {
-            error.with_operation("leader").with_backend(self.context.backend_name()).with_name(name)
+            error
+                .with_operation("leader")
+                .with_backend(self.context.backend_name())
+                .with_name(name)
         };
         let request = AcquireRequest {
             operation: "elect",
@@ -142,7 +165,12 @@ impl Sync for Handle {
             value: options.node.encode().map_err(explain)?,
             on_wait: None,
         };
-        Ok(Box::new(Candidate::new(self.context.clone(), name, request, options)))
+        Ok(Box::new(Candidate::new(
+            self.context.clone(),
+            name,
+            request,
+            options,
+        )))
     }
 
     fn name(&self) -> &'static str {
@@ -155,9 +183,14 @@ impl Sync for Handle {
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = with_retries(|| self.context.backend.list(&path)).await.map_err(|error| {
-            error.with_operation("list").with_backend(self.context.backend_name()).with_name(prefix)
-        })?;
+        let names = with_retries(|| self.context.backend.list(&path))
+            .await
+            .map_err(|error| {
+                error
+                    .with_operation("list")
+                    .with_backend(self.context.backend_name())
+                    .with_name(prefix)
+            })?;
         Ok(names.iter().map(LockName::plain).collect())
     }
 
@@ -166,11 +199,11 @@ impl Sync for Handle {
     }
 
     async fn release_all(&self) -> Result<()> {
-        self.context
-            .keeper
-            .release_all()
-            .await
-            .map_err(|error| error.with_operation("release all").with_backend(self.name()))
+        self.context.keeper.release_all().await.map_err(|error| {
+            error
+                .with_operation("release all")
+                .with_backend(self.name())
+        })
     }
 
     async fn close(&self) -> Result<()> {

@@ -24,8 +24,18 @@ pub(crate) struct NamedLock {
 }
 
 impl NamedLock {
-    pub(crate) fn new(context: Arc<Context>, id: &str, request: AcquireRequest, wait: Wait) -> Self {
-        Self { context, id: id.to_owned(), request, wait }
+    pub(crate) fn new(
+        context: Arc<Context>,
+        id: &str,
+        request: AcquireRequest,
+        wait: Wait,
+    ) -> Self {
+        Self {
+            context,
+            id: id.to_owned(),
+            request,
+            wait,
+        }
     }
 }
 

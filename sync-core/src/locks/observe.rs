@@ -18,17 +18,25 @@ use crate::types::queue::{Queue, Withdrawn};
 use crate::types::token::Token;
 
 pub(crate) async fn inspect(context: &Context, name: &LockName) -> Result<Queue> {
-    context.call("inspect", name).once(|| context.backend.queue(name)).await
+    context
+        .call("inspect", name)
+        .once(|| context.backend.queue(name))
+        .await
 }
 
 pub(crate) async fn evict(context: &Context, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-    context.call("evict", name).once(|| context.backend.evict(name, claim)).await
+    context
+        .call("evict", name)
+        .once(|| context.backend.evict(name, claim))
+        .await
 }
 
 /// Returns a stream of the queue: its current state and its state after each change. Ends with the
 /// first error that is not transient.
 pub(crate) fn watch(context: Arc<Context>, name: LockName) -> BoxStream<'static, Result<Queue>> {
-    observations(context, name).map(|observed| observed.map(|observed| observed.queue)).boxed()
+    observations(context, name)
+        .map(|observed| observed.map(|observed| observed.queue))
+        .boxed()
 }
 
 /// An observed state of a queue.
@@ -43,8 +51,14 @@ fn observations(
     context: Arc<Context>,
     name: LockName,
 ) -> impl Stream<Item = Result<Observation>> + Send + 'static {
-    let start =
-        Watching { context, name, last: None, last_at: clock::now(), interrupted: false, ended: false };
+    let start = Watching {
+        context,
+        name,
+        last: None,
+        last_at: clock::now(),
+        interrupted: false,
+        ended: false,
+    };
     stream::unfold(start, |mut watching| async move {
         let item = watching.next().await?;
         watching.ended = item.is_err();
@@ -91,7 +105,9 @@ impl Watching {
                 Ok(queue) => {
                     (self.last_at, was_idle) = (clock::now(), false);
                     let last = self.last.replace(queue.clone());
-                    let went_back = last.as_ref().is_some_and(|last| queue.revision < last.revision);
+                    let went_back = last
+                        .as_ref()
+                        .is_some_and(|last| queue.revision < last.revision);
                     let interrupted = std::mem::take(&mut self.interrupted) || went_back;
                     if last.is_none_or(|last| last.entries != queue.entries) {
                         return Some(Ok(Observation { queue, interrupted }));
@@ -110,7 +126,10 @@ impl Watching {
 /// Returns the leader according to a queue.
 pub(crate) fn leader_of(queue: &Queue) -> Option<Leadership> {
     let entry = queue.holders().next()?;
-    Some(Leadership { node: Node::decode(&entry.value), term: entry.token? })
+    Some(Leadership {
+        node: Node::decode(&entry.value),
+        term: entry.token?,
+    })
 }
 
 /// Returns a stream of the leader: the current one, and the new one after each change. Terms never
@@ -130,7 +149,9 @@ pub(crate) fn leaders(
                         newest = None;
                     }
                     let leader = leader_of(&queue);
-                    let stale = leader.as_ref().is_some_and(|leader| Some(leader.term) < newest);
+                    let stale = leader
+                        .as_ref()
+                        .is_some_and(|leader| Some(leader.term) < newest);
                     if stale || yielded.as_ref() == Some(&leader) {
                         None
                     } else {

@@ -38,7 +38,13 @@ impl<'a> QueuedClaim<'a> {
         session: Arc<LiveSession>,
         claim: Claim,
     ) -> Self {
-        Self { request, context, session, claim: Some(claim), unanswered: AtomicU32::new(0) }
+        Self {
+            request,
+            context,
+            session,
+            claim: Some(claim),
+            unanswered: AtomicU32::new(0),
+        }
     }
 
     /// Enqueues the claim and waits for its grant. The inner error is the loss of its session.
@@ -50,9 +56,16 @@ impl<'a> QueuedClaim<'a> {
                 self.abandon();
                 Ok(Ok(Attempt::Busy(holder)))
             }
-            Ok(Standing::Gone { why: Gone::Evicted | Gone::Withdrawn }) => Err(evicted()),
+            Ok(Standing::Gone {
+                why: Gone::Evicted | Gone::Withdrawn,
+            }) => Err(evicted()),
             // `wait` does not end while the claim waits.
-            Ok(Standing::Gone { why: Gone::SessionLost } | Standing::Waiting { .. }) => {
+            Ok(
+                Standing::Gone {
+                    why: Gone::SessionLost,
+                }
+                | Standing::Waiting { .. },
+            ) => {
                 self.session.lose(Loss::SessionLost);
                 self.abandon();
                 Ok(Err(Loss::SessionLost))
@@ -66,7 +79,9 @@ impl<'a> QueuedClaim<'a> {
 
     /// Enqueues the claim and waits until it is queued no longer.
     async fn wait(&self, progress: &mut Progress) -> Result<Result<Standing, Loss>> {
-        let Some(claim) = &self.claim else { return Ok(Err(Loss::Closed)) };
+        let Some(claim) = &self.claim else {
+            return Ok(Err(Loss::Closed));
+        };
         let backend = &self.context.backend;
         let call = self.context.call(self.request.operation, &claim.name);
         let mut is_queued = false;
@@ -98,7 +113,10 @@ impl<'a> QueuedClaim<'a> {
             drop(joining);
             if let Standing::Waiting { position, holder } = standing {
                 if let Some(on_wait) = self.request.on_wait.as_ref().filter(|_| !is_queued) {
-                    on_wait.tell(Waiting { position, holder: holder.as_deref().cloned() });
+                    on_wait.tell(Waiting {
+                        position,
+                        holder: holder.as_deref().cloned(),
+                    });
                 }
                 is_queued = true;
                 progress.answered(holder);
@@ -124,7 +142,11 @@ impl<'a> QueuedClaim<'a> {
 
     /// Makes a guard of a grant, if the session still lives. `name` is the granted one of several.
     /// A hold limit begins here.
-    async fn into_guard(mut self, token: Token, name: Option<LockName>) -> Result<Result<Attempt, Loss>> {
+    async fn into_guard(
+        mut self,
+        token: Token,
+        name: Option<LockName>,
+    ) -> Result<Result<Attempt, Loss>> {
         if let (Some(claim), Some(name)) = (&mut self.claim, name) {
             (claim.name, claim.also, claim.any) = (name, Vec::new(), false);
         }
@@ -138,11 +160,17 @@ impl<'a> QueuedClaim<'a> {
                 Box::pin(call.renew(&*self.context.backend, &self.session)).await?;
             }
         }
-        let Some(claim) = self.claim.take() else { return Ok(Err(Loss::Closed)) };
+        let Some(claim) = self.claim.take() else {
+            return Ok(Err(Loss::Closed));
+        };
         let hold = Hold::begin(claim, token, self.session.clone(), self.has_arrived());
         let owns_session = self.request.owns_session();
         Ok(match hold {
-            Some(hold) => Ok(Attempt::Held(Guard::new(self.context.clone(), hold, owns_session))),
+            Some(hold) => Ok(Attempt::Held(Guard::new(
+                self.context.clone(),
+                hold,
+                owns_session,
+            ))),
             None => Err(self.session.loss().unwrap_or(Loss::Expired)),
         })
     }
@@ -165,11 +193,15 @@ impl<'a> QueuedClaim<'a> {
 
 impl Drop for QueuedClaim<'_> {
     fn drop(&mut self) {
-        let Some(claim) = self.claim.take() else { return };
+        let Some(claim) = self.claim.take() else {
+            return;
+        };
         if self.request.owns_session() {
             self.session.end();
         } else {
-            self.context.keeper.withdraw(claim, self.session.clone(), self.has_arrived());
+            self.context
+                .keeper
+                .withdraw(claim, self.session.clone(), self.has_arrived());
         }
     }
 }

@@ -17,7 +17,11 @@ use crate::types::error::Result;
 pub(crate) async fn resume(context: &Arc<Context>, ticket: &Ticket) -> Result<Guard> {
     let call = context.call("resume", &ticket.name);
     runtime().map_err(|error| call.explain(error))?;
-    let session = context.keeper.resume(ticket.session).await.map_err(|error| call.explain(error))?;
+    let session = context
+        .keeper
+        .resume(ticket.session)
+        .await
+        .map_err(|error| call.explain(error))?;
     let queue = match call.once(|| context.backend.queue(&ticket.name)).await {
         Ok(queue) => queue,
         Err(error) => {
@@ -25,7 +29,10 @@ pub(crate) async fn resume(context: &Arc<Context>, ticket: &Ticket) -> Result<Gu
             return Err(error);
         }
     };
-    if !queue.holders().any(|entry| entry.claim == ticket.claim && entry.token == Some(ticket.token)) {
+    if !queue
+        .holders()
+        .any(|entry| entry.claim == ticket.claim && entry.token == Some(ticket.token))
+    {
         session.detach();
         return Err(call.explain(ticket_ended()));
     }

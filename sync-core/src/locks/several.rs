@@ -49,10 +49,18 @@ impl Guards {
     /// # Errors
     /// As [`Guard::check`], of the first that fails.
     pub fn check(&self, min_remaining: Duration) -> Result<Vec<Token>> {
-        let tokens: Vec<_> =
-            self.guards.iter().map(|guard| guard.check(min_remaining)).collect::<Result<_>>()?;
+        let tokens: Vec<_> = self
+            .guards
+            .iter()
+            .map(|guard| guard.check(min_remaining))
+            .collect::<Result<_>>()?;
         // A guard of all names has one token.
-        Ok(tokens.iter().cycle().take(self.names.len()).copied().collect())
+        Ok(tokens
+            .iter()
+            .cycle()
+            .take(self.names.len())
+            .copied()
+            .collect())
     }
 
     /// Releases all locks, the last one first. Returns [`Release::Done`] if all were held.
@@ -171,10 +179,14 @@ pub async fn lock_any<'a>(
     if names.len() > 1 && sync.capabilities().several_at_once {
         return sync.acquire_any(&names, options).await;
     }
-    let locks: Vec<Box<dyn Lock>> =
-        names.into_iter().map(|name| sync.lock(name, options.clone())).collect::<Result<_>>()?;
+    let locks: Vec<Box<dyn Lock>> = names
+        .into_iter()
+        .map(|name| sync.lock(name, options.clone()))
+        .collect::<Result<_>>()?;
     if locks.is_empty() {
-        return Err(no_names().with_operation("lock any").with_backend(sync.name()));
+        return Err(no_names()
+            .with_operation("lock any")
+            .with_backend(sync.name()));
     }
     for lock in &locks {
         if let Some(guard) = lock.try_acquire().await? {
@@ -196,5 +208,8 @@ pub async fn lock_any<'a>(
 
 /// Returns the error of a request without names.
 pub(crate) fn no_names() -> Error {
-    Error::new(ErrorKind::InvalidOption, "no names were given: give at least one")
+    Error::new(
+        ErrorKind::InvalidOption,
+        "no names were given: give at least one",
+    )
 }

@@ -64,7 +64,13 @@ impl Ticket {
     /// Returns the ticket as text, including its secret: printable ASCII without spaces.
     #[must_use]
     pub fn expose(&self) -> String {
-        let Self { session: Session { id, secret, ttl }, claim, mode, token, name } = self;
+        let Self {
+            session: Session { id, secret, ttl },
+            claim,
+            mode,
+            token,
+            name,
+        } = self;
         let mode = match mode {
             Mode::Exclusive => "x".to_owned(),
             Mode::Shared => "s".to_owned(),
@@ -72,7 +78,10 @@ impl Ticket {
         };
         // The name is the last field, because it may contain full stops.
         let (secret, ttl_ms) = (secret.expose(), ttl.as_millis());
-        format!("{START}.{id}.{secret:032x}.{ttl_ms}.{claim}.{mode}.{token}.{}", name.path())
+        format!(
+            "{START}.{id}.{secret:032x}.{ttl_ms}.{claim}.{mode}.{token}.{}",
+            name.path()
+        )
     }
 }
 
@@ -104,11 +113,19 @@ fn parse(text: &str) -> Option<Ticket> {
     let mode = match next()? {
         "x" => Mode::Exclusive,
         "s" => Mode::Shared,
-        permits => Mode::Permit { of: permits.strip_prefix('p')?.parse().ok()? },
+        permits => Mode::Permit {
+            of: permits.strip_prefix('p')?.parse().ok()?,
+        },
     };
     let token = Token::new(next()?.parse().ok()?)?;
     let name = LockName::from_path(next()?).ok()?;
-    Some(Ticket { session: Session { id, secret, ttl }, claim, mode: mode.validated().ok()?, token, name })
+    Some(Ticket {
+        session: Session { id, secret, ttl },
+        claim,
+        mode: mode.validated().ok()?,
+        token,
+        name,
+    })
 }
 
 impl fmt::Display for Ticket {

@@ -45,7 +45,11 @@ impl Progress {
 
     fn is_out_of_reach(&self) -> bool {
         let is_healthy = |session: &Arc<LiveSession>| session.health() == Health::Held;
-        self.failure.is_some() || self.session.as_ref().is_some_and(|session| !is_healthy(session))
+        self.failure.is_some()
+            || self
+                .session
+                .as_ref()
+                .is_some_and(|session| !is_healthy(session))
     }
 
     /// Returns the error of a wait of `patience`: that the store is out of reach, or who holds.
@@ -56,8 +60,12 @@ impl Progress {
         patience: Duration,
     ) -> Error {
         if self.is_out_of_reach() {
-            let why = self.failure.as_ref().map_or("its session is not renewed", Error::message);
-            let problem = format!("not granted within {patience:?}, and the store is out of reach: {why}");
+            let why = self
+                .failure
+                .as_ref()
+                .map_or("its session is not renewed", Error::message);
+            let problem =
+                format!("not granted within {patience:?}, and the store is out of reach: {why}");
             let error = Error::new(ErrorKind::Timeout, problem);
             return match self.failure {
                 Some(failure) => error.with_source(failure),
@@ -70,11 +78,15 @@ impl Progress {
         if self.holder.is_none() {
             // Not every store tells a waiter who holds.
             let queue = tokio::time::timeout(LOOK, backend.queue(name)).await;
-            let holder = queue.ok().and_then(Result::ok).and_then(|queue| queue.holders().next().cloned());
+            let holder = queue
+                .ok()
+                .and_then(Result::ok)
+                .and_then(|queue| queue.holders().next().cloned());
             self.holder = holder.map(Box::new);
         }
         let held_by = HeldBy(&self.holder);
-        let problem = format!("not granted within {patience:?}{held_by}: wait longer, or try later");
+        let problem =
+            format!("not granted within {patience:?}{held_by}: wait longer, or try later");
         Error::new(ErrorKind::Timeout, problem)
     }
 }
@@ -89,13 +101,20 @@ impl std::fmt::Display for HeldBy<'_> {
         if let Some(age) = entry.age {
             write!(f, " for {age:.1?}")?;
         }
-        if entry.is_isolating { f.write_str(", whose client is being isolated") } else { Ok(()) }
+        if entry.is_isolating {
+            f.write_str(", whose client is being isolated")
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Returns the error of a request that does not wait for a name that is taken.
 pub(super) fn contended(holder: &Option<Box<Entry>>) -> Error {
-    Error::new(ErrorKind::Contended, format!("taken{}: wait, or try later", HeldBy(holder)))
+    Error::new(
+        ErrorKind::Contended,
+        format!("taken{}: wait, or try later", HeldBy(holder)),
+    )
 }
 
 /// Returns the error of a request whose session has ended and that is not made again.
@@ -105,9 +124,11 @@ pub(super) fn session_ended(loss: Loss) -> Error {
             ErrorKind::Closed,
             "the handle was closed, or released everything: connect or acquire again",
         ),
-        loss => {
-            Error::new(ErrorKind::SessionLost, format!("the session ended ({loss}): try again")).retryable()
-        }
+        loss => Error::new(
+            ErrorKind::SessionLost,
+            format!("the session ended ({loss}): try again"),
+        )
+        .retryable(),
     }
 }
 

@@ -16,7 +16,10 @@ pub(super) fn check_label(label: &str, what: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::InvalidOption, format!("the {what} {problem}")))
+    Err(Error::new(
+        ErrorKind::InvalidOption,
+        format!("the {what} {problem}"),
+    ))
 }
 
 pub(crate) fn check_value(value: &[u8]) -> Result<()> {
@@ -25,6 +28,9 @@ pub(crate) fn check_value(value: &[u8]) -> Result<()> {
     }
     Err(Error::new(
         ErrorKind::InvalidOption,
-        format!("the value has {} bytes: at most {VALUE_MAX} are allowed", value.len()),
+        format!(
+            "the value has {} bytes: at most {VALUE_MAX} are allowed",
+            value.len()
+        ),
     ))
 }

@@ -26,7 +26,10 @@ impl Node {
     /// candidates with the same id are still independent.
     #[must_use]
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), value: String::new() }
+        Self {
+            id: id.into(),
+            value: String::new(),
+        }
     }
 
     /// Sets the value that observers see beside the id.
@@ -61,7 +64,10 @@ impl Node {
     pub(crate) fn decode(value: &[u8]) -> Self {
         let text = String::from_utf8_lossy(value);
         let (id, value) = text.split_once('\n').unwrap_or((&text, ""));
-        Self { id: id.to_owned(), value: value.to_owned() }
+        Self {
+            id: id.to_owned(),
+            value: value.to_owned(),
+        }
     }
 }
 
@@ -79,7 +85,10 @@ impl LeaderOptions {
     /// Returns the options of this candidate, which waits for ever.
     #[must_use]
     pub fn new(node: Node) -> Self {
-        Self { node, wait: Wait::Forever }
+        Self {
+            node,
+            wait: Wait::Forever,
+        }
     }
 
     /// Sets how long to wait in the queue.

@@ -126,7 +126,10 @@ impl LockOptions {
 
     /// Sets the callback that is told the position each time the request joins the queue.
     #[must_use]
-    pub fn with_on_wait(mut self, told: impl Fn(Waiting) + Send + std::marker::Sync + 'static) -> Self {
+    pub fn with_on_wait(
+        mut self,
+        told: impl Fn(Waiting) + Send + std::marker::Sync + 'static,
+    ) -> Self {
         self.on_wait = Some(OnWait(Arc::new(told)));
         self
     }

@@ -27,9 +27,21 @@ mod tests {
     fn bad_options_are_named() {
         for (result, reason) in [
             (LockOptions::permit(0).validated().map(drop), "0 permits"),
-            (LockOptions::new().with_value(vec![0; 1025]).validated().map(drop), "1025 bytes"),
-            (SyncOptions::new().with_client("").validated().map(drop), "client is empty"),
-            (Node::new("a\nb").encode().map(drop), "node id has a control"),
+            (
+                LockOptions::new()
+                    .with_value(vec![0; 1025])
+                    .validated()
+                    .map(drop),
+                "1025 bytes",
+            ),
+            (
+                SyncOptions::new().with_client("").validated().map(drop),
+                "client is empty",
+            ),
+            (
+                Node::new("a\nb").encode().map(drop),
+                "node id has a control",
+            ),
             (Node::new("x".repeat(257)).encode().map(drop), "257 bytes"),
         ] {
             let error = result.unwrap_err();

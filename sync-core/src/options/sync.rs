@@ -132,12 +132,16 @@ impl FromStr for OnLost {
 
     /// Parses `notify`, `abort`, or `exit:CODE`.
     fn from_str(text: &str) -> Result<Self> {
-        let code = |text: &str| text.strip_prefix("exit:").and_then(|code| code.parse().ok());
+        let code = |text: &str| {
+            text.strip_prefix("exit:")
+                .and_then(|code| code.parse().ok())
+        };
         match text {
             "notify" => Ok(Self::Notify),
             "abort" => Ok(Self::Abort),
             text => code(text).map(Self::Exit).ok_or_else(|| {
-                let problem = "a client can `notify`, `abort` or `exit:CODE` (0 to 255) when it loses a lock";
+                let problem =
+                    "a client can `notify`, `abort` or `exit:CODE` (0 to 255) when it loses a lock";
                 Error::new(ErrorKind::InvalidOption, problem)
             }),
         }

@@ -31,7 +31,10 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Adds operation, backend and name to an error of the backend.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        error.with_operation(self.operation).with_backend(self.backend).with_name(&self.name.plain())
+        error
+            .with_operation(self.operation)
+            .with_backend(self.backend)
+            .with_name(&self.name.plain())
     }
 
     /// Makes an idempotent request without a session, and retries it after transient errors within
@@ -40,7 +43,9 @@ impl Call<'_> {
         &self,
         request: impl FnMut() -> R,
     ) -> Result<T> {
-        with_retries(request).await.map_err(|error| self.explain(error))
+        with_retries(request)
+            .await
+            .map_err(|error| self.explain(error))
     }
 
     /// Makes an idempotent request under a session, and retries it after transient errors.
@@ -123,7 +128,9 @@ pub(crate) async fn pause_for_outage() {
 
 /// Makes a request without a session, with the timeout of [`PATIENCE`].
 pub(crate) async fn with_timeout<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, request).await.unwrap_or_else(|_| Err(silent(PATIENCE)))
+    tokio::time::timeout(PATIENCE, request)
+        .await
+        .unwrap_or_else(|_| Err(silent(PATIENCE)))
 }
 
 /// Makes an idempotent request without a session, and retries it after transient errors within

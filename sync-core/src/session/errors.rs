@@ -17,7 +17,8 @@ pub(crate) fn isolated() -> Error {
 
 /// Returns the error of a ticket whose lock is no longer held.
 pub(crate) fn ticket_ended() -> Error {
-    let problem = "the ticket's lock is no longer held (released, evicted or expired): acquire it again";
+    let problem =
+        "the ticket's lock is no longer held (released, evicted or expired): acquire it again";
     Error::new(ErrorKind::NotHeld, problem)
 }
 

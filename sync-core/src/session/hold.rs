@@ -39,7 +39,10 @@ impl Hold {
         arrived: bool,
     ) -> Option<Arc<Self>> {
         let hold = Arc::new(Self {
-            claim: Claim { token: Some(token), ..claim },
+            claim: Claim {
+                token: Some(token),
+                ..claim
+            },
             token,
             session: session.clone(),
             arrived,
@@ -93,7 +96,11 @@ impl Hold {
     /// Returns until when the claim is known to be held, or `None` once it is lost. Reads the
     /// clock.
     pub(crate) fn valid_until(&self) -> Option<Moment> {
-        if self.loss.get().is_some() { None } else { self.session.valid_until() }
+        if self.loss.get().is_some() {
+            None
+        } else {
+            self.session.valid_until()
+        }
     }
 
     /// Returns whether no loss has been observed so far. Does not read the clock.
@@ -102,7 +109,13 @@ impl Hold {
     }
 
     pub(crate) fn loss(&self) -> Option<Loss> {
-        self.loss.get().copied().or_else(|| if self.session.is_live() { None } else { self.session.loss() })
+        self.loss.get().copied().or_else(|| {
+            if self.session.is_live() {
+                None
+            } else {
+                self.session.loss()
+            }
+        })
     }
 
     /// Resolves when the claim is lost.
@@ -135,7 +148,9 @@ impl Hold {
             }
             None => self.lost_error(self.loss().unwrap_or(Loss::Expired)),
         };
-        Err(error.with_operation("check").with_name(&self.claim.name.plain()))
+        Err(error
+            .with_operation("check")
+            .with_name(&self.claim.name.plain()))
     }
 
     pub(crate) fn lost_error(&self, loss: Loss) -> Error {
@@ -145,6 +160,9 @@ impl Hold {
             Loss::Isolated => ErrorKind::Isolated,
             Loss::Expired | Loss::SessionLost => ErrorKind::SessionLost,
         };
-        Error::new(kind, format!("no longer held ({loss}): stop the work and acquire again"))
+        Error::new(
+            kind,
+            format!("no longer held ({loss}): stop the work and acquire again"),
+        )
     }
 }

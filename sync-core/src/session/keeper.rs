@@ -37,9 +37,18 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 enum Job {
-    Begin { beginning: Beginning, reply: oneshot::Sender<Result<Arc<LiveSession>>> },
-    ReleaseAll { done: oneshot::Sender<()> },
-    Withdraw { claim: Claim, session: Arc<LiveSession>, arrived: bool },
+    Begin {
+        beginning: Beginning,
+        reply: oneshot::Sender<Result<Arc<LiveSession>>>,
+    },
+    ReleaseAll {
+        done: oneshot::Sender<()>,
+    },
+    Withdraw {
+        claim: Claim,
+        session: Arc<LiveSession>,
+        arrived: bool,
+    },
 }
 
 /// How the keeper obtains a session.
@@ -75,7 +84,10 @@ impl Keeper {
             .with_backend(name)
             .with_source(error)
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
         let keeper_loop = KeeperLoop {
             backend,
             on_lost,
@@ -93,7 +105,12 @@ impl Keeper {
                 drop(running);
             })
             .map_err(failed)?;
-        Ok(Self { jobs, stop, ended, thread: Arc::new(Mutex::new(thread)) })
+        Ok(Self {
+            jobs,
+            stop,
+            ended,
+            thread: Arc::new(Mutex::new(thread)),
+        })
     }
 
     /// Opens a session, which the keeper renews from then on.
@@ -108,14 +125,18 @@ impl Keeper {
 
     async fn begin(&self, beginning: Beginning) -> Result<Arc<LiveSession>> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job::Begin { beginning, reply }).map_err(|_| closed())?;
+        self.jobs
+            .send(Job::Begin { beginning, reply })
+            .map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
     /// Ends all sessions and waits for their end. New sessions can be opened afterwards.
     pub(crate) async fn release_all(&self) -> Result<()> {
         let (done, ended) = oneshot::channel();
-        self.jobs.send(Job::ReleaseAll { done }).map_err(|_| closed())?;
+        self.jobs
+            .send(Job::ReleaseAll { done })
+            .map_err(|_| closed())?;
         ended.await.map_err(|_| closed())
     }
 
@@ -125,7 +146,11 @@ impl Keeper {
     /// may still be on its way on another connection, and arrive after the withdrawal.
     pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
         // Fails if the thread has ended. Its sessions, and this claim, have then ended too.
-        let _ = self.jobs.send(Job::Withdraw { claim, session, arrived });
+        let _ = self.jobs.send(Job::Withdraw {
+            claim,
+            session,
+            arrived,
+        });
     }
 
     /// Ends all sessions and the thread. Blocks until they have ended, at most for `patience`.
@@ -197,10 +222,21 @@ impl KeeperLoop {
         let backend = self.backend.clone();
         match job {
             Job::Begin { beginning, reply } => {
-                self.lives.spawn(live(backend, beginning, self.current.clone(), self.on_lost, reply));
+                self.lives.spawn(live(
+                    backend,
+                    beginning,
+                    self.current.clone(),
+                    self.on_lost,
+                    reply,
+                ));
             }
-            Job::Withdraw { claim, session, arrived } => {
-                self.withdrawals.spawn(withdraw(backend, claim, session, arrived));
+            Job::Withdraw {
+                claim,
+                session,
+                arrived,
+            } => {
+                self.withdrawals
+                    .spawn(withdraw(backend, claim, session, arrived));
             }
             Job::ReleaseAll { done } => {
                 self.end_sessions().await;
@@ -222,7 +258,13 @@ async fn live(
     let session = match begin(&*backend, &beginning).await {
         Ok(session) => {
             let has_key_slots = backend.capabilities().key_slots;
-            Arc::new(LiveSession::opened(session, sent, ending.clone(), on_lost, has_key_slots))
+            Arc::new(LiveSession::opened(
+                session,
+                sent,
+                ending.clone(),
+                on_lost,
+                has_key_slots,
+            ))
         }
         Err(error) => {
             let _ = reply.send(Err(error.with_backend(backend.capabilities().backend)));
@@ -348,7 +390,9 @@ async fn confirm(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
     });
     tokio::time::timeout(
         session.patience(),
-        stream::iter(checks).buffer_unordered(CONFIRMED_AT_ONCE).try_collect(),
+        stream::iter(checks)
+            .buffer_unordered(CONFIRMED_AT_ONCE)
+            .try_collect(),
     )
     .await
     .unwrap_or_else(|_| Err(silent(session.patience())))
@@ -369,7 +413,10 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
         return;
     }
     loop {
-        match session.while_live(backend.evictions(session.session())).await {
+        match session
+            .while_live(backend.evictions(session.session()))
+            .await
+        {
             Ok(Ok(claims)) => {
                 for claim in claims {
                     if session.evicted(claim) {
@@ -426,7 +473,13 @@ async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationT
 /// Makes one attempt to close a session, with retries within the timeout of a request. Every error
 /// is retried, because a session that remains blocks others.
 async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
-    with_retries(|| async { backend.close(session.session()).await.map_err(Error::retryable) }).await
+    with_retries(|| async {
+        backend
+            .close(session.session())
+            .await
+            .map_err(Error::retryable)
+    })
+    .await
 }
 
 /// Withdraws a claim. Retries until the store confirms it or the session is lost, which ends the
@@ -437,7 +490,12 @@ async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
 /// elapsed time, until no request can arrive any more. An outage that the session survives is
 /// shorter than its TTL, so a request that the store reads at the end of the outage is found within
 /// half a TTL.
-async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
+async fn withdraw(
+    backend: Arc<dyn Backend>,
+    claim: Claim,
+    session: Arc<LiveSession>,
+    arrived: bool,
+) {
     let began = clock::now();
     let mut pause = FIRST_PAUSE;
     loop {

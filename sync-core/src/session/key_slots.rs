@@ -31,8 +31,13 @@ impl KeySlots {
     /// Releases a slot. No request about the claim that used it may reach the store any more.
     pub(super) fn release(&self, name: &LockName, slot: u32) {
         let mut names = locked(&self.0);
-        let Some(taken) = names.get_mut(name) else { return };
-        if let Some(taken) = usize::try_from(slot).ok().and_then(|slot| taken.get_mut(slot)) {
+        let Some(taken) = names.get_mut(name) else {
+            return;
+        };
+        if let Some(taken) = usize::try_from(slot)
+            .ok()
+            .and_then(|slot| taken.get_mut(slot))
+        {
             *taken = false;
         }
         if !taken.contains(&true) {
@@ -51,7 +56,15 @@ mod tests {
         let slots = KeySlots::default();
         let name = |name| LockName::new(&Namespace::default(), Kind::Lock, name).unwrap();
         let (a, b) = (name("a"), name("b"));
-        assert_eq!([slots.take(&a), slots.take(&a), slots.take(&b), slots.take(&a)], [0, 1, 0, 2]);
+        assert_eq!(
+            [
+                slots.take(&a),
+                slots.take(&a),
+                slots.take(&b),
+                slots.take(&a)
+            ],
+            [0, 1, 0, 2]
+        );
         slots.release(&a, 1);
         assert_eq!([slots.take(&a), slots.take(&a)], [1, 3]);
         slots.release(&b, 0);

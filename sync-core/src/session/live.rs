@@ -163,7 +163,8 @@ impl LiveSession {
             let mut validity = locked(&self.validity);
             let revived = validity.renewed(ttl, sent, clock::now());
             if revived {
-                self.revoke_at.store(validity.revoke_at().as_nanos(), Ordering::Release);
+                self.revoke_at
+                    .store(validity.revoke_at().as_nanos(), Ordering::Release);
             }
             revived
         };
@@ -207,7 +208,9 @@ impl LiveSession {
 
     /// Resolves when the session is lost.
     pub(crate) async fn lost(&self) -> Loss {
-        self.woken(&self.lost, || None).await.unwrap_or(Loss::Expired)
+        self.woken(&self.lost, || None)
+            .await
+            .unwrap_or(Loss::Expired)
     }
 
     /// Waits on `notify` until the session is lost, or returns `None` when `enough` returns `Some`.
@@ -301,7 +304,9 @@ impl LiveSession {
     ///
     /// Returns `false` if the claim is not held under this session.
     pub(super) fn evicted(&self, claim: ClaimId) -> bool {
-        let Some(hold) = self.forget(claim) else { return false };
+        let Some(hold) = self.forget(claim) else {
+            return false;
+        };
         on_lost::act(self.on_lost, Loss::Evicted);
         hold.lose(Loss::Evicted);
         true
@@ -313,7 +318,11 @@ impl LiveSession {
         let validity = locked(&self.validity);
         let deadline = validity.revoke_at();
         Agenda {
-            wake_at: if renews { validity.next_renewal(spread).min(deadline) } else { deadline },
+            wake_at: if renews {
+                validity.next_renewal(spread).min(deadline)
+            } else {
+                deadline
+            },
             renews,
         }
     }

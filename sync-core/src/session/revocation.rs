@@ -25,7 +25,10 @@ pub struct Revoked {
 impl Revoked {
     pub(crate) fn of(hold: &Arc<Hold>) -> Self {
         let waiting = hold.clone();
-        Self { hold: hold.clone(), lost: Box::pin(async move { waiting.lost().await }) }
+        Self {
+            hold: hold.clone(),
+            lost: Box::pin(async move { waiting.lost().await }),
+        }
     }
 }
 
@@ -45,6 +48,8 @@ impl Future for Revoked {
 
 impl fmt::Debug for Revoked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Revoked").field("claim", &self.hold.claim().id).finish_non_exhaustive()
+        f.debug_struct("Revoked")
+            .field("claim", &self.hold.claim().id)
+            .finish_non_exhaustive()
     }
 }

@@ -20,13 +20,19 @@ impl Timing {
     /// Returns the moment of revocation: `sent` + 99 % of the TTL - 2 ms, less the stop margin.
     fn revoke_at(self, sent: Moment) -> Moment {
         let drift = self.ttl / 100 + Duration::from_millis(2);
-        sent.after(self.ttl.saturating_sub(drift).saturating_sub(self.stop_margin()))
+        sent.after(
+            self.ttl
+                .saturating_sub(drift)
+                .saturating_sub(self.stop_margin()),
+        )
     }
 
     /// Returns the time in which the holder stops its work: 10 % of the TTL, at least 250 ms, at
     /// most a third of the TTL.
     fn stop_margin(self) -> Duration {
-        (self.ttl / 10).max(Duration::from_millis(250)).min(self.ttl / 3)
+        (self.ttl / 10)
+            .max(Duration::from_millis(250))
+            .min(self.ttl / 3)
     }
 }
 
@@ -53,7 +59,12 @@ pub(crate) struct Validity {
 impl Validity {
     /// Creates the validity of a session with `ttl`, whose opening was sent at `sent`.
     pub(crate) fn opened(ttl: Duration, sent: Moment) -> Self {
-        Self { timing: Timing { ttl }, sent, health: Health::Held, retry_at: sent }
+        Self {
+            timing: Timing { ttl },
+            sent,
+            health: Health::Held,
+            retry_at: sent,
+        }
     }
 
     pub(crate) fn revoke_at(&self) -> Moment {
@@ -113,7 +124,9 @@ impl Validity {
     pub(crate) fn next_renewal(&self, spread: f64) -> Moment {
         match self.health {
             Health::AtRisk => self.retry_at,
-            _ => self.sent.after((self.timing.ttl / 3).mul_f64(1.0 - 0.1 * spread)),
+            _ => self
+                .sent
+                .after((self.timing.ttl / 3).mul_f64(1.0 - 0.1 * spread)),
         }
     }
 
@@ -138,10 +151,19 @@ mod tests {
     #[test]
     fn the_deadline_counts_from_sending_with_drift_and_margin() {
         // 15 s: less 150 ms and 2 ms of drift, less 1.5 s of margin.
-        assert_eq!(Validity::opened(TTL, at(1_000)).revoke_at(), at(1_000 + 15_000 - 152 - 1_500));
+        assert_eq!(
+            Validity::opened(TTL, at(1_000)).revoke_at(),
+            at(1_000 + 15_000 - 152 - 1_500)
+        );
         // 1 s: the margin is 250 ms; 300 ms: it is a third.
-        assert_eq!(Validity::opened(Duration::from_secs(1), at(0)).revoke_at(), at(1_000 - 12 - 250));
-        assert_eq!(Validity::opened(Duration::from_millis(300), at(0)).revoke_at(), at(300 - 5 - 100));
+        assert_eq!(
+            Validity::opened(Duration::from_secs(1), at(0)).revoke_at(),
+            at(1_000 - 12 - 250)
+        );
+        assert_eq!(
+            Validity::opened(Duration::from_millis(300), at(0)).revoke_at(),
+            at(300 - 5 - 100)
+        );
     }
 
     #[test]
@@ -155,8 +177,15 @@ mod tests {
 
         let deadline = validity.revoke_at();
         assert_eq!(validity.health(deadline), Health::Lost(Loss::Expired));
-        assert!(!validity.renewed(TTL, at(7_000), deadline), "a late reply must not revive it");
-        assert_eq!(validity.health(at(0)), Health::Lost(Loss::Expired), "a loss is final");
+        assert!(
+            !validity.renewed(TTL, at(7_000), deadline),
+            "a late reply must not revive it"
+        );
+        assert_eq!(
+            validity.health(at(0)),
+            Health::Lost(Loss::Expired),
+            "a loss is final"
+        );
     }
 
     #[test]

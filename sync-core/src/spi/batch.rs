@@ -29,7 +29,10 @@ pub trait BatchTransport: Send + Sync + 'static {
 
     /// Sends 2 to [`MOST`] requests in order of arrival, and returns an answer to each, in the same
     /// order.
-    fn send_all(&self, requests: Vec<Self::Request>) -> impl Future<Output = Vec<Self::Answer>> + Send;
+    fn send_all(
+        &self,
+        requests: Vec<Self::Request>,
+    ) -> impl Future<Output = Vec<Self::Answer>> + Send;
 
     /// Sends a single request.
     fn send(&self, request: Self::Request) -> impl Future<Output = Self::Answer> + Send;
@@ -50,7 +53,9 @@ pub struct Batcher<C: BatchTransport> {
 
 impl<C: BatchTransport> std::fmt::Debug for Batcher<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batcher").field("crowd", &self.crowd).finish_non_exhaustive()
+        f.debug_struct("Batcher")
+            .field("crowd", &self.crowd)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,7 +78,12 @@ impl<C: BatchTransport> Batcher<C> {
         let (transport, crowd) = (Arc::new(transport), Arc::new(Crowd::default()));
         let mut driver = JoinSet::new();
         driver.spawn(drive(requests, transport.clone(), crowd.clone()));
-        Self { transport, queue, crowd, _driver: driver }
+        Self {
+            transport,
+            queue,
+            crowd,
+            _driver: driver,
+        }
     }
 
     /// Sends a request and waits for its answer. Returns `None` if the runtime of the driver task
@@ -84,7 +94,8 @@ impl<C: BatchTransport> Batcher<C> {
     pub async fn ask(&self, request: C::Request) -> Option<C::Answer> {
         let crowd = &self.crowd;
         let _counted = Counted::begin(&crowd.unanswered);
-        if crowd.unanswered.load(Ordering::Relaxed) == 1 && !crowd.together.load(Ordering::Relaxed) {
+        if crowd.unanswered.load(Ordering::Relaxed) == 1 && !crowd.together.load(Ordering::Relaxed)
+        {
             return Some(self.transport.send(request).await);
         }
         let (answer, answered) = oneshot::channel();
@@ -147,8 +158,10 @@ async fn hand_out<C: BatchTransport>(transport: &C, mut asked: Vec<Asked<C>>) ->
         }
         return count;
     }
-    let (requests, askers): (Vec<_>, Vec<_>) =
-        asked.into_iter().map(|asked| (asked.request, asked.answer)).unzip();
+    let (requests, askers): (Vec<_>, Vec<_>) = asked
+        .into_iter()
+        .map(|asked| (asked.request, asked.answer))
+        .unzip();
     for (asker, answer) in askers.into_iter().zip(transport.send_all(requests).await) {
         let _ = asker.send(answer);
     }
@@ -194,7 +207,10 @@ mod tests {
     }
 
     fn doubling(permits: usize) -> Batcher<Doubler> {
-        Batcher::start(Doubler { sizes: Mutex::default(), gate: Semaphore::new(permits) })
+        Batcher::start(Doubler {
+            sizes: Mutex::default(),
+            gate: Semaphore::new(permits),
+        })
     }
 
     /// Answers to so many who ask at once, all before the first is answered.
@@ -213,7 +229,10 @@ mod tests {
     async fn each_caller_gets_the_answer_to_its_own_request() {
         let batcher = doubling(0);
         let answers = crowd(&batcher, 500).await;
-        assert_eq!(answers, (0..500).map(|number| Some(2 * number)).collect::<Vec<_>>());
+        assert_eq!(
+            answers,
+            (0..500).map(|number| Some(2 * number)).collect::<Vec<_>>()
+        );
     }
 
     #[tokio::test]
@@ -234,8 +253,9 @@ mod tests {
         // One from where it is asked, and the others one by one.
         let alone = 1 + MOST + 1;
         let total = alone + 2 * MOST + 1;
-        let mut asking: FuturesUnordered<_> =
-            (0..total).map(|number| Box::pin(batcher.ask(number))).collect();
+        let mut asking: FuturesUnordered<_> = (0..total)
+            .map(|number| Box::pin(batcher.ask(number)))
+            .collect();
         for asking in asking.iter_mut() {
             assert!(poll!(asking).is_pending());
             tokio::task::yield_now().await;
@@ -244,7 +264,12 @@ mod tests {
         batcher.transport.gate.add_permits(total);
         let mut answers: Vec<_> = asking.collect().await;
         answers.sort_unstable();
-        assert_eq!(answers, (0..total).map(|number| Some(2 * number)).collect::<Vec<_>>());
+        assert_eq!(
+            answers,
+            (0..total)
+                .map(|number| Some(2 * number))
+                .collect::<Vec<_>>()
+        );
         assert_eq!(sizes(&batcher)[alone..], [MOST, MOST, 1]);
     }
 
@@ -290,12 +315,19 @@ mod tests {
             }
         }
         let batcher = Batcher::start(Silent);
-        assert_eq!(join_all([1, 2, 3].map(|number| batcher.ask(number))).await, [Some(1), None, None]);
+        assert_eq!(
+            join_all([1, 2, 3].map(|number| batcher.ask(number))).await,
+            [Some(1), None, None]
+        );
     }
 
     #[test]
     fn without_its_runtime_it_says_so() {
-        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+        };
         let first = runtime();
         let batcher = first.block_on(async { doubling(0) });
         drop(first);

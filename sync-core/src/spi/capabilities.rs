@@ -79,7 +79,8 @@ impl Capabilities {
     /// `ttl`.
     #[must_use]
     pub fn freed_within(&self, ttl: Duration) -> Duration {
-        ttl.saturating_mul(self.expiry_factor).saturating_add(self.expiry_slack)
+        ttl.saturating_mul(self.expiry_factor)
+            .saturating_add(self.expiry_slack)
     }
 
     /// Returns `ttl` if the store grants it.

@@ -60,17 +60,26 @@ pub fn now() -> Moment {
     let time = rustix::time::clock_gettime(CLOCK);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let fraction = u64::try_from(time.tv_nsec).unwrap_or(0);
-    Moment(seconds.saturating_mul(1_000_000_000).saturating_add(fraction))
+    Moment(
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(fraction),
+    )
 }
 
 /// Returns the wall-clock time in milliseconds since 1970: a lower bound for fencing tokens, never
 /// a deadline.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the module that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the clock"
+)]
 pub fn wall_millis() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |elapsed| {
+            u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+        })
 }
 
 /// The longest time for which one timer runs before the clock is read again. Tokio's timers stop
@@ -111,8 +120,14 @@ mod tests {
     #[test]
     fn moments_saturate_instead_of_wrapping() {
         let late = Moment::from_nanos(u64::MAX - 1);
-        assert_eq!(late.after(Duration::from_secs(1)), Moment::from_nanos(u64::MAX));
-        assert_eq!(Moment::from_nanos(1).before(Duration::from_secs(1)), Moment::default());
+        assert_eq!(
+            late.after(Duration::from_secs(1)),
+            Moment::from_nanos(u64::MAX)
+        );
+        assert_eq!(
+            Moment::from_nanos(1).before(Duration::from_secs(1)),
+            Moment::default()
+        );
         assert_eq!(Moment::from_nanos(1).since(late), Duration::ZERO);
     }
 

@@ -79,7 +79,10 @@ impl Home {
             tokio::time::sleep(pause).await;
             let mut probe = JoinSet::new();
             probe.spawn_on(async {}, &self.0);
-            if !matches!(tokio::time::timeout(PROBE, probe.join_next()).await, Ok(Some(Ok(())))) {
+            if !matches!(
+                tokio::time::timeout(PROBE, probe.join_next()).await,
+                Ok(Some(Ok(())))
+            ) {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -174,8 +177,13 @@ mod tests {
             let first = started();
             let home = first.block_on(async { Home::here() }).unwrap();
             let _kept = (!has_ended).then_some(first);
-            let error = started().block_on(home.answer(pending::<()>())).unwrap_err();
-            assert!(error.is_retryable() && error.to_string().contains("not driven"), "{error}");
+            let error = started()
+                .block_on(home.answer(pending::<()>()))
+                .unwrap_err();
+            assert!(
+                error.is_retryable() && error.to_string().contains("not driven"),
+                "{error}"
+            );
         }
     }
 
@@ -192,21 +200,34 @@ mod tests {
             tokio::task::yield_now().await;
         });
         let second = started();
-        assert!(second.block_on(async { turns.turns.try_lock().is_err() }), "the first has the turn");
+        assert!(
+            second.block_on(async { turns.turns.try_lock().is_err() }),
+            "the first has the turn"
+        );
         for _ in 0..2 {
-            let turn = second.block_on(async { tokio::time::timeout(10 * LOOK, turns.turn()).await });
+            let turn =
+                second.block_on(async { tokio::time::timeout(10 * LOOK, turns.turn()).await });
             drop(turn.expect("in time").unwrap());
         }
         drop(first);
         let _turn = second.block_on(turns.turn()).unwrap();
-        assert!(turns.turns.try_lock().is_err(), "the turn was released, and is held again");
+        assert!(
+            turns.turns.try_lock().is_err(),
+            "the turn was released, and is held again"
+        );
     }
 
     #[test]
     fn a_runtime_that_is_driven_is_waited_for() {
-        let first = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let first = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let home = first.block_on(async { Home::here() }).unwrap();
         let slow = tokio::time::sleep;
-        started().block_on(async { home.answer(slow(2 * (FIRST_PAUSE + PROBE))).await }).unwrap();
+        started()
+            .block_on(async { home.answer(slow(2 * (FIRST_PAUSE + PROBE))).await })
+            .unwrap();
     }
 }

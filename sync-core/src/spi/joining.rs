@@ -22,7 +22,10 @@ impl Joining {
     /// Creates limits of `each` concurrent requests.
     #[must_use]
     pub fn new(each: usize) -> Self {
-        Self { limits: (0..LIMITS).map(|_| Semaphore::new(each)).collect(), hasher: RandomState::new() }
+        Self {
+            limits: (0..LIMITS).map(|_| Semaphore::new(each)).collect(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Returns the limit that applies to `name`.

@@ -70,7 +70,9 @@ pub enum Position<I> {
 /// that tells one claim from another.
 #[must_use]
 pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> {
-    let Some(index) = queue.iter().position(|(id, _)| *id == me) else { return Position::Absent };
+    let Some(index) = queue.iter().position(|(id, _)| *id == me) else {
+        return Position::Absent;
+    };
     let (ahead, mode) = (&queue[..index], queue[index].1);
     let mut run = Run::default();
     if queue[..=index].iter().all(|(_, mode)| run.admit(*mode)) {
@@ -78,12 +80,18 @@ pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> 
     }
     // A claim that can share awaits the last claim ahead that it cannot share with, if there is
     // one.
-    let last_conflict = ahead.iter().rev().find(|(_, other)| mode == Mode::Exclusive || *other != mode);
+    let last_conflict = ahead
+        .iter()
+        .rev()
+        .find(|(_, other)| mode == Mode::Exclusive || *other != mode);
     let awaits = match last_conflict {
         Some((id, _)) => vec![*id],
         None => ahead.iter().map(|(id, _)| *id).collect(),
     };
-    Position::Behind { position: u32::try_from(index).unwrap_or(u32::MAX), awaits }
+    Position::Behind {
+        position: u32::try_from(index).unwrap_or(u32::MAX),
+        awaits,
+    }
 }
 
 /// What a withdrawal found, from the position that the claim had.
@@ -109,7 +117,11 @@ mod tests {
     const P2: Mode = Mode::Permit { of: 2 };
 
     fn queue(modes: &[Mode]) -> Vec<(ClaimId, Mode)> {
-        modes.iter().zip(0u32..).map(|(mode, id)| (ClaimId::from_bits(u128::from(id)), *mode)).collect()
+        modes
+            .iter()
+            .zip(0u32..)
+            .map(|(mode, id)| (ClaimId::from_bits(u128::from(id)), *mode))
+            .collect()
     }
 
     fn position_of(modes: &[Mode], index: u32) -> Position<ClaimId> {
@@ -117,7 +129,10 @@ mod tests {
     }
 
     fn behind(position: u32, awaits: &[u32]) -> Position<ClaimId> {
-        let awaits = awaits.iter().map(|id| ClaimId::from_bits(u128::from(*id))).collect();
+        let awaits = awaits
+            .iter()
+            .map(|id| ClaimId::from_bits(u128::from(*id)))
+            .collect();
         Position::Behind { position, awaits }
     }
 
@@ -126,8 +141,16 @@ mod tests {
         assert_eq!(position_of(&[X, X], 0), Position::Granted);
         assert_eq!(position_of(&[X, X, X], 2), behind(2, &[1]));
         assert_eq!(position_of(&[S, S, S], 2), Position::Granted);
-        assert_eq!(position_of(&[S, X, S], 2), behind(2, &[1]), "a reader does not overtake a writer");
-        assert_eq!(position_of(&[X, S, S], 2), behind(2, &[0]), "readers wake together");
+        assert_eq!(
+            position_of(&[S, X, S], 2),
+            behind(2, &[1]),
+            "a reader does not overtake a writer"
+        );
+        assert_eq!(
+            position_of(&[X, S, S], 2),
+            behind(2, &[0]),
+            "readers wake together"
+        );
         assert_eq!(position_of(&[P2, P2, P2], 1), Position::Granted);
         assert_eq!(position_of(&[P2, P2, P2, P2], 3), behind(3, &[0, 1, 2]));
         assert_eq!(position_of(&[P2, X, P2], 2), behind(2, &[1]));

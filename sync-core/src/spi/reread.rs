@@ -44,7 +44,11 @@ struct Latest<T> {
 type Written = (SystemTime, u64);
 
 fn written(files: &impl Files) -> Vec<Option<Written>> {
-    let look = |path: &Path| std::fs::metadata(path).and_then(|data| Ok((data.modified()?, data.len()))).ok();
+    let look = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|data| Ok((data.modified()?, data.len())))
+            .ok()
+    };
     files.paths().into_iter().map(look).collect()
 }
 
@@ -56,7 +60,10 @@ impl<F: Files> Reread<F> {
     pub fn new(files: F) -> Result<Self> {
         // Before the files are read, so that a file that is written meanwhile is reloaded later.
         let written = written(&files);
-        let latest = Mutex::new(Latest { content: Arc::new(files.read()?), written });
+        let latest = Mutex::new(Latest {
+            content: Arc::new(files.read()?),
+            written,
+        });
         Ok(Self { files, latest })
     }
 

@@ -76,7 +76,10 @@ impl StoreUrl {
         if self.hosts.is_empty() && self.user.is_none() {
             return Ok(());
         }
-        Err(self.bad(format!("`{}:` takes no host: write {0}: or {0}:NAME", self.scheme)))
+        Err(self.bad(format!(
+            "`{}:` takes no host: write {0}: or {0}:NAME",
+            self.scheme
+        )))
     }
 
     /// Removes an option and returns its value.
@@ -84,10 +87,14 @@ impl StoreUrl {
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if the option is given twice.
     pub fn take(&mut self, option: &str) -> Result<Option<String>> {
-        let Some(index) = self.options.iter().position(|(name, _)| name == option) else { return Ok(None) };
+        let Some(index) = self.options.iter().position(|(name, _)| name == option) else {
+            return Ok(None);
+        };
         let (_, value) = self.options.remove(index);
         if self.options.iter().any(|(name, _)| name == option) {
-            return Err(self.bad(format!("the option `{option}` is given twice: give it once")));
+            return Err(self.bad(format!(
+                "the option `{option}` is given twice: give it once"
+            )));
         }
         Ok(Some(value))
     }
@@ -98,10 +105,14 @@ impl StoreUrl {
     /// [`ErrorKind::InvalidOption`] if the value does not parse, with `expected` in the message, or
     /// if the option is given twice.
     pub fn take_parsed<T: FromStr>(&mut self, option: &str, expected: &str) -> Result<Option<T>> {
-        let Some(value) = self.take(option)? else { return Ok(None) };
+        let Some(value) = self.take(option)? else {
+            return Ok(None);
+        };
         match value.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(self.bad(format!("the option `{option}` has a value that is not {expected}"))),
+            Err(_) => Err(self.bad(format!(
+                "the option `{option}` has a value that is not {expected}"
+            ))),
         }
     }
 
@@ -112,7 +123,9 @@ impl StoreUrl {
     /// twice.
     pub fn take_duration(&mut self, option: &str) -> Result<Option<Duration>> {
         let expected = "a duration with its unit, such as 15s or 500ms";
-        Ok(self.take_parsed::<humantime::Duration>(option, expected)?.map(Into::into))
+        Ok(self
+            .take_parsed::<humantime::Duration>(option, expected)?
+            .map(Into::into))
     }
 
     /// Removes the options that every store has (`namespace`, `ttl`, `client`, `on_lost`) and
@@ -146,8 +159,11 @@ impl StoreUrl {
         match self.options.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let known: Vec<_> =
-                    ["namespace", "ttl", "client", "on_lost"].iter().chain(known).copied().collect();
+                let known: Vec<_> = ["namespace", "ttl", "client", "on_lost"]
+                    .iter()
+                    .chain(known)
+                    .copied()
+                    .collect();
                 Err(self.bad(format!(
                     "`{}` has no option `{}`: known are {}",
                     self.scheme,
@@ -161,8 +177,11 @@ impl StoreUrl {
     /// Returns an error about this URL.
     #[must_use]
     pub fn bad(&self, problem: impl fmt::Display) -> Error {
-        Error::new(ErrorKind::InvalidOption, format!("in the store URL {self}: {problem}"))
-            .with_operation("connect")
+        Error::new(
+            ErrorKind::InvalidOption,
+            format!("in the store URL {self}: {problem}"),
+        )
+        .with_operation("connect")
     }
 }
 
@@ -171,13 +190,20 @@ impl FromStr for StoreUrl {
 
     fn from_str(url: &str) -> Result<Self> {
         let bad = |problem: &str| {
-            Error::new(ErrorKind::InvalidOption, format!("in the store URL: {problem}"))
-                .with_operation("connect")
+            Error::new(
+                ErrorKind::InvalidOption,
+                format!("in the store URL: {problem}"),
+            )
+            .with_operation("connect")
         };
-        let (scheme, rest) = url
-            .split_once(':')
-            .ok_or_else(|| bad("there is no scheme: write memory: or netlock://host:port, for example"))?;
-        if scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| {
+            bad("there is no scheme: write memory: or netlock://host:port, for example")
+        })?;
+        if scheme.is_empty()
+            || !scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        {
             return Err(bad(
                 "the scheme has characters other than letters, digits, +, - and .: write memory: or netlock://host:port, for example",
             ));
@@ -216,14 +242,20 @@ impl FromStr for StoreUrl {
                 None => authority,
             };
             if !hosts.is_empty() {
-                parsed.hosts = hosts.split(',').map(|host| parse_host(host, &bad)).collect::<Result<_>>()?;
+                parsed.hosts = hosts
+                    .split(',')
+                    .map(|host| parse_host(host, &bad))
+                    .collect::<Result<_>>()?;
             }
         } else {
             parsed.path = decode(location)?;
         }
         for option in query.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').ok_or_else(|| {
-                bad(&format!("the option `{}` has no value: write name=value", option.escape_debug()))
+                bad(&format!(
+                    "the option `{}` has no value: write name=value",
+                    option.escape_debug()
+                ))
             })?;
             parsed.options.push((decode(name)?, decode(value)?));
         }
@@ -304,14 +336,21 @@ mod tests {
 
     #[test]
     fn a_full_url_is_parsed() {
-        let mut url =
-            parse("netlock://me:p%40ss@a:1,[::1]:2,c/some/path?ttl=500ms&namespace=x%2Fy&client=me");
-        assert_eq!((url.scheme(), url.user(), url.password()), ("netlock", Some("me"), Some("p@ss")));
+        let mut url = parse(
+            "netlock://me:p%40ss@a:1,[::1]:2,c/some/path?ttl=500ms&namespace=x%2Fy&client=me",
+        );
+        assert_eq!(
+            (url.scheme(), url.user(), url.password()),
+            ("netlock", Some("me"), Some("p@ss"))
+        );
         assert_eq!(url.addresses(Some(7)).unwrap(), ["a:1", "[::1]:2", "c:7"]);
         assert_eq!(url.path(), "some/path");
         let options = url.take_sync_options().unwrap();
         assert_eq!(options.session_ttl, Duration::from_millis(500));
-        assert_eq!((options.namespace.as_str(), options.client.as_str()), ("x/y", "me"));
+        assert_eq!(
+            (options.namespace.as_str(), options.client.as_str()),
+            ("x/y", "me")
+        );
         assert!(url.finish(&[]).is_ok());
         assert_eq!(parse("memory:shop").path(), "shop");
     }
@@ -333,9 +372,27 @@ mod tests {
             let error = url.parse::<StoreUrl>().unwrap_err();
             assert!(error.to_string().contains(reason), "{url}: {error}");
         }
-        assert!(parse("netlock:").addresses(Some(1)).unwrap_err().to_string().contains("no host"));
-        assert!(parse("netlock://a").addresses(None).unwrap_err().to_string().contains("no port"));
-        assert!(parse("memory://a:1").no_hosts().unwrap_err().to_string().contains("takes no host"));
+        assert!(
+            parse("netlock:")
+                .addresses(Some(1))
+                .unwrap_err()
+                .to_string()
+                .contains("no host")
+        );
+        assert!(
+            parse("netlock://a")
+                .addresses(None)
+                .unwrap_err()
+                .to_string()
+                .contains("no port")
+        );
+        assert!(
+            parse("memory://a:1")
+                .no_hosts()
+                .unwrap_err()
+                .to_string()
+                .contains("takes no host")
+        );
     }
 
     #[test]
@@ -347,8 +404,11 @@ mod tests {
             ("memory:?tll=15s", "no option `tll`"),
         ] {
             let mut parsed = parse(url);
-            let error =
-                parsed.take_sync_options().and_then(|_| parsed.finish(&["extra"])).unwrap_err().to_string();
+            let error = parsed
+                .take_sync_options()
+                .and_then(|_| parsed.finish(&["extra"]))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(reason), "{url}: {error}");
         }
     }
@@ -358,11 +418,18 @@ mod tests {
         let url = parse("netlock://me:hidden@a:1/?token=hidden");
         assert!(!format!("{url:?} {url} {}", url.bad("x")).contains("hidden"));
         // Misplaced passwords are not shown either.
-        for url in ["netlock://:hidden", "redis://me:hidden", "redis://me:hidden:6379", "etcd://a,me:hidden"]
-        {
+        for url in [
+            "netlock://:hidden",
+            "redis://me:hidden",
+            "redis://me:hidden:6379",
+            "etcd://a,me:hidden",
+        ] {
             let error = url.parse::<StoreUrl>().expect_err(url);
             let shown = format!("{error} {error:?}");
-            assert!(!shown.contains("hidden") && shown.contains("user:password@host"), "{url}: {shown}");
+            assert!(
+                !shown.contains("hidden") && shown.contains("user:password@host"),
+                "{url}: {shown}"
+            );
         }
     }
 }

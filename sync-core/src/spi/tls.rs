@@ -70,7 +70,10 @@ impl Tls {
         let [ca, certificate, key] = Self::OPTIONS;
         let mut take = |option| Ok::<_, Error>(url.take(option)?.map(PathBuf::from));
         let files = match (take(ca)?, take(certificate)?, take(key)?) {
-            (ca, Some(certificate), Some(key)) => PemFiles { ca, identity: Some((certificate, key)) },
+            (ca, Some(certificate), Some(key)) => PemFiles {
+                ca,
+                identity: Some((certificate, key)),
+            },
             (ca, None, None) => PemFiles { ca, identity: None },
             (_, Some(_), None) => return Err(url.bad("the option `cert` needs `key`: give both")),
             (_, None, Some(_)) => return Err(url.bad("the option `key` needs `cert`: give both")),
@@ -88,7 +91,10 @@ impl Tls {
             }
             (true, false) => {
                 let files = Arc::new(Reread::new(files)?);
-                Ok(Some(Self { files: Some(files.clone()), ..(*files.content()).clone() }))
+                Ok(Some(Self {
+                    files: Some(files.clone()),
+                    ..(*files.content()).clone()
+                }))
             }
         }
     }
@@ -120,7 +126,10 @@ impl Tls {
 
     /// Checks nothing: a build without TLS makes no connections with certificates.
     #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unnecessary_wraps, reason = "the variant for builds with TLS can fail")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the variant for builds with TLS can fail"
+    )]
     fn check(&self) -> Result<(), BadPem> {
         Ok(())
     }
@@ -140,8 +149,15 @@ impl Files for PemFiles {
     const NAME: &str = "the certificates of a client";
 
     fn paths(&self) -> Vec<&Path> {
-        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
-        self.ca.iter().chain(identity).map(PathBuf::as_path).collect()
+        let identity = self
+            .identity
+            .iter()
+            .flat_map(|(certificate, key)| [certificate, key]);
+        self.ca
+            .iter()
+            .chain(identity)
+            .map(PathBuf::as_path)
+            .collect()
     }
 
     fn read(&self) -> Result<Tls> {
@@ -151,15 +167,23 @@ impl Files for PemFiles {
             _ => self.ca.as_deref(),
         };
         let read = |option| {
-            let Some(path) = path_of(option) else { return Ok(Vec::new()) };
-            let unread = |error| BadPem { option, problem: format!("it cannot be read ({error})") };
+            let Some(path) = path_of(option) else {
+                return Ok(Vec::new());
+            };
+            let unread = |error| BadPem {
+                option,
+                problem: format!("it cannot be read ({error})"),
+            };
             std::fs::read(path).map_err(unread)
         };
         let read_all = || {
             let tls = Tls {
                 ca: self.ca.is_some().then(|| read("ca")).transpose()?,
                 identity: match self.identity {
-                    Some(_) => Some(Identity { certificate: read("cert")?, key: read("key")? }),
+                    Some(_) => Some(Identity {
+                        certificate: read("cert")?,
+                        key: read("key")?,
+                    }),
                     None => None,
                 },
                 files: None,
@@ -220,15 +244,24 @@ pub fn disagreement(error: &(dyn std::error::Error + 'static)) -> Option<Error> 
             let (_, remedy) = REMEDIES.iter().find(|(word, _)| text.contains(word))?;
             Some((text, remedy))
         })?;
-    Some(Error::new(ErrorKind::Denied, format!("the TLS handshake failed ({problem}): {remedy}")))
+    Some(Error::new(
+        ErrorKind::Denied,
+        format!("the TLS handshake failed ({problem}): {remedy}"),
+    ))
 }
 
 /// The texts of rustls for failures between two sides, each with its remedy. The first match
 /// counts.
 const REMEDIES: [(&str, &str); 12] = [
-    ("invalid peer certificate: certificate expired", RENEW_AT_SERVER),
+    (
+        "invalid peer certificate: certificate expired",
+        RENEW_AT_SERVER,
+    ),
     ("invalid peer certificate: Expired", RENEW_AT_SERVER),
-    ("invalid peer certificate: certificate not valid for name", OTHER_HOST),
+    (
+        "invalid peer certificate: certificate not valid for name",
+        OTHER_HOST,
+    ),
     ("invalid peer certificate: NotValidForName", OTHER_HOST),
     (
         "invalid peer certificate: certificate not valid yet",
@@ -247,7 +280,10 @@ const REMEDIES: [(&str, &str); 12] = [
         "the client certificate has expired: renew the files of the options `cert` and `key`",
     ),
     ("received fatal alert", REFUSED),
-    ("corrupt message", "check that the store speaks TLS at this port, or use the URL scheme without TLS"),
+    (
+        "corrupt message",
+        "check that the store speaks TLS at this port, or use the URL scheme without TLS",
+    ),
     ("PEM", "check the options `ca`, `cert` and `key`"),
     ("certificate required", REFUSED),
 ];
@@ -290,21 +326,39 @@ mod tests {
         let path = std::env::temp_dir().join(format!("distsync-tls-{}", std::process::id()));
         std::fs::write(&path, "hidden").unwrap();
         let file = path.display();
-        let tls = |query: &str, secure| Tls::from_url(&mut format!("x://a?{query}").parse()?, secure);
+        let tls =
+            |query: &str, secure| Tls::from_url(&mut format!("x://a?{query}").parse()?, secure);
         for (query, secure, reason) in [
             (format!("cert={file}"), true, "needs `key`"),
             (format!("key={file}"), true, "needs `cert`"),
             (format!("ca={file}"), false, "need TLS"),
-            ("ca=/no/such/file".to_owned(), true, "`/no/such/file`: it cannot be read"),
+            (
+                "ca=/no/such/file".to_owned(),
+                true,
+                "`/no/such/file`: it cannot be read",
+            ),
         ] {
             let error = tls(&query, secure).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
-            assert!(error.to_string().contains(reason) && !error.to_string().contains("hidden"), "{error}");
+            assert!(
+                error.to_string().contains(reason) && !error.to_string().contains("hidden"),
+                "{error}"
+            );
         }
         assert_eq!(tls("", false).unwrap(), None);
-        let identity = Some(Identity { certificate: b"hidden".into(), key: b"hidden".into() });
-        let full = Tls { ca: Some(b"hidden".into()), identity, files: None };
-        assert_eq!(format!("{full:?}"), "Tls { own_authorities: true, identity: Some(Identity(..)) }");
+        let identity = Some(Identity {
+            certificate: b"hidden".into(),
+            key: b"hidden".into(),
+        });
+        let full = Tls {
+            ca: Some(b"hidden".into()),
+            identity,
+            files: None,
+        };
+        assert_eq!(
+            format!("{full:?}"),
+            "Tls { own_authorities: true, identity: Some(Identity(..)) }"
+        );
         std::fs::remove_file(&path).unwrap();
     }
 }

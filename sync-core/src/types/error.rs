@@ -154,7 +154,10 @@ impl Error {
 
     /// Sets the error that caused this one.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + std::marker::Sync>>) -> Self {
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + std::marker::Sync>>,
+    ) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -212,7 +215,11 @@ impl fmt::Display for Error {
             (None, None) => {}
         }
         if let Some(backend) = details.backend {
-            let lead = if details.operation.is_some() || details.name.is_some() { " on " } else { "" };
+            let lead = if details.operation.is_some() || details.name.is_some() {
+                " on "
+            } else {
+                ""
+            };
             write!(f, "{lead}{backend}")?;
         }
         if details.operation.is_some() || details.name.is_some() || details.backend.is_some() {
@@ -249,11 +256,14 @@ mod tests {
 
     #[test]
     fn display_names_operation_lock_backend_and_message_but_not_the_source() {
-        let error = Error::new(ErrorKind::Unavailable, "no answer within 5s: is the server up?")
-            .with_operation("acquire")
-            .with_backend("netlock")
-            .with_name("orders\n")
-            .with_source(std::io::Error::other("reset"));
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            "no answer within 5s: is the server up?",
+        )
+        .with_operation("acquire")
+        .with_backend("netlock")
+        .with_name("orders\n")
+        .with_source(std::io::Error::other("reset"));
         assert_eq!(
             error.to_string(),
             "acquire `orders\\n` on netlock: unavailable: no answer within 5s: is the server up?"

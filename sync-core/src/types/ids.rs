@@ -83,7 +83,10 @@ impl ClaimId {
     /// A key slot is a small number. No other claim of the same session and name uses it while a
     /// request about this claim may still arrive at the store.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the slot is in the lowest 32 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the slot is in the lowest 32 bits"
+    )]
     pub const fn key_slot(self) -> u32 {
         self.0 as u32
     }
@@ -95,7 +98,13 @@ mod tests {
 
     #[test]
     fn ids_are_formatted_as_32_digits_and_parsed_back() {
-        for bits in [0, 1, 0xabc, u128::MAX, 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978] {
+        for bits in [
+            0,
+            1,
+            0xabc,
+            u128::MAX,
+            0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978,
+        ] {
             let id = ClaimId::from_bits(bits);
             assert_eq!(id.to_string(), format!("{bits:032x}"));
             assert_eq!(id.to_string().parse(), Ok(id));

@@ -18,7 +18,12 @@ pub const NAME_MAX: usize = 512;
 pub const NAMESPACE_MAX: usize = 128;
 
 /// The bytes that are written as `%XX` in a path.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':').remove(b'@');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b':')
+    .remove(b'@');
 
 /// The kind of a name. A lock and an election with the same name are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +67,10 @@ impl Namespace {
     /// [`ErrorKind::InvalidName`] if it is empty, too long, or has a control character.
     pub fn new(namespace: &str) -> Result<Self> {
         check(namespace, "namespace", NAMESPACE_MAX)?;
-        Ok(Self { plain: namespace.to_owned(), escaped: utf8_percent_encode(namespace, ESCAPED).to_string() })
+        Ok(Self {
+            plain: namespace.to_owned(),
+            escaped: utf8_percent_encode(namespace, ESCAPED).to_string(),
+        })
     }
 
     /// Returns the namespace as it was given.
@@ -89,7 +97,10 @@ impl Namespace {
 
 impl Default for Namespace {
     fn default() -> Self {
-        Self { plain: "distsync".to_owned(), escaped: "distsync".to_owned() }
+        Self {
+            plain: "distsync".to_owned(),
+            escaped: "distsync".to_owned(),
+        }
     }
 }
 
@@ -124,7 +135,11 @@ impl LockName {
         check(name, "name", NAME_MAX).map_err(|error| error.with_name(name))?;
         let path = namespace.path_prefix(kind, name);
         let start = namespace.prefix(kind).len();
-        Ok(Self { path: Bytes::from(path), kind, start })
+        Ok(Self {
+            path: Bytes::from(path),
+            kind,
+            start,
+        })
     }
 
     /// Parses a path as it is stored.
@@ -153,18 +168,28 @@ impl LockName {
             "e" => Kind::Leader,
             _ => return Err(foreign()),
         };
-        let decode =
-            |part: &str| percent_decode_str(part).decode_utf8().map(String::from).map_err(|_| foreign());
+        let decode = |part: &str| {
+            percent_decode_str(part)
+                .decode_utf8()
+                .map(String::from)
+                .map_err(|_| foreign())
+        };
         let namespace = Namespace::new(&decode(namespace)?).map_err(|_| foreign())?;
         let parsed = Self::new(&namespace, kind, &decode(name)?).map_err(|_| foreign())?;
         // Only the canonical encoding is accepted: `%66oo` must not become a second key of `foo`.
-        if parsed.path() == path { Ok(parsed) } else { Err(foreign()) }
+        if parsed.path() == path {
+            Ok(parsed)
+        } else {
+            Err(foreign())
+        }
     }
 
     /// Returns the name as the user gave it.
     #[must_use]
     pub fn plain(&self) -> String {
-        percent_decode_str(&self.path()[self.start..]).decode_utf8_lossy().into_owned()
+        percent_decode_str(&self.path()[self.start..])
+            .decode_utf8_lossy()
+            .into_owned()
     }
 
     /// Returns the path: the key, or the prefix of the keys, in a store.
@@ -202,7 +227,10 @@ fn check(text: &str, what: &str, max: usize) -> Result<()> {
     let problem = if text.is_empty() {
         format!("the {what} is empty: give it at least one character")
     } else if text.len() > max {
-        format!("the {what} has {} bytes: at most {max} are allowed", text.len())
+        format!(
+            "the {what} has {} bytes: at most {max} are allowed",
+            text.len()
+        )
     } else if let Some(bad) = text.chars().find(|c| c.is_control()) {
         format!("the {what} has the control character {bad:?}: leave it out")
     } else {
@@ -223,8 +251,11 @@ mod tests {
 
     #[test]
     fn a_bad_name_is_refused_with_its_reason() {
-        for (name, reason) in [("", "empty"), ("a\nb", "control character"), (&"x".repeat(513), "513 bytes")]
-        {
+        for (name, reason) in [
+            ("", "empty"),
+            ("a\nb", "control character"),
+            (&"x".repeat(513), "513 bytes"),
+        ] {
             let error = lock(name).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidName);
             assert!(error.to_string().contains(reason), "{error}");
@@ -245,7 +276,17 @@ mod tests {
 
     #[test]
     fn a_foreign_path_is_refused() {
-        for path in ["", "a", "a/l", "a/l/", "a/x/foo", "a/l/%66oo", "a/l/foo/bar", "a/l/%FF", "/l/foo"] {
+        for path in [
+            "",
+            "a",
+            "a/l",
+            "a/l/",
+            "a/x/foo",
+            "a/l/%66oo",
+            "a/l/foo/bar",
+            "a/l/%FF",
+            "/l/foo",
+        ] {
             assert!(LockName::from_path(path).is_err(), "{path}");
         }
     }

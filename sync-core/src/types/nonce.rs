@@ -61,7 +61,10 @@ mod tests {
 
     #[test]
     fn debug_does_not_show_the_secret() {
-        assert_eq!(format!("{:?}", Secret::from_bits(0xdead_beef)), "Secret(..)");
+        assert_eq!(
+            format!("{:?}", Secret::from_bits(0xdead_beef)),
+            "Secret(..)"
+        );
         assert_eq!(Secret::from_bits(7), Secret::from_bits(7));
         assert_ne!(Secret::from_bits(7), Secret::from_bits(8));
     }

@@ -54,8 +54,18 @@ pub struct Entry {
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        let Self { claim, session, token, age: _, is_isolating, mode, client, value } = self;
-        (*claim, *token, *is_isolating, *mode) == (other.claim, other.token, other.is_isolating, other.mode)
+        let Self {
+            claim,
+            session,
+            token,
+            age: _,
+            is_isolating,
+            mode,
+            client,
+            value,
+        } = self;
+        (*claim, *token, *is_isolating, *mode)
+            == (other.claim, other.token, other.is_isolating, other.mode)
             && (session, client, value) == (&other.session, &other.client, &other.value)
     }
 }

@@ -20,7 +20,11 @@ impl Token {
     /// Returns the token with this value, or `None` if it is not below 2^63.
     #[must_use]
     pub const fn new(value: u64) -> Option<Self> {
-        if value <= Self::MAX.0 { Some(Self(value)) } else { None }
+        if value <= Self::MAX.0 {
+            Some(Self(value))
+        } else {
+            None
+        }
     }
 
     /// Returns the value, which is below 2^63.
@@ -83,7 +87,9 @@ impl Fence {
     /// Returns a fence whose newest token is `newest`, as it was stored before.
     #[must_use]
     pub const fn starting_at(newest: Token) -> Self {
-        Self { newest: Some(newest) }
+        Self {
+            newest: Some(newest),
+        }
     }
 
     /// Returns the newest token that entered.
@@ -100,7 +106,9 @@ impl Fence {
     /// [`ErrorKind::NotHeld`] if a newer token has entered: the caller is no longer the holder.
     pub fn enter(&mut self, token: Token) -> Result<()> {
         match self.newest {
-            Some(newest) if token < newest => Err(outdated(token, newest).with_operation("enter the fence")),
+            Some(newest) if token < newest => {
+                Err(outdated(token, newest).with_operation("enter the fence"))
+            }
             _ => {
                 self.newest = Some(token);
                 Ok(())
@@ -117,10 +125,13 @@ impl Fence {
     pub fn check(&self, token: Token) -> Result<()> {
         match self.newest {
             Some(newest) if token == newest => Ok(()),
-            Some(newest) if token < newest => Err(outdated(token, newest).with_operation("check the fence")),
+            Some(newest) if token < newest => {
+                Err(outdated(token, newest).with_operation("check the fence"))
+            }
             _ => {
-                let problem =
-                    format!("token {token} has not entered the fence: call `enter` before the first read");
+                let problem = format!(
+                    "token {token} has not entered the fence: call `enter` before the first read"
+                );
                 Err(Error::new(ErrorKind::InvalidOption, problem).with_operation("check the fence"))
             }
         }
@@ -142,11 +153,22 @@ mod tests {
     fn a_fence_rejects_older_tokens_and_tokens_that_have_not_entered() {
         let mut fence = Fence::new();
         let (old, new) = (Token(7), Token(8));
-        assert_eq!(fence.check(old).unwrap_err().kind(), ErrorKind::InvalidOption, "no token has entered");
+        assert_eq!(
+            fence.check(old).unwrap_err().kind(),
+            ErrorKind::InvalidOption,
+            "no token has entered"
+        );
         assert!(fence.enter(old).is_ok());
         assert!(fence.enter(old).is_ok(), "entering twice is entering once");
-        assert!(fence.check(old).is_ok() && fence.check(old).is_ok(), "a holder may write twice");
-        assert_eq!(fence.check(new).unwrap_err().kind(), ErrorKind::InvalidOption, "it has not entered");
+        assert!(
+            fence.check(old).is_ok() && fence.check(old).is_ok(),
+            "a holder may write twice"
+        );
+        assert_eq!(
+            fence.check(new).unwrap_err().kind(),
+            ErrorKind::InvalidOption,
+            "it has not entered"
+        );
         assert!(fence.enter(new).is_ok());
         assert_eq!(fence.check(old).unwrap_err().kind(), ErrorKind::NotHeld);
         assert_eq!(fence.enter(old).unwrap_err().kind(), ErrorKind::NotHeld);

@@ -18,11 +18,19 @@ impl Admin {
     /// Connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { netlock: Netlock(Client::new(config)) }
+        Self {
+            netlock: Netlock(Client::new(config)),
+        }
     }
 
     async fn ask(&self, operation: &'static str, command: Command<'_>) -> Result<Reply> {
-        match self.netlock.0.call(None, command).await.map_err(|error| error.with_operation(operation))? {
+        match self
+            .netlock
+            .0
+            .call(None, command)
+            .await
+            .map_err(|error| error.with_operation(operation))?
+        {
             Reply::Refused(refusal) => Err(self.netlock.refused(refusal).with_operation(operation)),
             reply => Ok(reply),
         }
@@ -38,7 +46,10 @@ impl Admin {
     pub async fn sessions(&self) -> Result<Vec<SessionEntry>> {
         let (mut all, mut after) = (Vec::new(), SessionId::from_bits(0));
         loop {
-            match self.ask("list sessions", Command::Sessions { after }).await? {
+            match self
+                .ask("list sessions", Command::Sessions { after })
+                .await?
+            {
                 Reply::Sessions { sessions, more } => {
                     all.extend(sessions);
                     match all.last() {
@@ -59,7 +70,10 @@ impl Admin {
     /// # Cancel safety
     /// Safe: it only reads.
     pub async fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        self.netlock.paths(prefix).await.map_err(|error| error.with_operation("list"))
+        self.netlock
+            .paths(prefix)
+            .await
+            .map_err(|error| error.with_operation("list"))
     }
 
     /// Who holds a name and who waits.
@@ -70,7 +84,10 @@ impl Admin {
     /// # Cancel safety
     /// Safe: it only reads.
     pub async fn inspect(&self, name: &str) -> Result<Queue> {
-        self.netlock.queue_at(name).await.map_err(|error| error.with_operation("inspect").with_name(name))
+        self.netlock
+            .queue_at(name)
+            .await
+            .map_err(|error| error.with_operation("inspect").with_name(name))
     }
 
     /// Ends one claim.
@@ -97,7 +114,13 @@ impl Admin {
     /// The session may or may not have ended.
     pub async fn end_session(&self, session: SessionId) -> Result<()> {
         let absent = "there is no such session: `sessions` lists those that are open";
-        self.end("end session", Command::EndSession { session }, session, absent).await
+        self.end(
+            "end session",
+            Command::EndSession { session },
+            session,
+            absent,
+        )
+        .await
     }
 
     /// Says that a client which was to be isolated can do nothing more; what it held goes to
@@ -111,7 +134,13 @@ impl Admin {
     /// It may or may not have been said.
     pub async fn confirm_isolated(&self, session: SessionId) -> Result<()> {
         let absent = "no client of this session is being isolated: `inspect` shows which are";
-        self.end("confirm isolated", Command::ConfirmIsolated { session }, session, absent).await
+        self.end(
+            "confirm isolated",
+            Command::ConfirmIsolated { session },
+            session,
+            absent,
+        )
+        .await
     }
 
     async fn end(
@@ -126,14 +155,23 @@ impl Admin {
                 .with_backend("netlock")
                 .with_operation(operation))
         };
-        match self.netlock.0.call(None, command).await.map_err(|error| error.with_operation(operation))? {
+        match self
+            .netlock
+            .0
+            .call(None, command)
+            .await
+            .map_err(|error| error.with_operation(operation))?
+        {
             Reply::Closed => Ok(()),
             Reply::Refused(Refusal::SessionUnknown) => explain(ErrorKind::NotHeld, absent),
             Reply::Refused(Refusal::Isolated) => explain(
                 ErrorKind::Isolated,
                 "it has ended, and its client is being isolated or was: `confirm-isolated` gives its locks to others",
             ),
-            other => self.netlock.unexpected(other).map_err(|error: Error| error.with_operation(operation)),
+            other => self
+                .netlock
+                .unexpected(other)
+                .map_err(|error: Error| error.with_operation(operation)),
         }
     }
 
@@ -145,7 +183,10 @@ impl Admin {
     /// # Cancel safety
     /// The claims may or may not have ended.
     pub async fn release_all(&self, prefix: &str) -> Result<u64> {
-        match self.ask("release all", Command::ReleaseAll { prefix }).await? {
+        match self
+            .ask("release all", Command::ReleaseAll { prefix })
+            .await?
+        {
             Reply::Released { claims } => Ok(claims),
             other => self.netlock.unexpected(other),
         }

@@ -21,7 +21,9 @@ pub struct Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,10 +37,18 @@ impl Config {
     pub fn new(addresses: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         let addresses: Vec<String> = addresses.into_iter().map(Into::into).collect();
         if addresses.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidOption, "no address is given: give host:port")
-                .with_backend("netlock"));
+            return Err(Error::new(
+                ErrorKind::InvalidOption,
+                "no address is given: give host:port",
+            )
+            .with_backend("netlock"));
         }
-        Ok(Self { addresses, token: None, table: None, tls: None })
+        Ok(Self {
+            addresses,
+            token: None,
+            table: None,
+            tls: None,
+        })
     }
 
     /// Says who this is, to a server that asks for it.
@@ -75,9 +85,9 @@ impl Config {
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme() == "netlocks";
         if is_secure && !cfg!(feature = "tls") {
-            return Err(
-                url.bad("this build speaks no TLS with netlock: build it with the feature `netlock-tls`")
-            );
+            return Err(url.bad(
+                "this build speaks no TLS with netlock: build it with the feature `netlock-tls`",
+            ));
         }
         if !url.path().is_empty() {
             return Err(url.bad("a path has no meaning for netlock: leave it out"));
@@ -114,13 +124,25 @@ mod tests {
     #[test]
     fn urls() {
         let config = |url: &str| Config::from_url(url.parse().unwrap());
-        assert_eq!(config("netlock://a,b:1").unwrap(), Config::new(["a:7420", "b:1"]).unwrap());
+        assert_eq!(
+            config("netlock://a,b:1").unwrap(),
+            Config::new(["a:7420", "b:1"]).unwrap()
+        );
         let with_token = config("netlock://:hidden@a").unwrap();
-        assert_eq!(with_token, Config::new(["a:7420"]).unwrap().with_token("hidden"));
+        assert_eq!(
+            with_token,
+            Config::new(["a:7420"]).unwrap().with_token("hidden")
+        );
         assert!(!format!("{with_token:?}").contains("hidden"));
         let table = "00112233445566778899aabbccddeeff";
-        let pinned = Config::new(["a:7420", "b:7420"]).unwrap().with_table(table).unwrap();
-        assert_eq!(config(&format!("netlock://a,b?table={table}")).unwrap(), pinned);
+        let pinned = Config::new(["a:7420", "b:7420"])
+            .unwrap()
+            .with_table(table)
+            .unwrap();
+        assert_eq!(
+            config(&format!("netlock://a,b?table={table}")).unwrap(),
+            pinned
+        );
         for (url, reason) in [
             ("netlock:", "no host"),
             ("netlock://a/b", "a path"),

@@ -89,7 +89,10 @@ impl State {
         let number = self.last_session;
         self.sessions.insert(session.id, number);
         if !opens {
-            let attach = Command::Attach { session: session.id, secret: session.secret };
+            let attach = Command::Attach {
+                session: session.id,
+                secret: session.secret,
+            };
             encode_command(UNHEARD, number, attach, &mut self.out);
         }
         number
@@ -100,9 +103,22 @@ impl Connection {
     pub(super) fn new(token: Option<&str>, home: Home) -> Self {
         let mut state = State::default();
         let token = token.unwrap_or_default().to_owned();
-        let hello = proto::request::Body::Hello(proto::Hello { version: VERSION, token });
-        encode(&proto::Request { id: HELLO, body: Some(hello) }, &mut state.out);
-        Self { state: Mutex::new(state), closed: AtomicBool::new(false), home }
+        let hello = proto::request::Body::Hello(proto::Hello {
+            version: VERSION,
+            token,
+        });
+        encode(
+            &proto::Request {
+                id: HELLO,
+                body: Some(hello),
+            },
+            &mut state.out,
+        );
+        Self {
+            state: Mutex::new(state),
+            closed: AtomicBool::new(false),
+            home,
+        }
     }
 
     /// Waits for an answer, unless the task that takes it does not run: this connection is closed
@@ -159,9 +175,15 @@ impl Connection {
 
     /// Sends a command; the future is its first answer. Dropped, the answer is not waited for any
     /// more.
-    pub(super) fn call(self: &Arc<Self>, session: Option<&Session>, command: Command<'_>) -> Result<Answer> {
+    pub(super) fn call(
+        self: &Arc<Self>,
+        session: Option<&Session>,
+        command: Command<'_>,
+    ) -> Result<Answer> {
         let (claim, lasting) = match command {
-            Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => (Some(claim), false),
+            Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => {
+                (Some(claim), false)
+            }
             Command::Changed { .. } | Command::Evictions { .. } => (None, true),
             _ => (None, false),
         };
@@ -180,7 +202,12 @@ impl Connection {
         if let Some(driver) = driver {
             driver.wake();
         }
-        Ok(Answer { connection: self.clone(), request, lasting, answered: false })
+        Ok(Answer {
+            connection: self.clone(),
+            request,
+            lasting,
+            answered: false,
+        })
     }
 
     /// The second answer to an `Enqueue`.

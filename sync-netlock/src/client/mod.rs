@@ -85,7 +85,10 @@ impl Client {
 
     fn current(&self) -> Option<Arc<Connection>> {
         let current = locked(&self.current);
-        current.as_ref().filter(|connection| !connection.is_closed()).cloned()
+        current
+            .as_ref()
+            .filter(|connection| !connection.is_closed())
+            .cloned()
     }
 
     async fn connection(&self) -> Result<Arc<Connection>> {
@@ -151,8 +154,12 @@ impl Client {
                  `table` out and give one address"
             ),
             _ => {
-                self.keeps.store(welcome.durability() != proto::Durability::Memory, Ordering::Relaxed);
-                self.incarnation.store(welcome.incarnation, Ordering::Release);
+                self.keeps.store(
+                    welcome.durability() != proto::Durability::Memory,
+                    Ordering::Relaxed,
+                );
+                self.incarnation
+                    .store(welcome.incarnation, Ordering::Release);
                 return Ok(greeted.keep());
             }
         };
@@ -164,7 +171,11 @@ impl Client {
     /// difference.
     async fn unnamed_table(&self) -> Error {
         let asked = self.config.addresses.iter().map(|address| async move {
-            let table = self.dial(address).await.ok().and_then(|(_, welcome)| welcome.table);
+            let table = self
+                .dial(address)
+                .await
+                .ok()
+                .and_then(|(_, welcome)| welcome.table);
             table.map(|table| (address, u128::from(table)))
         });
         let found: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
@@ -194,7 +205,9 @@ impl Client {
                 .map_err(|error| unreachable(address, "no connection").with_source(error))?;
             self.dial_resolved(address, resolved).await
         });
-        greeted.await.unwrap_or_else(|_| Err(unreachable(address, "no greeting")))
+        greeted
+            .await
+            .unwrap_or_else(|_| Err(unreachable(address, "no greeting")))
     }
 
     /// Dials a name that may have several addresses of both families, of which some may lead
@@ -211,7 +224,11 @@ impl Client {
         })
     }
 
-    async fn dial_at(&self, address: &str, resolved: SocketAddr) -> Result<(Greeted, proto::Welcome)> {
+    async fn dial_at(
+        &self,
+        address: &str,
+        resolved: SocketAddr,
+    ) -> Result<(Greeted, proto::Welcome)> {
         let failed = |error| unreachable(address, "no connection").with_source(error);
         let stream = TcpStream::connect(resolved).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -220,16 +237,25 @@ impl Client {
             Some(tls) => {
                 let versions = [&rustls::version::TLS13];
                 let alpn = [crate::wire::ALPN];
-                let shaken = distsync_core::spi::tls::connect(tls, address, &versions, &alpn, stream).await;
-                Stream::Tls(Box::new(shaken.map_err(|error| error.with_backend("netlock"))?.into()))
+                let shaken =
+                    distsync_core::spi::tls::connect(tls, address, &versions, &alpn, stream).await;
+                Stream::Tls(Box::new(
+                    shaken
+                        .map_err(|error| error.with_backend("netlock"))?
+                        .into(),
+                ))
             }
             None => Stream::Plain(stream),
         };
         #[cfg(not(feature = "tls"))]
         let stream = Stream::Plain(stream);
         let connection = Arc::new(Connection::new(self.config.token.as_deref(), Home::here()?));
-        self.tasks.spawn(connection::drive(connection.clone(), stream));
-        let greeted = Greeted { connection: connection.clone(), kept: false };
+        self.tasks
+            .spawn(connection::drive(connection.clone(), stream));
+        let greeted = Greeted {
+            connection: connection.clone(),
+            kept: false,
+        };
         let welcome = connection.greet().await?;
         Ok((greeted, welcome))
     }
@@ -247,7 +273,9 @@ fn unreachable(address: &str, problem: &str) -> Error {
 /// Returns a failure that says that the server is there and something else is wrong, if there is
 /// one.
 fn most_telling(mut failures: Vec<Error>) -> Error {
-    let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable);
+    let telling = failures
+        .iter()
+        .position(|error| error.kind() != ErrorKind::Unavailable);
     failures.swap_remove(telling.unwrap_or(0))
 }
 
@@ -293,14 +321,22 @@ impl Carrier for Client {
     }
 
     fn for_keeper(&self) -> Self {
-        Self::with(self.config.clone(), self.keeps.clone(), self.incarnation.clone())
+        Self::with(
+            self.config.clone(),
+            self.keeps.clone(),
+            self.incarnation.clone(),
+        )
     }
 
     fn incarnation(&self) -> u64 {
         self.incarnation.load(Ordering::Acquire)
     }
 
-    async fn call<'a>(&'a self, session: Option<&'a Session>, command: Command<'a>) -> Result<Reply> {
+    async fn call<'a>(
+        &'a self,
+        session: Option<&'a Session>,
+        command: Command<'a>,
+    ) -> Result<Reply> {
         let connection = match self.current() {
             Some(connection) => connection,
             None => self.connection().await?,

@@ -10,7 +10,9 @@ use crate::server::{Server, ServerOptions};
 
 #[tokio::test]
 async fn a_silent_or_dead_address_of_a_name_does_not_hide_the_others() {
-    let server = Server::bind("127.0.0.1:0", ServerOptions::new()).await.unwrap();
+    let server = Server::bind("127.0.0.1:0", ServerOptions::new())
+        .await
+        .unwrap();
     let alive = server.address();
     let mut tasks = JoinSet::new();
     tasks.spawn(server.run(CancellationToken::new()));
@@ -24,8 +26,15 @@ async fn a_silent_or_dead_address_of_a_name_does_not_hide_the_others() {
     for resolved in [[silent, alive], [alive, silent], [dead, alive]] {
         let dialed = client.dial_resolved("name:1", resolved);
         let dialed = tokio::time::timeout(DIAL, dialed).await;
-        dialed.expect("in time").map(drop).unwrap_or_else(|error| panic!("{resolved:?}: {error}"));
+        dialed
+            .expect("in time")
+            .map(drop)
+            .unwrap_or_else(|error| panic!("{resolved:?}: {error}"));
     }
-    let error = client.dial_resolved("name:1", [dead]).await.map(drop).unwrap_err();
+    let error = client
+        .dial_resolved("name:1", [dead])
+        .await
+        .map(drop)
+        .unwrap_err();
     assert!(error.to_string().contains("name:1"), "{error}");
 }

@@ -18,7 +18,10 @@ pub struct Requester {
 
 impl Requester {
     /// Where no reply goes: the host itself asks. Its connections have other numbers.
-    pub const NOBODY: Self = Self { connection: 0, request: 0 };
+    pub const NOBODY: Self = Self {
+        connection: 0,
+        request: 0,
+    };
 }
 
 /// The principal of clients that are not authenticated: it has no limits of its own.
@@ -37,7 +40,10 @@ impl Terms {
     /// Ends by its TTL alone.
     #[must_use]
     pub const fn lasting(ttl: Duration) -> Self {
-        Self { ttl, release_on_disconnect: false }
+        Self {
+            ttl,
+            release_on_disconnect: false,
+        }
     }
 }
 

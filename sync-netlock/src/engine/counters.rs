@@ -17,8 +17,10 @@ pub struct Durations {
 
 impl Durations {
     pub(super) fn note(&mut self, duration: Duration) {
-        let micros =
-            duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into());
+        let micros = duration
+            .as_secs()
+            .saturating_mul(1_000_000)
+            .saturating_add(duration.subsec_micros().into());
         // How many times four the first bound has to be taken to reach it.
         let bits = 64 - (micros.saturating_sub(1) / FIRST_US).leading_zeros();
         self.counts[(bits.div_ceil(2) as usize).min(BUCKETS - 1)] += 1;
@@ -75,9 +77,16 @@ mod tests {
             let mut durations = Durations::default();
             durations.note(Duration::from_micros(bound_us(bucket)));
             durations.note(Duration::from_micros(bound_us(bucket) + 1));
-            assert_eq!(durations.counts[bucket..bucket + 2], [1, 1], "bucket {bucket}");
+            assert_eq!(
+                durations.counts[bucket..bucket + 2],
+                [1, 1],
+                "bucket {bucket}"
+            );
         }
-        assert_eq!(durations.buckets().nth(1).unwrap().0, Some(Duration::from_micros(256)));
+        assert_eq!(
+            durations.buckets().nth(1).unwrap().0,
+            Some(Duration::from_micros(256))
+        );
         assert_eq!(durations.buckets().last().unwrap().0, None);
     }
 }

@@ -33,7 +33,10 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) const ALONE: Self = Self { previous: NONE, next: NONE };
+    pub(super) const ALONE: Self = Self {
+        previous: NONE,
+        next: NONE,
+    };
 }
 
 /// Whether a claim stands in one line, or is part of one that stands in several.
@@ -108,7 +111,11 @@ impl Claim {
 
     /// Its token, if it holds.
     pub(super) fn token(&self) -> Option<Token> {
-        if self.holds() { Token::new(self.token) } else { None }
+        if self.holds() {
+            Token::new(self.token)
+        } else {
+            None
+        }
     }
 }
 
@@ -156,7 +163,11 @@ pub(super) struct List<T> {
 
 impl<T: Thread> List<T> {
     pub(super) const fn new() -> Self {
-        Self { head: NONE, tail: NONE, thread: std::marker::PhantomData }
+        Self {
+            head: NONE,
+            tail: NONE,
+            thread: std::marker::PhantomData,
+        }
     }
 
     pub(super) fn head(&self) -> Slot {
@@ -168,7 +179,10 @@ impl<T: Thread> List<T> {
     }
 
     pub(super) fn push(&mut self, claims: &mut Slab<Claim>, slot: Slot) {
-        *T::links(&mut claims[key(slot)]) = Links { previous: self.tail, next: NONE };
+        *T::links(&mut claims[key(slot)]) = Links {
+            previous: self.tail,
+            next: NONE,
+        };
         match self.tail {
             NONE => self.head = slot,
             tail => T::links(&mut claims[key(tail)]).next = slot,
@@ -188,7 +202,10 @@ impl<T: Thread> List<T> {
         }
     }
 
-    pub(super) fn iter<'a>(&self, claims: &'a Slab<Claim>) -> impl Iterator<Item = &'a Claim> + use<'a, T> {
+    pub(super) fn iter<'a>(
+        &self,
+        claims: &'a Slab<Claim>,
+    ) -> impl Iterator<Item = &'a Claim> + use<'a, T> {
         let first = claims.get(key(self.head));
         std::iter::successors(first, move |claim| claims.get(key(T::next(claim))))
     }

@@ -61,7 +61,9 @@ impl Lock {
     /// The number of permits in force, if `mode` contradicts it.
     pub(super) fn other_permits(&self, mode: Mode) -> Option<u16> {
         match mode {
-            Mode::Permit { of } if self.permit_claims > 0 && of != self.permits => Some(self.permits),
+            Mode::Permit { of } if self.permit_claims > 0 && of != self.permits => {
+                Some(self.permits)
+            }
             _ => None,
         }
     }

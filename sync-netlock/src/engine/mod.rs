@@ -18,7 +18,9 @@ mod table;
 mod tests;
 mod watchers;
 
-pub use command::{Bound, Command, Effect, NO_PRINCIPAL, Refusal, Reply, Requester, SessionEntry, Terms};
+pub use command::{
+    Bound, Command, Effect, NO_PRINCIPAL, Refusal, Reply, Requester, SessionEntry, Terms,
+};
 pub use counters::{BUCKETS, Counters, Durations};
 pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;

@@ -66,12 +66,18 @@ impl Names {
     /// The claims of all names that begin in one way, in the order of each line.
     pub(super) fn claims_below(&self, prefix: &str, claims: &Slab<Claim>) -> Vec<ClaimId> {
         let below = self.iter().filter(|lock| lock.name.starts_with(prefix));
-        below.flat_map(|lock| lock.line.iter(claims).map(|claim| claim.id)).collect()
+        below
+            .flat_map(|lock| lock.line.iter(claims).map(|claim| claim.id))
+            .collect()
     }
 
     /// The names where somebody waits.
     pub(super) fn with_waiters(&self) -> Vec<Slot> {
-        self.locks.iter().filter(|(_, lock)| lock.next != NONE).map(|(key, _)| slot(key)).collect()
+        self.locks
+            .iter()
+            .filter(|(_, lock)| lock.next != NONE)
+            .map(|(key, _)| slot(key))
+            .collect()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Slot> {
@@ -80,7 +86,9 @@ impl Names {
     }
 
     fn find_hashed(&self, name: &[u8], hash: u64) -> Option<Slot> {
-        self.by_name.find(hash, |slot| self[*slot].name.as_bytes() == name).copied()
+        self.by_name
+            .find(hash, |slot| self[*slot].name.as_bytes() == name)
+            .copied()
     }
 
     pub(super) fn hash_one(&self, name: &[u8]) -> u64 {
@@ -100,14 +108,16 @@ impl Names {
     pub(super) fn insert(&mut self, name: &str, hash: u64, revision: Revision) -> Slot {
         let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
         let locks = &self.locks;
-        self.by_name.insert_unique(hash, index, |slot| locks[key(*slot)].hash);
+        self.by_name
+            .insert_unique(hash, index, |slot| locks[key(*slot)].hash);
         index
     }
 
     /// The name's slot for somebody who comes to it, known or not.
     pub(super) fn enter_or_insert(&mut self, name: &str, revision: Revision) -> Slot {
         let hash = self.hash_one(name.as_bytes());
-        self.enter(name.as_bytes(), hash).unwrap_or_else(|| self.insert(name, hash, revision))
+        self.enter(name.as_bytes(), hash)
+            .unwrap_or_else(|| self.insert(name, hash, revision))
     }
 
     /// Somebody has left the name. If nobody is at it now, it rests; the one let go for that is
@@ -123,7 +133,11 @@ impl Names {
         if !std::mem::replace(&mut lock.rests, true) {
             self.resting.push_back(index);
         }
-        if self.resting.len() > RESTING { self.let_go() } else { None }
+        if self.resting.len() > RESTING {
+            self.let_go()
+        } else {
+            None
+        }
     }
 
     /// Takes the first out of the line of those that rest, and lets it go unless it is in use
@@ -176,7 +190,12 @@ mod tests {
             let_go.extend(names.leave(index).map(|lock| lock.name));
         }
         assert_eq!(let_go.len(), RESTING);
-        assert!(let_go.iter().enumerate().all(|(number, name)| **name == *format!("n{number}")));
+        assert!(
+            let_go
+                .iter()
+                .enumerate()
+                .all(|(number, name)| **name == *format!("n{number}"))
+        );
         assert_eq!((names.len(), names.find("busy")), (1, Some(busy)));
         assert_eq!(names.iter().count(), RESTING + 1);
         assert!(names.find("n0").is_none());

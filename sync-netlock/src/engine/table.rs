@@ -181,7 +181,9 @@ impl<J: Journal> LockTable<J> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         match self.frozen {
-            Some(Freeze::Grace { until }) => Some(self.deadlines.first().map_or(until, |due| due.min(until))),
+            Some(Freeze::Grace { until }) => {
+                Some(self.deadlines.first().map_or(until, |due| due.min(until)))
+            }
             _ => self.deadlines.first(),
         }
     }
@@ -202,23 +204,69 @@ impl<J: Journal> LockTable<J> {
             self.end_grace(effects);
         }
         Some(match command {
-            Command::Open { session, secret, terms, client, isolation } => {
+            Command::Open {
+                session,
+                secret,
+                terms,
+                client,
+                isolation,
+            } => {
                 let principal = self.shares.principal_of(from.connection);
-                let opening = Opening { terms, client, isolation, principal };
+                let opening = Opening {
+                    terms,
+                    client,
+                    isolation,
+                    principal,
+                };
                 self.open(from.connection, session, secret, opening)
             }
             Command::Attach { session, secret } => self.attach(from.connection, session, secret),
             Command::Detach { session } => self.detach(from.connection, session),
             Command::Renew { session } => self.renew(session),
             Command::Close { session } => self.close(session, effects),
-            Command::Enqueue { session, claim, name, mode, waits, value } => {
-                self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects)
-            }
-            Command::EnqueueSeveral { session, claim, names, any, mode, waits, value } => {
-                let arrival = ArrivalOfSeveral { claim, names, any, mode, waits, value };
+            Command::Enqueue {
+                session,
+                claim,
+                name,
+                mode,
+                waits,
+                value,
+            } => self.enqueue(
+                from,
+                session,
+                Arrival {
+                    claim,
+                    name,
+                    mode,
+                    waits,
+                    value,
+                },
+                effects,
+            ),
+            Command::EnqueueSeveral {
+                session,
+                claim,
+                names,
+                any,
+                mode,
+                waits,
+                value,
+            } => {
+                let arrival = ArrivalOfSeveral {
+                    claim,
+                    names,
+                    any,
+                    mode,
+                    waits,
+                    value,
+                };
                 self.enqueue_several(from, session, arrival, effects)
             }
-            Command::Update { session, claim, value } => self.update(session, claim, value, effects),
+            Command::Update {
+                session,
+                claim,
+                value,
+            } => self.update(session, claim, value, effects),
             Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
             Command::Evict { name, claim } => self.evict(name, claim, effects),
             Command::Evictions { session } => return self.evictions(from, session),
@@ -268,7 +316,11 @@ impl<J: Journal> LockTable<J> {
         while self.frozen.is_none() {
             let lock = &self.locks[index];
             let next = lock.next;
-            let Some(claim) = self.claims.get(key(next)).filter(|claim| lock.run.admits(claim.mode)) else {
+            let Some(claim) = self
+                .claims
+                .get(key(next))
+                .filter(|claim| lock.run.admits(claim.mode))
+            else {
                 break;
             };
             if claim.part == Part::Whole {
@@ -276,7 +328,10 @@ impl<J: Journal> LockTable<J> {
                 self.journal.record(Change::Granted { claim, token });
                 let waited = self.begin_hold(next, token);
                 self.counters.waits.note(waited);
-                effects.push(Effect { to, reply: Reply::Granted { token } });
+                effects.push(Effect {
+                    to,
+                    reply: Reply::Granted { token },
+                });
             } else if !self.grant_several(next, more, effects) {
                 break;
             }

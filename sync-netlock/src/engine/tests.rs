@@ -35,7 +35,11 @@ fn a_free_name_is_granted_and_the_next_waits_its_turn() {
 
 #[test]
 fn a_principal_has_its_own_share_of_sessions_and_claims() {
-    let limits = Limits { sessions_per_principal: 2, claims_per_principal: 3, ..Limits::default() };
+    let limits = Limits {
+        sessions_per_principal: 2,
+        claims_per_principal: 3,
+        ..Limits::default()
+    };
     let mut rig = Rig::new(limits.clone());
     let too_many = |what, max| Reply::Refused(Refusal::TooMany { what, max });
     rig.send(Command::Introduce { principal: 5 });
@@ -43,7 +47,9 @@ fn a_principal_has_its_own_share_of_sessions_and_claims() {
         assert!(matches!(rig.open(session, 0), Reply::Opened { .. }));
     }
     // Detaching makes no room, and opening the same session again needs none.
-    let detach = Command::Detach { session: SessionId::from_bits(1) };
+    let detach = Command::Detach {
+        session: SessionId::from_bits(1),
+    };
     assert_eq!(rig.ask(detach), Reply::Detached);
     assert_eq!(rig.open(2, 0), too_many(Bound::SessionsPerPrincipal, 2));
     assert!(matches!(rig.open(1, 0), Reply::Opened { .. }));
@@ -51,7 +57,10 @@ fn a_principal_has_its_own_share_of_sessions_and_claims() {
     rig.acquire(0, 1, "a", X).token();
     rig.acquire(1, 2, "a", X).position();
     rig.acquire(1, 3, "b", X).token();
-    assert_eq!(rig.acquire(0, 4, "c", X), too_many(Bound::ClaimsPerPrincipal, 3));
+    assert_eq!(
+        rig.acquire(0, 4, "c", X),
+        too_many(Bound::ClaimsPerPrincipal, 3)
+    );
     rig.withdraw(1, 2);
     rig.acquire(0, 4, "c", X).token();
     // Another principal, and clients that are not authenticated, are not affected.
@@ -66,7 +75,10 @@ fn a_principal_has_its_own_share_of_sessions_and_claims() {
     for rig in [&mut rig, &mut copy] {
         rig.send(Command::Introduce { principal: 5 });
         assert_eq!(rig.open(3, 0), too_many(Bound::SessionsPerPrincipal, 2));
-        assert_eq!(rig.acquire(1, 9, "e", X), too_many(Bound::ClaimsPerPrincipal, 3));
+        assert_eq!(
+            rig.acquire(1, 9, "e", X),
+            too_many(Bound::ClaimsPerPrincipal, 3)
+        );
         rig.close(0);
         rig.acquire(1, 9, "e", X).token();
         assert!(matches!(rig.open(3, 0), Reply::Opened { .. }));
@@ -79,8 +91,15 @@ fn ending_an_unknown_session_is_refused() {
     let (known, unknown) = (SessionId::from_bits(0), SessionId::from_bits(9));
     let refused = Reply::Refused(Refusal::SessionUnknown);
     assert_eq!(rig.ask(Command::EndSession { session: unknown }), refused);
-    assert_eq!(rig.ask(Command::ConfirmIsolated { session: known }), refused, "it is not being isolated");
-    assert_eq!(rig.ask(Command::EndSession { session: known }), Reply::Closed);
+    assert_eq!(
+        rig.ask(Command::ConfirmIsolated { session: known }),
+        refused,
+        "it is not being isolated"
+    );
+    assert_eq!(
+        rig.ask(Command::EndSession { session: known }),
+        Reply::Closed
+    );
     assert_eq!(rig.ask(Command::EndSession { session: known }), refused);
 }
 
@@ -99,9 +118,19 @@ fn a_repeated_enqueue_changes_nothing() {
 fn a_claim_id_belongs_to_one_session_and_name() {
     let mut rig = Rig::with_sessions(2);
     rig.acquire(0, 1, "a", X);
-    assert_eq!(rig.acquire(1, 1, "a", X), Reply::Refused(Refusal::ClaimTaken));
-    assert_eq!(rig.acquire(0, 1, "b", X), Reply::Refused(Refusal::ClaimTaken));
-    assert_eq!(rig.withdraw(1, 1), Reply::Withdrawn(Withdrawn::Absent), "not another session's");
+    assert_eq!(
+        rig.acquire(1, 1, "a", X),
+        Reply::Refused(Refusal::ClaimTaken)
+    );
+    assert_eq!(
+        rig.acquire(0, 1, "b", X),
+        Reply::Refused(Refusal::ClaimTaken)
+    );
+    assert_eq!(
+        rig.withdraw(1, 1),
+        Reply::Withdrawn(Withdrawn::Absent),
+        "not another session's"
+    );
 }
 
 #[test]
@@ -180,7 +209,10 @@ fn a_session_ends_on_time_and_not_before() {
     rig.told(2).token();
     assert_eq!(rig.stats().sessions, 1);
     assert_eq!(rig.renew(0), Reply::Refused(Refusal::SessionUnknown));
-    assert_eq!(rig.acquire(0, 3, "a", X), Reply::Refused(Refusal::SessionUnknown));
+    assert_eq!(
+        rig.acquire(0, 3, "a", X),
+        Reply::Refused(Refusal::SessionUnknown)
+    );
 }
 
 #[test]
@@ -203,7 +235,11 @@ fn a_clock_that_goes_back_is_clamped() {
     rig.renew(0);
     rig.pass(Rig::TTL);
     rig.pass(Rig::TTL / 2 - Duration::from_nanos(1));
-    assert_eq!(rig.stats().sessions, 1, "the renewal counts from the latest time seen");
+    assert_eq!(
+        rig.stats().sessions,
+        1,
+        "the renewal counts from the latest time seen"
+    );
 }
 
 #[test]
@@ -226,7 +262,11 @@ fn a_session_with_several_places_in_one_line_ends_as_a_whole() {
     rig.acquire(1, 3, "a", X);
     rig.acquire(0, 4, "a", X);
     rig.close(0);
-    assert_eq!(rig.told(2), gone(Gone::SessionLost), "never granted on the way");
+    assert_eq!(
+        rig.told(2),
+        gone(Gone::SessionLost),
+        "never granted on the way"
+    );
     assert_eq!(rig.told(4), gone(Gone::SessionLost));
     rig.told(3).token();
     rig.close(1);
@@ -250,7 +290,11 @@ fn a_holder_and_a_waiter_hear_of_their_eviction() {
     rig.acquire(1, 2, "a", X);
     rig.acquire(1, 3, "a", X);
     let listening = rig.evictions(0);
-    assert_eq!(rig.evict("b", 1), Reply::Withdrawn(Withdrawn::Absent), "another name");
+    assert_eq!(
+        rig.evict("b", 1),
+        Reply::Withdrawn(Withdrawn::Absent),
+        "another name"
+    );
     assert_eq!(rig.evict("a", 2), Reply::Withdrawn(Withdrawn::Waiting));
     assert_eq!(rig.told(2), gone(Gone::Evicted));
     assert_eq!(rig.evict("a", 1), Reply::Withdrawn(Withdrawn::Held));
@@ -292,7 +336,10 @@ fn a_watcher_hears_of_every_change_once() {
     rig.withdraw(0, 1);
     rig.withdraw(1, 2);
     let late = rig.changed("a", queue.revision);
-    assert!(rig.answer(late).queue().entries.is_empty(), "a change in the past is told at once");
+    assert!(
+        rig.answer(late).queue().entries.is_empty(),
+        "a change in the past is told at once"
+    );
 }
 
 #[test]
@@ -309,19 +356,31 @@ fn a_watch_that_is_given_up_leaves_no_name_behind() {
 
 #[test]
 fn a_list_comes_in_pages_and_in_order() {
-    let mut rig = Rig::new(Limits { page: 2, ..Limits::default() });
+    let mut rig = Rig::new(Limits {
+        page: 2,
+        ..Limits::default()
+    });
     rig.open(0, 0);
     for (claim, name) in [(1, "b/3"), (2, "b/1"), (3, "a/1"), (4, "b/2")] {
         rig.acquire(0, claim, name, X);
     }
-    assert_eq!(rig.list("b/", ""), (vec!["b/1".to_owned(), "b/2".to_owned()], true));
+    assert_eq!(
+        rig.list("b/", ""),
+        (vec!["b/1".to_owned(), "b/2".to_owned()], true)
+    );
     assert_eq!(rig.list("b/", "b/2"), (vec!["b/3".to_owned()], false));
 }
 
 #[test]
 fn a_principal_has_its_own_share_of_watches() {
-    let mut rig = Rig::new(Limits { watches_per_principal: 2, ..Limits::default() });
-    let watch = |name| Command::Changed { name, after: distsync_core::Revision(u64::MAX) };
+    let mut rig = Rig::new(Limits {
+        watches_per_principal: 2,
+        ..Limits::default()
+    });
+    let watch = |name| Command::Changed {
+        name,
+        after: distsync_core::Revision(u64::MAX),
+    };
     rig.send(Command::Introduce { principal: 5 });
     let first = rig.send(watch("a"));
     rig.send(watch("b"));
@@ -361,26 +420,53 @@ fn every_limit_refuses_by_name() {
     assert_eq!(rig.open(2, 2), too_many(Bound::Sessions, 2));
     rig.acquire(0, 1, "a", X);
     rig.acquire(0, 2, "a", X);
-    assert_eq!(rig.acquire(0, 3, "a", X), too_many(Bound::ClaimsPerSession, 2));
+    assert_eq!(
+        rig.acquire(0, 3, "a", X),
+        too_many(Bound::ClaimsPerSession, 2)
+    );
     assert_eq!(rig.acquire(1, 3, "a", X), too_many(Bound::ClaimsPerName, 2));
     assert_eq!(rig.acquire(1, 3, "b", X), too_many(Bound::Names, 1));
     assert_eq!(
         rig.enqueue_several(1, 3, &["b", "c", "d"], false, X, true),
         too_many(Bound::NamesPerClaim, 2)
     );
-    assert_eq!(rig.enqueue_several(1, 3, &["b", "c"], false, X, true), too_many(Bound::Names, 1));
-    assert_eq!(rig.enqueue_several(1, 3, &["a", ""], false, X, true), Reply::Refused(Refusal::NameInvalid));
+    assert_eq!(
+        rig.enqueue_several(1, 3, &["b", "c"], false, X, true),
+        too_many(Bound::Names, 1)
+    );
+    assert_eq!(
+        rig.enqueue_several(1, 3, &["a", ""], false, X, true),
+        Reply::Refused(Refusal::NameInvalid)
+    );
     let known = rig.inspect("a").revision;
     rig.changed("a", known);
     let second = rig.changed("a", known);
     assert_eq!(rig.answer(second), too_many(Bound::WatchesPerConnection, 1));
-    assert_eq!(rig.acquire(1, 3, "", X), Reply::Refused(Refusal::NameInvalid));
-    assert_eq!(rig.acquire(1, 3, "a\n", X), Reply::Refused(Refusal::NameInvalid));
-    assert_eq!(rig.acquire(1, 3, &"a".repeat(2_049), X), Reply::Refused(Refusal::NameInvalid));
-    assert_eq!(rig.acquire(1, 3, "a", Mode::Permit { of: 0 }), Reply::Refused(Refusal::NoPermits));
-    assert_eq!(rig.update(0, 1, &[0; 1_025]), Reply::Refused(Refusal::TooLong { max: 1_024 }));
+    assert_eq!(
+        rig.acquire(1, 3, "", X),
+        Reply::Refused(Refusal::NameInvalid)
+    );
+    assert_eq!(
+        rig.acquire(1, 3, "a\n", X),
+        Reply::Refused(Refusal::NameInvalid)
+    );
+    assert_eq!(
+        rig.acquire(1, 3, &"a".repeat(2_049), X),
+        Reply::Refused(Refusal::NameInvalid)
+    );
+    assert_eq!(
+        rig.acquire(1, 3, "a", Mode::Permit { of: 0 }),
+        Reply::Refused(Refusal::NoPermits)
+    );
+    assert_eq!(
+        rig.update(0, 1, &[0; 1_025]),
+        Reply::Refused(Refusal::TooLong { max: 1_024 })
+    );
     for ttl in [Duration::ZERO, limits.ttl_max + Duration::from_nanos(1)] {
-        let refusal = Refusal::TtlOutOfRange { min: limits.ttl_min, max: limits.ttl_max };
+        let refusal = Refusal::TtlOutOfRange {
+            min: limits.ttl_min,
+            max: limits.ttl_max,
+        };
         assert_eq!(rig.open_for(3, 3, ttl), Reply::Refused(refusal));
     }
 }
@@ -394,7 +480,10 @@ fn a_release_of_all_grants_nobody_what_he_is_about_to_lose() {
     rig.withdraw(0, 1);
     // Behind a claim that waits for another name too.
     rig.acquire(2, 4, "y", X);
-    assert_eq!(rig.ask(Command::ReleaseAll { prefix: "" }), Reply::Released { claims: 3 });
+    assert_eq!(
+        rig.ask(Command::ReleaseAll { prefix: "" }),
+        Reply::Released { claims: 3 }
+    );
     for waiter in [3, 4] {
         assert_eq!(rig.told(waiter), Reply::Gone { why: Gone::Evicted });
     }

@@ -45,7 +45,9 @@ impl Counts {
     }
 
     fn take(&mut self, of: u64) {
-        let Some(count) = self.0.get_mut(&of) else { return };
+        let Some(count) = self.0.get_mut(&of) else {
+            return;
+        };
         *count -= 1;
         if *count == 0 {
             self.0.remove(&of);
@@ -74,9 +76,20 @@ impl Watchers {
 
     /// All watches of a connection.
     pub(super) fn of_connection(&self, connection: u64) -> Vec<Requester> {
-        let (first, last) =
-            (Requester { connection, request: 0 }, Requester { connection, request: u64::MAX });
-        self.of.range(first..=last).map(|(requester, _)| *requester).collect()
+        let (first, last) = (
+            Requester {
+                connection,
+                request: 0,
+            },
+            Requester {
+                connection,
+                request: u64::MAX,
+            },
+        );
+        self.of
+            .range(first..=last)
+            .map(|(requester, _)| *requester)
+            .collect()
     }
 
     /// How many watches a connection has.

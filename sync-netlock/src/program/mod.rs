@@ -158,7 +158,10 @@ impl ServeFlags {
         let text = |text: &String| Value::from(text.clone());
         let given = [
             ("listen", self.listen.as_ref().map(text)),
-            ("insecure_allow_remote", self.insecure_allow_remote.then_some(Value::from(true))),
+            (
+                "insecure_allow_remote",
+                self.insecure_allow_remote.then_some(Value::from(true)),
+            ),
             ("admin_listen", self.admin_listen.as_ref().map(text)),
             ("data_dir", self.data_dir.as_ref().map(path)),
             ("durability", self.durability.as_ref().map(text)),
@@ -168,13 +171,24 @@ impl ServeFlags {
             ("tls.key", self.tls_key.as_ref().map(path)),
             ("tls.client_ca", self.tls_client_ca.as_ref().map(path)),
             ("audit_log", self.audit_log.as_ref().map(path)),
-            ("limits.connections", self.connections.map(|count| Value::from(i64::from(count)))),
+            (
+                "limits.connections",
+                self.connections.map(|count| Value::from(i64::from(count))),
+            ),
             ("log", self.log.as_ref().map(text)),
             ("log_format", self.log_format.as_ref().map(text)),
         ];
-        let given = given.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        let set = self.set.iter().map(|(key, value)| (key.as_str(), value.clone()));
-        Settings::load(self.config.as_deref(), &given.chain(set).collect::<Vec<_>>())
+        let given = given
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        let set = self
+            .set
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone()));
+        Settings::load(
+            self.config.as_deref(),
+            &given.chain(set).collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -195,9 +209,13 @@ pub fn main_with(arguments: impl IntoIterator<Item = String>) -> ExitCode {
 fn run(flags: Flags) -> ExitCode {
     let outcome = match flags.command {
         None => start(&flags.serve),
-        Some(Action::Config { action: ConfigAction::Check }) => check(&flags.serve),
+        Some(Action::Config {
+            action: ConfigAction::Check,
+        }) => check(&flags.serve),
         Some(Action::HashToken { principal }) => hash_token(&principal),
-        Some(Action::Admin { server, operation }) => with_runtime(operate::carry_out(&server, operation)),
+        Some(Action::Admin { server, operation }) => {
+            with_runtime(operate::carry_out(&server, operation))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -229,7 +247,9 @@ fn start(flags: &ServeFlags) -> Result<()> {
         return Ok(());
     }
     let filter = filter(&settings)?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
@@ -238,10 +258,13 @@ fn start(flags: &ServeFlags) -> Result<()> {
 }
 
 fn filter(settings: &Settings) -> Result<EnvFilter> {
-    settings.log.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-        let problem = format!("the log filter `{}` is none", settings.log);
-        Error::new(ErrorKind::InvalidOption, problem).with_source(error)
-    })
+    settings
+        .log
+        .parse()
+        .map_err(|error: tracing_subscriber::filter::ParseError| {
+            let problem = format!("the log filter `{}` is none", settings.log);
+            Error::new(ErrorKind::InvalidOption, problem).with_source(error)
+        })
 }
 
 fn check(flags: &ServeFlags) -> Result<()> {
@@ -275,7 +298,11 @@ fn hash_token(principal: &str) -> Result<()> {
     })?;
     let mut token = token.trim().to_owned();
     if token.is_empty() {
-        token = format!("{:032x}{:032x}", Secret::random().expose(), Secret::random().expose());
+        token = format!(
+            "{:032x}{:032x}",
+            Secret::random().expose(),
+            Secret::random().expose()
+        );
         eprintln!("{token}");
     }
     println!("{}", token_line(principal, &token));
@@ -285,7 +312,10 @@ fn hash_token(principal: &str) -> Result<()> {
 /// Takes as many file descriptors as the system lets it: each connection is one.
 fn take_descriptors(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     let allowed = setrlimit(Resource::Nofile, raised).map_or(limit.current, |()| limit.maximum);
     // A few for the listener, the runtime and the logs.
     let wanted = connections as u64 + 32;

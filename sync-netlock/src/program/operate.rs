@@ -61,7 +61,10 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
     let url: StoreUrl = server.parse()?;
     if !matches!(url.scheme(), "netlock" | "netlocks") {
         // Without the rest of the URL, which can have a token in it.
-        let problem = format!("`{}:` leads to no netlock server: give netlock://HOST:PORT", url.scheme());
+        let problem = format!(
+            "`{}:` leads to no netlock server: give netlock://HOST:PORT",
+            url.scheme()
+        );
         return Err(Error::new(ErrorKind::InvalidOption, problem));
     }
     let admin = Admin::new(Config::from_url(url)?);
@@ -89,8 +92,9 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
                 Withdrawn::Held => "it held, and is ended".to_owned(),
                 Withdrawn::Waiting => "it stood in line, and is ended".to_owned(),
                 Withdrawn::Absent => {
-                    let problem =
-                        format!("there is no claim {claim} at this name: `inspect` shows its claims");
+                    let problem = format!(
+                        "there is no claim {claim} at this name: `inspect` shows its claims"
+                    );
                     return Err(Error::new(ErrorKind::NotHeld, problem).with_name(&name));
                 }
             });
@@ -105,7 +109,10 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
             lines.push("its locks go to others".to_owned());
         }
         Operation::ReleaseAll { prefix } => {
-            lines.push(format!("{} claims are ended", admin.release_all(&prefix).await?));
+            lines.push(format!(
+                "{} claims are ended",
+                admin.release_all(&prefix).await?
+            ));
         }
     }
     let mut out = std::io::stdout().lock();
@@ -119,8 +126,15 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
 }
 
 fn line(entry: &Entry) -> String {
-    let token = entry.token.map_or_else(|| "waits".to_owned(), |token| format!("holds with token {token}"));
-    let isolating = if entry.is_isolating { ", its client is being isolated" } else { "" };
+    let token = entry.token.map_or_else(
+        || "waits".to_owned(),
+        |token| format!("holds with token {token}"),
+    );
+    let isolating = if entry.is_isolating {
+        ", its client is being isolated"
+    } else {
+        ""
+    };
     let mode = match entry.mode {
         Mode::Exclusive => "exclusive".to_owned(),
         Mode::Shared => "shared".to_owned(),
@@ -135,7 +149,9 @@ fn line(entry: &Entry) -> String {
         )
     });
     let value = String::from_utf8_lossy(&entry.value);
-    let session = entry.session.map_or_else(String::new, |session| format!(" session {session}"));
+    let session = entry
+        .session
+        .map_or_else(String::new, |session| format!(" session {session}"));
     format!(
         "{}{session} {} {token}{age} {mode} value \"{}\"{isolating}",
         entry.claim,

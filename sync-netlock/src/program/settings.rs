@@ -63,11 +63,21 @@ struct TlsFiles {
 
 impl TlsFiles {
     fn server(&self) -> Result<Option<ServerTls>> {
-        let Self { cert, key, client_ca } = self.clone();
+        let Self {
+            cert,
+            key,
+            client_ca,
+        } = self.clone();
         match (cert, key, client_ca) {
-            (Some(certificate), Some(key), client_ca) => Ok(Some(ServerTls { certificate, key, client_ca })),
+            (Some(certificate), Some(key), client_ca) => Ok(Some(ServerTls {
+                certificate,
+                key,
+                client_ca,
+            })),
             (None, None, None) => Ok(None),
-            _ => Err(wrong("TLS needs both `tls.cert` and `tls.key`; `tls.client_ca` can come beside them")),
+            _ => Err(wrong(
+                "TLS needs both `tls.cert` and `tls.key`; `tls.client_ca` can come beside them",
+            )),
         }
     }
 }
@@ -87,8 +97,20 @@ struct Isolate {
 
 impl Default for Isolate {
     fn default() -> Self {
-        let IsolationOptions { command, timeout, retries, parallel, .. } = IsolationOptions::new(Vec::new());
-        Self { command, timeout: timeout.into(), retries, parallel, on_failure: "hold".to_owned() }
+        let IsolationOptions {
+            command,
+            timeout,
+            retries,
+            parallel,
+            ..
+        } = IsolationOptions::new(Vec::new());
+        Self {
+            command,
+            timeout: timeout.into(),
+            retries,
+            parallel,
+            on_failure: "hold".to_owned(),
+        }
     }
 }
 
@@ -100,11 +122,15 @@ impl Isolate {
         let on_failure = match self.on_failure.as_str() {
             "hold" => OnFailure::Hold,
             text => OnFailure::GrantAfter(humantime::parse_duration(text).map_err(|_| {
-                wrong(format!("`isolation.on_failure` is `{text}`: say hold, or a duration such as 30s"))
+                wrong(format!(
+                    "`isolation.on_failure` is `{text}`: say hold, or a duration such as 30s"
+                ))
             })?),
         };
         if self.parallel == 0 {
-            return Err(wrong("`isolation.parallel` is 0: nobody would be isolated; give at least 1"));
+            return Err(wrong(
+                "`isolation.parallel` is 0: nobody would be isolated; give at least 1",
+            ));
         }
         let (timeout, retries, parallel) = (self.timeout.into(), self.retries, self.parallel);
         Ok(Some(IsolationOptions {
@@ -142,7 +168,10 @@ impl Serialize for Durable {
 
 impl<'de> Deserialize<'de> for Durable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map(Self)
+            .map_err(de::Error::custom)
     }
 }
 
@@ -152,7 +181,11 @@ struct Span(Duration);
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
+        serializer.serialize_str(
+            &humantime::format_duration(self.0)
+                .to_string()
+                .replace(' ', ""),
+        )
     }
 }
 
@@ -160,7 +193,9 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|_| {
-            de::Error::custom(format!("`{text}` is no duration: write it with its unit, as 5s or 500ms"))
+            de::Error::custom(format!(
+                "`{text}` is no duration: write it with its unit, as 5s or 500ms"
+            ))
         })
     }
 }
@@ -275,10 +310,14 @@ impl Settings {
         let mut table = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file).map_err(|error| {
-                    wrong(format!("the configuration file {} cannot be read", file.display()))
-                        .with_source(error)
+                    wrong(format!(
+                        "the configuration file {} cannot be read",
+                        file.display()
+                    ))
+                    .with_source(error)
                 })?;
-                text.parse::<Table>().map_err(|error| wrong(format!("{}: {error}", file.display())))?
+                text.parse::<Table>()
+                    .map_err(|error| wrong(format!("{}: {error}", file.display())))?
             }
             None => Table::new(),
         };
@@ -286,7 +325,11 @@ impl Settings {
             put(&mut table, key, value.clone())?;
         }
         table.try_into().map_err(|error: toml::de::Error| {
-            let told: Vec<_> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+            let told: Vec<_> = error
+                .to_string()
+                .lines()
+                .map(|line| line.trim().to_owned())
+                .collect();
             wrong(format!("the configuration is wrong: {}", told.join("; ")))
         })
     }
@@ -304,7 +347,9 @@ impl Settings {
             ));
         }
         if self.reread.0.is_zero() {
-            return Err(wrong("`reread` is 0: how often files are looked at; give at least 1s"));
+            return Err(wrong(
+                "`reread` is 0: how often files are looked at; give at least 1s",
+            ));
         }
         let mut options = ServerOptions {
             allow_remote: self.insecure_allow_remote,
@@ -331,8 +376,7 @@ impl Settings {
             if self.permissions.is_empty() {
                 return Ok(None);
             }
-            let problem =
-                "permissions, but clients cannot authenticate: name a file of `tokens`, or a `tls.client_ca`";
+            let problem = "permissions, but clients cannot authenticate: name a file of `tokens`, or a `tls.client_ca`";
             return Err(wrong(problem));
         }
         let mut access = Access::new();
@@ -344,8 +388,17 @@ impl Settings {
             prefix: String::new(),
             verbs: vec!["acquire".to_owned(), "observe".to_owned()],
         }];
-        let allowances = if self.permissions.is_empty() { &everybody[..] } else { &self.permissions };
-        for Allowance { principal, prefix, verbs } in allowances {
+        let allowances = if self.permissions.is_empty() {
+            &everybody[..]
+        } else {
+            &self.permissions
+        };
+        for Allowance {
+            principal,
+            prefix,
+            verbs,
+        } in allowances
+        {
             let verbs = verbs
                 .iter()
                 .map(|verb| verb.parse())
@@ -369,9 +422,13 @@ fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
             Ok(())
         }
         Some((section, rest)) => {
-            let section_table = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            let section_table = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
             let Value::Table(section_table) = section_table else {
-                return Err(wrong(format!("`{section}` is a value and no section, so there is no `{key}`")));
+                return Err(wrong(format!(
+                    "`{section}` is a value and no section, so there is no `{key}`"
+                )));
             };
             put(section_table, rest, value)
         }
@@ -380,9 +437,17 @@ fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
 
 /// `KEY=VALUE`, where the value is TOML, or else text.
 pub(super) fn parse_assignment(text: &str) -> std::result::Result<(String, Value), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as limits.names=1000")?;
-    let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-    Ok((key.trim().to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("write it as KEY=VALUE, such as limits.names=1000")?;
+    let parsed = format!("value = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"));
+    Ok((
+        key.trim().to_owned(),
+        parsed.unwrap_or_else(|| Value::String(value.to_owned())),
+    ))
 }
 
 #[cfg(test)]
@@ -402,7 +467,10 @@ mod tests {
         let settings = load(file, &[("listen", "127.0.0.1:2".into()), (&key, value)]).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:2");
         let options = settings.server_options().unwrap();
-        assert_eq!((options.limits.names, options.idle_timeout), (9, Duration::from_secs(90)));
+        assert_eq!(
+            (options.limits.names, options.idle_timeout),
+            (9, Duration::from_secs(90))
+        );
         assert_eq!(options.limits.sessions, Limits::default().sessions);
     }
 
@@ -410,7 +478,8 @@ mod tests {
     fn what_is_printed_is_read_again_as_the_same() {
         let printed = Settings::default().to_toml().unwrap();
         assert!(
-            printed.contains("greeting_timeout = \"5s\"") && printed.contains("durability = \"async\""),
+            printed.contains("greeting_timeout = \"5s\"")
+                && printed.contains("durability = \"async\""),
             "{printed}"
         );
         assert_eq!(load(&printed, &[]).unwrap().to_toml().unwrap(), printed);
@@ -429,16 +498,31 @@ mod tests {
             let error = load(file, &[]).unwrap_err().to_string();
             assert!(error.contains(reason), "{file}: {error}");
         }
-        let error = load("durability = 'fsync'", &[]).unwrap().server_options().unwrap_err().to_string();
+        let error = load("durability = 'fsync'", &[])
+            .unwrap()
+            .server_options()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("without a `data_dir`"), "{error}");
-        let error = load("reread = '0s'", &[]).unwrap().server_options().unwrap_err().to_string();
+        let error = load("reread = '0s'", &[])
+            .unwrap()
+            .server_options()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`reread` is 0"), "{error}");
         let permission = "[[permissions]]\nprincipal = 'a'\nverbs = ['acquire']\n";
-        let error = load(permission, &[]).unwrap().server_options().unwrap_err().to_string();
+        let error = load(permission, &[])
+            .unwrap()
+            .server_options()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("name a file of `tokens`"), "{error}");
         assert!(parse_assignment("names").is_err());
         assert!(
-            load("limits = 3", &[("limits.names", 1.into())]).unwrap_err().to_string().contains("no section")
+            load("limits = 3", &[("limits.names", 1.into())])
+                .unwrap_err()
+                .to_string()
+                .contains("no section")
         );
     }
 }

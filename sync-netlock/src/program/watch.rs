@@ -33,33 +33,50 @@ pub(super) async fn bind(address: &str) -> Result<Bound> {
 
 /// Looks whether it is an address, and binds nothing.
 pub(super) async fn check(address: &str) -> Result<()> {
-    tokio::net::lookup_host(address).await.map(drop).map_err(|error| unusable(address, error))
+    tokio::net::lookup_host(address)
+        .await
+        .map(drop)
+        .map_err(|error| unusable(address, error))
 }
 
 fn unusable(address: &str, error: std::io::Error) -> Error {
     let problem = "cannot serve metrics here: give host:port, and a port that is not in use";
-    Error::new(ErrorKind::InvalidOption, problem).with_name(address).with_source(error)
+    Error::new(ErrorKind::InvalidOption, problem)
+        .with_name(address)
+        .with_source(error)
 }
 
 /// Serves until `stop`, if there is a port.
 pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: CancellationToken) {
-    let Some(Bound { listener, .. }) = bound else { return };
+    let Some(Bound { listener, .. }) = bound else {
+        return;
+    };
     let ready = observer.clone();
     let metrics = move || async move {
-        ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], observer.metrics())
+        (
+            [(
+                CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            observer.metrics(),
+        )
     };
     let readyz = move || async move {
         if ready.grants() {
             (StatusCode::OK, "ready\n")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "nothing is granted for now: the log says why\n")
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nothing is granted for now: the log says why\n",
+            )
         }
     };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz));
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
     if let Err(error) = served.await {
         error!(%error, "metrics are served no more");
     }

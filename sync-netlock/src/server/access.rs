@@ -32,7 +32,9 @@ impl FromStr for Verb {
             "acquire" => Ok(Self::Acquire),
             "observe" => Ok(Self::Observe),
             "admin" => Ok(Self::Admin),
-            other => Err(format!("`{other}` is no verb: say acquire, observe or admin")),
+            other => Err(format!(
+                "`{other}` is no verb: say acquire, observe or admin"
+            )),
         }
     }
 }
@@ -144,9 +146,13 @@ impl Access {
 
     /// Whether a token is still a principal's.
     pub(super) fn still_knows(&self, token: &TokenHash, principal: &str) -> bool {
-        self.tokens
-            .as_ref()
-            .is_some_and(|tokens| tokens.content().0.get(token).is_some_and(|owner| **owner == *principal))
+        self.tokens.as_ref().is_some_and(|tokens| {
+            tokens
+                .content()
+                .0
+                .get(token)
+                .is_some_and(|owner| **owner == *principal)
+        })
     }
 
     /// Reads the file of tokens again if it has changed. `true`: it has.
@@ -159,7 +165,10 @@ impl Access {
         let may = |verb, name: &[u8]| self.allows_verb(principal, verb, name);
         match command {
             // Any permission is enough: a principal without one has no use for a session.
-            Command::Open { .. } => self.permissions.iter().any(|permission| permission.is_for(principal)),
+            Command::Open { .. } => self
+                .permissions
+                .iter()
+                .any(|permission| permission.is_for(principal)),
             // The secret of the session that it speaks for is permission enough.
             Command::Attach { .. }
             | Command::Detach { .. }
@@ -176,13 +185,15 @@ impl Access {
             Command::EnqueueSeveral { names, .. } => {
                 names.iter().all(|name| may(Verb::Acquire, name.as_bytes()))
             }
-            Command::Inspect { name } | Command::Changed { name, .. } => may(Verb::Observe, name.as_bytes()),
+            Command::Inspect { name } | Command::Changed { name, .. } => {
+                may(Verb::Observe, name.as_bytes())
+            }
             Command::List { prefix, .. } => may(Verb::Observe, prefix.as_bytes()),
             Command::Evict { name, .. } => may(Verb::Admin, name.as_bytes()),
             Command::ReleaseAll { prefix } => may(Verb::Admin, prefix.as_bytes()),
-            Command::EndSession { .. } | Command::ConfirmIsolated { .. } | Command::Sessions { .. } => {
-                may(Verb::Admin, b"")
-            }
+            Command::EndSession { .. }
+            | Command::ConfirmIsolated { .. }
+            | Command::Sessions { .. } => may(Verb::Admin, b""),
         }
     }
 
@@ -198,7 +209,10 @@ impl Access {
 /// The principal as a number, the same after every restart: its hash.
 pub(super) fn number_of(principal: &str) -> u64 {
     let digest: [u8; 32] = Sha256::digest(principal.as_bytes()).into();
-    digest.first_chunk().map_or(1, |first| u64::from_le_bytes(*first)).max(NO_PRINCIPAL + 1)
+    digest
+        .first_chunk()
+        .map_or(1, |first| u64::from_le_bytes(*first))
+        .max(NO_PRINCIPAL + 1)
 }
 
 fn hash(token: &str) -> TokenHash {
@@ -221,7 +235,10 @@ pub fn token_line(principal: &str, token: &str) -> String {
 
 fn parse_token_line(line: &str) -> Option<(&str, TokenHash)> {
     let (principal, hash) = line.split_once(char::is_whitespace)?;
-    let hex = hash.trim().strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii())?;
+    let hex = hash
+        .trim()
+        .strip_prefix("sha256:")
+        .filter(|hex| hex.len() == 64 && hex.is_ascii())?;
     let mut bytes = [0; 32];
     for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
@@ -234,7 +251,11 @@ mod tests {
     use super::*;
 
     fn permission(principal: &str, prefix: &str, verbs: &[Verb]) -> Permission {
-        Permission { principal: principal.to_owned(), prefix: prefix.to_owned(), verbs: verbs.to_vec() }
+        Permission {
+            principal: principal.to_owned(),
+            prefix: prefix.to_owned(),
+            verbs: verbs.to_vec(),
+        }
     }
 
     #[test]
@@ -278,8 +299,17 @@ mod tests {
         assert!(access.reread() && !access.reread(), "once");
         assert!(!access.still_knows(&token, "a"));
         std::fs::write(file.path(), "a secret-a\n").unwrap();
-        assert!(!access.reread() && access.principal_of("secret-b").is_some(), "what was read before stays");
-        let error = Access::new().with_tokens(file.path()).unwrap_err().to_string();
-        assert!(error.contains("line 1") && !error.contains("secret-a"), "{error}");
+        assert!(
+            !access.reread() && access.principal_of("secret-b").is_some(),
+            "what was read before stays"
+        );
+        let error = Access::new()
+            .with_tokens(file.path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 1") && !error.contains("secret-a"),
+            "{error}"
+        );
     }
 }

@@ -30,7 +30,11 @@ struct AuditFile {
 
 impl AuditFile {
     fn open(path: &Path) -> Result<File> {
-        let options = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let options = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
         options.map_err(|error| unwritable(path, error))
     }
 
@@ -45,8 +49,13 @@ impl AuditFile {
 }
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {
-    let problem = format!("the audit log {} cannot be written: does its folder exist?", path.display());
-    Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock").with_source(error)
+    let problem = format!(
+        "the audit log {} cannot be written: does its folder exist?",
+        path.display()
+    );
+    Error::new(ErrorKind::InvalidOption, problem)
+        .with_backend("netlock")
+        .with_source(error)
 }
 
 /// One thing that somebody did, or was refused.
@@ -66,9 +75,16 @@ struct Deed<'a> {
 
 impl Audit {
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self { file: None }) };
+        let Some(path) = path else {
+            return Ok(Self { file: None });
+        };
         let open = Mutex::new(AuditFile::open(path)?);
-        Ok(Self { file: Some(AuditFile { path: path.to_owned(), open }) })
+        Ok(Self {
+            file: Some(AuditFile {
+                path: path.to_owned(),
+                open,
+            }),
+        })
     }
 
     /// Looks whether the file could be opened, and does not make it.
@@ -77,7 +93,9 @@ impl Audit {
         let looked = match OpenOptions::new().append(true).open(path) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
                 let folder = folder.unwrap_or(Path::new("."));
                 access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(std::io::Error::from)
             }
@@ -113,7 +131,9 @@ impl Audit {
         let (deed, name, id) = match command {
             Command::Evict { name, claim } => ("evict", Some(*name), Some(claim.to_string())),
             Command::EndSession { session } => ("end session", None, Some(session.to_string())),
-            Command::ConfirmIsolated { session } => ("confirm isolated", None, Some(session.to_string())),
+            Command::ConfirmIsolated { session } => {
+                ("confirm isolated", None, Some(session.to_string()))
+            }
             Command::ReleaseAll { prefix } => ("release all", Some(*prefix), None),
             _ => return,
         };
@@ -127,7 +147,15 @@ impl Audit {
             _ => "done".to_owned(),
         };
         let at_ms = clock::wall_millis();
-        let deed = Deed { at_ms, principal, peer: peer.to_string(), deed, name, id, outcome };
+        let deed = Deed {
+            at_ms,
+            principal,
+            peer: peer.to_string(),
+            deed,
+            name,
+            id,
+            outcome,
+        };
         info!(
             target: "netlock::audit",
             principal = deed.principal,
@@ -139,10 +167,12 @@ impl Audit {
             "administrator action"
         );
         if let Some(file) = &self.file {
-            let written = serde_json::to_vec(&deed).map_err(std::io::Error::from).and_then(|mut line| {
-                line.push(b'\n');
-                locked(&file.open).write_all(&line)
-            });
+            let written = serde_json::to_vec(&deed)
+                .map_err(std::io::Error::from)
+                .and_then(|mut line| {
+                    line.push(b'\n');
+                    locked(&file.open).write_all(&line)
+                });
             if let Err(error) = written {
                 error!(%error, "the audit log cannot be written");
             }

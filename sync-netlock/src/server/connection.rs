@@ -30,7 +30,13 @@ pub(super) use greeting::welcome;
 use numbers::Numbers;
 
 /// Serves a connection until it ends. `principal`: whom its certificate names.
-async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, principal: Option<Arc<str>>) {
+async fn serve(
+    hub: Arc<Hub>,
+    place: Place,
+    stream: Stream,
+    peer: SocketAddr,
+    principal: Option<Arc<str>>,
+) {
     let number = place.connection;
     debug!(connection = number, %peer, "connected");
     let now = clock::now();
@@ -54,10 +60,19 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
     };
     let end = connection.run().await;
     match end {
-        Err(End::Cut { code, reason, request, limit }) => {
+        Err(End::Cut {
+            code,
+            reason,
+            request,
+            limit,
+        }) => {
             info!(connection = number, %peer, ?code, reason, "connection cut");
-            let refused =
-                proto::Refused { code: code.into(), message: reason, limit, ..proto::Refused::default() };
+            let refused = proto::Refused {
+                code: code.into(),
+                message: reason,
+                limit,
+                ..proto::Refused::default()
+            };
             let body = Some(proto::response::Body::Refused(refused));
             encode(&proto::Response { id: request, body }, &mut connection.out);
             if code == Code::Denied {
@@ -65,7 +80,8 @@ async fn serve(hub: Arc<Hub>, place: Place, stream: Stream, peer: SocketAddr, pr
                 tokio::time::sleep(COURTESY).await;
             }
             // A courtesy: whoever does not take it does not get it.
-            let _ = tokio::time::timeout(COURTESY, connection.stream.write_all(&connection.out)).await;
+            let _ =
+                tokio::time::timeout(COURTESY, connection.stream.write_all(&connection.out)).await;
             let _ = tokio::time::timeout(COURTESY, connection.stream.shutdown()).await;
         }
         Err(End::Unread) => {
@@ -134,7 +150,10 @@ impl Connection {
                 if read == 0 {
                     return Err(End::Closed);
                 }
-                self.hub.traffic.read.fetch_add(read as u64, Ordering::Relaxed);
+                self.hub
+                    .traffic
+                    .read
+                    .fetch_add(read as u64, Ordering::Relaxed);
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
                 while self.answer(now).await? {
@@ -155,12 +174,18 @@ impl Connection {
                 return Err(cut(Code::Stopping, "the server stops"));
             }
             if outbox.overflowed.load(Ordering::Relaxed) {
-                return Err(cut(Code::TooSlow, "the client does not read what it is told"));
+                return Err(cut(
+                    Code::TooSlow,
+                    "the client does not read what it is told",
+                ));
             }
             if outbox.suspected.load(Ordering::Relaxed) {
                 outbox.suspected.store(false, Ordering::Relaxed);
                 if self.known.as_ref().is_some_and(Known::is_forgotten) {
-                    return Err(cut(Code::Denied, "the server does not know this token any more"));
+                    return Err(cut(
+                        Code::Denied,
+                        "the server does not know this token any more",
+                    ));
                 }
             }
             outbox.empty_into(&mut self.out);
@@ -176,7 +201,11 @@ impl Connection {
         let written = self.stream.write_now(&self.out).await?;
         if written < self.out.len() || self.stream.needs_flush() {
             let left = self.out.len() - written;
-            let _share = if left > OUT_KEPT { Some(self.share_of_unread(left)?) } else { None };
+            let _share = if left > OUT_KEPT {
+                Some(self.share_of_unread(left)?)
+            } else {
+                None
+            };
             let rest = async {
                 self.stream.write_all(&self.out[written..]).await?;
                 self.stream.flush().await
@@ -186,7 +215,10 @@ impl Connection {
                 Err(_) => return Err(cut(Code::TooSlow, "the client does not read its answers")),
             }
         }
-        self.hub.traffic.written.fetch_add(self.out.len() as u64, Ordering::Relaxed);
+        self.hub
+            .traffic
+            .written
+            .fetch_add(self.out.len() as u64, Ordering::Relaxed);
         self.out.clear();
         self.out.shrink_to(OUT_KEPT);
         Ok(())
@@ -198,19 +230,34 @@ impl Connection {
     fn share_of_unread(&self, bytes: usize) -> Result<Share, End> {
         let principal = self.known.as_ref().map(|known| known.principal.clone());
         let max = self.hub.options.unread_per_principal;
-        self.hub.unread.share(principal, bytes, max).ok_or(End::Unread)
+        self.hub
+            .unread
+            .share(principal, bytes, max)
+            .ok_or(End::Unread)
     }
 
     /// Answers some of what was read, in one visit to the table. Whether there may be more.
     async fn answer(&mut self, now: Moment) -> Result<bool, End> {
         let hub = self.hub.clone();
-        let requests = if hub.options.storage.is_some() { VISIT_KEPT } else { VISIT };
+        let requests = if hub.options.storage.is_some() {
+            VISIT_KEPT
+        } else {
+            VISIT
+        };
         let mut frames = std::mem::take(&mut self.frames);
         let (more, mark) = hub.visit(|desk| {
             for _ in 0..requests {
-                let max = if self.greeted { hub.options.request_max } else { hub.options.greeting_max };
-                let request = frames.take(max).map_err(|long| too_long(long.length, max))?;
-                let Some(request) = request else { return Ok(false) };
+                let max = if self.greeted {
+                    hub.options.request_max
+                } else {
+                    hub.options.greeting_max
+                };
+                let request = frames
+                    .take(max)
+                    .map_err(|long| too_long(long.length, max))?;
+                let Some(request) = request else {
+                    return Ok(false);
+                };
                 self.heard = now;
                 self.ask(desk, request)?;
                 if self.out.len() >= OUT_KEPT || desk.table.journal().is_long() {
@@ -250,12 +297,16 @@ impl Connection {
     fn apply(&mut self, desk: &mut Desk, request: u64, command: Command<'_>) -> Option<Reply> {
         let from = self.requester(request);
         let Some(known) = &self.known else {
-            return desk.table.apply(self.heard, from, command, &mut self.effects);
+            return desk
+                .table
+                .apply(self.heard, from, command, &mut self.effects);
         };
         if !known.allows(&command) {
             return Some(Reply::Refused(Refusal::Denied));
         }
-        let reply = desk.table.apply(self.heard, from, command, &mut self.effects);
+        let reply = desk
+            .table
+            .apply(self.heard, from, command, &mut self.effects);
         known.veil(&command, reply)
     }
 
@@ -270,23 +321,35 @@ impl Connection {
     }
 
     fn requester(&self, request: u64) -> Requester {
-        Requester { connection: self.place.connection, request }
+        Requester {
+            connection: self.place.connection,
+            request,
+        }
     }
 
     /// A request of any kind, or none at all: its id, and the table's reply to it.
-    fn ask_at_length(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(u64, Option<Reply>), End> {
+    fn ask_at_length(
+        &mut self,
+        desk: &mut Desk,
+        request: &[u8],
+    ) -> Result<(u64, Option<Reply>), End> {
         let request = proto::Request::decode(request)
             .map_err(|error| cut(Code::Malformed, format!("a frame is no request: {error}")))?;
         if request.id == 0 {
             return Err(cut(Code::Malformed, "a request has no id"));
         }
-        let Some(body) = &request.body else { return Err(unknown(request.id)) };
+        let Some(body) = &request.body else {
+            return Err(unknown(request.id));
+        };
         match body {
             Body::Hello(hello) => {
                 self.greet(request.id, hello)?;
                 if let Some(known) = &self.known {
-                    let introduce = Command::Introduce { principal: number_of(&known.principal) };
-                    desk.table.apply(self.heard, self.requester(0), introduce, &mut self.effects);
+                    let introduce = Command::Introduce {
+                        principal: number_of(&known.principal),
+                    };
+                    desk.table
+                        .apply(self.heard, self.requester(0), introduce, &mut self.effects);
                 }
                 return Ok((request.id, None));
             }
@@ -296,7 +359,13 @@ impl Connection {
             }
             Body::Ping(_) => {
                 let body = Some(proto::response::Body::Pong(proto::Pong {}));
-                encode(&proto::Response { id: request.id, body }, &mut self.out);
+                encode(
+                    &proto::Response {
+                        id: request.id,
+                        body,
+                    },
+                    &mut self.out,
+                );
                 return Ok((request.id, None));
             }
             _ => {}
@@ -309,9 +378,12 @@ impl Connection {
                     let reply = self.apply(desk, request.id, command);
                     if let Some(replaced) = self.note_session(body, command, reply.as_ref()) {
                         let detach = Command::Detach { session: replaced };
-                        desk.table.apply(self.heard, self.requester(0), detach, &mut self.effects);
+                        desk.table
+                            .apply(self.heard, self.requester(0), detach, &mut self.effects);
                     }
-                    self.hub.audit.note(self.principal(), self.peer, &command, reply.as_ref());
+                    self.hub
+                        .audit
+                        .note(self.principal(), self.peer, &command, reply.as_ref());
                     reply
                 }
             },

@@ -105,7 +105,10 @@ impl Waiting {
         share: impl FnOnce(usize) -> Option<Share>,
     ) -> bool {
         let before = self.bytes.len();
-        if matches!(reply, Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. }) {
+        if matches!(
+            reply,
+            Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. }
+        ) {
             encode_reply(request, reply, &mut self.bytes);
             self.ends += self.bytes.len() - before;
             return true;
@@ -158,9 +161,13 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         locked(&self.hub.roster).outboxes.remove(&self.connection);
-        let from = Requester { connection: self.connection, ..Requester::NOBODY };
-        self.hub
-            .visit(|Desk { table, left, .. }| table.apply(clock::now(), from, Command::Disconnected, left));
+        let from = Requester {
+            connection: self.connection,
+            ..Requester::NOBODY
+        };
+        self.hub.visit(|Desk { table, left, .. }| {
+            table.apply(clock::now(), from, Command::Disconnected, left)
+        });
     }
 }
 
@@ -173,7 +180,10 @@ impl Hub {
             }
             None => {
                 let limits = options.limits.clone();
-                (LockTable::with_journal(limits, epoch::floor(), LogWriter::default()), None)
+                (
+                    LockTable::with_journal(limits, epoch::floor(), LogWriter::default()),
+                    None,
+                )
             }
         };
         let identity = match &storage {
@@ -192,7 +202,11 @@ impl Hub {
             connected: PerPrincipal::default(),
             to_isolate: Notify::new(),
             #[cfg(feature = "tls")]
-            tls: options.tls.clone().map(super::tls::ServerSide::new).transpose()?,
+            tls: options
+                .tls
+                .clone()
+                .map(super::tls::ServerSide::new)
+                .transpose()?,
             options,
             synced: storage.as_ref().and_then(Storage::synced),
             desk: Mutex::new(Desk {
@@ -215,7 +229,11 @@ impl Hub {
         }
         Audit::check(options.audit.as_deref())?;
         #[cfg(feature = "tls")]
-        options.tls.clone().map(super::tls::ServerSide::new).transpose()?;
+        options
+            .tls
+            .clone()
+            .map(super::tls::ServerSide::new)
+            .transpose()?;
         Ok(())
     }
 
@@ -245,7 +263,12 @@ impl Hub {
         if let Some(tls) = &self.tls {
             tls.reread();
         }
-        if self.options.access.as_ref().is_some_and(|access| access.reread()) {
+        if self
+            .options
+            .access
+            .as_ref()
+            .is_some_and(|access| access.reread())
+        {
             for outbox in locked(&self.roster).outboxes.values() {
                 outbox.suspected.store(true, Ordering::Relaxed);
                 outbox.filled.notify_one();
@@ -255,7 +278,12 @@ impl Hub {
 
     /// What a restart leaves.
     pub(super) fn durability(&self) -> proto::Durability {
-        match self.options.storage.as_ref().map(|storage| storage.durability) {
+        match self
+            .options
+            .storage
+            .as_ref()
+            .map(|storage| storage.durability)
+        {
             None | Some(Durability::Memory) => proto::Durability::Memory,
             Some(Durability::Async) => proto::Durability::Async,
             Some(Durability::Fsync) => proto::Durability::Fsync,
@@ -275,7 +303,11 @@ impl Hub {
         roster.last += 1;
         let (connection, outbox) = (roster.last, Arc::<Outbox>::default());
         roster.outboxes.insert(connection, outbox.clone());
-        Some(Place { hub: self.clone(), connection, outbox })
+        Some(Place {
+            hub: self.clone(),
+            connection,
+            outbox,
+        })
     }
 
     /// One visit to the table. Nobody may be told of what it found before the mark is
@@ -291,7 +323,10 @@ impl Hub {
             Some(storage) => storage.keep(&mut desk.table),
             None => None,
         };
-        if desk.table.next_deadline().is_some_and(|due| due < desk.armed)
+        if desk
+            .table
+            .next_deadline()
+            .is_some_and(|due| due < desk.armed)
             || (desk.is_full() && !desk.mending)
             || !desk.left.is_empty()
         {
@@ -346,7 +381,8 @@ impl Hub {
     fn put(&self, outbox: &Outbox, request: u64, reply: Reply) {
         let share = |bytes| {
             let principal = outbox.principal.get().cloned();
-            self.unread.share(principal, bytes, self.options.unread_per_principal)
+            self.unread
+                .share(principal, bytes, self.options.unread_per_principal)
         };
         if !locked(&outbox.waiting).add(request, reply, self.options.outbox_max, share) {
             outbox.overflowed.store(true, Ordering::Relaxed);
@@ -379,14 +415,18 @@ pub(super) async fn expire(hub: Arc<Hub>) {
         let (due, mark) = hub.visit(|desk| {
             let now = clock::now();
             effects.append(&mut desk.left);
-            desk.table.apply(now, Requester::NOBODY, Command::Tick, &mut effects);
+            desk.table
+                .apply(now, Requester::NOBODY, Command::Tick, &mut effects);
             desk.armed = Moment::from_nanos(u64::MAX);
             if let Some(storage) = &mut desk.storage {
                 storage.tend(&mut desk.table, &mut effects);
                 desk.armed = storage.due();
             }
             desk.mending = desk.is_full();
-            desk.armed = desk.table.next_deadline().map_or(desk.armed, |due| due.min(desk.armed));
+            desk.armed = desk
+                .table
+                .next_deadline()
+                .map_or(desk.armed, |due| due.min(desk.armed));
             if desk.mending {
                 desk.armed = desk.armed.min(now.after(MEND));
             }

@@ -54,7 +54,13 @@ impl IsolationOptions {
     #[must_use]
     pub fn new(command: Vec<String>) -> Self {
         let (timeout, on_failure) = (Duration::from_secs(10), OnFailure::default());
-        Self { command, timeout, retries: 3, parallel: 4, on_failure }
+        Self {
+            command,
+            timeout,
+            retries: 3,
+            parallel: 4,
+            on_failure,
+        }
     }
 }
 
@@ -77,7 +83,13 @@ struct Held<'a> {
 }
 
 fn told(isolation: &Isolation) -> Vec<u8> {
-    let Isolation { session, client, info, reason, locks } = isolation;
+    let Isolation {
+        session,
+        client,
+        info,
+        reason,
+        locks,
+    } = isolation;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let told = Told {
         event: session.to_string(),
@@ -90,7 +102,11 @@ fn told(isolation: &Isolation) -> Vec<u8> {
         },
         locks: locks
             .iter()
-            .map(|(name, token, value)| Held { name, token: token.get(), value: text(value) })
+            .map(|(name, token, value)| Held {
+                name,
+                token: token.get(),
+                value: text(value),
+            })
             .collect(),
     };
     // Strings and numbers are always JSON.
@@ -100,13 +116,20 @@ fn told(isolation: &Isolation) -> Vec<u8> {
 /// Isolates whom the table names, until the server stops. What is under way then is left: the
 /// program is killed, and asked again after a restart, when the session has ended anew.
 pub(super) async fn serve(hub: Arc<Hub>) {
-    let Some(options) = hub.options.isolation.clone().map(Arc::new) else { return };
+    let Some(options) = hub.options.isolation.clone().map(Arc::new) else {
+        return;
+    };
     let turns = Arc::new(Semaphore::new(options.parallel));
     let mut underway = JoinSet::new();
     while !hub.is_stopped() {
         let (isolations, _) = hub.visit(|desk| desk.table.take_isolations());
         for isolation in isolations {
-            underway.spawn(isolate(hub.clone(), options.clone(), turns.clone(), isolation));
+            underway.spawn(isolate(
+                hub.clone(),
+                options.clone(),
+                turns.clone(),
+                isolation,
+            ));
         }
         tokio::select! {
             () = hub.to_isolate.notified() => {}
@@ -115,12 +138,19 @@ pub(super) async fn serve(hub: Arc<Hub>) {
     }
 }
 
-async fn isolate(hub: Arc<Hub>, options: Arc<IsolationOptions>, turns: Arc<Semaphore>, isolation: Isolation) {
+async fn isolate(
+    hub: Arc<Hub>,
+    options: Arc<IsolationOptions>,
+    turns: Arc<Semaphore>,
+    isolation: Isolation,
+) {
     let session = isolation.session;
     let input = told(&isolation);
     let mut pause = Duration::from_secs(1);
     for attempt in 0..=options.retries {
-        let Ok(turn) = turns.acquire().await else { return };
+        let Ok(turn) = turns.acquire().await else {
+            return;
+        };
         match run(&options, &input).await {
             Ok(()) => {
                 info!(%session, client = isolation.client, "isolated: its locks go to others");
@@ -129,7 +159,9 @@ async fn isolate(hub: Arc<Hub>, options: Arc<IsolationOptions>, turns: Arc<Semap
             }
             Err(why) => {
                 warn!(%session, client = isolation.client, attempt, why, "not isolated");
-                hub.traffic.isolation_failures.fetch_add(1, Ordering::Relaxed);
+                hub.traffic
+                    .isolation_failures
+                    .fetch_add(1, Ordering::Relaxed);
             }
         }
         drop(turn);
@@ -155,8 +187,10 @@ async fn isolate(hub: Arc<Hub>, options: Arc<IsolationOptions>, turns: Arc<Semap
 async fn confirm(hub: &Hub, session: SessionId) {
     let mut effects = Vec::new();
     let command = Command::ConfirmIsolated { session };
-    let (_, mark) =
-        hub.visit(|desk| desk.table.apply(clock::now(), Requester::NOBODY, command, &mut effects));
+    let (_, mark) = hub.visit(|desk| {
+        desk.table
+            .apply(clock::now(), Requester::NOBODY, command, &mut effects)
+    });
     hub.kept(mark).await;
     hub.post(&mut effects);
 }
@@ -176,7 +210,10 @@ async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("`{program}` cannot be started ({error})"))?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let group = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
     let mut stdin = child.stdin.take();
     let work = async {
         if let Some(stdin) = &mut stdin {
@@ -195,7 +232,10 @@ async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
                 // It may have ended by now.
                 let _ = kill_process_group(group, Signal::KILL);
             }
-            Err(format!("`{program}` took longer than {:?}", options.timeout))
+            Err(format!(
+                "`{program}` took longer than {:?}",
+                options.timeout
+            ))
         }
     }
 }

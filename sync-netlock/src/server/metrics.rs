@@ -99,12 +99,32 @@ impl Collector for Reading {
         let stats = self.stats;
         for (name, help, value) in [
             ("sessions", "Sessions that live", size(stats.sessions)),
-            ("names", "Names that somebody holds, waits for or watches", size(stats.names)),
+            (
+                "names",
+                "Names that somebody holds, waits for or watches",
+                size(stats.names),
+            ),
             ("holders", "Claims that hold", size(stats.holders)),
-            ("waiters", "Claims that stand in line", size(stats.claims - stats.holders)),
-            ("connections", "Connections of clients", size(self.connections)),
-            ("isolating", "Clients that are being isolated", size(self.isolating)),
-            ("log_lag_bytes", "Bytes of the log that are not on the disk yet", whole(self.log_lag)),
+            (
+                "waiters",
+                "Claims that stand in line",
+                size(stats.claims - stats.holders),
+            ),
+            (
+                "connections",
+                "Connections of clients",
+                size(self.connections),
+            ),
+            (
+                "isolating",
+                "Clients that are being isolated",
+                size(self.isolating),
+            ),
+            (
+                "log_lag_bytes",
+                "Bytes of the log that are not on the disk yet",
+                whole(self.log_lag),
+            ),
             (
                 "grants_enabled",
                 "1, or 0 while nothing is granted: after a power failure, or with a full disk",
@@ -120,16 +140,32 @@ impl Collector for Reading {
         }
         let (counters, traffic) = (self.counters, &self.traffic);
         for (name, help, value) in [
-            ("expiries", "Sessions that ended because their time was over", counters.expiries),
+            (
+                "expiries",
+                "Sessions that ended because their time was over",
+                counters.expiries,
+            ),
             ("evictions", "Claims that others ended", counters.evictions),
-            ("isolations", "Times that a client was isolated", traffic.isolations),
+            (
+                "isolations",
+                "Times that a client was isolated",
+                traffic.isolations,
+            ),
             (
                 "isolation_failures",
                 "Times that the program to isolate a client failed",
                 traffic.isolation_failures,
             ),
-            ("refused_tokens", "Connections refused for an unknown token", traffic.refused_tokens),
-            ("failed_handshakes", "TLS handshakes that failed", traffic.failed_handshakes),
+            (
+                "refused_tokens",
+                "Connections refused for an unknown token",
+                traffic.refused_tokens,
+            ),
+            (
+                "failed_handshakes",
+                "TLS handshakes that failed",
+                traffic.failed_handshakes,
+            ),
             ("read_bytes", "Bytes read from clients", traffic.read),
             ("written_bytes", "Bytes written to clients", traffic.written),
         ] {
@@ -150,8 +186,16 @@ impl Collector for Reading {
             ConstCounter::new(*count).encode(refusals.encode_family(&[("reason", *reason)])?)?;
         }
         for (name, help, durations) in [
-            ("wait_seconds", "How long claims waited that were granted, at once or later", counters.waits),
-            ("hold_seconds", "How long claims held that have ended", counters.holds),
+            (
+                "wait_seconds",
+                "How long claims waited that were granted, at once or later",
+                counters.waits,
+            ),
+            (
+                "hold_seconds",
+                "How long claims held that have ended",
+                counters.holds,
+            ),
         ] {
             encode_durations(
                 &durations,

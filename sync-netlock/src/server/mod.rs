@@ -55,7 +55,12 @@ impl Server {
     /// # Cancel safety
     /// Safe: dropped, nothing is bound.
     pub async fn bind(address: &str, options: ServerOptions) -> Result<Self> {
-        let explain = |error: Error| error.with_operation("bind").with_backend("netlock").with_name(address);
+        let explain = |error: Error| {
+            error
+                .with_operation("bind")
+                .with_backend("netlock")
+                .with_name(address)
+        };
         let addresses = resolve(address, &options).await.map_err(explain)?;
         let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
             let problem = "cannot listen here: is the port in use?";
@@ -74,9 +79,12 @@ impl Server {
     /// # Cancel safety
     /// Safe.
     pub async fn check(address: &str, options: &ServerOptions) -> Result<()> {
-        resolve(address, options)
-            .await
-            .map_err(|error| error.with_operation("bind").with_backend("netlock").with_name(address))?;
+        resolve(address, options).await.map_err(|error| {
+            error
+                .with_operation("bind")
+                .with_backend("netlock")
+                .with_name(address)
+        })?;
         Hub::check(options)
     }
 
@@ -87,10 +95,14 @@ impl Server {
     /// [`ErrorKind::Unavailable`] if the socket is none any more; [`ErrorKind::Store`] or
     /// [`Unavailable`](ErrorKind::Unavailable) if the data folder cannot be used.
     pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self> {
-        let address = listener
-            .local_addr()
-            .map_err(|error| Error::new(ErrorKind::Unavailable, "the socket is gone").with_source(error))?;
-        Ok(Self { listener, address, hub: Arc::new(Hub::new(options)?) })
+        let address = listener.local_addr().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "the socket is gone").with_source(error)
+        })?;
+        Ok(Self {
+            listener,
+            address,
+            hub: Arc::new(Hub::new(options)?),
+        })
     }
 
     /// Where it listens.
@@ -108,7 +120,9 @@ impl Server {
     /// How much is in its table; also while it runs.
     #[must_use]
     pub fn observer(&self) -> Observer {
-        Observer { hub: self.hub.clone() }
+        Observer {
+            hub: self.hub.clone(),
+        }
     }
 
     /// Serves until `stop`, then closes all connections and returns. What was held is lost, unless
@@ -121,7 +135,8 @@ impl Server {
         let mut connections = JoinSet::new();
         connections.spawn(hub::expire(self.hub.clone()));
         connections.spawn(isolator::serve(self.hub.clone()));
-        let mut files = tokio::time::interval(self.hub.options.reread.max(Duration::from_millis(1)));
+        let mut files =
+            tokio::time::interval(self.hub.options.reread.max(Duration::from_millis(1)));
         loop {
             tokio::select! {
                 biased;
@@ -139,9 +154,14 @@ impl Server {
             }
         }
         self.hub.stop();
-        let drained = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} });
+        let drained = tokio::time::timeout(DRAIN, async {
+            while connections.join_next().await.is_some() {}
+        });
         if drained.await.is_err() {
-            warn!(left = connections.len(), "connections did not end in time: cut");
+            warn!(
+                left = connections.len(),
+                "connections did not end in time: cut"
+            );
             connections.shutdown().await;
         }
         self.hub.end();

@@ -20,21 +20,32 @@ pub(super) struct Share {
 
 impl PerPrincipal {
     /// Counts `amount` more for a principal; `None` if it would then have more than `max`.
-    pub(super) fn share(&self, principal: Option<Arc<str>>, amount: usize, max: usize) -> Option<Share> {
+    pub(super) fn share(
+        &self,
+        principal: Option<Arc<str>>,
+        amount: usize,
+        max: usize,
+    ) -> Option<Share> {
         let mut all = locked(&self.0);
         let count = all.get(&principal).copied().unwrap_or(0);
         if count.saturating_add(amount) > max {
             return None;
         }
         all.insert(principal.clone(), count + amount);
-        Some(Share { counts: self.clone(), principal, amount })
+        Some(Share {
+            counts: self.clone(),
+            principal,
+            amount,
+        })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let mut all = locked(&self.counts.0);
-        let Some(count) = all.get_mut(&self.principal) else { return };
+        let Some(count) = all.get_mut(&self.principal) else {
+            return;
+        };
         *count -= self.amount;
         if *count == 0 {
             all.remove(&self.principal);
@@ -53,7 +64,10 @@ mod tests {
         let first = counts.share(of("a"), 60, 100).unwrap();
         assert!(counts.share(of("a"), 41, 100).is_none());
         let second = counts.share(of("b"), 100, 100).unwrap();
-        assert!(counts.share(of("a"), 40, 100).is_some(), "what was dropped counts no more");
+        assert!(
+            counts.share(of("a"), 40, 100).is_some(),
+            "what was dropped counts no more"
+        );
         drop((first, second));
         assert!(locked(&counts.0).is_empty());
         assert!(counts.share(None, usize::MAX, 100).is_none());

@@ -50,7 +50,11 @@ impl Files for ServerTls {
     const NAME: &str = "the server's certificate";
 
     fn paths(&self) -> Vec<&Path> {
-        [&self.certificate, &self.key].into_iter().chain(&self.client_ca).map(PathBuf::as_path).collect()
+        [&self.certificate, &self.key]
+            .into_iter()
+            .chain(&self.client_ca)
+            .map(PathBuf::as_path)
+            .collect()
     }
 
     fn read(&self) -> Result<ServerConfig> {
@@ -64,7 +68,9 @@ impl Files for ServerTls {
             match read {
                 Ok(found) if !found.is_empty() => Ok(found),
                 Ok(_) => Err(bad(file, "there is no certificate in it")),
-                Err(error) => Err(bad(file, "it cannot be read as certificates in PEM").with_source(error)),
+                Err(error) => {
+                    Err(bad(file, "it cannot be read as certificates in PEM").with_source(error))
+                }
             }
         };
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
@@ -73,15 +79,17 @@ impl Files for ServerTls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| bad(&self.certificate, "TLS 1.3 is not to be had").with_source(error))?;
+            .map_err(|error| {
+                bad(&self.certificate, "TLS 1.3 is not to be had").with_source(error)
+            })?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(file)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| bad(file, "no authority's certificate").with_source(error))?;
+                    roots.add(certificate).map_err(|error| {
+                        bad(file, "no authority's certificate").with_source(error)
+                    })?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
                     .build()
@@ -91,7 +99,9 @@ impl Files for ServerTls {
         };
         let mut config = builder
             .with_single_cert(certificates(&self.certificate)?, key)
-            .map_err(|error| bad(&self.certificate, "it does not fit its key").with_source(error))?;
+            .map_err(|error| {
+                bad(&self.certificate, "it does not fit its key").with_source(error)
+            })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(config)
     }
@@ -99,7 +109,10 @@ impl Files for ServerTls {
 
 impl ServerSide {
     pub(super) fn new(files: ServerTls) -> Result<Self> {
-        Ok(Self { config: Reread::new(files)?, handshakes: Semaphore::new(HANDSHAKES) })
+        Ok(Self {
+            config: Reread::new(files)?,
+            handshakes: Semaphore::new(HANDSHAKES),
+        })
     }
 
     pub(super) fn reread(&self) {
@@ -113,21 +126,36 @@ impl ServerSide {
         stream: TcpStream,
     ) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
         let config = self.config.content();
-        let _turn = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
-        let stream = match TlsAcceptor::from(config).accept(stream).into_fallible().await {
+        let _turn = self
+            .handshakes
+            .acquire()
+            .await
+            .map_err(std::io::Error::other)?;
+        let stream = match TlsAcceptor::from(config)
+            .accept(stream)
+            .into_fallible()
+            .await
+        {
             Ok(stream) => stream,
             Err((error, mut stream)) => {
                 // The peer has said more by now, and to hang up on that would take our reason from
                 // it.
                 let _ = stream.shutdown().await;
                 let mut rest = stream.take(REST);
-                let _ =
-                    tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+                let _ = tokio::time::timeout(
+                    LINGER,
+                    tokio::io::copy(&mut rest, &mut tokio::io::sink()),
+                )
+                .await;
                 return Err(error);
             }
         };
-        let principal =
-            stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(principal_of);
+        let principal = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .and_then(principal_of);
         Ok((stream.into(), principal))
     }
 }
@@ -136,9 +164,26 @@ impl ServerSide {
 /// is a DNS name. Not its common name, which means nothing any more.
 fn principal_of(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
-    let uri = names.iter().find_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
-    let dns =
-        || names.iter().find_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None });
+    let names = &certificate
+        .subject_alternative_name()
+        .ok()??
+        .value
+        .general_names;
+    let uri = names.iter().find_map(|name| {
+        if let GeneralName::URI(uri) = name {
+            Some(*uri)
+        } else {
+            None
+        }
+    });
+    let dns = || {
+        names.iter().find_map(|name| {
+            if let GeneralName::DNSName(dns) = name {
+                Some(*dns)
+            } else {
+                None
+            }
+        })
+    };
     uri.or_else(dns).map(Arc::from)
 }

@@ -15,9 +15,15 @@ const READS: u32 = 3;
 
 impl Storage {
     /// Refuses what [`open`](Self::open) would refuse, except for a folder in use.
-    pub(crate) fn check(options: &StorageOptions, limits: &Limits, table: Option<u128>) -> Result<()> {
+    pub(crate) fn check(
+        options: &StorageOptions,
+        limits: &Limits,
+        table: Option<u128>,
+    ) -> Result<()> {
         let look = || -> Result<(), Unusable> {
-            let Some(folder) = Folder::look_at(&options.folder)? else { return Ok(()) };
+            let Some(folder) = Folder::look_at(&options.folder)? else {
+                return Ok(());
+            };
             folder.notes()?;
             folder.kept_identity(table)?;
             let mut read = check_log(&folder, options.durability, limits);
@@ -35,7 +41,9 @@ impl Storage {
 }
 
 fn check_log(folder: &Folder, durability: Durability, limits: &Limits) -> Result<(), Unusable> {
-    let Some((generation, log)) = folder.newest_log()? else { return Ok(()) };
+    let Some((generation, log)) = folder.newest_log()? else {
+        return Ok(());
+    };
     if durability == Durability::Memory {
         return Err(would_forget());
     }

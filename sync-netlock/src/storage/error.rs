@@ -50,7 +50,9 @@ pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
             let remedy = match error.kind() {
                 _ if is_full(&error) => "make room on its disk",
                 ErrorKind::PermissionDenied => "let the server's user read and write it",
-                ErrorKind::ReadOnlyFilesystem => "its file system is read-only: mount it for writing",
+                ErrorKind::ReadOnlyFilesystem => {
+                    "its file system is read-only: mount it for writing"
+                }
                 _ => "may it be written, and is its disk in order?",
             };
             let problem = format!("the data folder {folder} cannot be used: {remedy}");

@@ -78,13 +78,22 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, Unusable> {
         if !path.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            if let Some(parent) = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+            {
                 File::open(parent)?.sync_all()?;
             }
         }
-        let lock = writable().create(true).truncate(false).open(path.join("lock"))?;
+        let lock = writable()
+            .create(true)
+            .truncate(false)
+            .open(path.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: Some(lock),
+            }),
             Err(TryLockError::WouldBlock) => Err(Unusable::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
@@ -94,7 +103,10 @@ impl Folder {
     /// missing, and could be made.
     pub(super) fn look_at(path: &Path) -> Result<Option<Self>, Unusable> {
         let usable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-        let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+        let there = path
+            .ancestors()
+            .find(|folder| folder.exists())
+            .unwrap_or(Path::new("."));
         if !there.is_dir() {
             return Err(io::Error::from(ErrorKind::NotADirectory).into());
         }
@@ -109,12 +121,20 @@ impl Folder {
                 Err(error) => return Err(io::Error::from(error).into()),
             }
         }
-        Ok(Some(Self { path: path.to_owned(), _lock: None }))
+        Ok(Some(Self {
+            path: path.to_owned(),
+            _lock: None,
+        }))
     }
 
     pub(super) fn notes(&self) -> Result<Option<Notes>, Unusable> {
-        let Some(text) = self.text(NOTES)? else { return Ok(None) };
-        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+        let Some(text) = self.text(NOTES)? else {
+            return Ok(None);
+        };
+        let field = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        };
         match (field("epoch "), field("longest_ttl_ms ")) {
             (Some(epoch), Some(millis)) => Ok(Some(Notes {
                 epoch,
@@ -147,7 +167,13 @@ impl Folder {
     /// [set aside](Self::set_room_aside).
     pub(super) fn write_notes(&self, notes: Notes) -> io::Result<()> {
         let millis = notes.longest_ttl.as_nanos().div_ceil(1_000_000);
-        let Notes { epoch, durability, incarnation, is_grace_pending, .. } = notes;
+        let Notes {
+            epoch,
+            durability,
+            incarnation,
+            is_grace_pending,
+            ..
+        } = notes;
         let grace = if is_grace_pending { GRACE_PENDING } else { "" };
         let text = format!(
             "epoch {epoch}\nlongest_ttl_ms {millis}\ndurability {durability}\nincarnation {incarnation}\n{grace}"
@@ -155,7 +181,10 @@ impl Folder {
         let next = self.path.join(NOTES_NEXT);
         // Written in its place, where it has room. Only the exchange makes it count.
         let file = writable().create(true).truncate(false).open(&next)?;
-        file.write_all_at(format!("{text:<width$}\n", width = NOTES_BYTES - 1).as_bytes(), 0)?;
+        file.write_all_at(
+            format!("{text:<width$}\n", width = NOTES_BYTES - 1).as_bytes(),
+            0,
+        )?;
         file.set_len(NOTES_BYTES as u64)?;
         file.sync_all()?;
         let notes = self.path.join(NOTES);
@@ -171,7 +200,10 @@ impl Folder {
 
     /// Makes sure that the next notes can be written, also when the disk is full by then.
     pub(super) fn set_room_aside(&self) -> io::Result<()> {
-        let file = writable().create(true).truncate(false).open(self.path.join(NOTES_NEXT))?;
+        let file = writable()
+            .create(true)
+            .truncate(false)
+            .open(self.path.join(NOTES_NEXT))?;
         if file.metadata()?.len() < NOTES_BYTES as u64 {
             file.write_all_at(&[b' '; NOTES_BYTES], 0)?;
             file.sync_all()?;
@@ -181,7 +213,10 @@ impl Folder {
 
     /// The file that says how much of the log was acknowledged.
     pub(super) fn tail(&self) -> io::Result<File> {
-        writable().create(true).truncate(false).open(self.path.join("tail"))
+        writable()
+            .create(true)
+            .truncate(false)
+            .open(self.path.join("tail"))
     }
 
     /// The identity of the table that is kept here, which has to be `given` if both are.
@@ -220,7 +255,10 @@ impl Folder {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            found.extend(name.to_str().and_then(|name| name.strip_prefix(LOG)?.parse::<u64>().ok()));
+            found.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_prefix(LOG)?.parse::<u64>().ok()),
+            );
         }
         found.sort_unstable();
         Ok(found)
@@ -228,7 +266,9 @@ impl Folder {
 
     /// The newest log: its generation and its bytes.
     pub(super) fn newest_log(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
-        let Some(generation) = self.generations()?.pop() else { return Ok(None) };
+        let Some(generation) = self.generations()?.pop() else {
+            return Ok(None);
+        };
         Ok(Some((generation, std::fs::read(self.log(generation))?)))
     }
 
@@ -243,7 +283,10 @@ impl Folder {
 
     /// An empty file for the next log.
     pub(super) fn next_log(&self) -> io::Result<File> {
-        writable().create(true).truncate(true).open(self.path.join(NEXT))
+        writable()
+            .create(true)
+            .truncate(true)
+            .open(self.path.join(NEXT))
     }
 
     /// Throws the next log away: it could not be completed.
@@ -260,7 +303,11 @@ impl Folder {
     /// Removes the logs before this generation, which are of no use once it is on the disk.
     pub(super) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
         let mut removed = Ok(());
-        for older in self.generations()?.into_iter().filter(|found| *found < generation) {
+        for older in self
+            .generations()?
+            .into_iter()
+            .filter(|found| *found < generation)
+        {
             // One that stays is no reason to keep the others.
             removed = std::fs::remove_file(self.log(older)).and(removed);
         }
@@ -295,11 +342,22 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         assert!(matches!(Folder::open(&path), Err(Unusable::InUse)));
         assert_eq!(folder.notes().unwrap(), None);
-        let mut notes = Notes { epoch: 7, longest_ttl: Duration::from_millis(1_500), ..Notes::default() };
-        for (durability, is_grace_pending) in
-            [(Durability::Fsync, true), (Durability::Memory, false), (Durability::Async, true)]
-        {
-            notes = Notes { durability, is_grace_pending, incarnation: notes.incarnation + 1, ..notes };
+        let mut notes = Notes {
+            epoch: 7,
+            longest_ttl: Duration::from_millis(1_500),
+            ..Notes::default()
+        };
+        for (durability, is_grace_pending) in [
+            (Durability::Fsync, true),
+            (Durability::Memory, false),
+            (Durability::Async, true),
+        ] {
+            notes = Notes {
+                durability,
+                is_grace_pending,
+                incarnation: notes.incarnation + 1,
+                ..notes
+            };
             folder.write_notes(notes).unwrap();
             assert_eq!(folder.notes().unwrap(), Some(notes));
         }
@@ -315,11 +373,22 @@ mod tests {
         let length = std::fs::metadata(path.join(NOTES)).unwrap().len();
         assert_eq!(length, NOTES_BYTES as u64, "the longest notes have room");
         std::fs::write(path.join(NOTES), "epoch 3\nlongest_ttl_ms 20\n").unwrap();
-        let older = Notes { epoch: 3, longest_ttl: Duration::from_millis(20), ..Notes::default() };
-        assert_eq!(folder.notes().unwrap(), Some(older), "as an earlier version wrote them");
+        let older = Notes {
+            epoch: 3,
+            longest_ttl: Duration::from_millis(20),
+            ..Notes::default()
+        };
+        assert_eq!(
+            folder.notes().unwrap(),
+            Some(older),
+            "as an earlier version wrote them"
+        );
         drop(folder);
         std::fs::write(path.join(NOTES), b"\xff").unwrap();
-        assert!(matches!(Folder::open(&path).unwrap().notes(), Err(Unusable::Strange(_))));
+        assert!(matches!(
+            Folder::open(&path).unwrap().notes(),
+            Err(Unusable::Strange(_))
+        ));
         std::fs::write(path.join(NOTES), "something else").unwrap();
         let folder = Folder::open(&path).unwrap();
         assert!(matches!(folder.notes(), Err(Unusable::Strange(_))));
@@ -331,10 +400,18 @@ mod tests {
         let folder = Folder::open(place.path()).unwrap();
         assert!(folder.newest_log().unwrap().is_none());
         for generation in [9, 10] {
-            folder.next_log().unwrap().write_all(generation.to_string().as_bytes()).unwrap();
+            folder
+                .next_log()
+                .unwrap()
+                .write_all(generation.to_string().as_bytes())
+                .unwrap();
             folder.install_next_log(generation).unwrap();
         }
-        folder.next_log().unwrap().write_all(b"never finished").unwrap();
+        folder
+            .next_log()
+            .unwrap()
+            .write_all(b"never finished")
+            .unwrap();
         assert_eq!(folder.newest_log().unwrap(), Some((10, b"10".to_vec())));
         folder.remove_logs_before(10).unwrap();
         assert_eq!(folder.generations().unwrap(), [10]);

@@ -26,7 +26,10 @@ pub(super) fn headroom(table: &Table) -> u64 {
 
 /// Whether an error says that there is no room.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 impl Storage {
@@ -36,7 +39,9 @@ impl Storage {
         if table.frozen() == Some(Freeze::Full) {
             return;
         }
-        let Some(active) = &mut self.active else { return };
+        let Some(active) = &mut self.active else {
+            return;
+        };
         if let Err(error) = active.log.reserve(headroom(table)) {
             run_out(table, &error);
         }

@@ -71,7 +71,10 @@ impl Storage {
             self.grace = None;
         }
         if self.notes.is_grace_pending && self.grace.is_none() {
-            self.note_later(Notes { is_grace_pending: false, ..self.notes });
+            self.note_later(Notes {
+                is_grace_pending: false,
+                ..self.notes
+            });
         }
         if self.review_at <= now {
             self.review(table, now);
@@ -80,7 +83,8 @@ impl Storage {
 
     /// When [`tend`](Self::tend) has something to do.
     pub(crate) fn due(&self) -> Moment {
-        self.grace.map_or(self.review_at, |until| self.review_at.min(until))
+        self.grace
+            .map_or(self.review_at, |until| self.review_at.min(until))
     }
 
     /// Sessions with long TTLs may have ended: a grace need not be that long any more.
@@ -93,7 +97,10 @@ impl Storage {
         let needed = self.stepped(longest);
         // What a pending grace is for is in no table.
         if !self.notes.is_grace_pending && needed.mul_f64(1.25) < longest_ttl {
-            self.note_later(Notes { longest_ttl: needed, ..self.notes });
+            self.note_later(Notes {
+                longest_ttl: needed,
+                ..self.notes
+            });
         }
     }
 
@@ -110,7 +117,11 @@ impl Storage {
         }
         let longest_ttl = self.stepped(longest_ttl);
         // The session is about to be acknowledged, and could not be without this.
-        self.note(Notes { longest_ttl, ..self.notes }).unwrap_or_else(|error| die(&error));
+        self.note(Notes {
+            longest_ttl,
+            ..self.notes
+        })
+        .unwrap_or_else(|error| die(&error));
         // The next one needs room too.
         if let Err(error) = self.folder.set_room_aside() {
             run_out(table, &error);
@@ -154,7 +165,11 @@ mod tests {
         ttls.see(second(10), at(50));
         ttls.see(second(3), at(95));
         assert_eq!(ttls.longest(at(99)), second(100));
-        assert_eq!(ttls.longest(at(100)), second(0), "10 s counted until 60, 3 s until 98");
+        assert_eq!(
+            ttls.longest(at(100)),
+            second(0),
+            "10 s counted until 60, 3 s until 98"
+        );
         ttls.see(second(10), at(100));
         ttls.see(second(3), at(108));
         assert_eq!(ttls.longest(at(109)), second(10));

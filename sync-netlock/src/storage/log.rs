@@ -28,7 +28,11 @@ pub(super) struct Log {
 impl Log {
     /// A log in an empty file, and its first records, which are on the disk then.
     pub(super) fn begin(file: File, records: &[u8]) -> io::Result<Self> {
-        let mut log = Self { file: Arc::new(file), end: 0, room: 0 };
+        let mut log = Self {
+            file: Arc::new(file),
+            end: 0,
+            room: 0,
+        };
         log.append(records)?;
         log.file.sync_all()?;
         Ok(log)

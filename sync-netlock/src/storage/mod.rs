@@ -84,8 +84,14 @@ impl Storage {
     pub(crate) fn open(options: &StorageOptions, limits: &Limits) -> Result<(Table, Self)> {
         let path = &options.folder;
         let folder = Folder::open(path).map_err(|why| unusable(path, why))?;
-        let old = folder.notes().map_err(|why| unusable(path, why))?.unwrap_or_default();
-        let notes = Notes { epoch: epoch::now().max(old.epoch + 1), ..old };
+        let old = folder
+            .notes()
+            .map_err(|why| unusable(path, why))?
+            .unwrap_or_default();
+        let notes = Notes {
+            epoch: epoch::now().max(old.epoch + 1),
+            ..old
+        };
         // Before anything is granted: the tokens of this run are above all of the last.
         folder
             .write_notes(notes)
@@ -122,17 +128,25 @@ impl Storage {
 
     /// The identity of the folder's table, which is `given` if the folder has none yet.
     pub(crate) fn identity(&self, given: Option<u128>) -> Result<u128> {
-        self.folder.identity(given).map_err(|why| unusable(&self.folder.path, why))
+        self.folder
+            .identity(given)
+            .map_err(|why| unusable(&self.folder.path, why))
     }
 
     fn start_empty(&mut self, mut table: Table, path: &Path) -> Result<Table> {
-        if self.folder.newest_log().map_err(|error| unusable(path, error.into()))?.is_some() {
+        if self
+            .folder
+            .newest_log()
+            .map_err(|error| unusable(path, error.into()))?
+            .is_some()
+        {
             return Err(unusable(path, would_forget()));
         }
         if !self.notes.longest_ttl.is_zero() {
             self.give_grace(&mut table);
         }
-        self.note_durability().map_err(|error| unusable(path, error.into()))?;
+        self.note_durability()
+            .map_err(|error| unusable(path, error.into()))?;
         table.journal().on = true;
         Ok(table)
     }
@@ -148,7 +162,12 @@ impl Storage {
                 ending = recover(&mut table, &bytes, self.boot, acknowledged, clock::now())
                     .map_err(|why| unusable(path, Unusable::Strange(unreadable(newest, &why))))?;
                 let stats = table.stats();
-                info!(sessions = stats.sessions, claims = stats.claims, ?ending, "the table is back");
+                info!(
+                    sessions = stats.sessions,
+                    claims = stats.claims,
+                    ?ending,
+                    "the table is back"
+                );
             }
             // A server with durability `memory` ran here, or its log was taken away.
             None if !self.notes.longest_ttl.is_zero() => ending = Ending::LostTail,
@@ -162,8 +181,17 @@ impl Storage {
         };
         let is_grace_pending = is_forgetful || self.notes.is_grace_pending;
         // Before the old log goes away, which says that something is missing.
-        let incarnation = if is_forgetful { self.notes.epoch } else { self.notes.incarnation };
-        self.note(Notes { is_grace_pending, incarnation, ..self.notes }).map_err(io)?;
+        let incarnation = if is_forgetful {
+            self.notes.epoch
+        } else {
+            self.notes.incarnation
+        };
+        self.note(Notes {
+            is_grace_pending,
+            incarnation,
+            ..self.notes
+        })
+        .map_err(io)?;
         table.follow(epoch::floor_of(self.notes.epoch));
         let log = self.write_log(&table, generation + 1, &tail).map_err(io)?;
         // After everything is on the disk that an earlier run may not have brought there.
@@ -189,7 +217,10 @@ impl Storage {
     }
 
     fn note_durability(&mut self) -> std::io::Result<()> {
-        self.note(Notes { durability: self.durability, ..self.notes })
+        self.note(Notes {
+            durability: self.durability,
+            ..self.notes
+        })
     }
 
     /// To be called after the table was visited. What has to be [written](Self::write) before
@@ -201,25 +232,38 @@ impl Storage {
             frame.clear(FRAME);
             return None;
         };
-        let pending = if frame.is_empty() { 0 } else { frame.len() as u64 };
+        let pending = if frame.is_empty() {
+            0
+        } else {
+            frame.len() as u64
+        };
         let end = active.written + pending;
         let is_worth_it = frame.len() >= WORTH_A_WRITE;
         if is_worth_it {
             self.write_all(table);
         }
-        Some(LogPosition { end, is_written: is_worth_it || pending == 0 })
+        Some(LogPosition {
+            end,
+            is_written: is_worth_it || pending == 0,
+        })
     }
 
     /// Hands the changes of all visits up to a mark to the system, if nobody has done so since.
     pub(crate) fn write(&mut self, table: &mut Table, mark: LogPosition) {
-        if self.active.as_ref().is_some_and(|active| active.written < mark.end) {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.written < mark.end)
+        {
             self.write_all(table);
         }
     }
 
     fn write_all(&mut self, table: &mut Table) {
         let frame = &mut table.journal().frame;
-        let Some(active) = self.active.as_mut().filter(|_| !frame.is_empty()) else { return };
+        let Some(active) = self.active.as_mut().filter(|_| !frame.is_empty()) else {
+            return;
+        };
         active.append(frame.sealed());
         frame.clear(FRAME);
         self.turn_over(table);
@@ -239,16 +283,22 @@ impl Storage {
 
     /// Bytes that are not on the disk yet.
     pub(crate) fn lag(&self) -> u64 {
-        self.active
-            .as_ref()
-            .map_or(0, |active| active.written.saturating_sub(*active.syncer.synced().borrow()))
+        self.active.as_ref().map_or(0, |active| {
+            active
+                .written
+                .saturating_sub(*active.syncer.synced().borrow())
+        })
     }
 
     /// Nothing will change any more: brings all of it to the disk, and says so in the log.
     pub(crate) fn end(&mut self, table: &mut Table) {
         self.write_all(table);
-        let Some(active) = self.active.take() else { return };
-        let ActiveLog { mut log, syncer, .. } = active;
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        let ActiveLog {
+            mut log, syncer, ..
+        } = active;
         drop(syncer);
         let mut end = Frame::default();
         end.push(Record::End);

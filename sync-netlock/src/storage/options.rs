@@ -39,7 +39,9 @@ impl FromStr for Durability {
             "memory" => Ok(Self::Memory),
             "async" => Ok(Self::Async),
             "fsync" => Ok(Self::Fsync),
-            other => Err(format!("`{other}` is no durability: say memory, async or fsync")),
+            other => Err(format!(
+                "`{other}` is no durability: say memory, async or fsync"
+            )),
         }
     }
 }
@@ -61,7 +63,11 @@ impl StorageOptions {
     /// Keeps the table in `folder`.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), durability: Durability::default(), log_bytes: 64 << 20 }
+        Self {
+            folder: folder.into(),
+            durability: Durability::default(),
+            log_bytes: 64 << 20,
+        }
     }
 
     /// Sets how well.

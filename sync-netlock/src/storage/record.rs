@@ -78,7 +78,10 @@ pub(super) struct Frame {
 
 impl Default for Frame {
     fn default() -> Self {
-        Self { bytes: vec![0; HEAD], context: Context::default() }
+        Self {
+            bytes: vec![0; HEAD],
+            context: Context::default(),
+        }
     }
 }
 
@@ -121,9 +124,19 @@ impl Frame {
 
     fn push_change(&mut self, change: Change<'_>) {
         match change {
-            Change::Opened { session, secret, terms, client, isolation, principal } => {
+            Change::Opened {
+                session,
+                secret,
+                terms,
+                client,
+                isolation,
+                principal,
+            } => {
                 let has_principal = principal != NO_PRINCIPAL;
-                self.push_id(if has_principal { OPENED_BY } else { OPENED }, session.bits());
+                self.push_id(
+                    if has_principal { OPENED_BY } else { OPENED },
+                    session.bits(),
+                );
                 self.bytes.extend_from_slice(&id(secret.expose()));
                 let nanos = u64::try_from(terms.ttl.as_nanos()).unwrap_or(u64::MAX);
                 self.bytes.extend_from_slice(&nanos.to_le_bytes());
@@ -154,7 +167,18 @@ impl Frame {
     }
 
     fn push_arrival(&mut self, change: Change<'_>) {
-        let Change::Arrived { session, claim, name, mode, value, token, any } = change else { return };
+        let Change::Arrived {
+            session,
+            claim,
+            name,
+            mode,
+            value,
+            token,
+            any,
+        } = change
+        else {
+            return;
+        };
         let token = token.map_or(0, Token::get);
         let same_session = self.context.session.replace(session) == Some(session);
         let next = token != 0 && token == self.context.token + 1;
@@ -171,7 +195,11 @@ impl Frame {
         // Most arrivals are all of this, and go in by one append.
         let mut usual = [ARRIVED; 2 + 16];
         usual[1] = flags;
-        usual[2..].copy_from_slice(&id(if same_session { claim.bits() } else { session.bits() }));
+        usual[2..].copy_from_slice(&id(if same_session {
+            claim.bits()
+        } else {
+            session.bits()
+        }));
         self.bytes.extend_from_slice(&usual);
         if !same_session {
             self.bytes.extend_from_slice(&id(claim.bits()));
@@ -229,12 +257,18 @@ pub(super) enum Found<'a> {
 pub(super) fn read(bytes: &[u8]) -> Found<'_> {
     let mut head = bytes;
     let (Ok(length), Ok(checksum)) = (head.try_get_u32_le(), head.try_get_u32_le()) else {
-        return if bytes.iter().all(|byte| *byte == 0) { Found::Nothing } else { Found::Damage };
+        return if bytes.iter().all(|byte| *byte == 0) {
+            Found::Nothing
+        } else {
+            Found::Damage
+        };
     };
     if length == 0 && checksum == 0 {
         return Found::Nothing;
     }
-    let records = usize::try_from(length).ok().and_then(|length| head.get(..length));
+    let records = usize::try_from(length)
+        .ok()
+        .and_then(|length| head.get(..length));
     match records.filter(|records| crc32fast::hash(records) == checksum) {
         Some(records) => Found::Frame(records, HEAD + records.len()),
         None => Found::Damage,
@@ -259,12 +293,19 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub(super) fn new(records: &'a [u8]) -> Self {
-        Self { rest: records, context: Context::default() }
+        Self {
+            rest: records,
+            context: Context::default(),
+        }
     }
 
     /// The next one; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Result<Record<'a>, NoRecord>> {
-        if self.rest.is_empty() { None } else { Some(self.read().unwrap_or(Err(NoRecord::Damage))) }
+        if self.rest.is_empty() {
+            None
+        } else {
+            Some(self.read().unwrap_or(Err(NoRecord::Damage)))
+        }
     }
 
     fn read(&mut self) -> Option<Result<Record<'a>, NoRecord>> {
@@ -292,15 +333,29 @@ impl<'a> Records<'a> {
                     _ => NO_PRINCIPAL,
                 },
             },
-            CLOSED => Change::Closed { session: SessionId::from_bits(self.id()?) },
+            CLOSED => Change::Closed {
+                session: SessionId::from_bits(self.id()?),
+            },
             ARRIVED => self.arrival()?,
-            GRANTED => Change::Granted { claim: self.claim()?, token: self.token()? },
+            GRANTED => Change::Granted {
+                claim: self.claim()?,
+                token: self.token()?,
+            },
             CHOSEN => {
                 let (claim, token) = (self.claim()?, self.token()?);
-                Change::Chosen { claim, token, name: std::str::from_utf8(self.bytes()?).ok()? }
+                Change::Chosen {
+                    claim,
+                    token,
+                    name: std::str::from_utf8(self.bytes()?).ok()?,
+                }
             }
-            UPDATED => Change::Updated { claim: self.claim()?, value: self.bytes()? },
-            LEFT => Change::Left { claim: self.claim()? },
+            UPDATED => Change::Updated {
+                claim: self.claim()?,
+                value: self.bytes()?,
+            },
+            LEFT => Change::Left {
+                claim: self.claim()?,
+            },
             _ => return None,
         })
     }
@@ -323,12 +378,22 @@ impl<'a> Records<'a> {
         let mode = match flags & MODE {
             0 => Mode::Exclusive,
             SHARED => Mode::Shared,
-            PERMIT => Mode::Permit { of: self.rest.try_get_u16_le().ok()? },
+            PERMIT => Mode::Permit {
+                of: self.rest.try_get_u16_le().ok()?,
+            },
             _ => return None,
         };
         let name = std::str::from_utf8(self.bytes()?).ok()?;
         let (value, any) = (self.bytes()?, flags & ANY != 0);
-        Some(Change::Arrived { session, claim, name, mode, value, token, any })
+        Some(Change::Arrived {
+            session,
+            claim,
+            name,
+            mode,
+            value,
+            token,
+            any,
+        })
     }
 
     fn id(&mut self) -> Option<u128> {
@@ -337,7 +402,10 @@ impl<'a> Records<'a> {
 
     fn terms(&mut self) -> Option<Terms> {
         let ttl = Duration::from_nanos(self.rest.try_get_u64_le().ok()?);
-        Some(Terms { ttl, release_on_disconnect: self.rest.try_get_u8().ok()? != 0 })
+        Some(Terms {
+            ttl,
+            release_on_disconnect: self.rest.try_get_u8().ok()? != 0,
+        })
     }
 
     fn claim(&mut self) -> Option<ClaimId> {
@@ -366,7 +434,15 @@ mod tests {
         let token = Token::new(5).unwrap();
         let arrived = |mode, token: Option<Token>| {
             let (name, value, any) = ("n/l/ä", b"v", token.is_none());
-            Record::Change(Change::Arrived { session, claim, name, mode, value, token, any })
+            Record::Change(Change::Arrived {
+                session,
+                claim,
+                name,
+                mode,
+                value,
+                token,
+                any,
+            })
         };
         vec![
             Record::Head { boot: 3 },
@@ -374,7 +450,10 @@ mod tests {
             Record::Change(Change::Opened {
                 session,
                 secret,
-                terms: Terms { ttl: Duration::from_millis(1_500), release_on_disconnect: true },
+                terms: Terms {
+                    ttl: Duration::from_millis(1_500),
+                    release_on_disconnect: true,
+                },
                 client: "me",
                 isolation: b"how",
                 principal: NO_PRINCIPAL,
@@ -393,7 +472,11 @@ mod tests {
             arrived(Mode::Shared, Token::new(9)),
             arrived(Mode::Permit { of: 3 }, None),
             Record::Change(Change::Granted { claim, token }),
-            Record::Change(Change::Chosen { claim, name: "n/l/ö", token }),
+            Record::Change(Change::Chosen {
+                claim,
+                name: "n/l/ö",
+                token,
+            }),
             Record::Change(Change::Updated { claim, value: b"" }),
             Record::Change(Change::Left { claim }),
             Record::Change(Change::Closed { session }),
@@ -405,7 +488,9 @@ mod tests {
     fn records_are_read_as_they_were_written() {
         let mut frame = Frame::default();
         all().into_iter().for_each(|record| frame.push(record));
-        let Found::Frame(records, length) = read(frame.sealed()) else { panic!("no frame") };
+        let Found::Frame(records, length) = read(frame.sealed()) else {
+            panic!("no frame")
+        };
         let mut records = Records::new(records);
         let found: Vec<_> = std::iter::from_fn(|| records.next().map(Result::unwrap)).collect();
         assert_eq!(found, all());
@@ -419,7 +504,11 @@ mod tests {
             frame.push(record);
             let mut bytes = frame.sealed().to_vec();
             for length in 1..bytes.len() {
-                assert_eq!(read(&bytes[..length]), Found::Damage, "{record:?} cut at {length}");
+                assert_eq!(
+                    read(&bytes[..length]),
+                    Found::Damage,
+                    "{record:?} cut at {length}"
+                );
             }
             for index in 0..bytes.len() {
                 bytes[index] ^= 0x40;
@@ -433,9 +522,13 @@ mod tests {
 
     #[test]
     fn a_record_that_is_none_is_told() {
-        for bytes in
-            [&[99][..], &[LEFT], &[ARRIVED, SAME_SESSION], &[ARRIVED, HOLDS | HOLDS_NEXT], &[HEAD_KIND, 1]]
-        {
+        for bytes in [
+            &[99][..],
+            &[LEFT],
+            &[ARRIVED, SAME_SESSION],
+            &[ARRIVED, HOLDS | HOLDS_NEXT],
+            &[HEAD_KIND, 1],
+        ] {
             assert_eq!(Records::new(bytes).next(), Some(Err(NoRecord::Damage)));
         }
     }

@@ -43,11 +43,16 @@ pub(super) fn recover<J: Journal>(
     let mut at = 0;
     let (mut same_boot, mut complete, mut ended) = (false, false, false);
     loop {
-        let damaged = |how: &str| Unreadable::Damaged { at, how: how.to_owned() };
+        let damaged = |how: &str| Unreadable::Damaged {
+            at,
+            how: how.to_owned(),
+        };
         let (records, length) = match read(&log[at..]) {
             Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
             Found::Frame(records, length) => (records, length),
-            Found::Nothing | Found::Damage if complete && (!same_boot || is_last(&log[at..])) => break,
+            Found::Nothing | Found::Damage if complete && (!same_boot || is_last(&log[at..])) => {
+                break;
+            }
             Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
         };
         let mut records = Records::new(records);
@@ -57,7 +62,9 @@ pub(super) fn recover<J: Journal>(
                 Ok(Record::Complete) => complete = true,
                 Ok(Record::End) => ended = true,
                 Ok(Record::Change(change)) => {
-                    table.restore(now, change).map_err(|misfit| damaged(&misfit.to_string()))?;
+                    table
+                        .restore(now, change)
+                        .map_err(|misfit| damaged(&misfit.to_string()))?;
                 }
                 Err(NoRecord::Version(version)) => return Err(Unreadable::Version(version)),
                 Err(NoRecord::Damage) => return Err(damaged("it has a record of no known kind")),
@@ -73,7 +80,11 @@ pub(super) fn recover<J: Journal>(
         if acknowledged.is_some_and(|acknowledged| acknowledged <= at as u64) {
             return Ok(Ending::Whole);
         }
-        warn!(at, ?acknowledged, "the log lost its end: it was cut, overwritten or damaged");
+        warn!(
+            at,
+            ?acknowledged,
+            "the log lost its end: it was cut, overwritten or damaged"
+        );
         return Ok(Ending::LostTail);
     }
     if is_last(&log[at..]) {
@@ -87,7 +98,10 @@ pub(super) fn recover<J: Journal>(
 /// Whether what stands here can be one write that was cut short: no whole frame begins behind the
 /// first byte.
 fn is_last(rest: &[u8]) -> bool {
-    let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let written = rest
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     !(1..written).any(|at| matches!(read(&rest[at..]), Found::Frame(..)))
 }
 
@@ -125,7 +139,11 @@ mod tests {
     }
 
     /// How a log ends of which so much was acknowledged, and how many sessions are in it.
-    fn found(log: &[u8], boot: u128, acknowledged: Option<u64>) -> Result<(Ending, usize), Unreadable> {
+    fn found(
+        log: &[u8],
+        boot: u128,
+        acknowledged: Option<u64>,
+    ) -> Result<(Ending, usize), Unreadable> {
         let mut table = LockTable::new(Limits::default(), Token::new(0).unwrap());
         let ending = recover(&mut table, log, boot, acknowledged, Moment::default())?;
         Ok((ending, table.stats().sessions))
@@ -139,9 +157,15 @@ mod tests {
     fn the_same_boot_has_kept_everything_and_another_only_what_was_ended() {
         let records = [opened(1), opened(2)];
         assert_eq!(sessions(&log(&records), 2), Ok((Ending::PowerFailure, 2)));
-        assert_eq!(sessions(&log(&[records[0], Record::End]), 2), Ok((Ending::Whole, 1)));
+        assert_eq!(
+            sessions(&log(&[records[0], Record::End]), 2),
+            Ok((Ending::Whole, 1))
+        );
         let with_room = [log(&records), vec![0; 100]].concat();
-        assert_eq!(found(&with_room, 1, Some(log(&records).len() as u64)), Ok((Ending::Whole, 2)));
+        assert_eq!(
+            found(&with_room, 1, Some(log(&records).len() as u64)),
+            Ok((Ending::Whole, 2))
+        );
     }
 
     #[test]
@@ -151,14 +175,29 @@ mod tests {
         for length in one.len()..two.len() {
             let padded = [&two[..length], &[0; 64]].concat();
             for log in [&two[..length], &padded] {
-                assert_eq!(found(log, 1, acknowledged(&two)), Ok((Ending::LostTail, 1)), "cut at {length}");
-                assert_eq!(found(log, 1, acknowledged(&one)), Ok((Ending::Whole, 1)), "an interrupted write");
-                assert_eq!(found(log, 1, None), Ok((Ending::LostTail, 1)), "nothing proves it whole");
+                assert_eq!(
+                    found(log, 1, acknowledged(&two)),
+                    Ok((Ending::LostTail, 1)),
+                    "cut at {length}"
+                );
+                assert_eq!(
+                    found(log, 1, acknowledged(&one)),
+                    Ok((Ending::Whole, 1)),
+                    "an interrupted write"
+                );
+                assert_eq!(
+                    found(log, 1, None),
+                    Ok((Ending::LostTail, 1)),
+                    "nothing proves it whole"
+                );
             }
         }
         let mut damaged = [&two[..], &[0; 64]].concat();
         damaged[one.len() + 10] ^= 1;
-        assert_eq!(found(&damaged, 1, acknowledged(&two)), Ok((Ending::LostTail, 1)));
+        assert_eq!(
+            found(&damaged, 1, acknowledged(&two)),
+            Ok((Ending::LostTail, 1))
+        );
         assert_eq!(
             found(&two, 1, acknowledged(&one)),
             Ok((Ending::Whole, 2)),
@@ -175,7 +214,10 @@ mod tests {
         zeros[second..third].fill(0);
         for damaged in [changed, zeros] {
             let how = "it cannot be read".to_owned();
-            assert_eq!(sessions(&damaged, 1), Err(Unreadable::Damaged { at: second, how }));
+            assert_eq!(
+                sessions(&damaged, 1),
+                Err(Unreadable::Damaged { at: second, how })
+            );
             assert_eq!(sessions(&damaged, 2), Ok((Ending::LostTail, 1)));
         }
     }
@@ -186,10 +228,19 @@ mod tests {
         let at = log(&[opened(1)]).len();
         assert_eq!(
             sessions(&twice, 1),
-            Err(Unreadable::Damaged { at, how: "a session begins twice".to_owned() })
+            Err(Unreadable::Damaged {
+                at,
+                how: "a session begins twice".to_owned()
+            })
         );
-        assert!(matches!(sessions(&log(&[])[..10], 1), Err(Unreadable::Damaged { at: 0, .. })));
-        assert!(matches!(sessions(b"some other file", 1), Err(Unreadable::Damaged { at: 0, .. })));
+        assert!(matches!(
+            sessions(&log(&[])[..10], 1),
+            Err(Unreadable::Damaged { at: 0, .. })
+        ));
+        assert!(matches!(
+            sessions(b"some other file", 1),
+            Err(Unreadable::Damaged { at: 0, .. })
+        ));
         let mut other = log(&[]);
         other[8 + 1] = 2;
         let checksum = crc32fast::hash(&other[8..8 + 21]);

@@ -41,7 +41,9 @@ impl Storage {
 
     /// Begins the next log when this one is long, and takes it into use when it is ready.
     pub(super) fn turn_over(&mut self, table: &Table) {
-        let Some(active) = &mut self.active else { return };
+        let Some(active) = &mut self.active else {
+            return;
+        };
         if active.since.is_none() {
             if active.log.len() >= active.replace_at {
                 active.since = Some(Vec::new());

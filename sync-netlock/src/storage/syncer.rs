@@ -80,19 +80,36 @@ impl Shared {
 impl Syncer {
     /// Starts the thread. `at_once`: somebody waits for each byte.
     pub(super) fn start(folder: Arc<Folder>, file: Arc<File>, at_once: bool) -> Result<Self> {
-        let work = Work { file, written: 0, replaced: None, next: Making::None, idle: false, stop: false };
-        let shared = Arc::new(Shared { work: Mutex::new(work), changed: Condvar::new() });
+        let work = Work {
+            file,
+            written: 0,
+            replaced: None,
+            next: Making::None,
+            idle: false,
+            stop: false,
+        };
+        let shared = Arc::new(Shared {
+            work: Mutex::new(work),
+            changed: Condvar::new(),
+        });
         let (tell, synced) = watch::channel(0);
         let here = shared.clone();
         let thread = std::thread::Builder::new()
             .name("netlock-log".to_owned())
             .spawn(move || run(&here, &folder, &tell, at_once))
             .map_err(|error| {
-                Error::new(ErrorKind::Unavailable, "cannot start the thread that writes the log")
-                    .with_backend("netlock")
-                    .with_source(error)
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "cannot start the thread that writes the log",
+                )
+                .with_backend("netlock")
+                .with_source(error)
             })?;
-        Ok(Self { shared, synced, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            synced,
+            thread: Some(thread),
+        })
     }
 
     /// How much of all logs is on the disk.
@@ -160,7 +177,10 @@ fn run(shared: &Shared, folder: &Folder, tell: &watch::Sender<u64>, at_once: boo
             && !matches!(work.next, Making::Wanted(_))
         {
             work.idle = true;
-            work = shared.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+            work = shared
+                .changed
+                .wait(work)
+                .unwrap_or_else(PoisonError::into_inner);
             work.idle = false;
         }
         if work.stop {
@@ -193,7 +213,9 @@ fn run(shared: &Shared, folder: &Folder, tell: &watch::Sender<u64>, at_once: boo
 
 /// Waits for more to write, or the stop.
 fn pause<'a>(shared: &'a Shared, work: MutexGuard<'a, Work>) -> MutexGuard<'a, Work> {
-    let waited = shared.changed.wait_timeout_while(work, RHYTHM, |work| !work.stop);
+    let waited = shared
+        .changed
+        .wait_timeout_while(work, RHYTHM, |work| !work.stop);
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 

@@ -43,7 +43,10 @@ impl Tail {
 
     /// The log of this generation has this length, and what is in it may be acknowledged.
     pub(super) fn note(&self, generation: u64, length: u64) -> io::Result<()> {
-        match self.file.write_all_at(&filled(generation, length), place(generation)) {
+        match self
+            .file
+            .write_all_at(&filled(generation, length), place(generation))
+        {
             // A file system that copies on writing may need room. An older note proves less, and
             // nothing false.
             Err(error) if is_full(&error) => Ok(()),
@@ -79,7 +82,10 @@ mod tests {
         tail.note(8, 10).unwrap();
         tail.note(7, 200).unwrap();
         let tail = Tail::open(&folder).unwrap();
-        assert_eq!((tail.of(7).unwrap(), tail.of(8).unwrap()), (Some(200), Some(10)));
+        assert_eq!(
+            (tail.of(7).unwrap(), tail.of(8).unwrap()),
+            (Some(200), Some(10))
+        );
         assert_eq!(tail.of(9).unwrap(), None, "the slot is that of another log");
         tail.note(9, 1).unwrap();
         assert_eq!((tail.of(9).unwrap(), tail.of(7).unwrap()), (Some(1), None));

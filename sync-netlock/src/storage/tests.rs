@@ -27,9 +27,14 @@ impl Kept {
 
     /// One visit, that nobody is told of yet.
     fn visit(&mut self, command: Command<'_>) -> (Option<Reply>, LogPosition) {
-        let from = Requester { connection: 1, request: 1 };
+        let from = Requester {
+            connection: 1,
+            request: 1,
+        };
         self.storage.prepare(&mut self.table);
-        let reply = self.table.apply(clock::now(), from, command, &mut Vec::new());
+        let reply = self
+            .table
+            .apply(clock::now(), from, command, &mut Vec::new());
         (reply, self.storage.keep(&mut self.table).unwrap())
     }
 
@@ -48,7 +53,9 @@ impl Kept {
             }
             other => panic!("{other:?}"),
         };
-        NAMES.map(|name| entries(self.ask(Command::Inspect { name }))).to_vec()
+        NAMES
+            .map(|name| entries(self.ask(Command::Inspect { name })))
+            .to_vec()
     }
 }
 
@@ -94,13 +101,26 @@ fn claim(number: u8) -> ClaimId {
 
 fn open(number: u8, ttl: Duration) -> Command<'static> {
     let (secret, terms) = (Secret::from_bits(u128::from(number)), Terms::lasting(ttl));
-    Command::Open { session: session(number), secret, terms, client: "somebody", isolation: b"" }
+    Command::Open {
+        session: session(number),
+        secret,
+        terms,
+        client: "somebody",
+        isolation: b"",
+    }
 }
 
 /// For the name `a`.
 fn enqueue(owner: u8, number: u8) -> Command<'static> {
     let (session, claim, mode) = (session(owner), claim(number), Mode::Exclusive);
-    Command::Enqueue { session, claim, name: b"a", mode, waits: true, value: b"" }
+    Command::Enqueue {
+        session,
+        claim,
+        name: b"a",
+        mode,
+        waits: true,
+        value: b"",
+    }
 }
 
 proptest! {
@@ -152,20 +172,32 @@ proptest! {
 #[test]
 fn a_log_is_made_anew_before_it_is_long() {
     let folder = tempfile::tempdir().unwrap();
-    let options = StorageOptions { log_bytes: 4_096, ..StorageOptions::new(folder.path()) };
+    let options = StorageOptions {
+        log_bytes: 4_096,
+        ..StorageOptions::new(folder.path())
+    };
     let mut kept = Kept::open(&options);
     kept.ask(open(1, TTL));
     let deadline = clock::now().after(Duration::from_secs(20));
     while kept.storage.generation() < 5 {
         assert!(clock::now() < deadline, "the log is not made anew");
         kept.ask(enqueue(1, 1));
-        kept.ask(Command::Withdraw { session: session(1), claim: claim(1) });
+        kept.ask(Command::Withdraw {
+            session: session(1),
+            claim: claim(1),
+        });
     }
     kept.storage.end(&mut kept.table);
     let logs = || {
-        std::fs::read_dir(folder.path())
-            .unwrap()
-            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("log-"))
+        std::fs::read_dir(folder.path()).unwrap().filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .starts_with("log-")
+        })
     };
     assert!(logs().count() <= 2, "the old ones are removed");
 }
@@ -178,19 +210,33 @@ async fn a_full_disk_keeps_grants_of_before_and_releases_of_since() {
     kept.ask(open(1, TTL));
     kept.ask(open(2, TTL));
     let (granted, before) = kept.visit(enqueue(1, 1));
-    assert!(matches!(granted, Some(Reply::Granted { .. })), "{granted:?}");
+    assert!(
+        matches!(granted, Some(Reply::Granted { .. })),
+        "{granted:?}"
+    );
     kept.visit(enqueue(2, 2));
     run_out(&mut kept.table, &std::io::ErrorKind::StorageFull.into());
-    let (_, after) = kept.visit(Command::Withdraw { session: session(2), claim: claim(2) });
+    let (_, after) = kept.visit(Command::Withdraw {
+        session: session(2),
+        claim: claim(2),
+    });
     for position in [before, after] {
         kept.storage.write(&mut kept.table, position);
         let on_disk = position.on_disk(kept.storage.synced().unwrap());
-        tokio::time::timeout(Duration::from_secs(20), on_disk).await.expect("it is told");
+        tokio::time::timeout(Duration::from_secs(20), on_disk)
+            .await
+            .expect("it is told");
     }
     drop(kept);
     let mut kept = Kept::open(&options);
-    assert_eq!(kept.ask(enqueue(1, 1)), granted, "the grant is not forgotten");
-    let Some(Reply::Queue(queue)) = kept.ask(Command::Inspect { name: "a" }) else { panic!("no queue") };
+    assert_eq!(
+        kept.ask(enqueue(1, 1)),
+        granted,
+        "the grant is not forgotten"
+    );
+    let Some(Reply::Queue(queue)) = kept.ask(Command::Inspect { name: "a" }) else {
+        panic!("no queue")
+    };
     assert_eq!(queue.entries.len(), 1, "nor is the withdrawal");
 }
 

@@ -39,7 +39,12 @@ mod tag {
 const ID_BYTES: u8 = 18;
 
 /// Appends a command as a request; `false` if it has to take the long way.
-pub(super) fn write_command(id: u64, session: u32, command: &Command<'_>, out: &mut Vec<u8>) -> bool {
+pub(super) fn write_command(
+    id: u64,
+    session: u32,
+    command: &Command<'_>,
+    out: &mut Vec<u8>,
+) -> bool {
     let (kind, claim) = match command {
         Command::Enqueue { claim, .. } => (tag::ENQUEUE, *claim),
         Command::Withdraw { claim, .. } => (tag::WITHDRAW, *claim),
@@ -55,7 +60,14 @@ pub(super) fn write_command(id: u64, session: u32, command: &Command<'_>, out: &
         out.extend_from_slice(&claim.high.to_le_bytes());
         out.push(tag::LOW);
         out.extend_from_slice(&claim.low.to_le_bytes());
-        if let Command::Enqueue { name, mode, waits, value, .. } = command {
+        if let Command::Enqueue {
+            name,
+            mode,
+            waits,
+            value,
+            ..
+        } = command
+        {
             let (mode, permits) = from_mode(*mode);
             bytes(tag::NAME, name, out);
             number(tag::MODE, u64::from(mode as u32), |byte| out.push(byte));
@@ -126,7 +138,11 @@ fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
 /// The bytes of such a field.
 fn length_of_number(value: u64) -> u8 {
     let bits = 64 - value.leading_zeros();
-    if bits == 0 { 0 } else { 1 + u8::try_from(bits.div_ceil(7)).unwrap_or(u8::MAX) }
+    if bits == 0 {
+        0
+    } else {
+        1 + u8::try_from(bits.div_ceil(7)).unwrap_or(u8::MAX)
+    }
 }
 
 fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
@@ -166,8 +182,19 @@ pub(super) fn read_command<'a>(
         let mode = i32::try_from(rest.number_or_0(tag::MODE)?).ok()?;
         let permits = u32::try_from(rest.number_or_0(tag::PERMITS)?).ok()?;
         let waits = rest.number_or_0(tag::TRY)? == 0;
-        let value = if rest.is_empty() { &[] } else { rest.bytes(tag::VALUE)? };
-        Command::Enqueue { session, claim, name, mode: to_mode(mode, permits)?, waits, value }
+        let value = if rest.is_empty() {
+            &[]
+        } else {
+            rest.bytes(tag::VALUE)?
+        };
+        Command::Enqueue {
+            session,
+            claim,
+            name,
+            mode: to_mode(mode, permits)?,
+            waits,
+            value,
+        }
     };
     (rest.is_empty() && id != 0).then_some((id, command))
 }
@@ -181,7 +208,9 @@ pub(super) fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
         return None;
     }
     let reply = match kind {
-        tag::GRANTED => Reply::Granted { token: Token::new(rest.number(tag::FIRST)?)? },
+        tag::GRANTED => Reply::Granted {
+            token: Token::new(rest.number(tag::FIRST)?)?,
+        },
         tag::WITHDRAWN => {
             let found = i32::try_from(rest.number_or_0(tag::FIRST)?).ok()?;
             Reply::Withdrawn(to_found(found)?)
@@ -228,7 +257,11 @@ impl<'a> Rest<'a> {
     }
 
     fn number_or_0(&mut self, tag: u8) -> Option<u64> {
-        if self.0.first() == Some(&tag) { self.number(tag) } else { Some(0) }
+        if self.0.first() == Some(&tag) {
+            self.number(tag)
+        } else {
+            Some(0)
+        }
     }
 
     fn taken(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -245,13 +278,33 @@ impl<'a> Rest<'a> {
     fn claim(&mut self) -> Option<ClaimId> {
         // Its bytes are always as many: one look at the room for all of them.
         let (claim, rest) = self.0.split_first_chunk::<{ 2 + ID_BYTES as usize }>()?;
-        let [tag::CLAIM, ID_BYTES, tag::HIGH, high @ .., tag::LOW, l0, l1, l2, l3, l4, l5, l6, l7] = *claim
+        let [
+            tag::CLAIM,
+            ID_BYTES,
+            tag::HIGH,
+            high @ ..,
+            tag::LOW,
+            l0,
+            l1,
+            l2,
+            l3,
+            l4,
+            l5,
+            l6,
+            l7,
+        ] = *claim
         else {
             return None;
         };
         self.0 = rest;
         let low = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
-        Some(ClaimId::from_bits(proto::Id { high: u64::from_le_bytes(high), low }.into()))
+        Some(ClaimId::from_bits(
+            proto::Id {
+                high: u64::from_le_bytes(high),
+                low,
+            }
+            .into(),
+        ))
     }
 }
 
@@ -282,14 +335,22 @@ mod tests {
     }
 
     fn replies() -> impl Strategy<Value = Reply> {
-        let found = prop_oneof![Just(Withdrawn::Absent), Just(Withdrawn::Held), Just(Withdrawn::Waiting)];
-        let token = (1u64..1 << 63).prop_map(|token| Reply::Granted { token: Token::new(token).unwrap() });
+        let found = prop_oneof![
+            Just(Withdrawn::Absent),
+            Just(Withdrawn::Held),
+            Just(Withdrawn::Waiting)
+        ];
+        let token = (1u64..1 << 63).prop_map(|token| Reply::Granted {
+            token: Token::new(token).unwrap(),
+        });
         prop_oneof![token, found.prop_map(Reply::Withdrawn)]
     }
 
     /// Whatever the short way makes of a request, the long way makes of it too.
     fn same_command(frame: &[u8]) {
-        let Some((id, command)) = read_command(frame, session) else { return };
+        let Some((id, command)) = read_command(frame, session) else {
+            return;
+        };
         let request = proto::Request::decode(frame).expect("the long way reads it");
         assert_eq!(request.id, id);
         let body = request.body.expect("a body");
@@ -300,9 +361,14 @@ mod tests {
     }
 
     fn same_reply(frame: &[u8]) {
-        let Some((id, reply)) = read_reply(frame) else { return };
+        let Some((id, reply)) = read_reply(frame) else {
+            return;
+        };
         let response = proto::Response::decode(frame).expect("the long way reads it");
-        assert_eq!((response.id, to_reply(response.body.unwrap())), (id, Some(reply)));
+        assert_eq!(
+            (response.id, to_reply(response.body.unwrap())),
+            (id, Some(reply))
+        );
     }
 
     /// A frame with a few of its bytes changed.

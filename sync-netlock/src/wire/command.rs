@@ -36,7 +36,13 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
     let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let claimed = |claim: ClaimId| Some(claim.bits().into());
     let body = match command {
-        Command::Open { session: id, secret, terms, client, isolation } => Body::Open(proto::Open {
+        Command::Open {
+            session: id,
+            secret,
+            terms,
+            client,
+            isolation,
+        } => Body::Open(proto::Open {
             session,
             id: Some(id.bits().into()),
             secret: Some(secret.expose().into()),
@@ -45,7 +51,10 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
             release_on_disconnect: terms.release_on_disconnect,
             isolation: Bytes::copy_from_slice(isolation),
         }),
-        Command::Attach { session: id, secret } => Body::Attach(proto::Attach {
+        Command::Attach {
+            session: id,
+            secret,
+        } => Body::Attach(proto::Attach {
             session,
             id: Some(id.bits().into()),
             secret: Some(secret.expose().into()),
@@ -53,7 +62,14 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
         Command::Detach { .. } => Body::Detach(proto::Detach { session }),
         Command::Renew { .. } => Body::Renew(proto::Renew { session }),
         Command::Close { .. } => Body::Close(proto::Close { session }),
-        Command::Enqueue { claim, name, mode, waits, value, .. } => {
+        Command::Enqueue {
+            claim,
+            name,
+            mode,
+            waits,
+            value,
+            ..
+        } => {
             let (mode, permits) = from_mode(mode);
             Body::Enqueue(proto::Enqueue {
                 session,
@@ -65,7 +81,15 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
                 value: Bytes::copy_from_slice(value),
             })
         }
-        Command::EnqueueSeveral { claim, names, any, mode, waits, value, .. } => {
+        Command::EnqueueSeveral {
+            claim,
+            names,
+            any,
+            mode,
+            waits,
+            value,
+            ..
+        } => {
             let (mode, permits) = from_mode(mode);
             Body::EnqueueSeveral(proto::EnqueueSeveral {
                 session,
@@ -83,32 +107,43 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
             claim: claimed(claim),
             value: Bytes::copy_from_slice(value),
         }),
-        Command::Withdraw { claim, .. } => Body::Withdraw(proto::Withdraw { session, claim: claimed(claim) }),
-        Command::Evict { name, claim } => {
-            Body::Evict(proto::Evict { name: named(name), claim: claimed(claim) })
-        }
+        Command::Withdraw { claim, .. } => Body::Withdraw(proto::Withdraw {
+            session,
+            claim: claimed(claim),
+        }),
+        Command::Evict { name, claim } => Body::Evict(proto::Evict {
+            name: named(name),
+            claim: claimed(claim),
+        }),
         Command::Evictions { .. } => Body::Evictions(proto::Evictions { session }),
         Command::Inspect { name } => Body::Inspect(proto::Inspect { name: named(name) }),
-        Command::Changed { name, after } => {
-            Body::Changed(proto::Changed { name: named(name), after: after.0 })
-        }
-        Command::List { prefix, after } => {
-            Body::List(proto::List { prefix: named(prefix), after: Bytes::copy_from_slice(after.as_bytes()) })
-        }
-        Command::EndSession { session } => {
-            Body::EndSession(proto::EndSession { id: Some(session.bits().into()) })
-        }
-        Command::ConfirmIsolated { session } => {
-            Body::ConfirmIsolated(proto::ConfirmIsolated { id: Some(session.bits().into()) })
-        }
-        Command::ReleaseAll { prefix } => Body::ReleaseAll(proto::ReleaseAll { prefix: named(prefix) }),
-        Command::Sessions { after } => {
-            Body::ListSessions(proto::ListSessions { after: Some(after.bits().into()) })
-        }
+        Command::Changed { name, after } => Body::Changed(proto::Changed {
+            name: named(name),
+            after: after.0,
+        }),
+        Command::List { prefix, after } => Body::List(proto::List {
+            prefix: named(prefix),
+            after: Bytes::copy_from_slice(after.as_bytes()),
+        }),
+        Command::EndSession { session } => Body::EndSession(proto::EndSession {
+            id: Some(session.bits().into()),
+        }),
+        Command::ConfirmIsolated { session } => Body::ConfirmIsolated(proto::ConfirmIsolated {
+            id: Some(session.bits().into()),
+        }),
+        Command::ReleaseAll { prefix } => Body::ReleaseAll(proto::ReleaseAll {
+            prefix: named(prefix),
+        }),
+        Command::Sessions { after } => Body::ListSessions(proto::ListSessions {
+            after: Some(after.bits().into()),
+        }),
         Command::Forget { request } => Body::Forget(proto::Forget { request }),
         Command::Introduce { .. } | Command::Disconnected | Command::Tick => return None,
     };
-    Some(proto::Request { id, body: Some(body) })
+    Some(proto::Request {
+        id,
+        body: Some(body),
+    })
 }
 
 /// Whole milliseconds, rounded up: a TTL is never cut short.
@@ -128,7 +163,9 @@ pub(super) fn to_mode(mode: i32, permits: u32) -> Option<Mode> {
     Some(match proto::Mode::try_from(mode).ok()? {
         proto::Mode::Exclusive => Mode::Exclusive,
         proto::Mode::Shared => Mode::Shared,
-        proto::Mode::Permit => Mode::Permit { of: u16::try_from(permits).ok()? },
+        proto::Mode::Permit => Mode::Permit {
+            of: u16::try_from(permits).ok()?,
+        },
     })
 }
 
@@ -146,12 +183,19 @@ fn text(bytes: &Bytes) -> Result<&str, NoCommand> {
 }
 
 fn claim(id: Option<proto::Id>) -> Result<ClaimId, NoCommand> {
-    id.map(|id| ClaimId::from_bits(id.into())).ok_or(NoCommand::Malformed)
+    id.map(|id| ClaimId::from_bits(id.into()))
+        .ok_or(NoCommand::Malformed)
 }
 
-fn named_session(id: Option<proto::Id>, secret: Option<proto::Id>) -> Result<(SessionId, Secret), NoCommand> {
+fn named_session(
+    id: Option<proto::Id>,
+    secret: Option<proto::Id>,
+) -> Result<(SessionId, Secret), NoCommand> {
     match (id, secret) {
-        (Some(id), Some(secret)) => Ok((SessionId::from_bits(id.into()), Secret::from_bits(secret.into()))),
+        (Some(id), Some(secret)) => Ok((
+            SessionId::from_bits(id.into()),
+            Secret::from_bits(secret.into()),
+        )),
         _ => Err(NoCommand::Malformed),
     }
 }
@@ -173,21 +217,37 @@ pub fn to_command<'a>(
         Body::Open(open) => {
             let (session, secret) = named_session(open.id, open.secret)?;
             let ttl = Duration::from_millis(open.ttl_ms);
-            let terms = Terms { ttl, release_on_disconnect: open.release_on_disconnect };
-            Command::Open { session, secret, terms, client: &open.client, isolation: &open.isolation }
+            let terms = Terms {
+                ttl,
+                release_on_disconnect: open.release_on_disconnect,
+            };
+            Command::Open {
+                session,
+                secret,
+                terms,
+                client: &open.client,
+                isolation: &open.isolation,
+            }
         }
         Body::Attach(attach) => {
             let (session, secret) = named_session(attach.id, attach.secret)?;
             Command::Attach { session, secret }
         }
-        Body::Detach(detach) => Command::Detach { session: session(detach.session)? },
-        Body::Renew(renew) => Command::Renew { session: session(renew.session)? },
-        Body::Close(close) => Command::Close { session: session(close.session)? },
+        Body::Detach(detach) => Command::Detach {
+            session: session(detach.session)?,
+        },
+        Body::Renew(renew) => Command::Renew {
+            session: session(renew.session)?,
+        },
+        Body::Close(close) => Command::Close {
+            session: session(close.session)?,
+        },
         Body::Enqueue(enqueue) => Command::Enqueue {
             session: session(enqueue.session)?,
             claim: claim(enqueue.claim)?,
             name: &enqueue.name,
-            mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Refused(Refusal::NoPermits))?,
+            mode: to_mode(enqueue.mode, enqueue.permits)
+                .ok_or(NoCommand::Refused(Refusal::NoPermits))?,
             waits: !enqueue.r#try,
             value: &enqueue.value,
         },
@@ -200,7 +260,8 @@ pub fn to_command<'a>(
                 claim: claim(enqueue.claim)?,
                 names,
                 any: enqueue.any,
-                mode: to_mode(enqueue.mode, enqueue.permits).ok_or(NoCommand::Refused(Refusal::NoPermits))?,
+                mode: to_mode(enqueue.mode, enqueue.permits)
+                    .ok_or(NoCommand::Refused(Refusal::NoPermits))?,
                 waits: !enqueue.r#try,
                 value: &enqueue.value,
             }
@@ -210,28 +271,48 @@ pub fn to_command<'a>(
             claim: claim(update.claim)?,
             value: &update.value,
         },
-        Body::Withdraw(withdraw) => {
-            Command::Withdraw { session: session(withdraw.session)?, claim: claim(withdraw.claim)? }
-        }
-        Body::Evict(evict) => Command::Evict { name: text(&evict.name)?, claim: claim(evict.claim)? },
-        Body::Evictions(evictions) => Command::Evictions { session: session(evictions.session)? },
-        Body::Inspect(inspect) => Command::Inspect { name: text(&inspect.name)? },
-        Body::Changed(changed) => {
-            Command::Changed { name: text(&changed.name)?, after: Revision(changed.after) }
-        }
-        Body::List(list) => Command::List { prefix: text(&list.prefix)?, after: text(&list.after)? },
+        Body::Withdraw(withdraw) => Command::Withdraw {
+            session: session(withdraw.session)?,
+            claim: claim(withdraw.claim)?,
+        },
+        Body::Evict(evict) => Command::Evict {
+            name: text(&evict.name)?,
+            claim: claim(evict.claim)?,
+        },
+        Body::Evictions(evictions) => Command::Evictions {
+            session: session(evictions.session)?,
+        },
+        Body::Inspect(inspect) => Command::Inspect {
+            name: text(&inspect.name)?,
+        },
+        Body::Changed(changed) => Command::Changed {
+            name: text(&changed.name)?,
+            after: Revision(changed.after),
+        },
+        Body::List(list) => Command::List {
+            prefix: text(&list.prefix)?,
+            after: text(&list.after)?,
+        },
         Body::EndSession(end) => {
             let id = end.id.ok_or(NoCommand::Malformed)?;
-            Command::EndSession { session: SessionId::from_bits(id.into()) }
+            Command::EndSession {
+                session: SessionId::from_bits(id.into()),
+            }
         }
         Body::ConfirmIsolated(confirm) => {
             let id = confirm.id.ok_or(NoCommand::Malformed)?;
-            Command::ConfirmIsolated { session: SessionId::from_bits(id.into()) }
+            Command::ConfirmIsolated {
+                session: SessionId::from_bits(id.into()),
+            }
         }
-        Body::ReleaseAll(all) => Command::ReleaseAll { prefix: text(&all.prefix)? },
-        Body::ListSessions(list) => {
-            Command::Sessions { after: SessionId::from_bits(list.after.map_or(0, Into::into)) }
-        }
-        Body::Forget(forget) => Command::Forget { request: forget.request },
+        Body::ReleaseAll(all) => Command::ReleaseAll {
+            prefix: text(&all.prefix)?,
+        },
+        Body::ListSessions(list) => Command::Sessions {
+            after: SessionId::from_bits(list.after.map_or(0, Into::into)),
+        },
+        Body::Forget(forget) => Command::Forget {
+            request: forget.request,
+        },
     })
 }

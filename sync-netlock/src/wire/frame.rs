@@ -50,7 +50,11 @@ impl Frames {
     /// Where the next bytes go.
     pub fn room(&mut self) -> &mut BytesMut {
         self.inbox.advance(std::mem::take(&mut self.taken));
-        let wanted = if self.inbox.capacity() > Self::SMALL { Self::LARGE } else { Self::SMALL };
+        let wanted = if self.inbox.capacity() > Self::SMALL {
+            Self::LARGE
+        } else {
+            Self::SMALL
+        };
         if self.inbox.capacity() - self.inbox.len() < wanted / 2 {
             self.inbox.reserve(wanted);
         }
@@ -80,7 +84,9 @@ impl Frames {
         if length > max {
             return Err(TooLong { length });
         }
-        let Some(message) = rest.get(..length) else { return Ok(None) };
+        let Some(message) = rest.get(..length) else {
+            return Ok(None);
+        };
         self.taken += HEADER + length;
         Ok(Some(message))
     }

@@ -39,23 +39,30 @@ pub fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
 #[must_use]
 pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
     let body = match reply {
-        Reply::Opened { ttl } => Body::Opened(proto::Opened { ttl_ms: millis(ttl) }),
+        Reply::Opened { ttl } => Body::Opened(proto::Opened {
+            ttl_ms: millis(ttl),
+        }),
         Reply::Attached => Body::Attached(proto::Attached {}),
         Reply::Detached => Body::Detached(proto::Detached {}),
-        Reply::Renewed { ttl } => Body::Renewed(proto::Renewed { ttl_ms: millis(ttl) }),
+        Reply::Renewed { ttl } => Body::Renewed(proto::Renewed {
+            ttl_ms: millis(ttl),
+        }),
         Reply::Closed => Body::Closed(proto::Closed {}),
-        Reply::Granted { token } => {
-            Body::Granted(proto::Granted { token: token.get(), name: Default::default() })
-        }
-        Reply::GrantedAny { token, name } => {
-            Body::Granted(proto::Granted { token: token.get(), name: String::from(name).into() })
-        }
-        Reply::Waiting { position, holder } => {
-            Body::Waiting(proto::Waiting { position, holder: holder.map(|holder| from_entry(*holder)) })
-        }
-        Reply::Busy { holder } => {
-            Body::Busy(proto::Busy { holder: holder.map(|holder| from_entry(*holder)) })
-        }
+        Reply::Granted { token } => Body::Granted(proto::Granted {
+            token: token.get(),
+            name: Default::default(),
+        }),
+        Reply::GrantedAny { token, name } => Body::Granted(proto::Granted {
+            token: token.get(),
+            name: String::from(name).into(),
+        }),
+        Reply::Waiting { position, holder } => Body::Waiting(proto::Waiting {
+            position,
+            holder: holder.map(|holder| from_entry(*holder)),
+        }),
+        Reply::Busy { holder } => Body::Busy(proto::Busy {
+            holder: holder.map(|holder| from_entry(*holder)),
+        }),
         Reply::Gone { why } => {
             let why = match why {
                 backend::Gone::SessionLost => Why::SessionLost,
@@ -65,19 +72,24 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
             Body::Gone(proto::Gone { why: why.into() })
         }
         Reply::Updated { held } => Body::Updated(proto::Updated { held }),
-        Reply::Withdrawn(withdrawn) => {
-            Body::Withdrawn(proto::Withdrawn { found: from_found(withdrawn).into() })
-        }
-        Reply::Evictions(claims) => {
-            Body::Evicted(proto::Evicted { claims: claims.into_iter().map(|id| id.bits().into()).collect() })
-        }
+        Reply::Withdrawn(withdrawn) => Body::Withdrawn(proto::Withdrawn {
+            found: from_found(withdrawn).into(),
+        }),
+        Reply::Evictions(claims) => Body::Evicted(proto::Evicted {
+            claims: claims.into_iter().map(|id| id.bits().into()).collect(),
+        }),
         Reply::Queue(queue) => Body::Queue(proto::Queue {
             revision: queue.revision.0,
-            entries: Arc::unwrap_or_clone(queue).entries.into_iter().map(from_entry).collect(),
+            entries: Arc::unwrap_or_clone(queue)
+                .entries
+                .into_iter()
+                .map(from_entry)
+                .collect(),
         }),
-        Reply::Names { names, more } => {
-            Body::Names(proto::Names { names: names.into_iter().map(Into::into).collect(), more })
-        }
+        Reply::Names { names, more } => Body::Names(proto::Names {
+            names: names.into_iter().map(Into::into).collect(),
+            more,
+        }),
         Reply::Released { claims } => Body::Released(proto::Released { claims }),
         Reply::Sessions { sessions, more } => Body::Sessions(proto::Sessions {
             sessions: sessions.into_iter().map(from_session).collect(),
@@ -85,7 +97,10 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
         }),
         Reply::Refused(refusal) => Body::Refused(from_refusal(refusal)),
     };
-    proto::Response { id, body: Some(body) }
+    proto::Response {
+        id,
+        body: Some(body),
+    }
 }
 
 pub(super) fn from_found(withdrawn: Withdrawn) -> Found {
@@ -184,7 +199,13 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
         Refusal::Denied => Code::Denied,
         Refusal::Isolated => Code::Isolated,
     };
-    proto::Refused { code: code.into(), message: refusal.to_string(), limit, floor, bound: bound.into() }
+    proto::Refused {
+        code: code.into(),
+        message: refusal.to_string(),
+        limit,
+        floor,
+        bound: bound.into(),
+    }
 }
 
 /// The reply that a response carries; `None` if it carries none that this version knows.
@@ -192,19 +213,29 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
 pub fn to_reply(body: Body) -> Option<Reply> {
     Some(match body {
         Body::Welcome(_) | Body::Pong(_) => return None,
-        Body::Opened(opened) => Reply::Opened { ttl: Duration::from_millis(opened.ttl_ms) },
+        Body::Opened(opened) => Reply::Opened {
+            ttl: Duration::from_millis(opened.ttl_ms),
+        },
         Body::Attached(_) => Reply::Attached,
         Body::Detached(_) => Reply::Detached,
-        Body::Renewed(renewed) => Reply::Renewed { ttl: Duration::from_millis(renewed.ttl_ms) },
+        Body::Renewed(renewed) => Reply::Renewed {
+            ttl: Duration::from_millis(renewed.ttl_ms),
+        },
         Body::Closed(_) => Reply::Closed,
         Body::Granted(granted) => match (Token::new(granted.token)?, &*granted.name) {
             (token, b"") => Reply::Granted { token },
-            (token, name) => Reply::GrantedAny { token, name: std::str::from_utf8(name).ok()?.into() },
+            (token, name) => Reply::GrantedAny {
+                token,
+                name: std::str::from_utf8(name).ok()?.into(),
+            },
         },
-        Body::Waiting(waiting) => {
-            Reply::Waiting { position: waiting.position, holder: to_holder(waiting.holder) }
-        }
-        Body::Busy(busy) => Reply::Busy { holder: to_holder(busy.holder) },
+        Body::Waiting(waiting) => Reply::Waiting {
+            position: waiting.position,
+            holder: to_holder(waiting.holder),
+        },
+        Body::Busy(busy) => Reply::Busy {
+            holder: to_holder(busy.holder),
+        },
         Body::Gone(gone) => Reply::Gone {
             why: match Why::try_from(gone.why).ok()? {
                 Why::SessionLost => backend::Gone::SessionLost,
@@ -214,12 +245,20 @@ pub fn to_reply(body: Body) -> Option<Reply> {
         },
         Body::Updated(updated) => Reply::Updated { held: updated.held },
         Body::Withdrawn(withdrawn) => Reply::Withdrawn(to_found(withdrawn.found)?),
-        Body::Evicted(evicted) => {
-            Reply::Evictions(evicted.claims.into_iter().map(|id| ClaimId::from_bits(id.into())).collect())
-        }
+        Body::Evicted(evicted) => Reply::Evictions(
+            evicted
+                .claims
+                .into_iter()
+                .map(|id| ClaimId::from_bits(id.into()))
+                .collect(),
+        ),
         Body::Queue(queue) => Reply::Queue(Arc::new(backend::Queue {
             revision: Revision(queue.revision),
-            entries: queue.entries.into_iter().map(to_entry).collect::<Option<_>>()?,
+            entries: queue
+                .entries
+                .into_iter()
+                .map(to_entry)
+                .collect::<Option<_>>()?,
         })),
         Body::Names(names) => Reply::Names {
             names: names
@@ -230,9 +269,15 @@ pub fn to_reply(body: Body) -> Option<Reply> {
                 .ok()?,
             more: names.more,
         },
-        Body::Released(released) => Reply::Released { claims: released.claims },
+        Body::Released(released) => Reply::Released {
+            claims: released.claims,
+        },
         Body::Sessions(sessions) => Reply::Sessions {
-            sessions: sessions.sessions.into_iter().map(to_session).collect::<Option<_>>()?,
+            sessions: sessions
+                .sessions
+                .into_iter()
+                .map(to_session)
+                .collect::<Option<_>>()?,
             more: sessions.more,
         },
         Body::Refused(refused) => Reply::Refused(to_refusal(&refused)?),
@@ -246,8 +291,14 @@ fn to_holder(entry: Option<proto::Entry>) -> Option<Box<backend::Entry>> {
 fn to_entry(entry: proto::Entry) -> Option<backend::Entry> {
     Some(backend::Entry {
         claim: ClaimId::from_bits(entry.claim?.into()),
-        session: entry.session.map(|session| SessionId::from_bits(session.into())),
-        token: if entry.token == 0 { None } else { Token::new(entry.token) },
+        session: entry
+            .session
+            .map(|session| SessionId::from_bits(session.into())),
+        token: if entry.token == 0 {
+            None
+        } else {
+            Token::new(entry.token)
+        },
         age: Some(Duration::from_millis(entry.age_ms)),
         is_isolating: entry.isolating,
         mode: to_mode(entry.mode, entry.permits)?,
@@ -263,7 +314,9 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
     Some(match Code::try_from(refused.code).ok()? {
         Code::SessionUnknown => Refusal::SessionUnknown,
         Code::ClaimTaken => Refusal::ClaimTaken,
-        Code::PermitsDiffer => Refusal::PermitsDiffer { of: u16::try_from(refused.limit).ok()? },
+        Code::PermitsDiffer => Refusal::PermitsDiffer {
+            of: u16::try_from(refused.limit).ok()?,
+        },
         Code::TtlOutOfRange => Refusal::TtlOutOfRange {
             min: Duration::from_millis(refused.floor),
             max: Duration::from_millis(refused.limit),
@@ -271,7 +324,9 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
         Code::NameInvalid => Refusal::NameInvalid,
         Code::NoPermits => Refusal::NoPermits,
         Code::TooLong => Refusal::TooLong { max },
-        Code::Settling => Refusal::Settling { left: Duration::from_millis(refused.limit) },
+        Code::Settling => Refusal::Settling {
+            left: Duration::from_millis(refused.limit),
+        },
         Code::StorageFull => Refusal::StorageFull,
         Code::Denied => Refusal::Denied,
         Code::Isolated => Refusal::Isolated,

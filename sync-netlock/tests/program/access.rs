@@ -39,10 +39,16 @@ fn start(folder: &Path) -> Netlockd {
     let (tokens, config) = (folder.join("tokens"), folder.join("netlockd.toml"));
     std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
     let permission = |principal: &str, prefix: &str, verb: &str| {
-        format!("[[permissions]]\nprincipal = '{principal}'\nprefix = '{prefix}'\nverbs = ['{verb}']\n")
+        format!(
+            "[[permissions]]\nprincipal = '{principal}'\nprefix = '{prefix}'\nverbs = ['{verb}']\n"
+        )
     };
     let text = [
-        format!("tokens = '{}'\naudit_log = '{}'\n", tokens.display(), folder.join("audit").display()),
+        format!(
+            "tokens = '{}'\naudit_log = '{}'\n",
+            tokens.display(),
+            folder.join("audit").display()
+        ),
         permission("worker", "shop/", "acquire"),
         permission("observer", "shop/", "observe"),
         permission("admin", "", "admin"),
@@ -53,7 +59,12 @@ fn start(folder: &Path) -> Netlockd {
 
 fn enqueue_several(names: &[&str]) -> Request {
     let names = names.iter().map(|name| name.to_string().into()).collect();
-    Request::EnqueueSeveral(proto::EnqueueSeveral { session: 1, claim: id(3), names, ..Default::default() })
+    Request::EnqueueSeveral(proto::EnqueueSeveral {
+        session: 1,
+        claim: id(3),
+        names,
+        ..Default::default()
+    })
 }
 
 /// What stands in the matrix for a message: who is not denied it.
@@ -63,38 +74,133 @@ const EVERYBODY: &[&str] = &PRINCIPALS;
 /// the test.
 fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     let name = || "shop/l/a".to_owned().into();
-    let hello = proto::Hello { version: 1, token: "token-of-admin".to_owned() };
-    let attach = proto::Attach { session: 1, id: id(1), secret: id(99) };
-    let update = proto::Update { session: 1, claim: id(1), value: Vec::new().into() };
+    let hello = proto::Hello {
+        version: 1,
+        token: "token-of-admin".to_owned(),
+    };
+    let attach = proto::Attach {
+        session: 1,
+        id: id(1),
+        secret: id(99),
+    };
+    let update = proto::Update {
+        session: 1,
+        claim: id(1),
+        value: Vec::new().into(),
+    };
     BTreeMap::from([
         ("hello", (Request::Hello(hello), EVERYBODY)),
-        ("open", (Request::Open(session()), &["worker", "observer", "admin"])),
+        (
+            "open",
+            (Request::Open(session()), &["worker", "observer", "admin"]),
+        ),
         ("attach", (Request::Attach(attach), EVERYBODY)),
-        ("detach", (Request::Detach(proto::Detach { session: 1 }), EVERYBODY)),
-        ("renew", (Request::Renew(proto::Renew { session: 1 }), EVERYBODY)),
-        ("close", (Request::Close(proto::Close { session: 1 }), EVERYBODY)),
+        (
+            "detach",
+            (Request::Detach(proto::Detach { session: 1 }), EVERYBODY),
+        ),
+        (
+            "renew",
+            (Request::Renew(proto::Renew { session: 1 }), EVERYBODY),
+        ),
+        (
+            "close",
+            (Request::Close(proto::Close { session: 1 }), EVERYBODY),
+        ),
         ("update", (Request::Update(update), EVERYBODY)),
-        ("withdraw", (Request::Withdraw(proto::Withdraw { session: 1, claim: id(1) }), EVERYBODY)),
-        ("evictions", (Request::Evictions(proto::Evictions { session: 2 }), EVERYBODY)),
+        (
+            "withdraw",
+            (
+                Request::Withdraw(proto::Withdraw {
+                    session: 1,
+                    claim: id(1),
+                }),
+                EVERYBODY,
+            ),
+        ),
+        (
+            "evictions",
+            (
+                Request::Evictions(proto::Evictions { session: 2 }),
+                EVERYBODY,
+            ),
+        ),
         ("ping", (Request::Ping(proto::Ping {}), EVERYBODY)),
         // Not answered: sent with a ping behind it.
-        ("forget", (Request::Forget(proto::Forget { request: 1 }), EVERYBODY)),
-        ("enqueue", (enqueue(1, 1, "shop/l/a"), &["worker"])),
-        ("enqueue_several", (enqueue_several(&["shop/l/a", "shop/l/b"]), &["worker"])),
-        ("inspect", (Request::Inspect(proto::Inspect { name: name() }), &["observer"])),
-        ("changed", (Request::Changed(proto::Changed { name: name(), after: 0 }), &["observer"])),
         (
-            "list",
+            "forget",
+            (Request::Forget(proto::Forget { request: 1 }), EVERYBODY),
+        ),
+        ("enqueue", (enqueue(1, 1, "shop/l/a"), &["worker"])),
+        (
+            "enqueue_several",
+            (enqueue_several(&["shop/l/a", "shop/l/b"]), &["worker"]),
+        ),
+        (
+            "inspect",
             (
-                Request::List(proto::List { prefix: "shop/".to_owned().into(), after: Vec::new().into() }),
+                Request::Inspect(proto::Inspect { name: name() }),
                 &["observer"],
             ),
         ),
-        ("evict", (Request::Evict(proto::Evict { name: name(), claim: id(1) }), &["admin"])),
-        ("end_session", (Request::EndSession(proto::EndSession { id: id(1) }), &["admin"])),
-        ("confirm_isolated", (Request::ConfirmIsolated(proto::ConfirmIsolated { id: id(1) }), &["admin"])),
-        ("release_all", (Request::ReleaseAll(proto::ReleaseAll { prefix: name() }), &["admin"])),
-        ("list_sessions", (Request::ListSessions(proto::ListSessions { after: None }), &["admin"])),
+        (
+            "changed",
+            (
+                Request::Changed(proto::Changed {
+                    name: name(),
+                    after: 0,
+                }),
+                &["observer"],
+            ),
+        ),
+        (
+            "list",
+            (
+                Request::List(proto::List {
+                    prefix: "shop/".to_owned().into(),
+                    after: Vec::new().into(),
+                }),
+                &["observer"],
+            ),
+        ),
+        (
+            "evict",
+            (
+                Request::Evict(proto::Evict {
+                    name: name(),
+                    claim: id(1),
+                }),
+                &["admin"],
+            ),
+        ),
+        (
+            "end_session",
+            (
+                Request::EndSession(proto::EndSession { id: id(1) }),
+                &["admin"],
+            ),
+        ),
+        (
+            "confirm_isolated",
+            (
+                Request::ConfirmIsolated(proto::ConfirmIsolated { id: id(1) }),
+                &["admin"],
+            ),
+        ),
+        (
+            "release_all",
+            (
+                Request::ReleaseAll(proto::ReleaseAll { prefix: name() }),
+                &["admin"],
+            ),
+        ),
+        (
+            "list_sessions",
+            (
+                Request::ListSessions(proto::ListSessions { after: None }),
+                &["admin"],
+            ),
+        ),
     ])
 }
 
@@ -102,8 +208,11 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
 fn fields() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let descriptors = protox::compile([root.join("netlock.proto")], [root]).unwrap();
-    let request =
-        descriptors.file[0].message_type.iter().find(|message| message.name() == "Request").unwrap();
+    let request = descriptors.file[0]
+        .message_type
+        .iter()
+        .find(|message| message.name() == "Request")
+        .unwrap();
     request
         .field
         .iter()
@@ -129,8 +238,9 @@ fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
     for principal in PRINCIPALS {
         let mut matrix = matrix();
         for field in &fields {
-            let (request, allowed) =
-                matrix.remove(field.as_str()).unwrap_or_else(|| panic!("nobody says who may send `{field}`"));
+            let (request, allowed) = matrix
+                .remove(field.as_str())
+                .unwrap_or_else(|| panic!("nobody says who may send `{field}`"));
             let mut raw = Raw::connect_with(server.address(), &format!("token-of-{principal}"));
             // A principal without any permission cannot open a session.
             if principal != "nobody" {
@@ -145,7 +255,11 @@ fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
             if principal == "nobody" && is_without_session(&answer) {
                 continue;
             }
-            assert_eq!(is_denied(&answer), !allowed.contains(&principal), "{principal}: {field}: {answer:?}");
+            assert_eq!(
+                is_denied(&answer),
+                !allowed.contains(&principal),
+                "{principal}: {field}: {answer:?}"
+            );
         }
         assert!(matrix.is_empty(), "no such messages: {:?}", matrix.keys());
     }
@@ -184,7 +298,10 @@ fn names_outside_of_the_prefix_are_denied_in_every_form() {
     }
     let mut observer = Raw::connect_with(server.address(), "token-of-observer");
     for prefix in ["", "sho", "other/"] {
-        let list = proto::List { prefix: prefix.to_owned().into(), after: Vec::new().into() };
+        let list = proto::List {
+            prefix: prefix.to_owned().into(),
+            after: Vec::new().into(),
+        };
         assert!(is_denied(&observer.ask(Request::List(list))), "{prefix}");
     }
 }
@@ -195,8 +312,14 @@ fn who_may_only_acquire_does_not_see_who_holds() {
     let server = start(folder.path());
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
     worker.open(session());
-    assert!(matches!(worker.ask(enqueue(1, 1, "shop/l/a")), Response::Granted(_)));
-    for request in [enqueue(1, 2, "shop/l/a"), enqueue_several(&["shop/l/b", "shop/l/a"])] {
+    assert!(matches!(
+        worker.ask(enqueue(1, 1, "shop/l/a")),
+        Response::Granted(_)
+    ));
+    for request in [
+        enqueue(1, 2, "shop/l/a"),
+        enqueue_several(&["shop/l/b", "shop/l/a"]),
+    ] {
         match worker.ask(request) {
             Response::Waiting(waiting) => assert!(waiting.position > 0 && waiting.holder.is_none()),
             other => panic!("{other:?}"),
@@ -216,11 +339,20 @@ fn a_token_that_is_taken_away_loses_its_connections_and_the_others_go_on() {
     match worker.answer() {
         Response::Refused(refused) => {
             assert_eq!(refused.code(), Code::Denied);
-            assert!(refused.message.contains("does not know this token any more"), "{}", refused.message);
+            assert!(
+                refused
+                    .message
+                    .contains("does not know this token any more"),
+                "{}",
+                refused.message
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(admin.ask(Request::Ping(proto::Ping {})), Response::Pong(_)));
+    assert!(matches!(
+        admin.ask(Request::Ping(proto::Ping {})),
+        Response::Pong(_)
+    ));
     Raw::connect_with(server.address(), "token-of-newcomer");
 }
 
@@ -240,13 +372,24 @@ async fn clients_are_told_that_they_are_not_known_or_may_not() {
     for token in [None, Some("wrong")] {
         let error = open(token).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-        assert!(error.to_string().contains("does not know this token"), "{error}");
+        assert!(
+            error.to_string().contains("does not know this token"),
+            "{error}"
+        );
     }
     let worker = open(Some("token-of-worker")).await.unwrap();
     // The namespace is `distsync`, and not `shop`.
-    let error = worker.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap_err();
+    let error = worker
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    assert!(error.to_string().contains("`a`") && error.to_string().contains("permission"), "{error}");
+    assert!(
+        error.to_string().contains("`a`") && error.to_string().contains("permission"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -255,7 +398,11 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     let url = format!("netlock://{}", server.address());
     let operate = |arguments: &[&str]| {
         let output = run(&[&["admin", "--server", &url], arguments].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let mut holder = Raw::connect(server.address());
@@ -263,27 +410,55 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     let mut waiter = Raw::connect(server.address());
     waiter.attach();
     for (claim, name) in [(1, "n/l/a"), (2, "n/l/b"), (3, "m/l/a")] {
-        assert!(matches!(holder.ask(enqueue(1, claim, name)), Response::Granted(_)));
+        assert!(matches!(
+            holder.ask(enqueue(1, claim, name)),
+            Response::Granted(_)
+        ));
     }
-    assert!(matches!(waiter.ask(enqueue(1, 4, "n/l/a")), Response::Waiting(_)));
+    assert!(matches!(
+        waiter.ask(enqueue(1, 4, "n/l/a")),
+        Response::Waiting(_)
+    ));
     let sessions = operate(&["sessions"]);
-    assert!(sessions.contains("raw") && sessions.contains("claims 4 connections 2"), "{sessions}");
+    assert!(
+        sessions.contains("raw") && sessions.contains("claims 4 connections 2"),
+        "{sessions}"
+    );
     assert_eq!(operate(&["names", "n/"]), "n/l/a\nn/l/b\n");
     let inspected = operate(&["inspect", "n/l/a"]);
-    assert!(inspected.contains("holds with token") && inspected.contains("raw waits"), "{inspected}");
-    assert!(inspected.contains(" exclusive value \"\"") && inspected.contains(" for "), "{inspected}");
+    assert!(
+        inspected.contains("holds with token") && inspected.contains("raw waits"),
+        "{inspected}"
+    );
+    assert!(
+        inspected.contains(" exclusive value \"\"") && inspected.contains(" for "),
+        "{inspected}"
+    );
     // What `end-session` wants to have.
     let session = sessions.split(' ').next().unwrap();
     let of_session = |line: &str| line.contains(&format!(" session {session} "));
-    assert!(inspected.lines().count() == 2 && inspected.lines().all(of_session), "{inspected}");
+    assert!(
+        inspected.lines().count() == 2 && inspected.lines().all(of_session),
+        "{inspected}"
+    );
     let claim = inspected.split(' ').next().unwrap();
-    assert_eq!(operate(&["evict", "n/l/a", claim]), "it held, and is ended\n");
+    assert_eq!(
+        operate(&["evict", "n/l/a", claim]),
+        "it held, and is ended\n"
+    );
     assert!(matches!(waiter.answer(), Response::Granted(_)));
     assert_eq!(operate(&["release-all", "n/"]), "2 claims are ended\n");
     assert_eq!(operate(&["names"]), "m/l/a\n");
     assert_eq!(operate(&["end-session", session]), "it is ended\n");
-    assert_eq!((operate(&["names"]), operate(&["sessions"])), (String::new(), String::new()));
-    for gone in [&["end-session", session][..], &["confirm-isolated", session], &["evict", "n/l/a", claim]] {
+    assert_eq!(
+        (operate(&["names"]), operate(&["sessions"])),
+        (String::new(), String::new())
+    );
+    for gone in [
+        &["end-session", session][..],
+        &["confirm-isolated", session],
+        &["evict", "n/l/a", claim],
+    ] {
         let absent = run(&[&["admin", "--server", &url], gone].concat());
         let complaint = String::from_utf8_lossy(&absent.stderr);
         assert!(
@@ -300,11 +475,20 @@ fn refused_tokens_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
     std::fs::write(&tokens, token_line("worker")).unwrap();
-    let mut server =
-        Netlockd::start(&["--tokens", tokens.to_str().unwrap(), "--admin-listen", "127.0.0.1:0"]);
+    let mut server = Netlockd::start(&[
+        "--tokens",
+        tokens.to_str().unwrap(),
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
     let metrics = server.said("metrics on ");
-    let hello = Request::Hello(proto::Hello { version: 1, token: "wrong".to_owned() });
-    assert!(is_denied(&Raw::connect_without_greeting(server.address()).ask(hello)));
+    let hello = Request::Hello(proto::Hello {
+        version: 1,
+        token: "wrong".to_owned(),
+    });
+    assert!(is_denied(
+        &Raw::connect_without_greeting(server.address()).ask(hello)
+    ));
     Raw::connect_with(server.address(), "token-of-worker");
     let told = get(&metrics, "/metrics");
     assert!(told.contains("netlock_refused_tokens_total 1\n"), "{told}");
@@ -313,21 +497,34 @@ fn refused_tokens_are_counted() {
 /// The records of administrators' deeds in a server's log.
 fn audited(server: &Netlockd) -> Vec<String> {
     let logged = server.logged();
-    logged.lines().filter(|line| line.contains("netlock::audit")).map(str::to_owned).collect()
+    logged
+        .lines()
+        .filter(|line| line.contains("netlock::audit"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn the_log_has_the_deeds_of_administrators_as_plain_fields() {
     for format in ["text", "json"] {
         let server = Netlockd::start(&["--log-format", format]);
-        let evict = proto::Evict { name: "shop/l/a".to_owned().into(), claim: id(1) };
+        let evict = proto::Evict {
+            name: "shop/l/a".to_owned().into(),
+            claim: id(1),
+        };
         Raw::connect(server.address()).ask(Request::Evict(evict));
         let records = audited(&server);
-        let [record] = &*records else { panic!("{records:?}") };
+        let [record] = &*records else {
+            panic!("{records:?}")
+        };
         if format == "json" {
             let record: serde_json::Value = serde_json::from_str(record).unwrap();
             let fields = &record["fields"];
-            assert_eq!((&fields["deed"], &fields["name"]), (&"evict".into(), &"shop/l/a".into()), "{record}");
+            assert_eq!(
+                (&fields["deed"], &fields["name"]),
+                (&"evict".into(), &"shop/l/a".into()),
+                "{record}"
+            );
             assert_eq!(
                 (&fields["outcome"], &fields["principal"]),
                 (&"absent".into(), &().into()),
@@ -349,14 +546,20 @@ fn an_audit_log_that_was_moved_away_is_made_anew() {
     let server = Netlockd::start(&["--audit-log", audit.to_str().unwrap()]);
     let mut operator = Raw::connect(server.address());
     let mut evict = |name: &str| {
-        operator.ask(Request::Evict(proto::Evict { name: name.to_owned().into(), claim: id(1) }));
+        operator.ask(Request::Evict(proto::Evict {
+            name: name.to_owned().into(),
+            claim: id(1),
+        }));
     };
     evict("first");
     std::fs::rename(&audit, &moved).unwrap();
     server.signal(Signal::HUP);
     let deadline = clock::now().after(Duration::from_secs(20));
     while !audit.exists() {
-        assert!(clock::now() < deadline, "the server writes on to the old file");
+        assert!(
+            clock::now() < deadline,
+            "the server writes on to the old file"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     evict("second");
@@ -368,7 +571,11 @@ fn an_audit_log_that_was_moved_away_is_made_anew() {
 
 #[test]
 fn a_server_with_a_wrong_scheme_is_named_without_its_token() {
-    for server in ["redis://:TOKEN-OF-MINE@host", "http://:TOKEN-OF-MINE@host/x", "netlock:/TOKEN-OF-MINE"] {
+    for server in [
+        "redis://:TOKEN-OF-MINE@host",
+        "http://:TOKEN-OF-MINE@host/x",
+        "netlock:/TOKEN-OF-MINE",
+    ] {
         let said = complaint(&["admin", "--server", server, "sessions"]);
         assert!(!said.contains("TOKEN-OF-MINE"), "{said}");
         assert!(said.contains("netlock:"), "{said}");
@@ -379,30 +586,53 @@ fn a_server_with_a_wrong_scheme_is_named_without_its_token() {
 #[test]
 fn a_principal_has_a_limited_number_of_connections() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokens, config) = (folder.path().join("tokens"), folder.path().join("netlockd.toml"));
+    let (tokens, config) = (
+        folder.path().join("tokens"),
+        folder.path().join("netlockd.toml"),
+    );
     std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
-    let text = format!("tokens = '{}'\n[limits]\nconnections_per_principal = 3\n", tokens.display());
+    let text = format!(
+        "tokens = '{}'\n[limits]\nconnections_per_principal = 3\n",
+        tokens.display()
+    );
     std::fs::write(&config, text).unwrap();
     let server = Netlockd::start(&["--config", config.to_str().unwrap()]);
     let greet = |principal: &str| {
         let mut raw = Raw::connect_without_greeting(server.address());
         let token = format!("token-of-{principal}");
-        let answer = raw.ask(Request::Hello(proto::Hello { version: VERSION, token }));
+        let answer = raw.ask(Request::Hello(proto::Hello {
+            version: VERSION,
+            token,
+        }));
         (raw, answer)
     };
     let mut connections: Vec<_> = (0..3).map(|_| greet("worker")).collect();
-    assert!(connections.iter().all(|(_, answer)| matches!(answer, Response::Welcome(_))));
+    assert!(
+        connections
+            .iter()
+            .all(|(_, answer)| matches!(answer, Response::Welcome(_)))
+    );
     match greet("worker").1 {
         Response::Refused(refused) => {
             assert_eq!((refused.code(), refused.limit), (Code::Overloaded, 3));
-            assert!(refused.message.contains("`worker` has 3 connections"), "{}", refused.message);
+            assert!(
+                refused.message.contains("`worker` has 3 connections"),
+                "{}",
+                refused.message
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(greet("observer").1, Response::Welcome(_)), "another principal is kept out");
+    assert!(
+        matches!(greet("observer").1, Response::Welcome(_)),
+        "another principal is kept out"
+    );
     connections.pop();
     let deadline = clock::now().after(Duration::from_secs(20));
     while !matches!(greet("worker").1, Response::Welcome(_)) {
-        assert!(clock::now() < deadline, "a connection that has ended counts on");
+        assert!(
+            clock::now() < deadline,
+            "a connection that has ended counts on"
+        );
     }
 }

@@ -14,7 +14,10 @@ use super::server::Netlockd;
 fn freed(observer: &mut Raw, name: &str) -> Duration {
     let start = clock::now();
     while observer.is_held(name) {
-        assert!(clock::now().since(start) < Duration::from_secs(20), "held for ever");
+        assert!(
+            clock::now().since(start) < Duration::from_secs(20),
+            "held for ever"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     clock::now().since(start)
@@ -25,14 +28,23 @@ fn a_lock_is_released_when_its_last_connection_is_gone_and_not_before() {
     let server = Netlockd::start(&[]);
     let mut observer = Raw::connect(server.address());
     let mut first = Raw::connect(server.address());
-    first.open(proto::Open { release_on_disconnect: true, ..session() });
-    assert!(matches!(first.ask(enqueue(1, 1, "a")), Response::Granted(_)));
+    first.open(proto::Open {
+        release_on_disconnect: true,
+        ..session()
+    });
+    assert!(matches!(
+        first.ask(enqueue(1, 1, "a")),
+        Response::Granted(_)
+    ));
     let mut second = Raw::connect(server.address());
     second.attach();
     drop(first);
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(observer.is_held("a"), "a connection is left");
-    assert!(matches!(second.ask(Request::Detach(proto::Detach { session: 1 })), Response::Detached(_)));
+    assert!(matches!(
+        second.ask(Request::Detach(proto::Detach { session: 1 })),
+        Response::Detached(_)
+    ));
     // A new connection within the grace of a second keeps everything.
     let mut third = Raw::connect(server.address());
     third.attach();
@@ -49,13 +61,19 @@ fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
     let mut observer = Raw::connect(server.address());
     let mut client = Raw::connect(server.address());
     client.open(session());
-    assert!(matches!(client.ask(enqueue(1, 1, "a")), Response::Granted(_)));
+    assert!(matches!(
+        client.ask(enqueue(1, 1, "a")),
+        Response::Granted(_)
+    ));
     drop(client);
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(observer.is_held("a"));
     let mut later = Raw::connect(server.address());
     later.attach();
-    assert!(matches!(later.ask(enqueue(1, 1, "a")), Response::Granted(_)), "the same claim");
+    assert!(
+        matches!(later.ask(enqueue(1, 1, "a")), Response::Granted(_)),
+        "the same claim"
+    );
 }
 
 /// A number of a session that is in use names the new session afterwards, and the connection is
@@ -64,14 +82,27 @@ fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
 fn a_session_number_is_replaced_by_a_request_that_succeeds() {
     let server = Netlockd::start(&[]);
     let mut raw = Raw::connect(server.address());
-    raw.open(proto::Open { release_on_disconnect: true, ..session() });
+    raw.open(proto::Open {
+        release_on_disconnect: true,
+        ..session()
+    });
     assert!(matches!(raw.ask(enqueue(1, 1, "a")), Response::Granted(_)));
 
-    let refused = raw.ask(Request::Open(proto::Open { id: id(2), ttl_ms: 0, ..session() }));
+    let refused = raw.ask(Request::Open(proto::Open {
+        id: id(2),
+        ttl_ms: 0,
+        ..session()
+    }));
     assert!(matches!(refused, Response::Refused(_)), "{refused:?}");
-    assert!(matches!(raw.ask(Request::Renew(proto::Renew { session: 1 })), Response::Renewed(_)));
+    assert!(matches!(
+        raw.ask(Request::Renew(proto::Renew { session: 1 })),
+        Response::Renewed(_)
+    ));
 
-    raw.open(proto::Open { id: id(2), ..session() });
+    raw.open(proto::Open {
+        id: id(2),
+        ..session()
+    });
     assert!(matches!(raw.ask(enqueue(1, 2, "b")), Response::Granted(_)));
     freed(&mut raw, "a");
     assert!(raw.is_held("b"), "the new session goes on");

@@ -21,8 +21,14 @@ fn make_room() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Some(PEERS as u64 + 500);
     if limit.current.is_some_and(|current| Some(current) < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: limit.maximum })
-            .expect("10,500 open files: raise the hard limit (ulimit -Hn)");
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: wanted,
+                maximum: limit.maximum,
+            },
+        )
+        .expect("10,500 open files: raise the hard limit (ulimit -Hn)");
     }
 }
 
@@ -45,7 +51,9 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     let lock = good.lock("a", LockOptions::new()).unwrap();
     let pair = async || {
         let pair = async { lock.acquire().await.unwrap().release().await.unwrap() };
-        tokio::time::timeout(Duration::from_secs(5), pair).await.expect("a good client waits for bad ones")
+        tokio::time::timeout(Duration::from_secs(5), pair)
+            .await
+            .expect("a good client waits for bad ones")
     };
     pair().await;
 
@@ -53,7 +61,8 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
     let mut peers = Vec::new();
     for number in 0..PEERS {
         let peer = TcpStream::connect(server.address()).unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         peers.push(peer);
         // The server keeps up: a kernel whose queue of new connections is full may forget one that
         // never says a word.
@@ -92,7 +101,9 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
     good.open(session());
     for chunk in (0..CLAIMS).collect::<Vec<_>>().chunks(500) {
         for claim in chunk {
-            let Request::Enqueue(mut request) = enqueue(1, *claim, "a") else { unreachable!() };
+            let Request::Enqueue(mut request) = enqueue(1, *claim, "a") else {
+                unreachable!()
+            };
             request.value = vec![b'v'; 1_024].into();
             good.send(Request::Enqueue(request));
         }
@@ -102,9 +113,16 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
     }
     let name = || b"a".to_vec().into();
     let inspect = |_: u64| Request::Inspect(proto::Inspect { name: name() });
-    let watch = |after: u64| Request::Changed(proto::Changed { name: name(), after });
+    let watch = |after: u64| {
+        Request::Changed(proto::Changed {
+            name: name(),
+            after,
+        })
+    };
     for (round, request) in (1..).zip([&inspect as &dyn Fn(u64) -> Request, &watch]) {
-        let Body::Queue(queue) = good.ask(inspect(0)) else { panic!("no queue") };
+        let Body::Queue(queue) = good.ask(inspect(0)) else {
+            panic!("no queue")
+        };
         server.forget_peak();
         let before = server.resident();
         let peers: Vec<_> = (0..PEERS)
@@ -121,16 +139,31 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
             })
             .collect();
         // The queue changes for those that watch it.
-        good.send(Request::Withdraw(proto::Withdraw { session: 1, claim: id(CLAIMS - round) }));
+        good.send(Request::Withdraw(proto::Withdraw {
+            session: 1,
+            claim: id(CLAIMS - round),
+        }));
         // Its enqueueing is answered as well: it waits no more.
         let answers = [good.answer(), good.answer()];
-        assert!(answers.iter().any(|answer| matches!(answer, Body::Withdrawn(_))), "{answers:?}");
+        assert!(
+            answers
+                .iter()
+                .any(|answer| matches!(answer, Body::Withdrawn(_))),
+            "{answers:?}"
+        );
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(50));
-            assert!(matches!(good.ask(Request::Renew(proto::Renew { session: 1 })), Body::Renewed(_)));
+            assert!(matches!(
+                good.ask(Request::Renew(proto::Renew { session: 1 })),
+                Body::Renewed(_)
+            ));
         }
         let most = server.peak().saturating_sub(before);
-        assert!(most < LIMIT, "{} MiB for answers that nobody reads", most >> 20);
+        assert!(
+            most < LIMIT,
+            "{} MiB for answers that nobody reads",
+            most >> 20
+        );
         drop(peers);
     }
 }
@@ -143,7 +176,10 @@ fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
     let server = Netlockd::start(&[]);
     let [mut holder, mut waiter] = [1, 2].map(|number| {
         let mut raw = Raw::connect(server.address());
-        raw.open(proto::Open { id: id(number), ..session() });
+        raw.open(proto::Open {
+            id: id(number),
+            ..session()
+        });
         raw
     });
     for (raw, number) in [(&mut holder, 1), (&mut waiter, 2)] {
@@ -160,11 +196,17 @@ fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
             }
         }
     }
-    assert!(matches!(holder.ask(Request::Close(proto::Close { session: 1 })), Body::Closed(_)));
+    assert!(matches!(
+        holder.ask(Request::Close(proto::Close { session: 1 })),
+        Body::Closed(_)
+    ));
     // All have been granted by now, and none has been read.
     for _ in 0..NAMES {
         let answer = waiter.answer();
         assert!(matches!(answer, Body::Granted(_)), "{answer:?}");
     }
-    assert!(matches!(waiter.ask(Request::Renew(proto::Renew { session: 1 })), Body::Renewed(_)));
+    assert!(matches!(
+        waiter.ask(Request::Renew(proto::Renew { session: 1 })),
+        Body::Renewed(_)
+    ));
 }

@@ -16,7 +16,10 @@ fn file(name: &str) -> String {
 
 /// The rest of the lines of the Dockerfile that begin with a word.
 fn lines<'d>(dockerfile: &'d str, word: &str) -> Vec<&'d str> {
-    dockerfile.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).collect()
+    dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+        .collect()
 }
 
 /// The image: what it runs, with which environment, and the ports that it says it has.
@@ -46,7 +49,10 @@ impl Image {
         Self {
             command: command.map(|word| moved(&word)).collect(),
             environment: lines(&dockerfile, "ENV").iter().map(variable).collect(),
-            ports: lines(&dockerfile, "EXPOSE").iter().map(|port| (*port).to_owned()).collect(),
+            ports: lines(&dockerfile, "EXPOSE")
+                .iter()
+                .map(|port| (*port).to_owned())
+                .collect(),
         }
     }
 
@@ -78,9 +84,15 @@ fn the_image_reads_the_mounted_configuration_and_can_be_reached_at_its_port() {
     let printed = image.command().arg("--print-config").output().unwrap();
     let printed = String::from_utf8(printed.stdout).unwrap();
     for port in &image.ports {
-        assert!(printed.contains(&format!("listen = \"0.0.0.0:{port}\"")), "{printed}");
+        assert!(
+            printed.contains(&format!("listen = \"0.0.0.0:{port}\"")),
+            "{printed}"
+        );
     }
-    assert!(printed.contains(place.path().join("data").to_str().unwrap()), "{printed}");
+    assert!(
+        printed.contains(place.path().join("data").to_str().unwrap()),
+        "{printed}"
+    );
 
     // The sample's port can be in use here.
     let sample = sample.replace("0.0.0.0:7420", "0.0.0.0:0");
@@ -100,7 +112,9 @@ fn the_image_is_tried_without_a_configuration_by_flags() {
     let place = tempfile::tempdir().unwrap();
     let image = Image::below(place.path());
     let mut command = Command::new(NETLOCKD);
-    command.args(["--listen", "0.0.0.0:0", "--insecure-allow-remote"]).envs(&image.environment);
+    command
+        .args(["--listen", "0.0.0.0:0", "--insecure-allow-remote"])
+        .envs(&image.environment);
     command.stderr(Stdio::null());
     let server = Netlockd::spawn(command);
     let (_, port) = server.address().rsplit_once(':').unwrap();

@@ -26,7 +26,12 @@ fn start(folder: &Path, script: &str, more: &str) -> Netlockd {
 fn holder(server: &Netlockd) -> Raw {
     let mut raw = Raw::connect(server.address());
     let (client, isolation) = ("holder".to_owned(), "how to".to_owned().into());
-    raw.open(proto::Open { ttl_ms: 500, client, isolation, ..session() });
+    raw.open(proto::Open {
+        ttl_ms: 500,
+        client,
+        isolation,
+        ..session()
+    });
     assert!(matches!(raw.ask(enqueue(1, 1, "a")), Response::Granted(_)));
     raw
 }
@@ -34,7 +39,11 @@ fn holder(server: &Netlockd) -> Raw {
 /// Another client, that stands in line for `a`.
 fn waiter(server: &Netlockd) -> Raw {
     let mut raw = Raw::connect(server.address());
-    raw.open(proto::Open { id: id(2), secret: id(98), ..session() });
+    raw.open(proto::Open {
+        id: id(2),
+        secret: id(98),
+        ..session()
+    });
     assert!(matches!(raw.ask(enqueue(1, 2, "a")), Response::Waiting(_)));
     raw
 }
@@ -50,7 +59,9 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Whether the holder of `a` is being isolated.
 fn is_isolating(observer: &mut Raw) -> bool {
-    match observer.ask(Request::Inspect(proto::Inspect { name: "a".to_owned().into() })) {
+    match observer.ask(Request::Inspect(proto::Inspect {
+        name: "a".to_owned().into(),
+    })) {
         Response::Queue(queue) => queue.entries.iter().any(|entry| entry.isolating),
         other => panic!("{other:?}"),
     }
@@ -67,17 +78,29 @@ fn code(response: &Response) -> Option<Code> {
 fn a_lock_goes_to_others_after_its_silent_holder_was_isolated_and_not_before() {
     let folder = tempfile::tempdir().unwrap();
     let (event, go) = (folder.path().join("event"), folder.path().join("go"));
-    let script = format!("cat > {0}.new && mv {0}.new {0} && test -e {1}", event.display(), go.display());
+    let script = format!(
+        "cat > {0}.new && mv {0}.new {0} && test -e {1}",
+        event.display(),
+        go.display()
+    );
     // Retried until the test lets it succeed.
     let server = start(folder.path(), &script, "retries = 10\n");
     let (mut holder, mut waiter) = (holder(&server), waiter(&server));
     let mut observer = Raw::connect(server.address());
     eventually("the program is asked", || event.exists());
     assert!(is_isolating(&mut observer), "waiters see why they wait");
-    assert_eq!(code(&holder.ask(Request::Renew(proto::Renew { session: 1 }))), Some(Code::Isolated));
+    assert_eq!(
+        code(&holder.ask(Request::Renew(proto::Renew { session: 1 }))),
+        Some(Code::Isolated)
+    );
     assert_eq!(code(&holder.ask(enqueue(1, 9, "b"))), Some(Code::Isolated));
-    match holder.ask(Request::Withdraw(proto::Withdraw { session: 1, claim: id(1) })) {
-        Response::Withdrawn(withdrawn) => assert_eq!(withdrawn.found(), proto::withdrawn::Found::Absent),
+    match holder.ask(Request::Withdraw(proto::Withdraw {
+        session: 1,
+        claim: id(1),
+    })) {
+        Response::Withdrawn(withdrawn) => {
+            assert_eq!(withdrawn.found(), proto::withdrawn::Found::Absent)
+        }
         other => panic!("{other:?}"),
     }
     assert!(is_isolating(&mut observer), "held still");
@@ -93,8 +116,16 @@ fn a_lock_goes_to_others_after_its_silent_holder_was_isolated_and_not_before() {
     ] {
         assert!(told.contains(part), "no {part} in {told}");
     }
-    let attach = proto::Attach { session: 1, id: id(1), secret: id(99) };
-    assert_eq!(code(&holder.ask(Request::Attach(attach))), Some(Code::Isolated), "for good");
+    let attach = proto::Attach {
+        session: 1,
+        id: id(1),
+        secret: id(99),
+    };
+    assert_eq!(
+        code(&holder.ask(Request::Attach(attach))),
+        Some(Code::Isolated),
+        "for good"
+    );
 }
 
 #[test]
@@ -105,18 +136,29 @@ fn who_cannot_be_isolated_holds_until_an_operator_confirms() {
     let mut observer = Raw::connect(server.address());
     eventually("it is being isolated", || is_isolating(&mut observer));
     std::thread::sleep(Duration::from_millis(500));
-    assert!(is_isolating(&mut observer), "held, though the program has failed");
+    assert!(
+        is_isolating(&mut observer),
+        "held, though the program has failed"
+    );
     let session = format!("{:032x}", 7_u128 << 64 | 1);
     let url = format!("netlock://{}", server.address());
     let confirmed = run(&["admin", "--server", &url, "confirm-isolated", &session]);
-    assert!(confirmed.status.success(), "{}", String::from_utf8_lossy(&confirmed.stderr));
+    assert!(
+        confirmed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&confirmed.stderr)
+    );
     assert!(matches!(waiter.answer(), Response::Granted(_)));
 }
 
 #[test]
 fn a_program_that_hangs_is_ended_and_the_lock_goes_on_where_that_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "sleep 600", "retries = 0\ntimeout = '200ms'\non_failure = '300ms'\n");
+    let server = start(
+        folder.path(),
+        "sleep 600",
+        "retries = 0\ntimeout = '200ms'\non_failure = '300ms'\n",
+    );
     let (_holder, mut waiter) = (holder(&server), waiter(&server));
     assert!(matches!(waiter.answer(), Response::Granted(_)));
 }
@@ -126,12 +168,18 @@ async fn an_isolated_client_is_told_at_once_and_does_not_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let asked = folder.path().join("asked");
     let server = start(folder.path(), &format!("touch {}", asked.display()), "");
-    let options =
-        SyncOptions::new().with_session_ttl(Duration::from_secs(30)).with_isolation(process_identity());
+    let options = SyncOptions::new()
+        .with_session_ttl(Duration::from_secs(30))
+        .with_isolation(process_identity());
     let client = || Client::new(Config::new([server.address()]).unwrap()).backend();
     // Who closes in peace is not isolated.
     let peaceful = Handle::open(client(), options.clone()).await.unwrap();
-    let _held = peaceful.lock("a", LockOptions::new()).unwrap().acquire().await.unwrap();
+    let _held = peaceful
+        .lock("a", LockOptions::new())
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
     peaceful.close().await.unwrap();
     assert!(!asked.exists());
 
@@ -141,10 +189,19 @@ async fn an_isolated_client_is_told_at_once_and_does_not_go_on() {
     let url = format!("netlock://{}", server.address());
     let sessions = String::from_utf8(run(&["admin", "--server", &url, "sessions"]).stdout).unwrap();
     let session = sessions.split(' ').next().unwrap();
-    assert!(run(&["admin", "--server", &url, "end-session", session]).status.success());
-    let loss = tokio::time::timeout(Duration::from_secs(10), guard.revoked()).await.expect("told");
+    assert!(
+        run(&["admin", "--server", &url, "end-session", session])
+            .status
+            .success()
+    );
+    let loss = tokio::time::timeout(Duration::from_secs(10), guard.revoked())
+        .await
+        .expect("told");
     assert_eq!(loss, Loss::Isolated);
-    assert_eq!(guard.check(Duration::ZERO).unwrap_err().kind(), ErrorKind::Isolated);
+    assert_eq!(
+        guard.check(Duration::ZERO).unwrap_err().kind(),
+        ErrorKind::Isolated
+    );
     let error = lock.acquire().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Isolated, "{error}");
     let other = server.connect(Duration::from_secs(5)).await;

@@ -27,13 +27,21 @@ struct LosingDisk {
 
 impl LosingDisk {
     fn new(durability: &'static str) -> Self {
-        let disk = Self { place: tempfile::tempdir().unwrap(), durability };
+        let disk = Self {
+            place: tempfile::tempdir().unwrap(),
+            durability,
+        };
         std::fs::create_dir(disk.path("kept")).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/losing_disk.c");
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-D_FILE_OFFSET_BITS=64", "-o"]);
         compiler.arg(disk.path("library.so")).arg(source);
-        assert!(compiler.status().expect("a C compiler, as Rust itself needs one").success());
+        assert!(
+            compiler
+                .status()
+                .expect("a C compiler, as Rust itself needs one")
+                .success()
+        );
         disk.boot("first");
         disk
     }
@@ -44,13 +52,25 @@ impl LosingDisk {
 
     /// Another run of the kernel.
     fn boot(&self, run: &str) {
-        std::fs::write(self.path("boot"), format!("{:032x}", crc32fast::hash(run.as_bytes()))).unwrap();
+        std::fs::write(
+            self.path("boot"),
+            format!("{:032x}", crc32fast::hash(run.as_bytes())),
+        )
+        .unwrap();
     }
 
     fn start(&self, address: &str) -> Netlockd {
         let mut command = Command::new(NETLOCKD);
         command
-            .args(["--listen", address, "--log", "warn", "--durability", self.durability, "--data-dir"])
+            .args([
+                "--listen",
+                address,
+                "--log",
+                "warn",
+                "--durability",
+                self.durability,
+                "--data-dir",
+            ])
             .arg(self.path("data"))
             // A log of this many bytes is made anew again and again.
             .args(["--set", "log_bytes=2000"])
@@ -74,7 +94,10 @@ impl LosingDisk {
             .lines()
             .map(|line| {
                 let (inode, name) = line.split_once(' ').unwrap();
-                (name, std::fs::read(self.path("kept").join(inode)).unwrap_or_default())
+                (
+                    name,
+                    std::fs::read(self.path("kept").join(inode)).unwrap_or_default(),
+                )
             })
             .collect();
         for (name, bytes) in files {
@@ -98,16 +121,30 @@ struct Told {
 }
 
 /// Acquires until the server goes down, and gives back half of what it gets.
-async fn contend(client: &Handle, number: usize, told: &Mutex<Vec<Told>>, goes_down: &CancellationToken) {
+async fn contend(
+    client: &Handle,
+    number: usize,
+    told: &Mutex<Vec<Told>>,
+    goes_down: &CancellationToken,
+) {
     for round in 0.. {
         let name = format!("{number}-{round}");
         let lock = client.lock(&name, LockOptions::new()).unwrap();
-        let Some(acquired) = goes_down.run_until_cancelled(lock.acquire()).await else { return };
+        let Some(acquired) = goes_down.run_until_cancelled(lock.acquire()).await else {
+            return;
+        };
         // What comes while the server goes down comes from nowhere.
-        let Ok(guard) = acquired else { return goes_down.cancelled().await };
+        let Ok(guard) = acquired else {
+            return goes_down.cancelled().await;
+        };
         let index = {
             let mut told = told.lock().unwrap();
-            told.push(Told { name, claim: guard.claim(), token: guard.token(), is_held: Some(true) });
+            told.push(Told {
+                name,
+                claim: guard.claim(),
+                token: guard.token(),
+                is_held: Some(true),
+            });
             told.len() - 1
         };
         if round % 2 == 0 {
@@ -135,7 +172,11 @@ async fn what_was_told_outlives_a_power_failure_with_fsync() {
         let failure = async {
             let deadline = clock::now().after(Duration::from_secs(60));
             while told.lock().unwrap().len() < 300 {
-                assert!(clock::now() < deadline, "only {} grants", told.lock().unwrap().len());
+                assert!(
+                    clock::now() < deadline,
+                    "only {} grants",
+                    told.lock().unwrap().len()
+                );
                 tokio::task::yield_now().await;
             }
             // In the middle of the load.
@@ -146,11 +187,30 @@ async fn what_was_told_outlives_a_power_failure_with_fsync() {
         server = disk.lose_power(server, run);
         let observer = server.connect(TTL).await;
         let told = told.into_inner().unwrap();
-        for Told { name, claim, token, is_held } in &told {
-            let queue = observer.lock(name, LockOptions::new()).unwrap().inspect().await.unwrap();
-            let found = queue.entries.iter().find(|entry| entry.claim == *claim).map(|entry| entry.token);
+        for Told {
+            name,
+            claim,
+            token,
+            is_held,
+        } in &told
+        {
+            let queue = observer
+                .lock(name, LockOptions::new())
+                .unwrap()
+                .inspect()
+                .await
+                .unwrap();
+            let found = queue
+                .entries
+                .iter()
+                .find(|entry| entry.claim == *claim)
+                .map(|entry| entry.token);
             match is_held {
-                Some(true) => assert_eq!(found, Some(Some(*token)), "{name} was granted, and is forgotten"),
+                Some(true) => assert_eq!(
+                    found,
+                    Some(Some(*token)),
+                    "{name} was granted, and is forgotten"
+                ),
                 Some(false) => assert_eq!(found, None, "{name} was given back, and is held"),
                 None => {}
             }
@@ -174,10 +234,16 @@ async fn what_a_power_failure_forgets_is_granted_to_nobody_in_time() {
         let other = server.connect(TTL).await;
         let lock = other.lock(&name, LockOptions::new()).unwrap();
         let is_forgotten = lock.inspect().await.unwrap().holders().next().is_none();
-        assert!(is_forgotten || guard.check(Duration::ZERO).is_ok(), "what is kept is held");
+        assert!(
+            is_forgotten || guard.check(Duration::ZERO).is_ok(),
+            "what is kept is held"
+        );
         if is_forgotten {
             let again = acquire(&other, &name).await;
-            assert!(guard.check(Duration::ZERO).is_err(), "granted while its holder believed in it");
+            assert!(
+                guard.check(Duration::ZERO).is_err(),
+                "granted while its holder believed in it"
+            );
             assert!(again.token() > guard.token());
             return;
         }
@@ -189,9 +255,12 @@ async fn what_a_power_failure_forgets_is_granted_to_nobody_in_time() {
 
 #[tokio::test]
 async fn a_sync_or_write_that_fails_ends_the_server_and_is_told_as_no_grant() {
-    for (durability, fault) in
-        [("fsync", "fails"), ("async", "fails"), ("fsync", "writes-fail"), ("async", "writes-fail")]
-    {
+    for (durability, fault) in [
+        ("fsync", "fails"),
+        ("async", "fails"),
+        ("fsync", "writes-fail"),
+        ("async", "writes-fail"),
+    ] {
         let disk = LosingDisk::new(durability);
         let mut server = disk.start("127.0.0.1:0");
         let client = server.connect(TTL).await;
@@ -200,8 +269,15 @@ async fn a_sync_or_write_that_fails_ends_the_server_and_is_told_as_no_grant() {
         let lock = client.lock("b", LockOptions::new()).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(1), lock.acquire()).await;
         let may_be_told = (durability, fault) == ("async", "fails");
-        assert!(may_be_told || !matches!(answer, Ok(Ok(_))), "{durability}: granted, and {fault}");
-        assert_eq!(server.ended().signal(), Some(Signal::ABORT.as_raw()), "{durability}: {fault}");
+        assert!(
+            may_be_told || !matches!(answer, Ok(Ok(_))),
+            "{durability}: granted, and {fault}"
+        );
+        assert_eq!(
+            server.ended().signal(),
+            Some(Signal::ABORT.as_raw()),
+            "{durability}: {fault}"
+        );
     }
 }
 
@@ -228,13 +304,22 @@ async fn a_log_that_cannot_be_replaced_is_written_on_and_lacks_nothing() {
     let server = disk.start(&address);
     let observer = server.connect(TTL).await;
     let token = async |name: &str| {
-        let queue = observer.lock(name, LockOptions::new()).unwrap().inspect().await.unwrap();
+        let queue = observer
+            .lock(name, LockOptions::new())
+            .unwrap()
+            .inspect()
+            .await
+            .unwrap();
         queue.entries.first().and_then(|entry| entry.token)
     };
     for (name, _) in released {
         assert_eq!(token(name).await, None, "it was given back, and is held");
     }
     for (name, guard) in held {
-        assert_eq!(token(name).await, Some(guard.token()), "it was granted, and is forgotten");
+        assert_eq!(
+            token(name).await,
+            Some(guard.token()),
+            "it was granted, and is forgotten"
+        );
     }
 }

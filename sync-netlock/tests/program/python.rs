@@ -18,7 +18,11 @@ use super::tls::pair;
 fn python(url: &str, name: &str, seconds: &str) -> (Child, BufReader<ChildStdout>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let interpreter = root.join("target/python/bin/python");
-    assert!(interpreter.exists(), "no {}: run scripts/python", interpreter.display());
+    assert!(
+        interpreter.exists(),
+        "no {}: run scripts/python",
+        interpreter.display()
+    );
     let mut child = Command::new(interpreter)
         .arg(root.join("examples/python/netlock.py"))
         .args([url, name, seconds])
@@ -40,7 +44,12 @@ fn line(words: &mut BufReader<ChildStdout>) -> String {
 }
 
 fn token(said: &str) -> u64 {
-    said.trim().rsplit(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("no token in `{said}`"))
+    said.trim()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap_or_else(|_| panic!("no token in `{said}`"))
 }
 
 #[tokio::test]
@@ -52,7 +61,10 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
     // Longer than its TTL of two seconds: it renews.
     let (mut first, mut words) = python(&url(&server), "distsync/l/report", "3");
     let python_token = token(&line(&mut words));
-    assert!(lock.try_acquire().await.unwrap().is_none(), "Python holds it");
+    assert!(
+        lock.try_acquire().await.unwrap().is_none(),
+        "Python holds it"
+    );
     let guard = acquire(&rust, "report").await;
     assert!(guard.token().get() > python_token);
     assert_eq!(line(&mut words), "released\n");
@@ -63,7 +75,10 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     guard.release().await.unwrap();
-    assert!(token(&line(&mut words)) > guard.token().get(), "Python waited for it");
+    assert!(
+        token(&line(&mut words)) > guard.token().get(),
+        "Python waited for it"
+    );
     assert!(second.wait().unwrap().success());
 }
 
@@ -74,14 +89,21 @@ fn python_learns_that_its_session_has_ended() {
     let (mut child, mut words) = python(&url(&server), "distsync/l/report", "60");
     token(&line(&mut words));
     let mut raw = Raw::connect(server.address());
-    let inspect = proto::Inspect { name: b"distsync/l/report".to_vec().into() };
-    let Response::Queue(queue) = raw.ask(Request::Inspect(inspect)) else { panic!("no queue") };
+    let inspect = proto::Inspect {
+        name: b"distsync/l/report".to_vec().into(),
+    };
+    let Response::Queue(queue) = raw.ask(Request::Inspect(inspect)) else {
+        panic!("no queue")
+    };
     let session = queue.entries[0].session.expect("the session of the claim");
     let session = format!("{:016x}{:016x}", session.high, session.low);
     let ended = run(&["admin", "--server", &url(&server), "end-session", &session]);
     assert!(ended.status.success(), "{ended:?}");
     let said = line(&mut words);
-    assert!(said.starts_with("lost: the server ended the session"), "{said}");
+    assert!(
+        said.starts_with("lost: the server ended the session"),
+        "{said}"
+    );
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
@@ -103,7 +125,12 @@ fn python_speaks_tls_and_knows_the_table() {
     let folder = tempfile::tempdir().unwrap();
     pair(folder.path(), "server");
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let mut server = Netlockd::start(&["--tls-cert", &path("server.pem"), "--tls-key", &path("server.key")]);
+    let mut server = Netlockd::start(&[
+        "--tls-cert",
+        &path("server.pem"),
+        "--tls-key",
+        &path("server.key"),
+    ]);
     let address = server.address().to_owned();
     let use_it = |url: &str| {
         let (mut child, mut words) = python(url, "distsync/l/report", "0");
@@ -116,6 +143,12 @@ fn python_speaks_tls_and_knows_the_table() {
     assert!(said.contains("with token"), "{said}");
     assert_eq!(code, Some(0));
     // Another table, and an authority that is not known.
-    assert_eq!(use_it(&format!("{secure}&table={}", "0".repeat(32))), (String::new(), Some(1)));
-    assert_eq!(use_it(&format!("netlocks://{address}")), (String::new(), Some(1)));
+    assert_eq!(
+        use_it(&format!("{secure}&table={}", "0".repeat(32))),
+        (String::new(), Some(1))
+    );
+    assert_eq!(
+        use_it(&format!("netlocks://{address}")),
+        (String::new(), Some(1))
+    );
 }

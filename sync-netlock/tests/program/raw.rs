@@ -15,12 +15,20 @@ pub(crate) struct Raw {
 }
 
 pub(crate) fn id(number: u64) -> Option<proto::Id> {
-    Some(proto::Id { high: 7, low: number })
+    Some(proto::Id {
+        high: 7,
+        low: number,
+    })
 }
 
 pub(crate) fn enqueue(session: u32, claim: u64, name: &str) -> Request {
     let name = name.to_owned().into();
-    Request::Enqueue(proto::Enqueue { session, claim: id(claim), name, ..proto::Enqueue::default() })
+    Request::Enqueue(proto::Enqueue {
+        session,
+        claim: id(claim),
+        name,
+        ..proto::Enqueue::default()
+    })
 }
 
 /// A session under the number and id 1, that lives for a minute.
@@ -44,14 +52,19 @@ impl Raw {
 
     pub(crate) fn connect_with(address: &str, token: &str) -> Self {
         let mut raw = Self::connect_without_greeting(address);
-        let hello = Request::Hello(proto::Hello { version: VERSION, token: token.to_owned() });
+        let hello = Request::Hello(proto::Hello {
+            version: VERSION,
+            token: token.to_owned(),
+        });
         assert!(matches!(raw.ask(hello), Response::Welcome(_)));
         raw
     }
 
     pub(crate) fn connect_without_greeting(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         Self { stream, last: 0 }
     }
 
@@ -63,7 +76,13 @@ impl Raw {
     pub(crate) fn send(&mut self, body: Request) {
         self.last += 1;
         let mut out = Vec::new();
-        encode(&proto::Request { id: self.last, body: Some(body) }, &mut out);
+        encode(
+            &proto::Request {
+                id: self.last,
+                body: Some(body),
+            },
+            &mut out,
+        );
         self.stream.write_all(&out).unwrap();
     }
 
@@ -80,12 +99,21 @@ impl Raw {
     }
 
     pub(crate) fn attach(&mut self) {
-        let attach = proto::Attach { session: 1, id: id(1), secret: id(99) };
-        assert!(matches!(self.ask(Request::Attach(attach)), Response::Attached(_)));
+        let attach = proto::Attach {
+            session: 1,
+            id: id(1),
+            secret: id(99),
+        };
+        assert!(matches!(
+            self.ask(Request::Attach(attach)),
+            Response::Attached(_)
+        ));
     }
 
     pub(crate) fn is_held(&mut self, name: &str) -> bool {
-        match self.ask(Request::Inspect(proto::Inspect { name: name.to_owned().into() })) {
+        match self.ask(Request::Inspect(proto::Inspect {
+            name: name.to_owned().into(),
+        })) {
             Response::Queue(queue) => !queue.entries.is_empty(),
             other => panic!("{other:?}"),
         }

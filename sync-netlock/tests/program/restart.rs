@@ -27,7 +27,11 @@ impl Kept {
     fn start(durability: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Self::start_on(folder.path(), durability, "127.0.0.1:0");
-        Self { folder, durability, server }
+        Self {
+            folder,
+            durability,
+            server,
+        }
     }
 
     fn start_on(folder: &Path, durability: &str, address: &str) -> Netlockd {
@@ -37,25 +41,47 @@ impl Kept {
 
     /// The server ends, `meanwhile` happens, and it starts again at the same address.
     fn restart(self, signal: Signal, meanwhile: impl FnOnce(&Path)) -> Self {
-        let Self { folder, durability, server } = self;
+        let Self {
+            folder,
+            durability,
+            server,
+        } = self;
         let address = server.address().to_owned();
         server.end(signal);
         meanwhile(folder.path());
         let server = Self::start_on(folder.path(), durability, &address);
-        Self { folder, durability, server }
+        Self {
+            folder,
+            durability,
+            server,
+        }
     }
 }
 
 /// The newest log of a folder.
 fn log_of(folder: &Path) -> PathBuf {
-    let logs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-")).max().unwrap()
+    let logs = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    logs.filter(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("log-")
+    })
+    .max()
+    .unwrap()
 }
 
 /// Makes a log look as if the kernel had been started again since: the head names another run of
 /// it.
 fn as_if_the_machine_went_down(folder: &Path) {
-    let log = OpenOptions::new().read(true).write(true).open(log_of(folder)).unwrap();
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(log_of(folder))
+        .unwrap();
     let mut length = [0; 4];
     log.read_exact_at(&mut length, 0).unwrap();
     let mut frame = vec![0; 8 + u32::from_le_bytes(length) as usize];
@@ -78,12 +104,18 @@ async fn waits_for(client: &Handle, name: &str, entries: usize) {
 
 #[tokio::test]
 async fn holders_and_waiters_keep_their_places_whatever_ends_the_server() {
-    for (durability, signal) in
-        [("async", Signal::KILL), ("async", Signal::TERM), ("fsync", Signal::KILL), ("fsync", Signal::TERM)]
-    {
+    for (durability, signal) in [
+        ("async", Signal::KILL),
+        ("async", Signal::TERM),
+        ("fsync", Signal::KILL),
+        ("fsync", Signal::TERM),
+    ] {
         let kept = Kept::start(durability);
-        let (first, second, third) =
-            (kept.server.connect(TTL).await, kept.server.connect(TTL).await, kept.server.connect(TTL).await);
+        let (first, second, third) = (
+            kept.server.connect(TTL).await,
+            kept.server.connect(TTL).await,
+            kept.server.connect(TTL).await,
+        );
         let guard = acquire(&first, "a").await;
         let other = acquire(&first, "b").await;
         let order = std::sync::Mutex::new(Vec::new());
@@ -98,17 +130,33 @@ async fn holders_and_waiters_keep_their_places_whatever_ends_the_server() {
             waits_for(&third, "a", 3).await;
             other.release().await.unwrap();
             let kept = kept.restart(signal, |_| {});
-            assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token(), "{durability} {signal:?}");
+            assert_eq!(
+                guard.check(Duration::ZERO).unwrap(),
+                guard.token(),
+                "{durability} {signal:?}"
+            );
             // Longer than the TTL: it is renewed at the new server.
             tokio::time::sleep(TTL).await;
-            assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token(), "{durability} {signal:?}");
-            assert!(acquire(&third, "b").await.token() > other.token(), "what was given back is free");
+            assert_eq!(
+                guard.check(Duration::ZERO).unwrap(),
+                guard.token(),
+                "{durability} {signal:?}"
+            );
+            assert!(
+                acquire(&third, "b").await.token() > other.token(),
+                "what was given back is free"
+            );
             assert_eq!(guard.release().await.unwrap(), distsync_core::Release::Done);
             kept
         };
-        let (kept, second_token, third_token) = tokio::join!(play, stand(&second, 1), stand(&third, 2));
+        let (kept, second_token, third_token) =
+            tokio::join!(play, stand(&second, 1), stand(&third, 2));
         assert!(guard.token() < second_token && second_token < third_token);
-        assert_eq!(*order.lock().unwrap(), [1, 2], "{durability} {signal:?}: first come, first served");
+        assert_eq!(
+            *order.lock().unwrap(),
+            [1, 2],
+            "{durability} {signal:?}: first come, first served"
+        );
         drop(kept);
     }
 }
@@ -123,10 +171,20 @@ async fn after_a_power_failure_nothing_is_granted_until_every_session_of_before_
     let fresh = kept.server.connect(TTL).await;
     let lock = fresh.lock("b", LockOptions::new()).unwrap();
     let error = lock.try_acquire().await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string().contains("the server has restarted"), "{error}");
+    assert!(
+        error.is_retryable() && error.to_string().contains("the server has restarted"),
+        "{error}"
+    );
     let _later = acquire(&fresh, "b").await;
-    assert!(clock::now().since(since) > TTL / 2, "a lock of before could still be held");
-    assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token(), "what was not forgotten is held");
+    assert!(
+        clock::now().since(since) > TTL / 2,
+        "a lock of before could still be held"
+    );
+    assert_eq!(
+        guard.check(Duration::ZERO).unwrap(),
+        guard.token(),
+        "what was not forgotten is held"
+    );
 }
 
 #[tokio::test]
@@ -137,7 +195,10 @@ async fn without_a_log_nothing_is_granted_for_as_long_as_a_lock_of_before_can_be
     let kept = kept.restart(Signal::KILL, |_| {});
     let fresh = kept.server.connect(TTL).await;
     let again = acquire(&fresh, "a").await;
-    assert!(guard.check(Duration::ZERO).is_err(), "granted while the holder of before believed in it");
+    assert!(
+        guard.check(Duration::ZERO).is_err(),
+        "granted while the holder of before believed in it"
+    );
     assert!(again.token() > guard.token());
 }
 
@@ -149,7 +210,9 @@ async fn a_hundred_thousand_held_locks_are_back() {
     let mut guards = Vec::new();
     for start in (0..LOCKS).step_by(500) {
         let batch = (start..start + 500).map(|number| {
-            let lock = client.lock(&format!("lock-{number}"), LockOptions::new()).unwrap();
+            let lock = client
+                .lock(&format!("lock-{number}"), LockOptions::new())
+                .unwrap();
             async move { lock.acquire().await.unwrap() }
         });
         guards.extend(futures_util::future::join_all(batch).await);
@@ -157,9 +220,17 @@ async fn a_hundred_thousand_held_locks_are_back() {
     let kept = kept.restart(Signal::KILL, |_| {});
     let fresh = kept.server.connect(TTL).await;
     for number in [0, LOCKS / 2, LOCKS - 1] {
-        let lock = fresh.lock(&format!("lock-{number}"), LockOptions::new()).unwrap();
-        assert!(lock.try_acquire().await.unwrap().is_none(), "held before, held after");
-        assert_eq!(lock.inspect().await.unwrap().entries[0].token, Some(guards[number].token()));
+        let lock = fresh
+            .lock(&format!("lock-{number}"), LockOptions::new())
+            .unwrap();
+        assert!(
+            lock.try_acquire().await.unwrap().is_none(),
+            "held before, held after"
+        );
+        assert_eq!(
+            lock.inspect().await.unwrap().entries[0].token,
+            Some(guards[number].token())
+        );
     }
     client.close().await.unwrap();
 }
@@ -171,18 +242,37 @@ fn a_folder_that_cannot_be_used_is_named_with_the_reason() {
     let start = ["--listen", "127.0.0.1:0", "--data-dir", folder];
     assert!(complaint(&start).contains("another server runs on the data folder"));
     let kept = {
-        let Kept { folder, durability, server } = kept;
+        let Kept {
+            folder,
+            durability,
+            server,
+        } = kept;
         server.end(Signal::TERM);
         (folder, durability)
     };
     let folder = kept.0.path().to_str().unwrap();
-    let said = complaint(&["--listen", "127.0.0.1:0", "--data-dir", folder, "--durability", "memory"]);
+    let said = complaint(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        folder,
+        "--durability",
+        "memory",
+    ]);
     assert!(said.contains("it holds a log"), "{said}");
     let log = log_of(kept.0.path());
     std::fs::write(&log, "something else").unwrap();
     let said = complaint(&["--listen", "127.0.0.1:0", "--data-dir", folder]);
-    assert!(said.contains("is damaged at byte 0") && said.contains("backup"), "{said}");
-    let said = complaint(&["--listen", "127.0.0.1:0", "--data-dir", "/proc/nothing/here"]);
+    assert!(
+        said.contains("is damaged at byte 0") && said.contains("backup"),
+        "{said}"
+    );
+    let said = complaint(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "/proc/nothing/here",
+    ]);
     assert!(said.contains("may it be written"), "{said}");
     let said = complaint(&["--listen", "127.0.0.1:0", "--durability", "fsync"]);
     assert!(said.contains("without a `data_dir`"), "{said}");
@@ -191,8 +281,16 @@ fn a_folder_that_cannot_be_used_is_named_with_the_reason() {
 /// Settles after a restart: nothing is granted at once.
 async fn assert_settling(server: &Netlockd, name: &str) {
     let fresh = server.connect(TTL).await;
-    let error = fresh.lock(name, LockOptions::new()).unwrap().try_acquire().await.unwrap_err();
-    assert!(error.to_string().contains("the server has restarted"), "{error}");
+    let error = fresh
+        .lock(name, LockOptions::new())
+        .unwrap()
+        .try_acquire()
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("the server has restarted"),
+        "{error}"
+    );
     fresh.close().await.unwrap();
 }
 
@@ -211,17 +309,29 @@ fn last_frame(log: &[u8]) -> (usize, usize) {
 #[tokio::test]
 async fn a_log_that_lost_its_end_gives_no_held_lock_to_others_in_time() {
     let ttl = Duration::from_secs(8);
-    for loss in ["truncated", "cut and padded", "overwritten by zeros", "damaged"] {
+    for loss in [
+        "truncated",
+        "cut and padded",
+        "overwritten by zeros",
+        "damaged",
+    ] {
         let kept = Kept::start("async");
         let client = kept.server.connect(ttl).await;
         let guard = acquire(&client, "a").await;
         let kept = kept.restart(Signal::KILL, |folder| {
             let path = log_of(folder);
-            let (bytes, log) = (std::fs::read(&path).unwrap(), OpenOptions::new().write(true).open(path));
+            let (bytes, log) = (
+                std::fs::read(&path).unwrap(),
+                OpenOptions::new().write(true).open(path),
+            );
             let ((start, end), log) = (last_frame(&bytes), log.unwrap());
             match loss {
-                "damaged" => log.write_all_at(&[bytes[end - 1] ^ 1], end as u64 - 1).unwrap(),
-                "overwritten by zeros" => log.write_all_at(&vec![0; end - start], start as u64).unwrap(),
+                "damaged" => log
+                    .write_all_at(&[bytes[end - 1] ^ 1], end as u64 - 1)
+                    .unwrap(),
+                "overwritten by zeros" => log
+                    .write_all_at(&vec![0; end - start], start as u64)
+                    .unwrap(),
                 _ => log.set_len(start as u64).unwrap(),
             }
             if loss == "cut and padded" {
@@ -229,10 +339,17 @@ async fn a_log_that_lost_its_end_gives_no_held_lock_to_others_in_time() {
             }
         });
         assert_settling(&kept.server, "a").await;
-        assert!(kept.server.logged().contains("the log lost its end"), "{loss}: {}", kept.server.logged());
+        assert!(
+            kept.server.logged().contains("the log lost its end"),
+            "{loss}: {}",
+            kept.server.logged()
+        );
         let fresh = kept.server.connect(TTL).await;
         let again = acquire(&fresh, "a").await;
-        assert!(guard.check(Duration::ZERO).is_err(), "{loss}: granted while its holder believed in it");
+        assert!(
+            guard.check(Duration::ZERO).is_err(),
+            "{loss}: granted while its holder believed in it"
+        );
         assert!(again.token() > guard.token());
     }
 }
@@ -244,10 +361,18 @@ async fn with_fsync_a_power_failure_forgets_nothing_and_needs_no_grace() {
     let guard = acquire(&client, "a").await;
     let kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
     let fresh = kept.server.connect(TTL).await;
-    let other = fresh.lock("b", LockOptions::new()).unwrap().try_acquire().await.unwrap();
+    let other = fresh
+        .lock("b", LockOptions::new())
+        .unwrap()
+        .try_acquire()
+        .await
+        .unwrap();
     assert!(other.is_some(), "granted at once");
     let held = fresh.lock("a", LockOptions::new()).unwrap();
-    assert!(held.try_acquire().await.unwrap().is_none(), "what was granted is held");
+    assert!(
+        held.try_acquire().await.unwrap().is_none(),
+        "what was granted is held"
+    );
     assert_eq!(guard.check(Duration::ZERO).unwrap(), guard.token());
 }
 
@@ -274,7 +399,10 @@ async fn what_async_may_have_forgotten_is_waited_for_whatever_the_next_runs_are(
     let kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
     let fresh = kept.server.connect(TTL).await;
     let lock = fresh.lock("b", LockOptions::new()).unwrap();
-    assert!(lock.try_acquire().await.unwrap().is_some(), "the grace is over, and fsync needs none");
+    assert!(
+        lock.try_acquire().await.unwrap().is_some(),
+        "the grace is over, and fsync needs none"
+    );
 }
 
 async fn notes_become(folder: &Path, good: impl Fn(&str) -> bool) {
@@ -292,11 +420,23 @@ async fn notes_become(folder: &Path, good: impl Fn(&str) -> bool) {
 #[tokio::test]
 async fn a_grace_is_no_longer_than_the_sessions_of_late_have_lived() {
     let kept = Kept::start("async");
-    kept.server.connect(Duration::from_secs(8)).await.close().await.unwrap();
+    kept.server
+        .connect(Duration::from_secs(8))
+        .await
+        .close()
+        .await
+        .unwrap();
     let _short = kept.server.connect(TTL).await;
-    notes_become(kept.folder.path(), |notes| notes.contains("longest_ttl_ms 3750\n")).await;
+    notes_become(kept.folder.path(), |notes| {
+        notes.contains("longest_ttl_ms 3750\n")
+    })
+    .await;
     let kept = kept.restart(Signal::KILL, as_if_the_machine_went_down);
-    assert!(kept.server.logged().contains("grace=3.75s"), "{}", kept.server.logged());
+    assert!(
+        kept.server.logged().contains("grace=3.75s"),
+        "{}",
+        kept.server.logged()
+    );
 }
 
 /// A file system of a few megabytes, in a mount namespace that outlives its servers.
@@ -311,11 +451,28 @@ impl SmallDisk {
         let place = tempfile::tempdir().unwrap();
         let script = "mount -t tmpfs -o size=$2 tmpfs \"$1\" && echo mounted && exec cat";
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-        command.arg(place.path()).arg(size).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        command
+            .arg(place.path())
+            .arg(size)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut keeper = command.spawn().unwrap();
         let mut said = [0; 8];
-        keeper.stdout.take().unwrap().read_exact(&mut said).expect("a mount namespace of our own");
+        keeper
+            .stdout
+            .take()
+            .unwrap()
+            .read_exact(&mut said)
+            .expect("a mount namespace of our own");
         Self { place, keeper }
     }
 
@@ -339,7 +496,10 @@ impl SmallDisk {
     fn fill(&self) {
         let file = std::fs::File::create(self.path("filler")).unwrap();
         let mut at = 0;
-        while file.write_at(&[1; 4096], at).is_ok_and(|written| written > 0) {
+        while file
+            .write_at(&[1; 4096], at)
+            .is_ok_and(|written| written > 0)
+        {
             at += 4096;
         }
     }
@@ -358,7 +518,9 @@ impl Drop for SmallDisk {
 
 /// Acquires and releases until the server has no room to remember it.
 async fn use_up_the_log(client: &Handle) {
-    let lock = client.lock("a", LockOptions::new().with_value(vec![7; 1024])).unwrap();
+    let lock = client
+        .lock("a", LockOptions::new().with_value(vec![7; 1024]))
+        .unwrap();
     let deadline = clock::now().after(Duration::from_secs(120));
     let error = loop {
         assert!(clock::now() < deadline, "the disk is never full");
@@ -367,7 +529,10 @@ async fn use_up_the_log(client: &Handle) {
             Err(error) => break error,
         }
     };
-    assert!(error.to_string().contains("the server's disk is full"), "{error}");
+    assert!(
+        error.to_string().contains("the server's disk is full"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -379,8 +544,21 @@ async fn a_full_disk_refuses_grants_and_grants_again_when_there_is_some_room() {
     let guard = acquire(&client, "held").await;
     disk.fill();
     use_up_the_log(&client).await;
-    assert_eq!(guard.release().await.unwrap(), distsync_core::Release::Done, "releases go on");
-    assert!(client.lock("held", LockOptions::new()).unwrap().inspect().await.unwrap().entries.is_empty());
+    assert_eq!(
+        guard.release().await.unwrap(),
+        distsync_core::Release::Done,
+        "releases go on"
+    );
+    assert!(
+        client
+            .lock("held", LockOptions::new())
+            .unwrap()
+            .inspect()
+            .await
+            .unwrap()
+            .entries
+            .is_empty()
+    );
     disk.free();
     let again = acquire_when_there_is_room(&client, "held").await;
     assert!(again.token() > guard.token());
@@ -411,10 +589,21 @@ async fn what_is_released_while_the_disk_is_full_stays_released() {
     let server = disk.start(&address);
     let fresh = server.connect(TTL).await;
     let entries = async |name: &str| {
-        fresh.lock(name, LockOptions::new()).unwrap().inspect().await.unwrap().entries.len()
+        fresh
+            .lock(name, LockOptions::new())
+            .unwrap()
+            .inspect()
+            .await
+            .unwrap()
+            .entries
+            .len()
     };
     for number in [0, LOCKS / 2, LOCKS - 1] {
-        assert_eq!(entries(&format!("released-{number}")).await, 0, "it comes back under a living session");
+        assert_eq!(
+            entries(&format!("released-{number}")).await,
+            0,
+            "it comes back under a living session"
+        );
     }
     assert_eq!((entries("left").await, entries("kept").await), (0, 1));
     assert_eq!(kept.check(Duration::ZERO).unwrap(), kept.token());

@@ -32,7 +32,10 @@ impl Netlockd {
         secrets::watch_logs();
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new(NETLOCKD);
-        command.args(["--listen", address, "--log", "trace"]).args(flags).stderr(log.reopen().unwrap());
+        command
+            .args(["--listen", address, "--log", "trace"])
+            .args(flags)
+            .stderr(log.reopen().unwrap());
         Self::spawn_with(command, Some(log))
     }
 
@@ -44,7 +47,12 @@ impl Netlockd {
     fn spawn_with(mut command: Command, log: Option<NamedTempFile>) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut server = Self { child, lines, address: String::new(), log };
+        let mut server = Self {
+            child,
+            lines,
+            address: String::new(),
+            log,
+        };
         server.address = server.said("listening on ");
         server
     }
@@ -55,7 +63,9 @@ impl Netlockd {
         let Some(Ok(line)) = line else {
             panic!("netlockd ended: {:?}: {}", self.child.wait(), self.logged());
         };
-        line.strip_prefix(start).unwrap_or_else(|| panic!("{line}")).to_owned()
+        line.strip_prefix(start)
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned()
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -64,7 +74,9 @@ impl Netlockd {
 
     /// What it has logged so far.
     pub(crate) fn logged(&self) -> String {
-        self.log.as_ref().map_or_else(String::new, |log| std::fs::read_to_string(log.path()).unwrap())
+        self.log.as_ref().map_or_else(String::new, |log| {
+            std::fs::read_to_string(log.path()).unwrap()
+        })
     }
 
     /// The identity of its table. Asked once, and only where there are no metrics.
@@ -73,7 +85,11 @@ impl Netlockd {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
+        kill_process(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Sends a signal that ends it, and waits for that. Whether it ended in peace.
@@ -105,14 +121,24 @@ impl Netlockd {
 
     fn memory(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .unwrap();
+        line.split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+            * 1024
     }
 
     /// A client of it.
     pub(crate) async fn connect(&self, ttl: Duration) -> Handle {
         let backend = Client::new(Config::new([self.address.clone()]).unwrap()).backend();
-        Handle::open(backend, SyncOptions::new().with_session_ttl(ttl)).await.unwrap()
+        Handle::open(backend, SyncOptions::new().with_session_ttl(ttl))
+            .await
+            .unwrap()
     }
 }
 
@@ -131,11 +157,18 @@ impl Drop for Netlockd {
 
 /// Runs netlockd to its end, which it is expected to find by itself.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    let mut child =
-        Command::new(NETLOCKD).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(NETLOCKD)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     if ended(&mut child).is_none() {
         let _ = child.kill();
-        panic!("netlockd {arguments:?} goes on: {:?}", child.wait_with_output());
+        panic!(
+            "netlockd {arguments:?} goes on: {:?}",
+            child.wait_with_output()
+        );
     }
     child.wait_with_output().unwrap()
 }

@@ -23,10 +23,18 @@ async fn use_once(addresses: &[&str], table: Option<&str>) -> Result<()> {
     if let Some(table) = table {
         config = config.with_table(table)?;
     }
-    let handle =
-        Handle::open(Client::new(config).backend(), SyncOptions::new().with_session_ttl(TTL)).await?;
+    let handle = Handle::open(
+        Client::new(config).backend(),
+        SyncOptions::new().with_session_ttl(TTL),
+    )
+    .await?;
     let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(10)));
-    handle.lock("name", options)?.acquire().await?.release().await?;
+    handle
+        .lock("name", options)?
+        .acquire()
+        .await?
+        .release()
+        .await?;
     handle.close().await
 }
 
@@ -53,7 +61,10 @@ async fn two_servers_are_never_one_table() {
     let (mut a, mut b) = (Netlockd::start(&[]), Netlockd::start(&[]));
     let (table_a, table_b) = (a.table(), b.table());
     let error = refusal(&[a.address(), b.address()], None).await.to_string();
-    assert!(error.contains(&table_a) && error.contains(&table_b), "{error}");
+    assert!(
+        error.contains(&table_a) && error.contains(&table_b),
+        "{error}"
+    );
     // One of them does not answer, so it is not known to be another.
     a.signal(Signal::STOP);
     for addresses in [[a.address(), b.address()], [b.address(), a.address()]] {
@@ -152,13 +163,21 @@ impl Way {
                 });
             }
         });
-        Self { address, open, _task: task }
+        Self {
+            address,
+            open,
+            _task: task,
+        }
     }
 }
 
 /// Acquires and releases until told to stop, and counts the holders. What counts is a guard whose
 /// check succeeds.
-async fn hold_in_turn(handle: Handle, holders: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> (usize, usize) {
+async fn hold_in_turn(
+    handle: Handle,
+    holders: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> (usize, usize) {
     let (mut grants, mut overlaps) = (0, 0);
     let lock = handle.lock("name", LockOptions::new()).unwrap();
     while !stop.load(Ordering::Relaxed) {
@@ -187,12 +206,20 @@ async fn a_client_that_is_cut_off_for_a_second_does_not_use_another_table() {
     let (mut a, b) = (Netlockd::start(&[]), Netlockd::start(&[]));
     let table = a.table();
     let way = Way::to(a.address().to_owned()).await;
-    let (holders, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (holders, stop) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let mut clients = JoinSet::new();
     for first in [way.address.clone(), a.address().to_owned()] {
-        let config = Config::new([first, b.address().to_owned()]).unwrap().with_table(&table).unwrap();
+        let config = Config::new([first, b.address().to_owned()])
+            .unwrap()
+            .with_table(&table)
+            .unwrap();
         let options = SyncOptions::new().with_session_ttl(Duration::from_secs(4));
-        let handle = Handle::open(Client::new(config).backend(), options).await.unwrap();
+        let handle = Handle::open(Client::new(config).backend(), options)
+            .await
+            .unwrap();
         clients.spawn(hold_in_turn(handle, holders.clone(), stop.clone()));
     }
     for open in [true, false, true, false, true] {

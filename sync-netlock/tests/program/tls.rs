@@ -24,18 +24,32 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     // OpenSSL takes a certificate whose issuer has the name of its subject for one that signed
     // itself.
     params.distinguished_name.push(DnType::CommonName, name);
-    std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(
+        folder.join(format!("{name}.pem")),
+        params.self_signed(&key).unwrap().pem(),
+    )
+    .unwrap();
     Issuer::new(params, key)
 }
 
 /// A certificate at `NAME.pem` and its key at `NAME.key`, of an authority of its own, at
 /// `NAME-ca.pem`.
 pub(crate) fn pair(folder: &Path, name: &str) {
-    certificate(folder, name, &authority(folder, &format!("{name}-ca")), here());
+    certificate(
+        folder,
+        name,
+        &authority(folder, &format!("{name}-ca")),
+        here(),
+    );
 }
 
 /// A certificate at `NAME.pem` and its key at `NAME.key`.
-fn certificate(folder: &Path, name: &str, authority: &Issuer<'static, KeyPair>, alternative: SanType) {
+fn certificate(
+    folder: &Path,
+    name: &str,
+    authority: &Issuer<'static, KeyPair>,
+    alternative: SanType,
+) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([]).unwrap();
     if name == "outdated" {
@@ -43,8 +57,11 @@ fn certificate(folder: &Path, name: &str, authority: &Issuer<'static, KeyPair>, 
     }
     params.subject_alt_names = vec![alternative];
     std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, authority).unwrap().pem())
-        .unwrap();
+    std::fs::write(
+        folder.join(format!("{name}.pem")),
+        params.signed_by(&key, authority).unwrap().pem(),
+    )
+    .unwrap();
 }
 
 fn here() -> SanType {
@@ -61,59 +78,125 @@ fn start(folder: &Path, listen: &str, more: &[&str]) -> Netlockd {
     certificate(folder, "server", &authority, here());
     certificate(folder, "shop", &authority, uri("spiffe://example/shop"));
     certificate(folder, "outdated", &authority, uri("spiffe://example/shop"));
-    certificate(folder, "other", &authority, SanType::DnsName("other.example".try_into().unwrap()));
+    certificate(
+        folder,
+        "other",
+        &authority,
+        SanType::DnsName("other.example".try_into().unwrap()),
+    );
     let path = |name: &str| folder.join(name).display().to_string();
     let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
-    let permission = "[[permissions]]\nprincipal = 'spiffe://example/shop'\nverbs = ['acquire', 'observe']\n";
+    let permission =
+        "[[permissions]]\nprincipal = 'spiffe://example/shop'\nverbs = ['acquire', 'observe']\n";
     let config = path("netlockd.toml");
     std::fs::write(&config, permission).unwrap();
-    let tls = ["--config", &config, "--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
+    let tls = [
+        "--config",
+        &config,
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--tls-client-ca",
+        &ca,
+    ];
     Netlockd::start_at(listen, &[&tls, more].concat())
 }
 
-async fn connect(server: &Netlockd, folder: &Path, ca: &str, identity: Option<&str>) -> Result<Handle> {
+async fn connect(
+    server: &Netlockd,
+    folder: &Path,
+    ca: &str,
+    identity: Option<&str>,
+) -> Result<Handle> {
     let path = |name: &str| folder.join(name).display().to_string();
     let port = server.address().rsplit(':').next().unwrap();
     let mut url = format!("netlocks://127.0.0.1:{port}?ca={}", path(ca));
     if let Some(name) = identity {
-        url += &format!("&cert={}&key={}", path(&format!("{name}.pem")), path(&format!("{name}.key")));
+        url += &format!(
+            "&cert={}&key={}",
+            path(&format!("{name}.pem")),
+            path(&format!("{name}.key"))
+        );
     }
     let config = Config::from_url(url.parse::<StoreUrl>()?)?;
-    Handle::open(Client::new(config).backend(), SyncOptions::new().with_session_ttl(Duration::from_secs(5)))
-        .await
+    Handle::open(
+        Client::new(config).backend(),
+        SyncOptions::new().with_session_ttl(Duration::from_secs(5)),
+    )
+    .await
 }
 
 async fn acquires(handle: &Handle) -> Result<()> {
-    handle.lock("a", LockOptions::new())?.acquire().await?.release().await.map(drop)
+    handle
+        .lock("a", LockOptions::new())?
+        .acquire()
+        .await?
+        .release()
+        .await
+        .map(drop)
 }
 
 #[tokio::test]
 async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "127.0.0.1:0", &[]);
-    let shop = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
+    let shop = connect(&server, folder.path(), "ca.pem", Some("shop"))
+        .await
+        .unwrap();
     acquires(&shop).await.unwrap();
     let other = connect(&server, folder.path(), "ca.pem", Some("other")).await;
-    assert_eq!(other.unwrap_err().kind(), ErrorKind::Denied, "known, without a permission");
+    assert_eq!(
+        other.unwrap_err().kind(),
+        ErrorKind::Denied,
+        "known, without a permission"
+    );
 
     let strangers = authority(folder.path(), "stranger");
-    certificate(folder.path(), "impostor", &strangers, uri("spiffe://example/shop"));
+    certificate(
+        folder.path(),
+        "impostor",
+        &strangers,
+        uri("spiffe://example/shop"),
+    );
     for (ca, identity, reason) in [
         ("stranger.pem", Some("shop"), "invalid peer certificate"),
-        ("ca.pem", Some("impostor"), "the server rejects the client certificate"),
-        ("ca.pem", Some("outdated"), "the client certificate has expired"),
+        (
+            "ca.pem",
+            Some("impostor"),
+            "the server rejects the client certificate",
+        ),
+        (
+            "ca.pem",
+            Some("outdated"),
+            "the client certificate has expired",
+        ),
         ("ca.pem", None, "the server asks for a client certificate"),
     ] {
-        let error = connect(&server, folder.path(), ca, identity).await.unwrap_err();
-        assert!(error.to_string().contains(reason), "{ca} {identity:?}: {error}");
-        assert_eq!(error.kind(), ErrorKind::Denied, "{ca} {identity:?}: {error}");
+        let error = connect(&server, folder.path(), ca, identity)
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains(reason),
+            "{ca} {identity:?}: {error}"
+        );
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Denied,
+            "{ca} {identity:?}: {error}"
+        );
     }
     // Who speaks no TLS is not understood.
     let plain = Client::new(Config::new([server.address()]).unwrap()).backend();
     let error = Handle::open(plain, SyncOptions::new()).await.unwrap_err();
-    assert!(error.to_string().contains("use the scheme `netlocks:`"), "{error}");
+    assert!(
+        error.to_string().contains("use the scheme `netlocks:`"),
+        "{error}"
+    );
     let without = Netlockd::start(&[]);
-    let error = connect(&without, folder.path(), "ca.pem", Some("shop")).await.unwrap_err();
+    let error = connect(&without, folder.path(), "ca.pem", Some("shop"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("TLS"), "{error}");
 }
 
@@ -121,23 +204,31 @@ async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
 async fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "127.0.0.1:0", &[]);
-    let before = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
+    let before = connect(&server, folder.path(), "ca.pem", Some("shop"))
+        .await
+        .unwrap();
     std::fs::write(folder.path().join("server.pem"), "no certificate").unwrap();
     server.signal(Signal::HUP);
     acquires(&before).await.unwrap();
-    connect(&server, folder.path(), "ca.pem", Some("shop")).await.expect("the old certificate stays");
+    connect(&server, folder.path(), "ca.pem", Some("shop"))
+        .await
+        .expect("the old certificate stays");
 
     change_certificate(folder.path());
     server.signal(Signal::HUP);
     takes_the_new_certificate(&server, folder.path()).await;
-    acquires(&before).await.expect("a connection of before goes on");
+    acquires(&before)
+        .await
+        .expect("a connection of before goes on");
 }
 
 #[tokio::test]
 async fn a_new_certificate_is_found_on_a_busy_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "127.0.0.1:0", &["--set", "reread=500ms"]);
-    let busy = connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap();
+    let busy = connect(&server, folder.path(), "ca.pem", Some("shop"))
+        .await
+        .unwrap();
     change_certificate(folder.path());
     let work = async {
         loop {
@@ -158,7 +249,10 @@ fn change_certificate(folder: &Path) {
 /// before it looks.
 async fn takes_the_new_certificate(server: &Netlockd, folder: &Path) {
     let deadline = clock::now().after(Duration::from_secs(20));
-    while connect(server, folder, "next.pem", Some("shop")).await.is_err() {
+    while connect(server, folder, "next.pem", Some("shop"))
+        .await
+        .is_err()
+    {
         assert!(clock::now() < deadline, "the new certificate is not taken");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -177,7 +271,13 @@ async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
         "tokens could be overheard"
     );
     let server = start(folder.path(), "0.0.0.0:0", &[]);
-    acquires(&connect(&server, folder.path(), "ca.pem", Some("shop")).await.unwrap()).await.unwrap();
+    acquires(
+        &connect(&server, folder.path(), "ca.pem", Some("shop"))
+            .await
+            .unwrap(),
+    )
+    .await
+    .unwrap();
     drop(server);
     Raw::connect(Netlockd::start_at("0.0.0.0:0", &["--insecure-allow-remote"]).address());
 }
@@ -186,15 +286,25 @@ async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
 fn half_of_tls_is_a_mistake() {
     let said = complaint(&["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem"]);
     assert!(said.contains("both `tls.cert` and `tls.key`"), "{said}");
-    let said =
-        complaint(&["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"]);
+    let said = complaint(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        "/nowhere.pem",
+        "--tls-key",
+        "/nowhere.key",
+    ]);
     assert!(said.contains("the file `/nowhere.key`"), "{said}");
 }
 
 #[test]
 fn failed_handshakes_are_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = start(folder.path(), "127.0.0.1:0", &["--admin-listen", "127.0.0.1:0"]);
+    let mut server = start(
+        folder.path(),
+        "127.0.0.1:0",
+        &["--admin-listen", "127.0.0.1:0"],
+    );
     let metrics = server.said("metrics on ");
     let mut stranger = TcpStream::connect(server.address()).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();

@@ -29,7 +29,11 @@ impl Watched {
 /// What is answered at a path of the port for metrics.
 pub(crate) fn get(metrics: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(metrics).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -40,9 +44,18 @@ fn metrics_tell_who_is_there_and_what_happened() {
     let server = Watched::start();
     let mut client = Raw::connect(server.server.address());
     client.open(session());
-    assert!(matches!(client.ask(enqueue(1, 1, "a")), Response::Granted(_)));
-    assert!(matches!(client.ask(enqueue(1, 2, "a")), Response::Waiting(_)));
-    assert!(matches!(client.ask(enqueue(1, 3, "")), Response::Refused(_)));
+    assert!(matches!(
+        client.ask(enqueue(1, 1, "a")),
+        Response::Granted(_)
+    ));
+    assert!(matches!(
+        client.ask(enqueue(1, 2, "a")),
+        Response::Waiting(_)
+    ));
+    assert!(matches!(
+        client.ask(enqueue(1, 3, "")),
+        Response::Refused(_)
+    ));
     let metrics = server.get("/metrics");
     for line in [
         "netlock_sessions 1",
@@ -56,7 +69,10 @@ fn metrics_tell_who_is_there_and_what_happened() {
         "netlock_hold_seconds_count 0",
         "# EOF",
     ] {
-        assert!(metrics.lines().any(|found| found == line), "no `{line}` in {metrics}");
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "no `{line}` in {metrics}"
+        );
     }
     assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
     assert!(server.get("/readyz").starts_with("HTTP/1.1 200"));
@@ -67,5 +83,8 @@ fn metrics_tell_who_is_there_and_what_happened() {
 fn a_port_that_is_taken_is_named() {
     let server = Watched::start();
     let said = complaint(&["--listen", "127.0.0.1:0", "--admin-listen", &server.metrics]);
-    assert!(said.contains(&server.metrics) && said.contains("cannot serve metrics here"), "{said}");
+    assert!(
+        said.contains(&server.metrics) && said.contains("cannot serve metrics here"),
+        "{said}"
+    );
 }

@@ -40,7 +40,10 @@ impl Running {
         let stopping = stop.clone();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 // The port of a server that has just stopped may be taken for a moment.
                 let server = loop {
@@ -75,7 +78,10 @@ impl Netlock {
     pub(crate) fn with_a_folder() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let storage = Some(StorageOptions::new(folder.path()));
-        let options = ServerOptions { storage, ..ServerOptions::default() };
+        let options = ServerOptions {
+            storage,
+            ..ServerOptions::default()
+        };
         Self::with(options, Some(folder))
     }
 
@@ -88,8 +94,18 @@ impl Netlock {
     pub(crate) fn start_with_tls_as(certificates: &Certificates, name: &str) -> Arc<Self> {
         let path = |name: &str| certificates.path(name);
         let (certificate, key) = (path(&format!("{name}.pem")), path(&format!("{name}.key")));
-        let tls = Some(ServerTls { certificate, key, client_ca: Some(path("ca.pem")) });
-        Self::with(ServerOptions { tls, ..ServerOptions::default() }, None)
+        let tls = Some(ServerTls {
+            certificate,
+            key,
+            client_ca: Some(path("ca.pem")),
+        });
+        Self::with(
+            ServerOptions {
+                tls,
+                ..ServerOptions::default()
+            },
+            None,
+        )
     }
 
     #[cfg(feature = "full")]
@@ -99,7 +115,12 @@ impl Netlock {
 
     fn with(options: ServerOptions, folder: Option<TempDir>) -> Arc<Self> {
         let (address, running) = Running::start("127.0.0.1:0".to_owned(), options.clone());
-        Arc::new(Self { address, options, running: Mutex::new(Some(running)), _folder: folder })
+        Arc::new(Self {
+            address,
+            options,
+            running: Mutex::new(Some(running)),
+            _folder: folder,
+        })
     }
 }
 

@@ -12,7 +12,10 @@ use crate::options::{LeaderOptions, Node, Wait};
 use crate::types::loss::Loss;
 
 fn candidate(client: &Client, node: &str) -> Box<dyn Leader> {
-    client.sync.leader("office", LeaderOptions::new(Node::new(node))).expect("an election")
+    client
+        .sync
+        .leader("office", LeaderOptions::new(Node::new(node)))
+        .expect("an election")
 }
 
 /// There is one leader at a time, later terms are greater, and a leader that is cut off is notified
@@ -24,12 +27,22 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     assert_eq!(first.leader().await.expect("leader"), None);
     let office = first.elect().await.expect("elected");
     assert_eq!(first.status(), LeaderStatus::Elected);
-    let leadership = second.leader().await.expect("leader").expect("there is a leader");
-    assert_eq!((leadership.node.id(), leadership.term), ("node-1", office.token()));
+    let leadership = second
+        .leader()
+        .await
+        .expect("leader")
+        .expect("there is a leader");
+    assert_eq!(
+        (leadership.node.id(), leadership.term),
+        ("node-1", office.token())
+    );
 
     let impatient = two
         .sync
-        .leader("office", LeaderOptions::new(Node::new("node-3")).with_wait(Wait::Never))
+        .leader(
+            "office",
+            LeaderOptions::new(Node::new("node-3")).with_wait(Wait::Never),
+        )
         .expect("an election");
     assert!(impatient.elect().await.is_err(), "there are two leaders");
 
@@ -47,7 +60,11 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     office.resign().await.expect("resign");
     assert_eq!(first.status(), LeaderStatus::Follower);
     assert_eq!(office.revoked().await, Loss::Released);
-    let (next, second) = campaign.join_next().await.expect("one task").expect("no panic");
+    let (next, second) = campaign
+        .join_next()
+        .await
+        .expect("one task")
+        .expect("no panic");
     let next = next.expect("elected");
     assert!(next.token() > office.token(), "terms rise");
     assert_eq!(second.status(), LeaderStatus::Elected);
@@ -56,8 +73,10 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     let revoked = next.revoked();
     let lost = spawn(revoked);
     let third = first.elect();
-    let third =
-        tokio::time::timeout(stage.freed_by() * 2 + SOON, third).await.expect("in time").expect("elected");
+    let third = tokio::time::timeout(stage.freed_by() * 2 + SOON, third)
+        .await
+        .expect("in time")
+        .expect("elected");
     assert_eq!(
         second.status(),
         LeaderStatus::Follower,
@@ -73,7 +92,11 @@ pub async fn law_12_observers_see_leaders_in_order_and_vacancy(stage: Stage) {
     let (one, two) = (stage.client("one").await, stage.client("two").await);
     let mut watch = candidate(&two, "observer").watch();
     let mut seen = async || -> Option<Leadership> {
-        tokio::time::timeout(SOON, watch.next()).await.expect("in time").expect("a stream").expect("no error")
+        tokio::time::timeout(SOON, watch.next())
+            .await
+            .expect("in time")
+            .expect("a stream")
+            .expect("no error")
     };
     assert_eq!(seen().await, None, "there is no leader yet");
     let mut last = None;
@@ -81,7 +104,10 @@ pub async fn law_12_observers_see_leaders_in_order_and_vacancy(stage: Stage) {
         let node = format!("node-{round}");
         let office = candidate(&one, &node).elect().await.expect("elected");
         let leadership = seen().await.expect("there is a leader");
-        assert_eq!((leadership.node.id(), leadership.term), (node.as_str(), office.token()));
+        assert_eq!(
+            (leadership.node.id(), leadership.term),
+            (node.as_str(), office.token())
+        );
         assert!(Some(leadership.term) > last);
         last = Some(leadership.term);
         office.resign().await.expect("resign");
@@ -96,7 +122,12 @@ pub async fn law_12_a_leader_proclaims(stage: Stage) {
     let office = candidate(&one, "node").elect().await.expect("elected");
     let observer = candidate(&two, "observer");
     let mut watch = observer.watch();
-    let first = watch.next().await.expect("a stream").expect("no error").expect("there is a leader");
+    let first = watch
+        .next()
+        .await
+        .expect("a stream")
+        .expect("no error")
+        .expect("there is a leader");
     assert_eq!(first.node.value(), "");
     office.proclaim("127.0.0.1:80").await.expect("proclaim");
     let second = tokio::time::timeout(SOON, watch.next())
@@ -105,10 +136,22 @@ pub async fn law_12_a_leader_proclaims(stage: Stage) {
         .expect("a stream")
         .expect("no error");
     let second = second.expect("there is a leader");
-    assert_eq!((second.node.id(), second.node.value()), ("node", "127.0.0.1:80"));
-    assert_eq!(second.term, first.term, "a proclamation does not start a new term");
-    assert!(office.proclaim(&"x".repeat(2_000)).await.is_err(), "the length of a value is limited");
+    assert_eq!(
+        (second.node.id(), second.node.value()),
+        ("node", "127.0.0.1:80")
+    );
+    assert_eq!(
+        second.term, first.term,
+        "a proclamation does not start a new term"
+    );
+    assert!(
+        office.proclaim(&"x".repeat(2_000)).await.is_err(),
+        "the length of a value is limited"
+    );
     office.resign().await.expect("resign");
-    assert!(office.proclaim("late").await.is_err(), "a former leader can proclaim");
+    assert!(
+        office.proclaim("late").await.is_err(),
+        "a former leader can proclaim"
+    );
     assert_eq!(observer.leader().await.expect("leader"), None);
 }

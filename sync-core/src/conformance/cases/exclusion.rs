@@ -24,10 +24,16 @@ struct Counter {
 /// Adds 1 under the lock, by a read and a later write, which loses updates without mutual
 /// exclusion.
 async fn add(client: &Client, counter: &Mutex<Counter>, pause: Duration) -> bool {
-    let Ok(guard) = client.lock("counter").acquire().await else { return false };
+    let Ok(guard) = client.lock("counter").acquire().await else {
+        return false;
+    };
     let read = {
         let mut counter = locked(counter);
-        counter.fence.enter(guard.token()).ok().map(|()| counter.value)
+        counter
+            .fence
+            .enter(guard.token())
+            .ok()
+            .map(|()| counter.value)
     };
     tokio::time::sleep(pause).await;
     let accepted = {
@@ -56,7 +62,11 @@ pub async fn law_01_a_fenced_resource_loses_no_update(stage: Stage) {
                 // One client after the other is cut off, in the middle of its work, for longer than
                 // its TTL.
                 let is_cut_off = round == number;
-                let pause = if is_cut_off { ttl * 2 } else { Duration::from_millis(2) };
+                let pause = if is_cut_off {
+                    ttl * 2
+                } else {
+                    Duration::from_millis(2)
+                };
                 let network = client.network.clone();
                 let cut = async {
                     if is_cut_off {
@@ -87,24 +97,40 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
     // Half of the procedure: only a write with an older token than the newest write is rejected.
     let mut half = Counter::default();
     let paused = first.lock("a").acquire().await.expect("acquire");
-    fenced.fence.enter(paused.token()).expect("the holder enters");
+    fenced
+        .fence
+        .enter(paused.token())
+        .expect("the holder enters");
     let (read, half_read) = (fenced.value, half.value);
     first.network.cut();
     let waiter = second.queue_up("a", LockOptions::new(), 0).await;
     let (next, _) = waiter.granted(stage.freed_by() * 2 + SOON).await;
-    fenced.fence.enter(next.token()).expect("the next holder enters");
+    fenced
+        .fence
+        .enter(next.token())
+        .expect("the next holder enters");
     let (next_read, half_next_read) = (fenced.value, half.value);
 
     // The first holder resumes and writes the value that it had computed.
     assert_eq!(
-        fenced.fence.check(paused.token()).expect_err("a former holder writes").kind(),
+        fenced
+            .fence
+            .check(paused.token())
+            .expect_err("a former holder writes")
+            .kind(),
         ErrorKind::NotHeld
     );
     assert_eq!(
-        fenced.fence.enter(paused.token()).expect_err("a former holder enters").kind(),
+        fenced
+            .fence
+            .enter(paused.token())
+            .expect_err("a former holder enters")
+            .kind(),
         ErrorKind::NotHeld
     );
-    half.fence.enter(paused.token()).expect("nothing newer has been seen at a write");
+    half.fence
+        .enter(paused.token())
+        .expect("nothing newer has been seen at a write");
     half.value = half_read + 1;
     // Then the next holder writes.
     fenced.fence.check(next.token()).expect("the holder writes");
@@ -112,7 +138,10 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
     half.fence.enter(next.token()).expect("the newest token");
     half.value = half_next_read + 1;
     assert_eq!((read, fenced.value), (0, 1), "one write was accepted");
-    assert_eq!(half.value, 1, "two writes were accepted, and one was lost: the first step prevents this");
+    assert_eq!(
+        half.value, 1,
+        "two writes were accepted, and one was lost: the first step prevents this"
+    );
 }
 
 /// Every grant of a name has a greater token than the previous one, for all sessions, modes and
@@ -121,13 +150,34 @@ pub async fn law_02_tokens_rise_across_sessions_and_modes(stage: Stage) {
     let mut newest: Option<Token> = None;
     for round in 0..3 {
         let client = stage.client(&format!("client {round}")).await;
-        for options in [LockOptions::new(), LockOptions::shared(), LockOptions::permit(2)] {
-            let guard = client.lock_with("a", options).acquire().await.expect("acquire");
-            assert!(Some(guard.token()) > newest, "{:?} after {newest:?}", guard.token());
+        for options in [
+            LockOptions::new(),
+            LockOptions::shared(),
+            LockOptions::permit(2),
+        ] {
+            let guard = client
+                .lock_with("a", options)
+                .acquire()
+                .await
+                .expect("acquire");
+            assert!(
+                Some(guard.token()) > newest,
+                "{:?} after {newest:?}",
+                guard.token()
+            );
             newest = Some(guard.token());
             guard.release().await.expect("release");
-            let guard = client.lock("a").try_acquire().await.expect("try").expect("it is free");
-            assert!(Some(guard.token()) > newest, "{:?} after {newest:?}", guard.token());
+            let guard = client
+                .lock("a")
+                .try_acquire()
+                .await
+                .expect("try")
+                .expect("it is free");
+            assert!(
+                Some(guard.token()) > newest,
+                "{:?} after {newest:?}",
+                guard.token()
+            );
             newest = Some(guard.token());
             // An explicit release in some rounds, and one in the background in the others.
             if round % 2 == 0 {
@@ -159,10 +209,26 @@ impl Census {
 /// Readers share the lock, and a writer excludes all others.
 pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
     let clients = [stage.client("one").await, stage.client("two").await];
-    let first = clients[0].lock_with("a", LockOptions::shared()).acquire().await.expect("a reader");
-    let second = clients[1].lock_with("a", LockOptions::shared()).try_acquire().await.expect("try");
+    let first = clients[0]
+        .lock_with("a", LockOptions::shared())
+        .acquire()
+        .await
+        .expect("a reader");
+    let second = clients[1]
+        .lock_with("a", LockOptions::shared())
+        .try_acquire()
+        .await
+        .expect("try");
     assert!(second.is_some(), "readers share");
-    assert!(clients[1].lock("a").try_acquire().await.expect("try").is_none(), "a writer beside readers");
+    assert!(
+        clients[1]
+            .lock("a")
+            .try_acquire()
+            .await
+            .expect("try")
+            .is_none(),
+        "a writer beside readers"
+    );
     first.release().await.expect("release");
     drop(second);
 
@@ -175,13 +241,21 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
             for round in 0..6usize {
                 if (number + round).is_multiple_of(3) {
                     let guard = client.lock("a").acquire().await.expect("a writer");
-                    assert_eq!(readers.now.load(Ordering::SeqCst), 0, "a writer beside readers");
+                    assert_eq!(
+                        readers.now.load(Ordering::SeqCst),
+                        0,
+                        "a writer beside readers"
+                    );
                     writers.stay().await;
                     guard.release().await.expect("release");
                 } else {
                     let lock = client.lock_with("a", LockOptions::shared());
                     let guard = lock.acquire().await.expect("a reader");
-                    assert_eq!(writers.now.load(Ordering::SeqCst), 0, "a reader beside a writer");
+                    assert_eq!(
+                        writers.now.load(Ordering::SeqCst),
+                        0,
+                        "a reader beside a writer"
+                    );
                     readers.stay().await;
                     guard.release().await.expect("release");
                 }
@@ -196,12 +270,28 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
 pub async fn law_11_never_more_than_n_permits(stage: Stage) {
     let clients = [stage.client("one").await, stage.client("two").await];
     let held = [
-        clients[0].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try"),
-        clients[1].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try"),
-        clients[0].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try"),
+        clients[0]
+            .lock_with("a", LockOptions::permit(3))
+            .try_acquire()
+            .await
+            .expect("try"),
+        clients[1]
+            .lock_with("a", LockOptions::permit(3))
+            .try_acquire()
+            .await
+            .expect("try"),
+        clients[0]
+            .lock_with("a", LockOptions::permit(3))
+            .try_acquire()
+            .await
+            .expect("try"),
     ];
     assert!(held.iter().all(Option::is_some), "all permits can be held");
-    let more = clients[1].lock_with("a", LockOptions::permit(3)).try_acquire().await.expect("try");
+    let more = clients[1]
+        .lock_with("a", LockOptions::permit(3))
+        .try_acquire()
+        .await
+        .expect("try");
     assert!(more.is_none(), "one permit too many");
     drop(held);
 
@@ -226,14 +316,29 @@ pub async fn law_11_never_more_than_n_permits(stage: Stage) {
 /// A client that gives a different number of permits gets an error that names the number in use.
 pub async fn law_11_permits_have_to_agree(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
-    let guard = first.lock_with("a", LockOptions::permit(2)).acquire().await.expect("a permit");
+    let guard = first
+        .lock_with("a", LockOptions::permit(2))
+        .acquire()
+        .await
+        .expect("a permit");
     for wait in [Wait::Never, Wait::For(SOON)] {
         let lock = second.lock_with("a", LockOptions::permit(3).with_wait(wait));
         let error = lock.acquire().await.expect_err("another number of permits");
         assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
-        assert!(error.to_string().contains('2'), "the number in use is named: {error}");
+        assert!(
+            error.to_string().contains('2'),
+            "the number in use is named: {error}"
+        );
     }
     guard.release().await.expect("release");
-    let options = LockOptions::new().with_mode(Mode::Permit { of: 3 }).with_wait(Wait::For(SOON));
-    drop(second.lock_with("a", options).acquire().await.expect("the number is free again"));
+    let options = LockOptions::new()
+        .with_mode(Mode::Permit { of: 3 })
+        .with_wait(Wait::For(SOON));
+    drop(
+        second
+            .lock_with("a", options)
+            .acquire()
+            .await
+            .expect("the number is free again"),
+    );
 }

@@ -14,9 +14,11 @@ use crate::types::error::ErrorKind;
 
 /// Waits until a queue is empty: at most one TTL after the store is available again.
 async fn becomes_empty(stage: &Stage, observer: &Client, name: &str) {
-    eventually(stage.ttl() + SOON, "the orphaned claim is removed", || async {
-        queue_of(observer, name).await.entries.is_empty()
-    })
+    eventually(
+        stage.ttl() + SOON,
+        "the orphaned claim is removed",
+        || async { queue_of(observer, name).await.entries.is_empty() },
+    )
     .await;
 }
 
@@ -39,7 +41,10 @@ pub async fn law_19_a_guard_whose_release_failed_is_released(stage: Stage) {
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
     let guard = client.lock("a").acquire().await.expect("acquire");
     client.network.refuse();
-    assert_eq!(guard.release().await.expect_err("it is refused").kind(), ErrorKind::Store);
+    assert_eq!(
+        guard.release().await.expect_err("it is refused").kind(),
+        ErrorKind::Store
+    );
     guard.check(Duration::ZERO).expect("the guard is unchanged");
     drop(guard);
     tokio::time::sleep(stage.ttl() / 10).await;
@@ -55,18 +60,37 @@ pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
     client.network.refuse();
     for wait in [Wait::Forever, Wait::For(SOON)] {
         let lock = client.lock_with("a", LockOptions::new().with_wait(wait));
-        assert_eq!(lock.acquire().await.expect_err("it is refused").kind(), ErrorKind::Store);
+        assert_eq!(
+            lock.acquire().await.expect_err("it is refused").kind(),
+            ErrorKind::Store
+        );
     }
-    let error = client.lock("b").try_acquire().await.expect_err("it is refused");
+    let error = client
+        .lock("b")
+        .try_acquire()
+        .await
+        .expect_err("it is refused");
     assert_eq!(error.kind(), ErrorKind::Store);
     tokio::time::sleep(stage.ttl() / 10).await;
     client.network.heal();
-    eventually(stage.ttl() + SOON, "the failed requests have left the queue", || async {
-        queue_of(&observer, "a").await.entries.len() == 1 && queue_of(&observer, "b").await.entries.is_empty()
-    })
+    eventually(
+        stage.ttl() + SOON,
+        "the failed requests have left the queue",
+        || async {
+            queue_of(&observer, "a").await.entries.len() == 1
+                && queue_of(&observer, "b").await.entries.is_empty()
+        },
+    )
     .await;
     holder.release().await.expect("release");
-    drop(observer.lock("a").try_acquire().await.expect("try").expect("it is free"));
+    drop(
+        observer
+            .lock("a")
+            .try_acquire()
+            .await
+            .expect("try")
+            .expect("it is free"),
+    );
 }
 
 /// A request that arrives long after its caller has given up, while the session continues, is
@@ -77,7 +101,10 @@ pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) 
     client.network.delay_enqueues(Duration::from_secs(9));
     let lock = client.lock("a");
     let cut_short = tokio::time::timeout(Duration::from_millis(20), lock.acquire()).await;
-    assert!(cut_short.is_err(), "the request was not slow enough to be cut short");
+    assert!(
+        cut_short.is_err(),
+        "the request was not slow enough to be cut short"
+    );
     client.network.arrivals().await;
     becomes_empty(&stage, &observer, "a").await;
     kept.check(Duration::ZERO).expect("the session continues");
@@ -97,7 +124,8 @@ pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
             let mut random = StdRng::seed_from_u64(seed);
             loop {
                 let limit = Duration::from_millis(random.random_range(0..60));
-                let lock = client.lock_with(NAMES[random.random_range(0..3)], any_options(&mut random));
+                let lock =
+                    client.lock_with(NAMES[random.random_range(0..3)], any_options(&mut random));
                 // Results are ignored: each of these outcomes can occur during an outage.
                 match random.random_range(0..4) {
                     0 => drop(lock.try_acquire().await),
@@ -116,12 +144,18 @@ pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
     tasks.shutdown().await;
     client.network.heal();
     for name in NAMES {
-        eventually(stage.freed_by() + SOON, "the orphaned claims are removed", || async {
-            queue_of(&observer, name).await.entries.is_empty()
-        })
+        eventually(
+            stage.freed_by() + SOON,
+            "the orphaned claims are removed",
+            || async { queue_of(&observer, name).await.entries.is_empty() },
+        )
         .await;
     }
-    let guard = client.lock("a").acquire().await.expect("the client works again");
+    let guard = client
+        .lock("a")
+        .acquire()
+        .await
+        .expect("the client works again");
     guard.check(Duration::ZERO).expect("it holds");
 }
 

@@ -22,7 +22,11 @@ pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
         let waiter = second.queue_up("a", LockOptions::new(), 1).await;
         first.network.cut();
         let (next, granted_at) = waiter.granted(stage.freed_by() * 2 + SOON).await;
-        let (loss, revoked_at) = watching.join_next().await.expect("one task").expect("no panic");
+        let (loss, revoked_at) = watching
+            .join_next()
+            .await
+            .expect("one task")
+            .expect("no panic");
         assert_eq!(loss, Loss::Expired);
         assert!(
             revoked_at < granted_at,
@@ -38,17 +42,25 @@ pub async fn law_04_a_check_reads_the_clock_itself(stage: Stage) {
     let client = stage.client("client").await;
     let guard = client.lock("a").acquire().await.expect("acquire");
     assert_eq!(guard.check(Duration::ZERO).expect("held"), guard.token());
-    let error = guard.check(stage.ttl()).expect_err("less than the full TTL is left");
+    let error = guard
+        .check(stage.ttl())
+        .expect_err("less than the full TTL is left");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     client.network.cut();
     let until = guard.valid_until().expect("held");
     assert!(until < clock::now().after(stage.ttl()));
     clock::sleep_until(until).await;
-    assert_eq!(guard.check(Duration::ZERO).expect_err("lost").kind(), ErrorKind::SessionLost);
+    assert_eq!(
+        guard.check(Duration::ZERO).expect_err("lost").kind(),
+        ErrorKind::SessionLost
+    );
     assert_eq!(guard.remaining(), Duration::ZERO);
     client.network.heal();
     tokio::time::sleep(stage.ttl() / 2).await;
-    assert!(guard.check(Duration::ZERO).is_err(), "what is lost stays lost");
+    assert!(
+        guard.check(Duration::ZERO).is_err(),
+        "what is lost stays lost"
+    );
 }
 
 /// The claims of a crashed client are removed within the bound that the store promises, and only
@@ -66,10 +78,17 @@ pub async fn law_05_a_crash_frees_within_its_bound_and_wakes_one(stage: Stage) {
     let took = at.since(crashed);
     // The bound counts from the last renewal, which was before the crash. A busy machine gets 500
     // ms more.
-    assert!(took <= stage.freed_by() + Duration::from_millis(500), "free after {took:?}");
+    assert!(
+        took <= stage.freed_by() + Duration::from_millis(500),
+        "free after {took:?}"
+    );
     assert!(next.token() > guard.token());
     assert!(second.try_result().is_none(), "two hold");
-    assert_eq!(survivors[1].network.enqueues(), enqueues, "the waiter after the next one was woken too");
+    assert_eq!(
+        survivors[1].network.enqueues(),
+        enqueues,
+        "the waiter after the next one was woken too"
+    );
     next.release().await.expect("release");
     drop(second.granted(SOON).await);
 }
@@ -81,7 +100,10 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     let (backend, closer) = (stage.backend().await, stage.backend().await);
     let session = stage.session(&backend).await;
     let claim = stage.claim(session, "a");
-    assert!(matches!(backend.enqueue(&claim).await.expect("enqueue"), Standing::Waiting { .. }));
+    assert!(matches!(
+        backend.enqueue(&claim).await.expect("enqueue"),
+        Standing::Waiting { .. }
+    ));
     let mut waiting = {
         let (backend, claim) = (backend.clone(), claim.clone());
         spawn(async move { backend.granted(&claim).await })
@@ -89,15 +111,29 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     closer.close(&session).await.expect("close");
     guard.release().await.expect("release");
     let standing = tokio::time::timeout(SOON + stage.freed_by(), waiting.join_next()).await;
-    let standing = standing.expect("the waiter is notified").expect("one task").expect("no panic");
-    assert_eq!(standing.expect("an answer"), Standing::Gone { why: Gone::SessionLost });
+    let standing = standing
+        .expect("the waiter is notified")
+        .expect("one task")
+        .expect("no panic");
+    assert_eq!(
+        standing.expect("an answer"),
+        Standing::Gone {
+            why: Gone::SessionLost
+        }
+    );
     let queue = queue_of(&holder, "a").await;
     assert!(
         queue.entries.iter().all(|entry| entry.claim != claim.id),
         "a claim of an ended session is held: {queue:?}"
     );
     let again = backend.enqueue(&claim).await.expect("an answer");
-    assert_eq!(again, Standing::Gone { why: Gone::SessionLost }, "an ended session has no claims");
+    assert_eq!(
+        again,
+        Standing::Gone {
+            why: Gone::SessionLost
+        },
+        "an ended session has no claims"
+    );
 }
 
 /// In the SPI: an expired session is granted nothing, not even a name that is free.
@@ -106,11 +142,28 @@ pub async fn law_06_a_session_that_ran_out_gets_nothing(stage: Stage) {
     let session = stage.session(&backend).await;
     tokio::time::sleep(stage.freed_by()).await;
     let (claim, other) = (stage.claim(session, "a"), stage.claim(session, "b"));
-    let tried = Claim { waits: false, ..other };
+    let tried = Claim {
+        waits: false,
+        ..other
+    };
     for claim in [claim, tried] {
         let standing = backend.enqueue(&claim).await.expect("an answer");
-        assert_eq!(standing, Standing::Gone { why: Gone::SessionLost }, "{}", claim.name);
-        assert!(backend.queue(&claim.name).await.expect("queue").entries.is_empty());
+        assert_eq!(
+            standing,
+            Standing::Gone {
+                why: Gone::SessionLost
+            },
+            "{}",
+            claim.name
+        );
+        assert!(
+            backend
+                .queue(&claim.name)
+                .await
+                .expect("queue")
+                .entries
+                .is_empty()
+        );
     }
 }
 
@@ -119,13 +172,37 @@ pub async fn law_06_an_evicted_waiter_is_not_granted(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
     let (holder, waiter) = (stage.claim(session, "a"), stage.claim(session, "a"));
-    assert!(matches!(backend.enqueue(&holder).await.expect("enqueue"), Standing::Granted { .. }));
-    assert!(matches!(backend.enqueue(&waiter).await.expect("enqueue"), Standing::Waiting { .. }));
-    assert_eq!(backend.evict(&waiter.name, waiter.id).await.expect("evict"), Withdrawn::Waiting);
-    assert_eq!(backend.withdraw(&holder).await.expect("withdraw"), Withdrawn::Held);
-    let standing = tokio::time::timeout(SOON, backend.granted(&waiter)).await.expect("notified in time");
-    assert_eq!(standing.expect("an answer"), Standing::Gone { why: Gone::Evicted });
-    assert!(backend.queue(&waiter.name).await.expect("queue").entries.is_empty());
+    assert!(matches!(
+        backend.enqueue(&holder).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
+    assert!(matches!(
+        backend.enqueue(&waiter).await.expect("enqueue"),
+        Standing::Waiting { .. }
+    ));
+    assert_eq!(
+        backend.evict(&waiter.name, waiter.id).await.expect("evict"),
+        Withdrawn::Waiting
+    );
+    assert_eq!(
+        backend.withdraw(&holder).await.expect("withdraw"),
+        Withdrawn::Held
+    );
+    let standing = tokio::time::timeout(SOON, backend.granted(&waiter))
+        .await
+        .expect("notified in time");
+    assert_eq!(
+        standing.expect("an answer"),
+        Standing::Gone { why: Gone::Evicted }
+    );
+    assert!(
+        backend
+            .queue(&waiter.name)
+            .await
+            .expect("queue")
+            .entries
+            .is_empty()
+    );
     backend.close(&session).await.expect("close");
 }
 
@@ -162,12 +239,19 @@ pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
     let namespace = stage.namespace().clone();
     // A runtime whose only thread is blocked.
     let blocked = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             use crate::locks::traits::Sync as _;
 
-            let options = crate::options::SyncOptions::new().with_namespace(namespace).with_session_ttl(ttl);
-            let handle = crate::locks::handle::Handle::open(backend, options).await.expect("connect");
+            let options = crate::options::SyncOptions::new()
+                .with_namespace(namespace)
+                .with_session_ttl(ttl);
+            let handle = crate::locks::handle::Handle::open(backend, options)
+                .await
+                .expect("connect");
             let lock = handle.lock("a", LockOptions::new()).expect("a lock");
             let guard = lock.acquire().await.expect("acquire");
             std::thread::sleep(ttl * 2);
@@ -176,15 +260,22 @@ pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
             held
         })
     });
-    eventually(SOON, "the lock is held", || async { queue_of(&observer, "a").await.holders().count() == 1 })
-        .await;
+    eventually(SOON, "the lock is held", || async {
+        queue_of(&observer, "a").await.holders().count() == 1
+    })
+    .await;
     let until = clock::now().after(stage.ttl() * 3 / 2);
     while clock::now() < until {
         let tried = observer.lock("a").try_acquire().await.expect("try");
-        assert!(tried.is_none(), "lost while its holder's thread was blocked");
+        assert!(
+            tried.is_none(),
+            "lost while its holder's thread was blocked"
+        );
         tokio::time::sleep(stage.ttl() / 10).await;
     }
-    let held = tokio::task::spawn_blocking(move || blocked.join().expect("no panic")).await.expect("joined");
+    let held = tokio::task::spawn_blocking(move || blocked.join().expect("no panic"))
+        .await
+        .expect("joined");
     held.expect("still held after twice the TTL");
 }
 
@@ -195,21 +286,38 @@ pub async fn law_16_failures_are_a_risk_and_the_deadline_a_loss(stage: Stage) {
     let guard = client.lock("a").acquire().await.expect("acquire");
     assert_eq!(guard.health(), Health::Held);
     client.network.fail();
-    eventually(stage.ttl(), "a failed renewal is a risk", || async { guard.health() == Health::AtRisk })
-        .await;
-    assert!(guard.check(Duration::ZERO).is_ok(), "a risk is no loss");
-    client.network.heal();
-    eventually(stage.ttl(), "a renewal that succeeds ends the risk", || async {
-        guard.health() == Health::Held
+    eventually(stage.ttl(), "a failed renewal is a risk", || async {
+        guard.health() == Health::AtRisk
     })
     .await;
+    assert!(guard.check(Duration::ZERO).is_ok(), "a risk is no loss");
+    client.network.heal();
+    eventually(
+        stage.ttl(),
+        "a renewal that succeeds ends the risk",
+        || async { guard.health() == Health::Held },
+    )
+    .await;
     client.network.fail();
-    let loss = tokio::time::timeout(stage.ttl() * 2, guard.revoked()).await.expect("the deadline comes");
+    let loss = tokio::time::timeout(stage.ttl() * 2, guard.revoked())
+        .await
+        .expect("the deadline comes");
     assert_eq!(loss, Loss::Expired);
     client.network.heal();
     tokio::time::sleep(stage.ttl() / 2).await;
-    assert_eq!(guard.health(), Health::Lost(Loss::Expired), "a late success must not revive the claim");
-    client.lock("a").acquire().await.expect("a new session can acquire").release().await.expect("release");
+    assert_eq!(
+        guard.health(),
+        Health::Lost(Loss::Expired),
+        "a late success must not revive the claim"
+    );
+    client
+        .lock("a")
+        .acquire()
+        .await
+        .expect("a new session can acquire")
+        .release()
+        .await
+        .expect("release");
 }
 
 /// A failed extension does not release the lock. One that comes too late does not create a claim.
@@ -217,18 +325,30 @@ pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let guard = first.lock("a").acquire().await.expect("acquire");
     first.network.fail();
-    let error = tokio::time::timeout(SOON * 2 + stage.ttl(), guard.extend()).await.expect("it ends");
+    let error = tokio::time::timeout(SOON * 2 + stage.ttl(), guard.extend())
+        .await
+        .expect("it ends");
     error.expect_err("the network fails");
     if guard.check(Duration::ZERO).is_ok() {
-        assert!(second.lock("a").try_acquire().await.expect("try").is_none(), "a failed extension releases");
+        assert!(
+            second.lock("a").try_acquire().await.expect("try").is_none(),
+            "a failed extension releases"
+        );
     }
     guard.revoked().await;
-    let (next, _) =
-        second.queue_up("a", LockOptions::new(), 0).await.granted(stage.freed_by() * 2 + SOON).await;
+    let (next, _) = second
+        .queue_up("a", LockOptions::new(), 0)
+        .await
+        .granted(stage.freed_by() * 2 + SOON)
+        .await;
     first.network.heal();
     let error = guard.extend().await.expect_err("too late");
     assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
-    assert_eq!(queue_of(&second, "a").await.entries.len(), 1, "a late extension creates something");
+    assert_eq!(
+        queue_of(&second, "a").await.entries.len(),
+        1,
+        "a late extension creates something"
+    );
     assert!(next.check(Duration::ZERO).is_ok());
 }
 
@@ -242,7 +362,10 @@ pub async fn law_16_a_claim_that_the_store_forgets_is_revoked(stage: Stage) {
     let store = stage.backend().await;
     store.withdraw(lost.hold().claim()).await.expect("withdraw");
     client.network.fail_over();
-    let loss = tokio::time::timeout(stage.ttl(), lost.revoked()).await.expect("notified within a TTL");
+    let loss = tokio::time::timeout(stage.ttl(), lost.revoked())
+        .await
+        .expect("notified within a TTL");
     assert_eq!(loss, Loss::Evicted);
-    kept.check(Duration::ZERO).expect("the other claim is still held");
+    kept.check(Duration::ZERO)
+        .expect("the other claim is still held");
 }

@@ -16,13 +16,20 @@ pub async fn law_03_first_come_first_served(stage: Stage) {
     let guard = clients[0].lock("a").acquire().await.expect("acquire");
     let mut waiters = Vec::new();
     for number in 0..6 {
-        waiters.push(clients[number % 2].queue_up("a", LockOptions::new(), number + 1).await);
+        waiters.push(
+            clients[number % 2]
+                .queue_up("a", LockOptions::new(), number + 1)
+                .await,
+        );
     }
     guard.release().await.expect("release");
     let mut last = None;
     for waiter in waiters {
         let (guard, at) = waiter.granted(SOON).await;
-        assert!(Some((guard.token(), at)) > last, "not served in the order of arrival");
+        assert!(
+            Some((guard.token(), at)) > last,
+            "not served in the order of arrival"
+        );
         last = Some((guard.token(), at));
         guard.release().await.expect("release");
     }
@@ -31,12 +38,23 @@ pub async fn law_03_first_come_first_served(stage: Stage) {
 /// A reader that arrives after a waiting writer waits behind it; a try of a reader is busy.
 pub async fn law_03_a_waiting_writer_is_not_overtaken(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
-    let reader = first.lock_with("a", LockOptions::shared()).acquire().await.expect("a reader");
+    let reader = first
+        .lock_with("a", LockOptions::shared())
+        .acquire()
+        .await
+        .expect("a reader");
     let writer = second.queue_up("a", LockOptions::new(), 1).await;
     let mut late = first.queue_up("a", LockOptions::shared(), 2).await;
-    let tried = first.lock_with("a", LockOptions::shared()).try_acquire().await.expect("try");
+    let tried = first
+        .lock_with("a", LockOptions::shared())
+        .try_acquire()
+        .await
+        .expect("try");
     assert!(tried.is_none(), "a try overtakes a waiting writer");
-    assert!(late.try_result().is_none(), "a reader overtakes a waiting writer");
+    assert!(
+        late.try_result().is_none(),
+        "a reader overtakes a waiting writer"
+    );
     reader.release().await.expect("release");
     let (writer, _) = writer.granted(SOON).await;
     assert!(late.try_result().is_none(), "a reader beside a writer");
@@ -56,9 +74,15 @@ pub async fn law_09_a_limited_wait_ends_in_time(stage: Stage) {
     let error = lock.acquire().await.expect_err("it is held");
     let waited = clock::now().since(start);
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(error.to_string().contains("held by first"), "the holder is named: {error}");
+    assert!(
+        error.to_string().contains("held by first"),
+        "the holder is named: {error}"
+    );
     // A reported age is the current one, not the age at the moment at which the request was queued.
-    assert!(!error.to_string().contains("µs") && !error.to_string().contains("ns:"), "{error}");
+    assert!(
+        !error.to_string().contains("µs") && !error.to_string().contains("ns:"),
+        "{error}"
+    );
     assert!(waited >= patience, "it gave up after {waited:?}");
     assert!(waited < patience + SOON, "it took {waited:?}");
     eventually(SOON, "the queue has no waiters", || async {
@@ -76,17 +100,25 @@ pub async fn law_09_a_limited_wait_names_an_outage(stage: Stage) {
     // The waiter must know that it is queued: a call that is not queued yet gives up earlier.
     let (notify, mut queued) = tokio::sync::mpsc::unbounded_channel();
     let waiting = LockOptions::new().with_wait(Wait::For(stage.ttl()));
-    let lock = second.lock_with("a", waiting.with_on_wait(move |_| notify.send(()).unwrap_or_default()));
+    let lock = second.lock_with(
+        "a",
+        waiting.with_on_wait(move |_| notify.send(()).unwrap_or_default()),
+    );
     let cut = async {
         queued.recv().await.expect("in the queue");
         second.network.cut();
     };
     let ended = async { tokio::join!(lock.acquire(), cut).0 };
-    let outcome = tokio::time::timeout(stage.ttl() + SOON, ended).await.expect("the wait ends");
+    let outcome = tokio::time::timeout(stage.ttl() + SOON, ended)
+        .await
+        .expect("the wait ends");
     let error = outcome.expect_err("nobody has released");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let said = error.to_string();
-    assert!(said.contains("out of reach") && !said.contains("held by"), "{said}");
+    assert!(
+        said.contains("out of reach") && !said.contains("held by"),
+        "{said}"
+    );
     second.network.heal();
     drop(guard);
 }
@@ -101,10 +133,17 @@ pub async fn law_09_a_try_answers_at_once_and_leaves_nothing(stage: Stage) {
         assert!(lock.try_acquire().await.expect("try").is_none());
         let error = lock.acquire().await.expect_err("it is held");
         assert_eq!(error.kind(), ErrorKind::Contended);
-        assert!(error.to_string().contains("first"), "the holder is named: {error}");
+        assert!(
+            error.to_string().contains("first"),
+            "the holder is named: {error}"
+        );
         assert_eq!(error.name(), Some("a"));
     }
-    assert_eq!(queue_of(&first, "a").await.entries.len(), 1, "a try leaves something behind");
+    assert_eq!(
+        queue_of(&first, "a").await.entries.len(),
+        1,
+        "a try leaves something behind"
+    );
     guard.release().await.expect("release");
     drop(lock.acquire().await.expect("it is free"));
 }
@@ -143,7 +182,12 @@ pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
                     }
                 }
                 // There are no more faults, so this must succeed.
-                lock.acquire().await.expect("served after the faults").release().await.expect("release");
+                lock.acquire()
+                    .await
+                    .expect("served after the faults")
+                    .release()
+                    .await
+                    .expect("release");
                 served
             };
             let (served, ()) = tokio::join!(work, faults);

@@ -14,40 +14,92 @@ use crate::types::names::Kind;
 use crate::types::queue::Withdrawn;
 
 async fn update(backend: &dyn Backend, claim: &Claim) -> bool {
-    backend.update(claim, Bytes::from_static(b"new")).await.expect("update")
+    backend
+        .update(claim, Bytes::from_static(b"new"))
+        .await
+        .expect("update")
 }
 
 /// Calls for claims of a live session return the outcomes in the table of the SPI's docs.
 pub async fn spi_each_call_answers_by_the_state_of_the_claim(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
-    let (holder, waiter, unknown) =
-        (stage.claim(session, "a"), stage.claim(session, "a"), stage.claim(session, "a"));
+    let (holder, waiter, unknown) = (
+        stage.claim(session, "a"),
+        stage.claim(session, "a"),
+        stage.claim(session, "a"),
+    );
     let Standing::Granted { token } = backend.enqueue(&holder).await.expect("enqueue") else {
         panic!("the name is free");
     };
     let waiting = backend.enqueue(&waiter).await.expect("enqueue");
-    assert!(matches!(waiting, Standing::Waiting { position: 1, .. }), "{waiting:?}");
+    assert!(
+        matches!(waiting, Standing::Waiting { position: 1, .. }),
+        "{waiting:?}"
+    );
 
-    assert_eq!(backend.enqueue(&holder).await.expect("enqueue"), Standing::Granted { token });
+    assert_eq!(
+        backend.enqueue(&holder).await.expect("enqueue"),
+        Standing::Granted { token }
+    );
     let again = backend.enqueue(&waiter).await.expect("enqueue");
-    assert!(matches!(again, Standing::Waiting { position: 1, .. }), "{again:?}");
-    assert!(update(&*backend, &holder).await, "a holder changes its value");
-    assert!(!update(&*backend, &unknown).await, "an unknown claim has changed its value");
-    assert_eq!(backend.withdraw(&unknown).await.expect("withdraw"), Withdrawn::Absent);
+    assert!(
+        matches!(again, Standing::Waiting { position: 1, .. }),
+        "{again:?}"
+    );
+    assert!(
+        update(&*backend, &holder).await,
+        "a holder changes its value"
+    );
+    assert!(
+        !update(&*backend, &unknown).await,
+        "an unknown claim has changed its value"
+    );
+    assert_eq!(
+        backend.withdraw(&unknown).await.expect("withdraw"),
+        Withdrawn::Absent
+    );
     if stage.capabilities().evict {
-        assert_eq!(backend.evict(&unknown.name, unknown.id).await.expect("evict"), Withdrawn::Absent);
+        assert_eq!(
+            backend
+                .evict(&unknown.name, unknown.id)
+                .await
+                .expect("evict"),
+            Withdrawn::Absent
+        );
     }
 
-    assert_eq!(backend.withdraw(&waiter).await.expect("withdraw"), Withdrawn::Waiting);
-    assert_eq!(backend.withdraw(&waiter).await.expect("withdraw"), Withdrawn::Absent, "withdrawn twice");
+    assert_eq!(
+        backend.withdraw(&waiter).await.expect("withdraw"),
+        Withdrawn::Waiting
+    );
+    assert_eq!(
+        backend.withdraw(&waiter).await.expect("withdraw"),
+        Withdrawn::Absent,
+        "withdrawn twice"
+    );
     let anew = backend.enqueue(&waiter).await.expect("enqueue");
-    assert!(matches!(anew, Standing::Waiting { position: 1, .. }), "{anew:?}");
+    assert!(
+        matches!(anew, Standing::Waiting { position: 1, .. }),
+        "{anew:?}"
+    );
     if stage.capabilities().evict {
-        assert_eq!(backend.evict(&waiter.name, waiter.id).await.expect("evict"), Withdrawn::Waiting);
-        assert_eq!(backend.evict(&holder.name, holder.id).await.expect("evict"), Withdrawn::Held);
-        assert!(!update(&*backend, &holder).await, "an evicted holder has changed its value");
-        assert_eq!(backend.withdraw(&holder).await.expect("withdraw"), Withdrawn::Absent);
+        assert_eq!(
+            backend.evict(&waiter.name, waiter.id).await.expect("evict"),
+            Withdrawn::Waiting
+        );
+        assert_eq!(
+            backend.evict(&holder.name, holder.id).await.expect("evict"),
+            Withdrawn::Held
+        );
+        assert!(
+            !update(&*backend, &holder).await,
+            "an evicted holder has changed its value"
+        );
+        assert_eq!(
+            backend.withdraw(&holder).await.expect("withdraw"),
+            Withdrawn::Absent
+        );
     }
     backend.close(&session).await.expect("close");
 }
@@ -57,28 +109,56 @@ pub async fn spi_each_call_answers_by_the_state_of_the_claim(stage: Stage) {
 pub async fn spi_each_call_answers_that_the_session_has_ended(stage: Stage) {
     let backend = stage.backend().await;
     let (session, other) = (stage.session(&backend).await, stage.session(&backend).await);
-    let (holder, waiter, late) =
-        (stage.claim(session, "a"), stage.claim(session, "b"), stage.claim(session, "c"));
+    let (holder, waiter, late) = (
+        stage.claim(session, "a"),
+        stage.claim(session, "b"),
+        stage.claim(session, "c"),
+    );
     let blocking = stage.claim(other, "b");
-    assert!(matches!(backend.enqueue(&holder).await.expect("enqueue"), Standing::Granted { .. }));
-    assert!(matches!(backend.enqueue(&blocking).await.expect("enqueue"), Standing::Granted { .. }));
-    assert!(matches!(backend.enqueue(&waiter).await.expect("enqueue"), Standing::Waiting { .. }));
+    assert!(matches!(
+        backend.enqueue(&holder).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
+    assert!(matches!(
+        backend.enqueue(&blocking).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
+    assert!(matches!(
+        backend.enqueue(&waiter).await.expect("enqueue"),
+        Standing::Waiting { .. }
+    ));
     backend.close(&session).await.expect("close");
     backend.close(&session).await.expect("closed twice");
 
     for claim in [&holder, &waiter, &late] {
-        let ended = Standing::Gone { why: Gone::SessionLost };
-        assert_eq!(backend.enqueue(claim).await.expect("enqueue"), ended, "`{}`", claim.name);
+        let ended = Standing::Gone {
+            why: Gone::SessionLost,
+        };
+        assert_eq!(
+            backend.enqueue(claim).await.expect("enqueue"),
+            ended,
+            "`{}`",
+            claim.name
+        );
         assert!(!update(&*backend, claim).await, "`{}`", claim.name);
         backend.withdraw(claim).await.expect("withdraw");
         let queue = backend.queue(&claim.name).await.expect("queue");
-        assert!(queue.entries.iter().all(|entry| entry.claim == blocking.id), "{queue:?}");
+        assert!(
+            queue.entries.iter().all(|entry| entry.claim == blocking.id),
+            "{queue:?}"
+        );
     }
     for _ in 0..2 {
-        assert_eq!(backend.renew(&session).await.expect("renew"), Renewal::Expired);
+        assert_eq!(
+            backend.renew(&session).await.expect("renew"),
+            Renewal::Expired
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(matches!(backend.enqueue(&blocking).await.expect("enqueue"), Standing::Granted { .. }));
+    assert!(matches!(
+        backend.enqueue(&blocking).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
     backend.close(&other).await.expect("close");
 }
 
@@ -87,21 +167,32 @@ pub async fn spi_an_eviction_is_reported_once(stage: Stage) {
     let backend = stage.backend().await;
     if !stage.capabilities().reports_evictions || !stage.capabilities().evict {
         let session = stage.session(&backend).await;
-        let refused = backend.evictions(&session).await.expect_err("the capability says no");
+        let refused = backend
+            .evictions(&session)
+            .await
+            .expect_err("the capability says no");
         assert_eq!(refused.kind(), ErrorKind::Unsupported);
         return;
     }
     let session = stage.session(&backend).await;
     for name in ["a", "b"] {
         let claim = stage.claim(session, name);
-        assert!(matches!(backend.enqueue(&claim).await.expect("enqueue"), Standing::Granted { .. }));
+        assert!(matches!(
+            backend.enqueue(&claim).await.expect("enqueue"),
+            Standing::Granted { .. }
+        ));
         let (reported, evicted) = tokio::join!(
             tokio::time::timeout(SOON + stage.ttl(), backend.evictions(&session)),
             backend.evict(&claim.name, claim.id),
         );
         assert_eq!(evicted.expect("evict"), Withdrawn::Held);
-        assert_eq!(reported.expect("reported in time").expect("evictions"), [claim.id], "`{name}`");
-        let again = tokio::time::timeout(Duration::from_millis(300), backend.evictions(&session)).await;
+        assert_eq!(
+            reported.expect("reported in time").expect("evictions"),
+            [claim.id],
+            "`{name}`"
+        );
+        let again =
+            tokio::time::timeout(Duration::from_millis(300), backend.evictions(&session)).await;
         assert!(again.is_err(), "reported again: {again:?}");
     }
     backend.close(&session).await.expect("close");

@@ -56,10 +56,22 @@ impl Ledger {
         }
         let mut run = Run::default();
         let fits = self.now.values().all(|(mode, _)| run.admit(*mode)) && run.admits(claim.mode);
-        assert!(fits, "{:?} with {token:?} was granted beside {:?}", claim.mode, self.now);
+        assert!(
+            fits,
+            "{:?} with {token:?} was granted beside {:?}",
+            claim.mode, self.now
+        );
         // All earlier holds that exclude this one have ended, and must have lower tokens.
-        let earlier = if claim.mode == Mode::Exclusive { self.newest } else { self.newest_exclusive };
-        assert!(Some(token) > earlier, "{token:?} ({:?}) was granted after {earlier:?}", claim.mode);
+        let earlier = if claim.mode == Mode::Exclusive {
+            self.newest
+        } else {
+            self.newest_exclusive
+        };
+        assert!(
+            Some(token) > earlier,
+            "{token:?} ({:?}) was granted after {earlier:?}",
+            claim.mode
+        );
         self.newest = self.newest.max(Some(token));
         if claim.mode == Mode::Exclusive {
             self.newest_exclusive = Some(token);
@@ -87,13 +99,20 @@ struct Start {
 impl Start {
     fn new() -> Arc<Self> {
         let end = clock::now().after(LONG_ENOUGH);
-        Arc::new(Self { barrier: Barrier::new(RACERS), over: AtomicBool::new(false), end })
+        Arc::new(Self {
+            barrier: Barrier::new(RACERS),
+            over: AtomicBool::new(false),
+            end,
+        })
     }
 
     /// Returns `false` to all racers once the race is over.
     async fn next(&self, round: usize) -> bool {
         if self.barrier.wait().await.is_leader() {
-            self.over.store(round >= ROUNDS || clock::now() >= self.end, Ordering::SeqCst);
+            self.over.store(
+                round >= ROUNDS || clock::now() >= self.end,
+                Ordering::SeqCst,
+            );
         }
         self.barrier.wait().await;
         !self.over.load(Ordering::SeqCst)
@@ -113,7 +132,11 @@ struct Racer {
 
 impl Racer {
     fn claim(&self, mode: Mode, waits: bool) -> Claim {
-        Claim { mode, waits, ..bare::claim(self.session, self.name.clone()) }
+        Claim {
+            mode,
+            waits,
+            ..bare::claim(self.session, self.name.clone())
+        }
     }
 
     async fn enqueue(&self, claim: &Claim) -> Standing {
@@ -178,7 +201,9 @@ impl Racer {
         match self.random.random_range(0..3) {
             0 => {}
             1 => tokio::task::yield_now().await,
-            _ => tokio::time::sleep(Duration::from_micros(self.random.random_range(0..2_000))).await,
+            _ => {
+                tokio::time::sleep(Duration::from_micros(self.random.random_range(0..2_000))).await
+            }
         }
     }
 
@@ -241,9 +266,9 @@ async fn with_retries<T, F: Future<Output = Result<T>>>(mut request: impl FnMut(
             }
         }
     });
-    answer
-        .await
-        .unwrap_or_else(|_| panic!("no answer within {TURN:?}: a waiter was lost, or the store is stuck"))
+    answer.await.unwrap_or_else(|_| {
+        panic!("no answer within {TURN:?}: a waiter was lost, or the store is stuck")
+    })
 }
 
 /// Opens a session that outlasts the race, because it is not renewed.
@@ -276,11 +301,19 @@ async fn race<F: Future<Output = ()> + Send + 'static>(stage: &Stage, run: impl 
     let session = open(stage, &*backend).await;
     let claim = stage.claim(session, "race");
     eventually(SOON, "the queue is empty after the race", || async {
-        backend.queue(&claim.name).await.expect("queue").entries.is_empty()
+        backend
+            .queue(&claim.name)
+            .await
+            .expect("queue")
+            .entries
+            .is_empty()
     })
     .await;
     let standing = backend.enqueue(&claim).await.expect("enqueue");
-    assert!(matches!(standing, Standing::Granted { .. }), "not free after the race: {standing:?}");
+    assert!(
+        matches!(standing, Standing::Granted { .. }),
+        "not free after the race: {standing:?}"
+    );
     backend.close(&session).await.expect("close");
 }
 
@@ -311,7 +344,10 @@ pub async fn law_11_all_of_many_get_a_free_name_in_turn(stage: Stage) {
         while racer.start.next(round).await {
             let mode = racer.any_mode();
             let claim = racer.claim(mode, true);
-            assert!(racer.acquire(&claim).await, "{claim:?} has ended, but no racer ended it");
+            assert!(
+                racer.acquire(&claim).await,
+                "{claim:?} has ended, but no racer ended it"
+            );
             racer.pause().await;
             racer.withdraw(&claim).await;
             round += 1;

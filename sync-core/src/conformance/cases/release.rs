@@ -17,14 +17,30 @@ pub async fn law_07_release_is_idempotent(stage: Stage) {
     let guard = first.lock("a").acquire().await.expect("acquire");
     let revoked = guard.revoked();
     assert_eq!(guard.release().await.expect("release"), Release::Done);
-    let next = second.lock("a").try_acquire().await.expect("try").expect("released");
-    assert_eq!(guard.release().await.expect("release"), Release::Done, "the same answer");
+    let next = second
+        .lock("a")
+        .try_acquire()
+        .await
+        .expect("try")
+        .expect("released");
+    assert_eq!(
+        guard.release().await.expect("release"),
+        Release::Done,
+        "the same answer"
+    );
     assert_eq!(revoked.await, Loss::Released);
-    assert_eq!(guard.check(Duration::ZERO).expect_err("released").kind(), ErrorKind::NotHeld);
+    assert_eq!(
+        guard.check(Duration::ZERO).expect_err("released").kind(),
+        ErrorKind::NotHeld
+    );
     drop(guard);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let queue = queue_of(&first, "a").await;
-    assert_eq!(queue.entries.len(), 1, "the next holder was released: {queue:?}");
+    assert_eq!(
+        queue.entries.len(),
+        1,
+        "the next holder was released: {queue:?}"
+    );
     assert!(next.check(Duration::ZERO).is_ok());
 }
 
@@ -34,12 +50,27 @@ pub async fn law_07_a_late_release_spares_the_next_holder(stage: Stage) {
     let backend = stage.backend().await;
     let session = stage.session(&backend).await;
     let (old, new) = (stage.claim(session, "a"), stage.claim(session, "a"));
-    assert!(matches!(backend.enqueue(&old).await.expect("enqueue"), Standing::Granted { .. }));
-    assert_eq!(backend.withdraw(&old).await.expect("withdraw"), Withdrawn::Held);
-    assert!(matches!(backend.enqueue(&new).await.expect("enqueue"), Standing::Granted { .. }));
-    assert_eq!(backend.withdraw(&old).await.expect("withdraw"), Withdrawn::Absent);
+    assert!(matches!(
+        backend.enqueue(&old).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
+    assert_eq!(
+        backend.withdraw(&old).await.expect("withdraw"),
+        Withdrawn::Held
+    );
+    assert!(matches!(
+        backend.enqueue(&new).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
+    assert_eq!(
+        backend.withdraw(&old).await.expect("withdraw"),
+        Withdrawn::Absent
+    );
     let queue = backend.queue(&new.name).await.expect("queue");
-    assert_eq!(queue.holders().map(|entry| entry.claim).collect::<Vec<_>>(), [new.id]);
+    assert_eq!(
+        queue.holders().map(|entry| entry.claim).collect::<Vec<_>>(),
+        [new.id]
+    );
     backend.close(&session).await.expect("close");
 }
 
@@ -49,8 +80,15 @@ pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     let session = stage.session(&backend).await;
     let (first, second) = (stage.claim(session, "a"), stage.claim(session, "a"));
     let granted = backend.enqueue(&first).await.expect("enqueue");
-    assert_eq!(backend.enqueue(&first).await.expect("enqueue"), granted, "another grant");
-    let tried = Claim { waits: false, ..first.clone() };
+    assert_eq!(
+        backend.enqueue(&first).await.expect("enqueue"),
+        granted,
+        "another grant"
+    );
+    let tried = Claim {
+        waits: false,
+        ..first.clone()
+    };
     assert_eq!(
         backend.enqueue(&tried).await.expect("enqueue"),
         granted,
@@ -58,14 +96,44 @@ pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     );
     for _ in 0..2 {
         let standing = backend.enqueue(&second).await.expect("enqueue");
-        assert!(matches!(standing, Standing::Waiting { position: 1, .. }), "{standing:?}");
+        assert!(
+            matches!(standing, Standing::Waiting { position: 1, .. }),
+            "{standing:?}"
+        );
     }
-    assert_eq!(backend.queue(&first.name).await.expect("queue").entries.len(), 2);
-    assert_eq!(backend.withdraw(&second).await.expect("withdraw"), Withdrawn::Waiting);
-    assert_eq!(backend.withdraw(&second).await.expect("withdraw"), Withdrawn::Absent);
-    assert_eq!(backend.withdraw(&first).await.expect("withdraw"), Withdrawn::Held);
-    assert_eq!(backend.withdraw(&first).await.expect("withdraw"), Withdrawn::Absent);
-    assert!(backend.queue(&first.name).await.expect("queue").entries.is_empty());
+    assert_eq!(
+        backend
+            .queue(&first.name)
+            .await
+            .expect("queue")
+            .entries
+            .len(),
+        2
+    );
+    assert_eq!(
+        backend.withdraw(&second).await.expect("withdraw"),
+        Withdrawn::Waiting
+    );
+    assert_eq!(
+        backend.withdraw(&second).await.expect("withdraw"),
+        Withdrawn::Absent
+    );
+    assert_eq!(
+        backend.withdraw(&first).await.expect("withdraw"),
+        Withdrawn::Held
+    );
+    assert_eq!(
+        backend.withdraw(&first).await.expect("withdraw"),
+        Withdrawn::Absent
+    );
+    assert!(
+        backend
+            .queue(&first.name)
+            .await
+            .expect("queue")
+            .entries
+            .is_empty()
+    );
     backend.close(&session).await.expect("close");
 }
 
@@ -88,7 +156,10 @@ pub async fn law_08_a_dropped_acquire_leaves_the_queue(stage: Stage) {
         let lock = second.lock("b");
         let _ = tokio::time::timeout(Duration::from_micros(micros), lock.acquire()).await;
     }
-    eventually(SOON, "nothing is left", || async { queue_of(&first, "b").await.entries.is_empty() }).await;
+    eventually(SOON, "nothing is left", || async {
+        queue_of(&first, "b").await.entries.is_empty()
+    })
+    .await;
 }
 
 /// A request that is still on its way when its acquire is dropped may enqueue the claim after the
@@ -98,9 +169,15 @@ pub async fn law_08_a_late_arrival_of_a_dropped_acquire_is_undone(stage: Stage) 
     first.network.delay_enqueues(Duration::from_millis(150));
     let lock = first.lock("a");
     let cut_short = tokio::time::timeout(Duration::from_millis(20), lock.acquire()).await;
-    assert!(cut_short.is_err(), "the request was not slow enough to be cut short");
+    assert!(
+        cut_short.is_err(),
+        "the request was not slow enough to be cut short"
+    );
     first.network.arrivals().await;
-    eventually(SOON, "it is undone", || async { queue_of(&second, "a").await.entries.is_empty() }).await;
+    eventually(SOON, "it is undone", || async {
+        queue_of(&second, "a").await.entries.is_empty()
+    })
+    .await;
 }
 
 /// Dropping a guard releases the lock in the background, and does not block.
@@ -122,8 +199,15 @@ pub async fn law_08_a_lost_reply_makes_no_second_claim(stage: Stage) {
     let early = tokio::time::timeout(stage.ttl() / 5, &mut acquiring).await;
     assert!(early.is_err(), "no reply can have come: {early:?}");
     first.network.heal();
-    let guard = tokio::time::timeout(SOON, acquiring).await.expect("in time").expect("acquire");
-    assert_eq!(queue_of(&second, "a").await.entries.len(), 1, "a retry made a second claim");
+    let guard = tokio::time::timeout(SOON, acquiring)
+        .await
+        .expect("in time")
+        .expect("acquire");
+    assert_eq!(
+        queue_of(&second, "a").await.entries.len(),
+        1,
+        "a retry made a second claim"
+    );
 
     first.network.lose_replies();
     let (released, ()) = tokio::join!(guard.release(), async {
@@ -141,15 +225,25 @@ pub async fn law_17_a_release_outlives_its_caller(stage: Stage) {
     let waiter = second.queue_up("a", LockOptions::new(), 1).await;
     first.network.delay_withdrawals(Duration::from_millis(150));
     let cut_short = tokio::time::timeout(Duration::from_millis(20), guard.release()).await;
-    assert!(cut_short.is_err(), "the release was not slow enough to be cut short");
-    assert!(guard.check(Duration::ZERO).is_err(), "a claim that is being released does not count as held");
+    assert!(
+        cut_short.is_err(),
+        "the release was not slow enough to be cut short"
+    );
+    assert!(
+        guard.check(Duration::ZERO).is_err(),
+        "a claim that is being released does not count as held"
+    );
     drop(waiter.granted(SOON).await);
 }
 
 /// A failed release leaves the guard unchanged, and can be retried.
 pub async fn law_17_a_failed_release_stays_armed(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
-    let guard = first.lock_with("a", LockOptions::new()).acquire().await.expect("acquire");
+    let guard = first
+        .lock_with("a", LockOptions::new())
+        .acquire()
+        .await
+        .expect("acquire");
     // With a full TTL left, the release times out before the session expires.
     guard.extend().await.expect("extend");
     first.network.fail();
@@ -157,8 +251,18 @@ pub async fn law_17_a_failed_release_stays_armed(stage: Stage) {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.is_retryable());
     first.network.heal();
-    assert!(guard.check(Duration::ZERO).is_ok(), "the guard is disarmed although it holds");
+    assert!(
+        guard.check(Duration::ZERO).is_ok(),
+        "the guard is disarmed although it holds"
+    );
     assert!(second.lock("a").try_acquire().await.expect("try").is_none());
     assert_eq!(guard.release().await.expect("release"), Release::Done);
-    drop(second.lock("a").try_acquire().await.expect("try").expect("released"));
+    drop(
+        second
+            .lock("a")
+            .try_acquire()
+            .await
+            .expect("try")
+            .expect("released"),
+    );
 }

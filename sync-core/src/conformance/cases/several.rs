@@ -13,60 +13,94 @@ use crate::types::error::ErrorKind;
 /// in different orders do not deadlock.
 pub async fn api_all_of_several_names_or_none(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
-    let guards = lock_all(&*first.sync, ["b", "a", "b"], LockOptions::new()).await.expect("free");
+    let guards = lock_all(&*first.sync, ["b", "a", "b"], LockOptions::new())
+        .await
+        .expect("free");
     assert_eq!(guards.check(Duration::ZERO).expect("held").len(), 2);
     let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
-    let error = lock_all(&*second.sync, ["0", "b"], brief).await.expect_err("b is taken");
+    let error = lock_all(&*second.sync, ["0", "b"], brief)
+        .await
+        .expect_err("b is taken");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    eventually(SOON, "the names that were acquired are released", || async {
-        queue_of(&first, "0").await.entries.is_empty()
-    })
+    eventually(
+        SOON,
+        "the names that were acquired are released",
+        || async { queue_of(&first, "0").await.entries.is_empty() },
+    )
     .await;
     assert_eq!(guards.release().await.expect("released"), Release::Done);
 
     let contend = |client: crate::conformance::stage::Client, names: [&'static str; 3]| {
         spawn(async move {
             for _ in 0..5 {
-                let guards = lock_all(&*client.sync, names, LockOptions::new()).await.expect("granted");
+                let guards = lock_all(&*client.sync, names, LockOptions::new())
+                    .await
+                    .expect("granted");
                 guards.release().await.expect("released");
             }
         })
     };
-    let (one, other) = (contend(first, ["x", "y", "z"]), contend(second, ["z", "y", "x"]));
+    let (one, other) = (
+        contend(first, ["x", "y", "z"]),
+        contend(second, ["z", "y", "x"]),
+    );
     let both = async { (one.join_all().await, other.join_all().await) };
-    tokio::time::timeout(SOON * 4, both).await.expect("the requests do not deadlock");
+    tokio::time::timeout(SOON * 4, both)
+        .await
+        .expect("the requests do not deadlock");
 }
 
 /// A request for all of several names is granted when all are free. It holds none before, and a
 /// later request for any of them is queued behind it.
 pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: Stage) {
-    let (holder, client, third) =
-        (stage.client("holder").await, stage.client("client").await, stage.client("third").await);
+    let (holder, client, third) = (
+        stage.client("holder").await,
+        stage.client("client").await,
+        stage.client("third").await,
+    );
     if !stage.capabilities().several_at_once {
-        let error = client.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect_err("it cannot");
+        let error = client
+            .sync
+            .acquire_all(&["a", "b"], LockOptions::new())
+            .await
+            .expect_err("it cannot");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-        let one =
-            client.sync.acquire_all(&["a", "a"], LockOptions::new()).await.expect("a lock as any other");
+        let one = client
+            .sync
+            .acquire_all(&["a", "a"], LockOptions::new())
+            .await
+            .expect("a lock as any other");
         assert_eq!(one.release().await.expect("released"), Release::Done);
         return;
     }
     let held = holder.lock("b").acquire().await.expect("free");
     let waiter = client.clone();
-    let waiting =
-        spawn(
-            async move { waiter.sync.acquire_all(&["b", "a"], LockOptions::new()).await.expect("granted") },
-        );
+    let waiting = spawn(async move {
+        waiter
+            .sync
+            .acquire_all(&["b", "a"], LockOptions::new())
+            .await
+            .expect("granted")
+    });
     let is_queued = |name: &'static str, token: bool, length: usize| {
         let holder = &holder;
         eventually(SOON, "in both queues", move || async move {
             let entries = queue_of(holder, name).await.entries;
-            entries.len() == length && entries.last().is_some_and(|entry| entry.token.is_some() == token)
+            entries.len() == length
+                && entries
+                    .last()
+                    .is_some_and(|entry| entry.token.is_some() == token)
         })
     };
     is_queued("a", false, 1).await;
     is_queued("b", false, 2).await;
     assert!(
-        third.lock("a").try_acquire().await.expect("an answer").is_none(),
+        third
+            .lock("a")
+            .try_acquire()
+            .await
+            .expect("an answer")
+            .is_none(),
         "it is free, but an earlier request comes first"
     );
     held.release().await.expect("released");
@@ -74,47 +108,99 @@ pub async fn api_several_names_are_granted_at_once_where_the_store_can(stage: St
     is_queued("a", true, 1).await;
     is_queued("b", true, 1).await;
     for name in ["a", "b"] {
-        assert_eq!(queue_of(&third, name).await.entries[0].token, Some(guard.token()), "one token for both");
-        assert!(third.lock(name).try_acquire().await.expect("an answer").is_none(), "{name} is held");
+        assert_eq!(
+            queue_of(&third, name).await.entries[0].token,
+            Some(guard.token()),
+            "one token for both"
+        );
+        assert!(
+            third
+                .lock(name)
+                .try_acquire()
+                .await
+                .expect("an answer")
+                .is_none(),
+            "{name} is held"
+        );
     }
     assert_eq!(guard.release().await.expect("released"), Release::Done);
     for name in ["a", "b"] {
-        assert!(queue_of(&third, name).await.entries.is_empty(), "{name} is free");
+        assert!(
+            queue_of(&third, name).await.entries.is_empty(),
+            "{name} is free"
+        );
     }
 
     let held = holder.lock("b").acquire().await.expect("free");
     let brief = LockOptions::new().with_wait(Wait::For(Duration::from_millis(200)));
-    let error = client.sync.acquire_all(&["a", "b"], brief).await.expect_err("b is taken");
+    let error = client
+        .sync
+        .acquire_all(&["a", "b"], brief)
+        .await
+        .expect_err("b is taken");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     eventually(SOON, "the request has left both queues", || async {
-        queue_of(&holder, "a").await.entries.is_empty() && queue_of(&holder, "b").await.entries.len() == 1
+        queue_of(&holder, "a").await.entries.is_empty()
+            && queue_of(&holder, "b").await.entries.len() == 1
     })
     .await;
     held.release().await.expect("released");
 
-    let guard = client.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect("free");
-    holder.lock("b").evict(guard.claim()).await.expect("evicted");
+    let guard = client
+        .sync
+        .acquire_all(&["a", "b"], LockOptions::new())
+        .await
+        .expect("free");
+    holder
+        .lock("b")
+        .evict(guard.claim())
+        .await
+        .expect("evicted");
     tokio::time::timeout(SOON, guard.revoked())
         .await
         .expect("the eviction from one queue ends the whole claim");
-    assert!(queue_of(&holder, "a").await.entries.is_empty(), "nothing is left of it");
+    assert!(
+        queue_of(&holder, "a").await.entries.is_empty(),
+        "nothing is left of it"
+    );
 
     // Any one of several names: both become free at the same moment, and it takes one of them and
     // leaves the queue of the other.
-    let _held = holder.sync.acquire_all(&["a", "b"], LockOptions::new()).await.expect("free");
+    let _held = holder
+        .sync
+        .acquire_all(&["a", "b"], LockOptions::new())
+        .await
+        .expect("free");
     let waiter = client.clone();
-    let waiting =
-        spawn(
-            async move { waiter.sync.acquire_any(&["b", "a"], LockOptions::new()).await.expect("granted") },
-        );
+    let waiting = spawn(async move {
+        waiter
+            .sync
+            .acquire_any(&["b", "a"], LockOptions::new())
+            .await
+            .expect("granted")
+    });
     is_queued("a", false, 2).await;
     is_queued("b", false, 2).await;
     holder.sync.release_all().await.expect("released");
     let guard = waiting.join_all().await.pop().expect("one task");
-    let (one, other) = if guard.name().plain() == "a" { ("a", "b") } else { ("b", "a") };
-    assert_eq!(queue_of(&third, one).await.entries[0].token, Some(guard.token()));
-    assert!(queue_of(&third, other).await.entries.is_empty(), "the grant removes it from the other queue");
-    let second = third.sync.acquire_any(&[one, other], LockOptions::new()).await.expect("one is free");
+    let (one, other) = if guard.name().plain() == "a" {
+        ("a", "b")
+    } else {
+        ("b", "a")
+    };
+    assert_eq!(
+        queue_of(&third, one).await.entries[0].token,
+        Some(guard.token())
+    );
+    assert!(
+        queue_of(&third, other).await.entries.is_empty(),
+        "the grant removes it from the other queue"
+    );
+    let second = third
+        .sync
+        .acquire_any(&[one, other], LockOptions::new())
+        .await
+        .expect("one is free");
     assert_eq!(second.name().plain(), other, "the first that is free");
     assert_eq!(guard.release().await.expect("released"), Release::Done);
 }
@@ -130,11 +216,24 @@ pub async fn api_a_waiter_is_notified_of_its_position(stage: Stage) {
     for position in [1, 2] {
         let waiting = notified.recv().await.expect("notified");
         assert_eq!(waiting.position, position);
-        assert_eq!(waiting.holder.map(|holder| holder.client).as_deref().unwrap_or("holder"), "holder");
+        assert_eq!(
+            waiting
+                .holder
+                .map(|holder| holder.client)
+                .as_deref()
+                .unwrap_or("holder"),
+            "holder"
+        );
     }
     held.release().await.expect("released");
     for waiter in [first, second] {
-        waiter.granted(SOON).await.0.release().await.expect("released");
+        waiter
+            .granted(SOON)
+            .await
+            .0
+            .release()
+            .await
+            .expect("released");
     }
     assert!(notified.try_recv().is_err(), "each is notified once");
 }
@@ -145,13 +244,19 @@ pub async fn api_any_one_of_several_names(stage: Stage) {
     let (holder, client) = (stage.client("holder").await, stage.client("client").await);
     let a = holder.lock("a").acquire().await.expect("free");
     let b = holder.lock("b").acquire().await.expect("free");
-    let free = lock_any(&*client.sync, ["a", "c", "b"], LockOptions::new()).await.expect("c is free");
+    let free = lock_any(&*client.sync, ["a", "c", "b"], LockOptions::new())
+        .await
+        .expect("c is free");
     assert_eq!(free.name().plain(), "c");
     let waiter = client.clone();
-    let waiting =
-        spawn(async move { lock_any(&*waiter.sync, ["a", "b"], LockOptions::new()).await.expect("granted") });
+    let waiting = spawn(async move {
+        lock_any(&*waiter.sync, ["a", "b"], LockOptions::new())
+            .await
+            .expect("granted")
+    });
     eventually(SOON, "in both queues", || async {
-        queue_of(&holder, "a").await.entries.len() == 2 && queue_of(&holder, "b").await.entries.len() == 2
+        queue_of(&holder, "a").await.entries.len() == 2
+            && queue_of(&holder, "b").await.entries.len() == 2
     })
     .await;
     b.release().await.expect("released");
@@ -162,6 +267,8 @@ pub async fn api_any_one_of_several_names(stage: Stage) {
     })
     .await;
     a.release().await.expect("released");
-    let error = lock_any(&*client.sync, [], LockOptions::new()).await.expect_err("no names");
+    let error = lock_any(&*client.sync, [], LockOptions::new())
+        .await
+        .expect_err("no names");
     assert_eq!(error.kind(), ErrorKind::InvalidOption);
 }

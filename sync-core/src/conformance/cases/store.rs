@@ -27,7 +27,10 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
         tokio::time::sleep(stage.ttl()).await;
         assert_eq!(guard.check(Duration::ZERO).expect("still held"), token);
         let other = stage.client("other").await;
-        assert!(other.lock("a").try_acquire().await.expect("try").is_none(), "granted twice");
+        assert!(
+            other.lock("a").try_acquire().await.expect("try").is_none(),
+            "granted twice"
+        );
         guard.release().await.expect("release");
     }
     drop(guard);
@@ -35,11 +38,19 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
     let lock = after.lock("a");
     let next = tokio::time::timeout(stage.freed_by() * 2 + SOON, lock.acquire()).await;
     let next = next.expect("in time").expect("acquire");
-    assert!(next.token() > token, "a token is not greater after a restart: {} after {token}", next.token());
+    assert!(
+        next.token() > token,
+        "a token is not greater after a restart: {} after {token}",
+        next.token()
+    );
     next.release().await.expect("release");
     let again = client.lock("b");
-    eventually(stage.freed_by() + SOON, "the old client is back", || async { again.acquire().await.is_ok() })
-        .await;
+    eventually(
+        stage.freed_by() + SOON,
+        "the old client is back",
+        || async { again.acquire().await.is_ok() },
+    )
+    .await;
 }
 
 /// Where the store has key slots, consecutive claims reuse a slot, and concurrent claims have
@@ -59,7 +70,10 @@ pub async fn spi_claims_reuse_key_slots_where_the_store_has_them(stage: Stage) {
         }
     }
     let readers = client.lock_with("b", LockOptions::shared());
-    let (one, two) = (readers.acquire().await.expect("one"), readers.acquire().await.expect("two"));
+    let (one, two) = (
+        readers.acquire().await.expect("one"),
+        readers.acquire().await.expect("two"),
+    );
     assert_ne!(one.claim(), two.claim());
     if stage.capabilities().key_slots {
         assert_eq!((one.claim().key_slot(), two.claim().key_slot()), (0, 1));
@@ -77,7 +91,10 @@ pub async fn spi_a_session_is_opened_although_the_reply_was_lost(stage: Stage) {
     let lock = client.lock_with("a", LockOptions::new().with_ttl(stage.ttl()));
     client.network.lose_reply_of_opening();
     let guard = lock.acquire().await.expect("the session is open");
-    assert!(guard.check(stage.ttl() / 4).is_ok(), "the session has less than its TTL");
+    assert!(
+        guard.check(stage.ttl() / 4).is_ok(),
+        "the session has less than its TTL"
+    );
     guard.release().await.expect("release");
 }
 
@@ -93,12 +110,25 @@ pub async fn law_14_keep_alive_does_not_grow_with_locks(stage: Stage) {
     let with_one = count().await;
     let mut guards = Vec::new();
     for number in 0..100 {
-        guards.push(client.lock(&format!("lock {number}")).acquire().await.expect("acquire"));
+        guards.push(
+            client
+                .lock(&format!("lock {number}"))
+                .acquire()
+                .await
+                .expect("acquire"),
+        );
     }
     let with_many = count().await;
     assert!(with_one > 0, "no renewals at all");
-    assert!(with_many <= with_one + 2, "{with_one} renewals for one lock, {with_many} for 101");
-    assert!(guards.iter().all(|guard| guard.check(Duration::ZERO).is_ok()));
+    assert!(
+        with_many <= with_one + 2,
+        "{with_one} renewals for one lock, {with_many} for 101"
+    );
+    assert!(
+        guards
+            .iter()
+            .all(|guard| guard.check(Duration::ZERO).is_ok())
+    );
     drop(guard);
 }
 
@@ -135,11 +165,21 @@ pub async fn law_18_names_never_collide(stage: Stage) {
     for name in names {
         let lock = client.lock(name);
         let seen = tokio::time::timeout(SOON, lock.watch().next()).await;
-        let seen = seen.unwrap_or_else(|_| panic!("`{name}` is not seen")).expect("a queue").expect("watch");
+        let seen = seen
+            .unwrap_or_else(|_| panic!("`{name}` is not seen"))
+            .expect("a queue")
+            .expect("watch");
         assert_eq!(seen.entries.len(), 1, "`{name}` as it is watched");
-        assert_eq!(lock.inspect().await.expect("inspect").entries.len(), 1, "`{name}` as it is inspected");
+        assert_eq!(
+            lock.inspect().await.expect("inspect").entries.len(),
+            1,
+            "`{name}` as it is inspected"
+        );
     }
-    let election = client.sync.leader("foo", LeaderOptions::new(Node::new("node"))).expect("an election");
+    let election = client
+        .sync
+        .leader("foo", LeaderOptions::new(Node::new("node")))
+        .expect("an election");
     let office = tokio::time::timeout(SOON, election.elect())
         .await
         .expect("the lock does not block the election")
@@ -149,11 +189,18 @@ pub async fn law_18_names_never_collide(stage: Stage) {
     let mut expected = names.map(str::to_owned).to_vec();
     expected.sort();
     assert_eq!(listed, expected);
-    assert_eq!(client.sync.list(Kind::Leader, "").await.expect("list"), ["foo"]);
+    assert_eq!(
+        client.sync.list(Kind::Leader, "").await.expect("list"),
+        ["foo"]
+    );
     for start in [".", "..", "../", "/", "foo/"] {
         let mut listed = client.sync.list(Kind::Lock, start).await.expect("list");
         listed.sort();
-        let beginning: Vec<_> = expected.iter().filter(|name| name.starts_with(start)).cloned().collect();
+        let beginning: Vec<_> = expected
+            .iter()
+            .filter(|name| name.starts_with(start))
+            .cloned()
+            .collect();
         assert_eq!(listed, beginning, "what begins with `{start}`");
     }
     for guard in guards {
@@ -161,11 +208,21 @@ pub async fn law_18_names_never_collide(stage: Stage) {
     }
     office.resign().await.expect("resign");
     for name in ["", "a\nb", &"x".repeat(513)] {
-        let error = client.sync.lock(name, LockOptions::new()).expect_err("not a name");
+        let error = client
+            .sync
+            .lock(name, LockOptions::new())
+            .expect_err("not a name");
         assert_eq!(error.kind(), ErrorKind::InvalidName, "{error}");
     }
     let longest = "ü".repeat(256);
-    client.lock(&longest).acquire().await.expect("the longest name").release().await.expect("release");
+    client
+        .lock(&longest)
+        .acquire()
+        .await
+        .expect("the longest name")
+        .release()
+        .await
+        .expect("release");
 }
 
 /// Closing a session releases its claims and removes its waiters.
@@ -179,7 +236,10 @@ pub async fn spi_a_closed_session_frees_all(stage: Stage) {
     first.close().await;
     drop(waiter.granted(SOON).await);
     assert!(second.lock("b").try_acquire().await.expect("try").is_some());
-    assert!(held.iter().all(|guard| guard.check(Duration::ZERO).is_err()));
+    assert!(
+        held.iter()
+            .all(|guard| guard.check(Duration::ZERO).is_err())
+    );
     let error = first.lock("a").acquire().await.expect_err("closed");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
 }
@@ -192,7 +252,14 @@ pub async fn api_close_releases_everything(stage: Stage) {
     first.sync.close().await.expect("close");
     first.sync.close().await.expect("again");
     assert_eq!(revoked.await, Loss::Closed);
-    drop(second.lock("a").try_acquire().await.expect("try").expect("free"));
+    drop(
+        second
+            .lock("a")
+            .try_acquire()
+            .await
+            .expect("try")
+            .expect("free"),
+    );
 }
 
 /// A claim with a hold limit is lost when the limit is reached, although its client is healthy. An
@@ -200,7 +267,11 @@ pub async fn api_close_releases_everything(stage: Stage) {
 pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let limited = LockOptions::new().with_ttl(stage.ttl());
-    let guard = first.lock_with("a", limited.clone()).acquire().await.expect("acquire");
+    let guard = first
+        .lock_with("a", limited.clone())
+        .acquire()
+        .await
+        .expect("acquire");
     let before = guard.valid_until().expect("held");
     tokio::time::sleep(stage.ttl() / 2).await;
     let after = guard.extend().await.expect("extend");
@@ -213,8 +284,10 @@ pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
     assert!(next.remaining() > stage.ttl() / 3, "{:?}", next.remaining());
     next.release().await.expect("release");
     assert!(queue_of(&second, "a").await.entries.is_empty());
-    let error =
-        first.sync.lock("a", LockOptions::new().with_ttl(Duration::ZERO)).expect_err("no time at all");
+    let error = first
+        .sync
+        .lock("a", LockOptions::new().with_ttl(Duration::ZERO))
+        .expect_err("no time at all");
     assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
 }
 
@@ -223,15 +296,29 @@ pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let mut watch = second.lock("shop/a").watch();
     let mut next = async || {
-        tokio::time::timeout(SOON, watch.next()).await.expect("in time").expect("a stream").expect("no error")
+        tokio::time::timeout(SOON, watch.next())
+            .await
+            .expect("in time")
+            .expect("a stream")
+            .expect("no error")
     };
     assert!(next().await.entries.is_empty());
     let options = LockOptions::new().with_value("batch 7");
-    let guard = first.lock_with("shop/a", options).acquire().await.expect("acquire");
+    let guard = first
+        .lock_with("shop/a", options)
+        .acquire()
+        .await
+        .expect("acquire");
     let queue = next().await;
     let holder = queue.holders().next().expect("a holder");
-    assert_eq!((holder.client.as_str(), &holder.value[..]), ("first", &b"batch 7"[..]));
-    assert_eq!((holder.claim, holder.token), (guard.claim(), Some(guard.token())));
+    assert_eq!(
+        (holder.client.as_str(), &holder.value[..]),
+        ("first", &b"batch 7"[..])
+    );
+    assert_eq!(
+        (holder.claim, holder.token),
+        (guard.claim(), Some(guard.token()))
+    );
 
     guard.update("batch 8").await.expect("update");
     assert_eq!(&next().await.entries[0].value[..], b"batch 8");
@@ -239,17 +326,39 @@ pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
     let waiter = second.queue_up("shop/a", LockOptions::shared(), 1).await;
     let queue = next().await;
     let waiting = queue.waiters().next().expect("a waiter");
-    assert_eq!((waiting.client.as_str(), waiting.mode), ("second", crate::types::mode::Mode::Shared));
-    assert_eq!(second.lock("shop/a").inspect().await.expect("inspect").entries, queue.entries);
+    assert_eq!(
+        (waiting.client.as_str(), waiting.mode),
+        ("second", crate::types::mode::Mode::Shared)
+    );
+    assert_eq!(
+        second
+            .lock("shop/a")
+            .inspect()
+            .await
+            .expect("inspect")
+            .entries,
+        queue.entries
+    );
 
     let other = first.lock("shop/b").acquire().await.expect("acquire");
-    assert_eq!(second.sync.list(Kind::Lock, "shop/").await.expect("list"), ["shop/a", "shop/b"]);
-    assert_eq!(second.sync.list(Kind::Lock, "shop/b").await.expect("list"), ["shop/b"]);
+    assert_eq!(
+        second.sync.list(Kind::Lock, "shop/").await.expect("list"),
+        ["shop/a", "shop/b"]
+    );
+    assert_eq!(
+        second.sync.list(Kind::Lock, "shop/b").await.expect("list"),
+        ["shop/b"]
+    );
     other.release().await.expect("release");
     guard.release().await.expect("release");
     drop(waiter.granted(SOON).await);
     eventually(SOON, "no name is left", || async {
-        second.sync.list(Kind::Lock, "").await.expect("list").is_empty()
+        second
+            .sync
+            .list(Kind::Lock, "")
+            .await
+            .expect("list")
+            .is_empty()
     })
     .await;
 }
@@ -261,15 +370,24 @@ pub async fn api_an_operator_can_evict(stage: Stage) {
     let guard = first.lock("a").acquire().await.expect("acquire");
     let operator = second.lock("a");
     if !stage.capabilities().evict {
-        let error = operator.evict(guard.claim()).await.expect_err("the capability says no");
+        let error = operator
+            .evict(guard.claim())
+            .await
+            .expect_err("the capability says no");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         return;
     }
     let waiter = second.queue_up("a", LockOptions::new(), 1).await;
     let late = first.queue_up("a", LockOptions::new(), 2).await;
     let queue = operator.inspect().await.expect("inspect");
-    assert_eq!(operator.evict(ClaimId::random()).await.expect("evict"), Withdrawn::Absent);
-    assert_eq!(operator.evict(queue.entries[2].claim).await.expect("evict"), Withdrawn::Waiting);
+    assert_eq!(
+        operator.evict(ClaimId::random()).await.expect("evict"),
+        Withdrawn::Absent
+    );
+    assert_eq!(
+        operator.evict(queue.entries[2].claim).await.expect("evict"),
+        Withdrawn::Waiting
+    );
     let mut late = late;
     let mut result = None;
     eventually(SOON, "the evicted waiter is notified", || {
@@ -280,14 +398,22 @@ pub async fn api_an_operator_can_evict(stage: Stage) {
     let error = result.expect("notified").expect_err("evicted");
     assert_eq!(error.kind(), ErrorKind::NotHeld, "{error}");
     let token = guard.token();
-    assert_eq!(operator.evict(guard.claim()).await.expect("evict"), Withdrawn::Held);
+    assert_eq!(
+        operator.evict(guard.claim()).await.expect("evict"),
+        Withdrawn::Held
+    );
     let (next, _) = waiter.granted(SOON).await;
     assert!(next.token() > token);
     if stage.capabilities().reports_evictions {
-        let loss = tokio::time::timeout(SOON, guard.revoked()).await.expect("the holder is notified");
+        let loss = tokio::time::timeout(SOON, guard.revoked())
+            .await
+            .expect("the holder is notified");
         assert_eq!(loss, Loss::Evicted);
     }
     drop(guard);
     assert!(Token::MAX > next.token());
-    assert!(next.check(Duration::ZERO).is_ok(), "a former holder's guard released the next");
+    assert!(
+        next.check(Duration::ZERO).is_ok(),
+        "a former holder's guard released the next"
+    );
 }

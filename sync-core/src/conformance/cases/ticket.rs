@@ -16,14 +16,25 @@ use crate::types::loss::Loss;
 pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let shared = first.lock("a").acquire().await.expect("free");
-    assert_eq!(shared.detach().expect_err("shares a session").kind(), ErrorKind::InvalidOption);
+    assert_eq!(
+        shared.detach().expect_err("shares a session").kind(),
+        ErrorKind::InvalidOption
+    );
     let limit = stage.ttl() * 2;
-    let guard = first.lock_with("b", LockOptions::new().with_ttl(limit)).acquire().await.expect("free");
+    let guard = first
+        .lock_with("b", LockOptions::new().with_ttl(limit))
+        .acquire()
+        .await
+        .expect("free");
     let (token, revoked) = (guard.token(), guard.revoked());
     let text = guard.detach().expect("a session of its own").expose();
     assert_eq!(revoked.await, Loss::Detached);
     first.close().await;
-    assert_eq!(queue_of(&second, "b").await.holders().count(), 1, "held without its handle");
+    assert_eq!(
+        queue_of(&second, "b").await.holders().count(),
+        1,
+        "held without its handle"
+    );
 
     let ticket: Ticket = text.parse().expect("a ticket");
     let guard = second.sync.resume(&ticket).await.expect("held");
@@ -42,8 +53,11 @@ pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
 pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
     let client = stage.client("client").await;
     let detached = || async {
-        let guard =
-            client.lock_with("a", LockOptions::new().with_ttl(stage.ttl())).acquire().await.expect("free");
+        let guard = client
+            .lock_with("a", LockOptions::new().with_ttl(stage.ttl()))
+            .acquire()
+            .await
+            .expect("free");
         (guard.claim(), guard.detach().expect("a session of its own"))
     };
     detached().await;
@@ -54,7 +68,15 @@ pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
     .await;
     let (claim, ticket) = detached().await;
     client.lock("a").evict(claim).await.expect("evicted");
-    assert_eq!(client.sync.resume(&ticket).await.expect_err("evicted").kind(), ErrorKind::NotHeld);
+    assert_eq!(
+        client
+            .sync
+            .resume(&ticket)
+            .await
+            .expect_err("evicted")
+            .kind(),
+        ErrorKind::NotHeld
+    );
 }
 
 /// A lock that ignores disconnections remains held until its TTL expires after its handle is
@@ -62,19 +84,33 @@ pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
 pub async fn api_a_lock_can_outlive_its_handle(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
     let ignoring = LockOptions::new().with_on_disconnect(OnDisconnect::Ignore);
-    let kept = first.lock_with("a", ignoring.clone()).acquire().await.expect("free");
-    let dropped = first.lock_with("b", ignoring).acquire().await.expect("free");
+    let kept = first
+        .lock_with("a", ignoring.clone())
+        .acquire()
+        .await
+        .expect("free");
+    let dropped = first
+        .lock_with("b", ignoring)
+        .acquire()
+        .await
+        .expect("free");
     drop(dropped);
     eventually(SOON, "a dropped guard releases", || async {
         queue_of(&second, "b").await.entries.is_empty()
     })
     .await;
     first.close().await;
-    assert_eq!(queue_of(&second, "a").await.holders().count(), 1, "held without its handle");
+    assert_eq!(
+        queue_of(&second, "a").await.holders().count(),
+        1,
+        "held without its handle"
+    );
     drop(kept);
     let freed = stage.freed_by() + SOON;
-    eventually(freed, "free after its ttl", || async { queue_of(&second, "a").await.entries.is_empty() })
-        .await;
+    eventually(freed, "free after its ttl", || async {
+        queue_of(&second, "a").await.entries.is_empty()
+    })
+    .await;
 }
 
 /// `release_all` releases all locks of a handle, with and without their own sessions. The handle
@@ -83,15 +119,32 @@ pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stag
     let (client, other) = (stage.client("client").await, stage.client("other").await);
     let blocking = other.lock("c").acquire().await.expect("free");
     let shared = client.lock("a").acquire().await.expect("free");
-    let owner =
-        client.lock_with("b", LockOptions::new().with_ttl(stage.ttl())).acquire().await.expect("free");
+    let owner = client
+        .lock_with("b", LockOptions::new().with_ttl(stage.ttl()))
+        .acquire()
+        .await
+        .expect("free");
     client.sync.release_all().await.expect("released");
-    assert_eq!((shared.revoked().await, owner.revoked().await), (Loss::Closed, Loss::Closed));
+    assert_eq!(
+        (shared.revoked().await, owner.revoked().await),
+        (Loss::Closed, Loss::Closed)
+    );
     for name in ["a", "b"] {
-        assert!(queue_of(&other, name).await.entries.is_empty(), "{name} is free");
+        assert!(
+            queue_of(&other, name).await.entries.is_empty(),
+            "{name} is free"
+        );
     }
-    assert_eq!(queue_of(&other, "c").await.entries.len(), 1, "the locks of other handles remain");
-    let again = client.lock("a").acquire().await.expect("the handle remains usable");
+    assert_eq!(
+        queue_of(&other, "c").await.entries.len(),
+        1,
+        "the locks of other handles remain"
+    );
+    let again = client
+        .lock("a")
+        .acquire()
+        .await
+        .expect("the handle remains usable");
     assert!(again.token() > shared.token());
     drop(blocking);
 }
@@ -103,7 +156,10 @@ pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
     let options = LockOptions::new().with_on_disconnect(OnDisconnect::Release);
     let lock = client.sync.lock("a", options);
     if !stage.capabilities().release_on_disconnect {
-        assert_eq!(lock.expect_err("this store cannot").kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            lock.expect_err("this store cannot").kind(),
+            ErrorKind::Unsupported
+        );
         return;
     }
     let guard = lock.expect("this store can").acquire().await.expect("free");

@@ -33,13 +33,20 @@ pub async fn connect(
     protocols: &[&[u8]],
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let host = address
+        .rsplit_once(':')
+        .map_or(address, |(host, _)| host)
+        .trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).map_err(|error| {
-        bad(&format!("`{host}` cannot be the name in a certificate: use a DNS name or an IP address"))
-            .with_source(error)
+        bad(&format!(
+            "`{host}` cannot be the name in a certificate: use a DNS name or an IP address"
+        ))
+        .with_source(error)
     })?;
     let config = settings(&tls.latest(), versions, protocols)?;
-    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let connected = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await;
     connected.map_err(|error| failed(address, error))
 }
 
@@ -47,7 +54,9 @@ pub async fn connect(
 /// [disagreement](disagreement), or else a [broken](broken) connection.
 #[must_use]
 pub fn failed(address: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    disagreement(&error).unwrap_or_else(|| broken(address)).with_source(error)
+    disagreement(&error)
+        .unwrap_or_else(|| broken(address))
+        .with_source(error)
 }
 
 /// Returns the error of a TLS connection that broke during the handshake.
@@ -75,7 +84,9 @@ pub fn settings(
     let loaded = load(tls).map_err(|bad| bad.at(None))?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .map_err(|error| bad("this TLS version is not supported: offer another one").with_source(error))?
+        .map_err(|error| {
+            bad("this TLS version is not supported: offer another one").with_source(error)
+        })?
         .with_root_certificates(loaded.roots);
     let mut config = match loaded.identity {
         Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
@@ -116,17 +127,26 @@ pub(super) fn load(tls: &Tls) -> Result<Loaded, BadPem> {
     }
     let identity = tls.identity.as_ref().map(|own| {
         let chain = certificates("cert", &own.certificate)?;
-        let bad_key = |problem| BadPem { option: "key", problem };
+        let bad_key = |problem| BadPem {
+            option: "key",
+            problem,
+        };
         let key = PrivateKeyDer::from_pem_slice(&own.key)
             .map_err(|error| bad_key(format!("there is no private key in it, as PEM ({error})")))?;
         CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => bad_key(
-                "it does not belong to the certificate that `cert` names: give a matching pair".to_owned(),
+                "it does not belong to the certificate that `cert` names: give a matching pair"
+                    .to_owned(),
             ),
-            error => bad_key(format!("it cannot be used with the certificate that `cert` names ({error})")),
+            error => bad_key(format!(
+                "it cannot be used with the certificate that `cert` names ({error})"
+            )),
         })
     });
-    Ok(Loaded { roots, identity: identity.transpose()? })
+    Ok(Loaded {
+        roots,
+        identity: identity.transpose()?,
+    })
 }
 
 /// Returns the certificates in the PEM of `option`, at least one.
@@ -136,12 +156,14 @@ fn certificates(option: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(BadPem {
             option,
-            problem: "there is no certificate in it: give a PEM file with -----BEGIN CERTIFICATE-----"
-                .to_owned(),
+            problem:
+                "there is no certificate in it: give a PEM file with -----BEGIN CERTIFICATE-----"
+                    .to_owned(),
         }),
-        Err(error) => {
-            Err(BadPem { option, problem: format!("it cannot be read as certificates in PEM ({error})") })
-        }
+        Err(error) => Err(BadPem {
+            option,
+            problem: format!("it cannot be read as certificates in PEM ({error})"),
+        }),
     }
 }
 
@@ -152,7 +174,11 @@ fn add_authorities_of_system(roots: &mut RootCertStore) -> Result<(), BadPem> {
         return Ok(());
     }
     let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-    let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
+    let reasons = if reasons.is_empty() {
+        "none found".to_owned()
+    } else {
+        reasons.join("; ")
+    };
     Err(BadPem {
         option: "ca",
         problem: format!(

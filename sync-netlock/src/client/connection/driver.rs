@@ -97,7 +97,13 @@ struct Carrier {
 impl Carrier {
     fn ping(&mut self) {
         let ping = proto::request::Body::Ping(proto::Ping {});
-        encode(&proto::Request { id: PING, body: Some(ping) }, &mut self.writing);
+        encode(
+            &proto::Request {
+                id: PING,
+                body: Some(ping),
+            },
+            &mut self.writing,
+        );
     }
 
     /// Reads and writes until neither goes on.
@@ -157,9 +163,16 @@ impl Carrier {
     }
 
     /// Writes what there is; `false` if the socket is full.
-    fn write(&mut self, mut stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, Ending> {
+    fn write(
+        &mut self,
+        mut stream: Pin<&mut Stream>,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Ending> {
         while self.written < self.writing.len() {
-            match stream.as_mut().poll_write(cx, &self.writing[self.written..]) {
+            match stream
+                .as_mut()
+                .poll_write(cx, &self.writing[self.written..])
+            {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => return Err("the server closed the connection".into()),
                 Poll::Ready(Ok(written)) => self.written += written,
@@ -197,21 +210,28 @@ impl Carrier {
 
     /// Hands complete answers to those who asked, up to `share` of them. How many there were.
     fn deliver(&mut self, connection: &Connection) -> Result<usize, Ending> {
-        let strange = |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
+        let strange =
+            |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
         let (mut count, mut greeted) = (0, None);
         while count < self.share
             && let Some(frame) =
-                self.frames.take(RESPONSE_MAX).map_err(|too_long| match too_long.length >> 16 {
-                    TLS_ALERT => "the server speaks TLS at this port: use the scheme `netlocks:`".to_owned(),
-                    _ => strange("a frame is too long"),
-                })?
+                self.frames
+                    .take(RESPONSE_MAX)
+                    .map_err(|too_long| match too_long.length >> 16 {
+                        TLS_ALERT => {
+                            "the server speaks TLS at this port: use the scheme `netlocks:`"
+                                .to_owned()
+                        }
+                        _ => strange("a frame is too long"),
+                    })?
         {
             count += 1;
             if let Some(answer) = read_reply(frame) {
                 self.answers.push(answer);
                 continue;
             }
-            let response = proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
+            let response =
+                proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
             match (response.id, response.body) {
                 (HELLO, Some(proto::response::Body::Welcome(welcome))) => {
                     greeted = Some(welcome);

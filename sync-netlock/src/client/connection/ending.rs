@@ -13,7 +13,10 @@ pub(in crate::client) struct Ending {
 
 impl From<String> for Ending {
     fn from(why: String) -> Self {
-        Self { kind: ErrorKind::Unavailable, why }
+        Self {
+            kind: ErrorKind::Unavailable,
+            why,
+        }
     }
 }
 
@@ -27,7 +30,10 @@ impl From<std::io::Error> for Ending {
     fn from(error: std::io::Error) -> Self {
         match distsync_core::spi::tls::disagreement(&error) {
             // With TLS 1.3 a server says only after the handshake that it refuses our certificate.
-            Some(denied) => Self { kind: ErrorKind::Denied, why: denied.message().to_owned() },
+            Some(denied) => Self {
+                kind: ErrorKind::Denied,
+                why: denied.message().to_owned(),
+            },
             None => format!("the connection broke ({error})").into(),
         }
     }
@@ -40,7 +46,10 @@ impl From<proto::Refused> for Ending {
             proto::refused::Code::Denied => ErrorKind::Denied,
             _ => ErrorKind::Protocol,
         };
-        Self { kind, why: refused.message }
+        Self {
+            kind,
+            why: refused.message,
+        }
     }
 }
 
@@ -61,8 +70,11 @@ impl Ending {
 
 /// The error of a connection that broke, or of a claim that waits on none.
 pub(in crate::client) fn broken(why: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{why}: is netlockd still running?"))
-        .with_backend("netlock")
-        .with_maybe_applied()
-        .retryable()
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{why}: is netlockd still running?"),
+    )
+    .with_backend("netlock")
+    .with_maybe_applied()
+    .retryable()
 }

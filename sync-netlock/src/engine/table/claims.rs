@@ -13,7 +13,11 @@ use crate::engine::line::{Claim, InLine, NONE, Part, Slot, Thread, key, slot};
 
 impl<J: Journal> LockTable<J> {
     pub(super) fn find_claim(&self, id: ClaimId) -> Option<Slot> {
-        self.by_claim.find(self.hasher.hash_one(id), |slot| self.claims[key(*slot)].id == id).copied()
+        self.by_claim
+            .find(self.hasher.hash_one(id), |slot| {
+                self.claims[key(*slot)].id == id
+            })
+            .copied()
     }
 
     /// The claim of this id, if it belongs to this session.
@@ -33,7 +37,10 @@ impl<J: Journal> LockTable<J> {
         let name = self.checked_name(name)?;
         let max = self.limits.names;
         if self.locks.len() >= max {
-            return Err(Refusal::TooMany { what: Bound::Names, max });
+            return Err(Refusal::TooMany {
+                what: Bound::Names,
+                max,
+            });
         }
         Ok(self.locks.insert(name, hash, revision))
     }
@@ -59,11 +66,18 @@ impl<J: Journal> LockTable<J> {
         if let Some(found) = self.find_claim(arrival.claim) {
             return self.repeat(from, found, session, arrival.name);
         }
-        self.arrive(from, session, arrival, effects).unwrap_or_else(Reply::Refused)
+        self.arrive(from, session, arrival, effects)
+            .unwrap_or_else(Reply::Refused)
     }
 
     /// The claim is here already: the reply to an earlier request was lost, or its connection.
-    pub(super) fn repeat(&mut self, from: Requester, found: Slot, session: Slot, name: &[u8]) -> Reply {
+    pub(super) fn repeat(
+        &mut self,
+        from: Requester,
+        found: Slot,
+        session: Slot,
+        name: &[u8],
+    ) -> Reply {
         let claim = &mut self.claims[key(found)];
         let is_same = claim.session == session && claim.part == Part::Whole;
         if !is_same || self.locks[claim.lock].name.as_bytes() != name {
@@ -74,12 +88,19 @@ impl<J: Journal> LockTable<J> {
         }
         claim.requester = from;
         let (id, lock) = (claim.id, claim.lock);
-        Reply::Waiting { position: self.ahead(lock, id), holder: self.holder(lock) }
+        Reply::Waiting {
+            position: self.ahead(lock, id),
+            holder: self.holder(lock),
+        }
     }
 
     /// How many are ahead of a claim in a line.
     pub(super) fn ahead(&self, index: Slot, id: ClaimId) -> u32 {
-        let ahead = self.locks[index].line.iter(&self.claims).take_while(|other| other.id != id).count();
+        let ahead = self.locks[index]
+            .line
+            .iter(&self.claims)
+            .take_while(|other| other.id != id)
+            .count();
         u32::try_from(ahead).unwrap_or(u32::MAX)
     }
 
@@ -90,23 +111,39 @@ impl<J: Journal> LockTable<J> {
         arrival: Arrival<'_>,
         effects: &mut Vec<Effect>,
     ) -> Result<Reply, Refusal> {
-        let Arrival { claim: id, name, mode, waits, value } = arrival;
+        let Arrival {
+            claim: id,
+            name,
+            mode,
+            waits,
+            value,
+        } = arrival;
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
         let token = match self.admission(&[index], mode, waits, false) {
             Ok(Admission::AtOnce { .. }) => Some(self.tokens.next()),
             Ok(Admission::InLine) => None,
-            Ok(Admission::Busy { .. }) => return Ok(Reply::Busy { holder: self.holder(index) }),
+            Ok(Admission::Busy { .. }) => {
+                return Ok(Reply::Busy {
+                    holder: self.holder(index),
+                });
+            }
             Err(refusal) => {
                 self.tidy(index);
                 return Err(refusal);
             }
         };
-        self.stand(Claim::new(id, session, index, mode, from, value, self.now), token);
+        self.stand(
+            Claim::new(id, session, index, mode, from, value, self.now),
+            token,
+        );
         self.changed_now(index, effects);
         Ok(match token {
             Some(token) => Reply::Granted { token },
-            None => Reply::Waiting { position: self.locks[index].claims - 1, holder: self.holder(index) },
+            None => Reply::Waiting {
+                position: self.locks[index].claims - 1,
+                holder: self.holder(index),
+            },
         })
     }
 
@@ -126,7 +163,11 @@ impl<J: Journal> LockTable<J> {
         }
         let is_free = |line: &Slot| self.locks[*line].admits(mode);
         let free = lines.iter().copied().find(is_free);
-        let taken = if any && free.is_some() { None } else { lines.iter().find(|line| !is_free(line)) };
+        let taken = if any && free.is_some() {
+            None
+        } else {
+            lines.iter().find(|line| !is_free(line))
+        };
         if let (Some(free), None, None) = (free, taken, self.frozen) {
             return Ok(Admission::AtOnce { free });
         }
@@ -137,8 +178,14 @@ impl<J: Journal> LockTable<J> {
             return Ok(Admission::Busy { at: *at });
         }
         let max = self.limits.claims_per_name;
-        if lines.iter().any(|line| self.locks[*line].claims as usize >= max) {
-            return Err(Refusal::TooMany { what: Bound::ClaimsPerName, max });
+        if lines
+            .iter()
+            .any(|line| self.locks[*line].claims as usize >= max)
+        {
+            return Err(Refusal::TooMany {
+                what: Bound::ClaimsPerName,
+                max,
+            });
         }
         Ok(Admission::InLine)
     }
@@ -157,7 +204,10 @@ impl<J: Journal> LockTable<J> {
         let max = self.limits.claims_per_session;
         let session = &self.sessions[key(session)];
         if session.claim_count + names > max {
-            return Err(Refusal::TooMany { what: Bound::ClaimsPerSession, max });
+            return Err(Refusal::TooMany {
+                what: Bound::ClaimsPerSession,
+                max,
+            });
         }
         self.shares.check_claims(session.share, names, &self.limits)
     }
@@ -168,7 +218,15 @@ impl<J: Journal> LockTable<J> {
         let session = self.sessions[key(claim.session)].id;
         let (name, value) = (&self.locks[claim.lock].name, &claim.value);
         let Claim { id, mode, any, .. } = claim;
-        self.journal.record(Change::Arrived { session, claim: id, name, mode, value, token, any });
+        self.journal.record(Change::Arrived {
+            session,
+            claim: id,
+            name,
+            mode,
+            value,
+            token,
+            any,
+        });
         let index = self.put_in(claim);
         if let Some(token) = token {
             let waited = self.begin_hold(index, token);
@@ -192,7 +250,14 @@ impl<J: Journal> LockTable<J> {
     /// [`take_out`](Self::take_out).
     #[inline]
     pub(super) fn put_in(&mut self, claim: Claim) -> Slot {
-        let Claim { id, session, lock, mode, part, .. } = claim;
+        let Claim {
+            id,
+            session,
+            lock,
+            mode,
+            part,
+            ..
+        } = claim;
         let index = slot(self.claims.insert(claim));
         if part != Part::Further {
             self.put_in_index(id, index);
@@ -214,14 +279,17 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn put_in_index(&mut self, id: ClaimId, index: Slot) {
         let (claims, hasher) = (&self.claims, &self.hasher);
         let hash = |slot: &Slot| hasher.hash_one(claims[key(*slot)].id);
-        self.by_claim.insert_unique(hasher.hash_one(id), index, hash);
+        self.by_claim
+            .insert_unique(hasher.hash_one(id), index, hash);
     }
 
     pub(super) fn check_value(&self, value: &[u8]) -> Result<(), Refusal> {
         if value.len() <= self.limits.value_bytes {
             return Ok(());
         }
-        Err(Refusal::TooLong { max: self.limits.value_bytes })
+        Err(Refusal::TooLong {
+            max: self.limits.value_bytes,
+        })
     }
 
     pub(super) fn update(
@@ -259,7 +327,12 @@ impl<J: Journal> LockTable<J> {
         parts.into_iter().map(set).collect()
     }
 
-    pub(super) fn withdraw(&mut self, session: SessionId, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
+    pub(super) fn withdraw(
+        &mut self,
+        session: SessionId,
+        id: ClaimId,
+        effects: &mut Vec<Effect>,
+    ) -> Reply {
         let withdrawn = match self.find_own(session, id) {
             Some(found) => self.end_claim(found, Gone::Withdrawn, effects),
             None => Withdrawn::Absent,
@@ -268,7 +341,12 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// Ends one claim. Whoever waits for its grant hears why there will be none.
-    pub(super) fn end_claim(&mut self, found: Slot, why: Gone, effects: &mut Vec<Effect>) -> Withdrawn {
+    pub(super) fn end_claim(
+        &mut self,
+        found: Slot,
+        why: Gone,
+        effects: &mut Vec<Effect>,
+    ) -> Withdrawn {
         if self.claims[key(found)].part != Part::Whole {
             let (lines, withdrawn) = self.leave(found, why, effects);
             self.settle_all(lines, effects);
@@ -277,10 +355,17 @@ impl<J: Journal> LockTable<J> {
         let claim = self.take_out(found);
         self.journal.record(Change::Left { claim: claim.id });
         if !claim.holds() {
-            effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
+            effects.push(Effect {
+                to: claim.requester,
+                reply: Reply::Gone { why },
+            });
         }
         self.settle(claim.lock, effects);
-        if claim.holds() { Withdrawn::Held } else { Withdrawn::Waiting }
+        if claim.holds() {
+            Withdrawn::Held
+        } else {
+            Withdrawn::Waiting
+        }
     }
 
     /// As [`end_claim`](Self::end_claim), but for the settling of the lines that it has left.
@@ -294,14 +379,21 @@ impl<J: Journal> LockTable<J> {
         if claim.holds() {
             return (lines, Withdrawn::Held);
         }
-        effects.push(Effect { to: claim.requester, reply: Reply::Gone { why } });
+        effects.push(Effect {
+            to: claim.requester,
+            reply: Reply::Gone { why },
+        });
         (lines, Withdrawn::Waiting)
     }
 
     pub(super) fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
         let stands = |part: &Slot| &*self.locks[self.claims[key(*part)].lock].name == name;
-        let found = self.find_claim(id).filter(|found| self.parts(*found).iter().any(stands));
-        let Some(found) = found else { return Reply::Withdrawn(Withdrawn::Absent) };
+        let found = self
+            .find_claim(id)
+            .filter(|found| self.parts(*found).iter().any(stands));
+        let Some(found) = found else {
+            return Reply::Withdrawn(Withdrawn::Absent);
+        };
         self.note_eviction(found, effects);
         Reply::Withdrawn(self.end_claim(found, Gone::Evicted, effects))
     }
@@ -331,7 +423,10 @@ impl<J: Journal> LockTable<J> {
             if let Some(to) = session.listener.take() {
                 self.watchers.remove(to);
                 let evicted = std::mem::take(&mut session.evicted);
-                effects.push(Effect { to, reply: Reply::Evictions(evicted) });
+                effects.push(Effect {
+                    to,
+                    reply: Reply::Evictions(evicted),
+                });
             }
         }
     }

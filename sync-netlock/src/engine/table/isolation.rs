@@ -62,7 +62,10 @@ impl<J: Journal> LockTable<J> {
     /// Takes the clients that have to be isolated since the last time.
     pub fn take_isolations(&mut self) -> Vec<Isolation> {
         let pending = std::mem::take(&mut self.isolated.pending);
-        pending.into_iter().map(|(index, reason)| self.isolation(index, reason)).collect()
+        pending
+            .into_iter()
+            .map(|(index, reason)| self.isolation(index, reason))
+            .collect()
     }
 
     /// Whether there are any.
@@ -75,7 +78,9 @@ impl<J: Journal> LockTable<J> {
         let session = &self.sessions[key(index)];
         let lock = |claim: &Claim| {
             let name = self.locks[claim.lock].name.to_string();
-            claim.token().map(|token| (name, token, claim.value.to_vec()))
+            claim
+                .token()
+                .map(|token| (name, token, claim.value.to_vec()))
         };
         Isolation {
             session: session.id,
@@ -104,9 +109,12 @@ impl<J: Journal> LockTable<J> {
         effects: &mut Vec<Effect>,
     ) -> Vec<Slot> {
         let claims = self.sessions[key(index)].claims.iter(&self.claims);
-        let (touched, ids): (Vec<Slot>, Vec<_>) = claims.map(|claim| (claim.lock, claim.id)).unzip();
+        let (touched, ids): (Vec<Slot>, Vec<_>) =
+            claims.map(|claim| (claim.lock, claim.id)).unzip();
         for id in ids {
-            let found = self.find_claim(id).filter(|found| !self.claims[key(*found)].holds());
+            let found = self
+                .find_claim(id)
+                .filter(|found| !self.claims[key(*found)].holds());
             if let Some(found) = found {
                 self.leave(found, Gone::SessionLost, effects);
             }
@@ -117,7 +125,10 @@ impl<J: Journal> LockTable<J> {
         let id = session.id;
         if let Some(to) = session.listener.take() {
             self.watchers.remove(to);
-            effects.push(Effect { to, reply: Reply::Refused(Refusal::Isolated) });
+            effects.push(Effect {
+                to,
+                reply: Reply::Refused(Refusal::Isolated),
+            });
         }
         self.isolated.pending.push((index, reason));
         self.isolated.underway.push(index);
@@ -133,19 +144,29 @@ impl<J: Journal> LockTable<J> {
 
     /// The client can do nothing more: what it held goes to others.
     pub(super) fn confirm_isolated(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
-        let found = self.isolated.underway.iter().position(|index| self.sessions[key(*index)].id == id);
+        let found = self
+            .isolated
+            .underway
+            .iter()
+            .position(|index| self.sessions[key(*index)].id == id);
         let Some(found) = found else {
             return Reply::Refused(Refusal::SessionUnknown);
         };
         let index = self.isolated.underway.swap_remove(found);
-        self.isolated.pending.retain(|(pending, _)| *pending != index);
+        self.isolated
+            .pending
+            .retain(|(pending, _)| *pending != index);
         self.end_sessions(&[index], effects);
         Reply::Closed
     }
 
     /// Why there is no session of this id.
     pub(super) fn unknown(&self, id: SessionId) -> Refusal {
-        if self.isolated.known.contains(&id) { Refusal::Isolated } else { Refusal::SessionUnknown }
+        if self.isolated.known.contains(&id) {
+            Refusal::Isolated
+        } else {
+            Refusal::SessionUnknown
+        }
     }
 
     /// How many clients are being isolated.

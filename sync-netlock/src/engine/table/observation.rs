@@ -25,14 +25,21 @@ impl<J: Journal> LockTable<J> {
         let queue = Arc::new(self.queue_of(index));
         for to in watchers {
             self.watchers.remove(to);
-            effects.push(Effect { to, reply: Reply::Queue(queue.clone()) });
+            effects.push(Effect {
+                to,
+                reply: Reply::Queue(queue.clone()),
+            });
         }
     }
 
     /// The longest TTL of any session.
     #[must_use]
     pub fn longest_ttl(&self) -> std::time::Duration {
-        self.sessions.iter().map(|(_, session)| session.terms.ttl).max().unwrap_or_default()
+        self.sessions
+            .iter()
+            .map(|(_, session)| session.terms.ttl)
+            .max()
+            .unwrap_or_default()
     }
 
     fn entry(&self, claim: &Claim) -> Entry {
@@ -55,19 +62,37 @@ impl<J: Journal> LockTable<J> {
 
     fn queue_of(&self, index: Slot) -> Queue {
         let lock = &self.locks[index];
-        let entries = lock.line.iter(&self.claims).map(|claim| self.entry(claim)).collect();
-        Queue { entries, revision: lock.revision }
+        let entries = lock
+            .line
+            .iter(&self.claims)
+            .map(|claim| self.entry(claim))
+            .collect();
+        Queue {
+            entries,
+            revision: lock.revision,
+        }
     }
 
     pub(super) fn queue(&self, name: &str) -> Queue {
         match self.locks.find(name) {
             Some(found) => self.queue_of(found),
-            None => Queue { entries: Vec::new(), revision: self.forgotten },
+            None => Queue {
+                entries: Vec::new(),
+                revision: self.forgotten,
+            },
         }
     }
 
-    pub(super) fn changed(&mut self, from: Requester, name: &str, after: Revision) -> Option<Reply> {
-        let known = self.locks.find(name).map_or(self.forgotten, |found| self.locks[found].revision);
+    pub(super) fn changed(
+        &mut self,
+        from: Requester,
+        name: &str,
+        after: Revision,
+    ) -> Option<Reply> {
+        let known = self
+            .locks
+            .find(name)
+            .map_or(self.forgotten, |found| self.locks[found].revision);
         if known > after {
             return Some(Reply::Queue(Arc::new(self.queue(name))));
         }
@@ -80,11 +105,20 @@ impl<J: Journal> LockTable<J> {
     fn watch(&mut self, from: Requester, name: &str, after: Revision) -> Result<(), Refusal> {
         let max = self.limits.watches_per_connection;
         if self.watchers.count(from.connection) >= max {
-            return Err(Refusal::TooMany { what: Bound::WatchesPerConnection, max });
+            return Err(Refusal::TooMany {
+                what: Bound::WatchesPerConnection,
+                max,
+            });
         }
-        let (principal, max) = (self.shares.principal_of(from.connection), self.limits.watches_per_principal);
+        let (principal, max) = (
+            self.shares.principal_of(from.connection),
+            self.limits.watches_per_principal,
+        );
         if self.watchers.count_of_principal(principal) >= max {
-            return Err(Refusal::TooMany { what: Bound::WatchesPerPrincipal, max });
+            return Err(Refusal::TooMany {
+                what: Bound::WatchesPerPrincipal,
+                max,
+            });
         }
         let index = self.lock_of(name.as_bytes(), after)?;
         self.locks[index].watchers.push(from);
@@ -96,7 +130,9 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn forget(&mut self, requester: Requester) {
         match self.watchers.remove(requester) {
             Some(Watched::Name(index)) => {
-                self.locks[index].watchers.retain(|other| *other != requester);
+                self.locks[index]
+                    .watchers
+                    .retain(|other| *other != requester);
                 self.tidy(index);
             }
             Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
@@ -105,8 +141,12 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn list_sessions(&self, after: SessionId) -> Reply {
-        let mut found: Vec<&Session> =
-            self.sessions.iter().map(|(_, session)| session).filter(|session| session.id > after).collect();
+        let mut found: Vec<&Session> = self
+            .sessions
+            .iter()
+            .map(|(_, session)| session)
+            .filter(|session| session.id > after)
+            .collect();
         found.sort_unstable_by_key(|session| session.id);
         let more = found.len() > self.limits.page;
         found.truncate(self.limits.page);
@@ -117,7 +157,10 @@ impl<J: Journal> LockTable<J> {
             claims: session.claim_count as u64,
             connections: u32::try_from(session.connections.len()).unwrap_or(u32::MAX),
         };
-        Reply::Sessions { sessions: found.into_iter().map(entry).collect(), more }
+        Reply::Sessions {
+            sessions: found.into_iter().map(entry).collect(),
+            more,
+        }
     }
 
     pub(super) fn list(&self, prefix: &str, after: &str) -> Reply {
@@ -131,6 +174,9 @@ impl<J: Journal> LockTable<J> {
         names.sort_unstable();
         let more = names.len() > self.limits.page;
         names.truncate(self.limits.page);
-        Reply::Names { names: names.into_iter().map(str::to_owned).collect(), more }
+        Reply::Names {
+            names: names.into_iter().map(str::to_owned).collect(),
+            more,
+        }
     }
 }

@@ -43,7 +43,14 @@ impl<J: Journal> LockTable<J> {
             let (id, secret, terms) = (session.id, session.secret, session.terms);
             let (client, isolation) = (&session.client, &session.isolation);
             let principal = self.shares.principal(session.share);
-            tell(Change::Opened { session: id, secret, terms, client, isolation, principal });
+            tell(Change::Opened {
+                session: id,
+                secret,
+                terms,
+                client,
+                isolation,
+                principal,
+            });
         }
         for lock in self.locks.iter() {
             for claim in lock.line.iter(&self.claims) {
@@ -69,26 +76,63 @@ impl<J: Journal> LockTable<J> {
     pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), Misfit> {
         self.now = self.now.max(now);
         match change {
-            Change::Opened { session, secret, terms, client, isolation, principal } => {
+            Change::Opened {
+                session,
+                secret,
+                terms,
+                client,
+                isolation,
+                principal,
+            } => {
                 if self.find_session(session).is_some() {
                     return Err(Misfit("a session begins twice"));
                 }
-                self.begin_session(session, secret, Opening { terms, client, isolation, principal });
+                self.begin_session(
+                    session,
+                    secret,
+                    Opening {
+                        terms,
+                        client,
+                        isolation,
+                        principal,
+                    },
+                );
             }
             Change::Closed { session } => {
-                let found = self.find_session(session).ok_or(Misfit("an unknown session ends"))?;
-                self.deadlines.disarm(self.sessions[key(found)].armed, found);
+                let found = self
+                    .find_session(session)
+                    .ok_or(Misfit("an unknown session ends"))?;
+                self.deadlines
+                    .disarm(self.sessions[key(found)].armed, found);
                 for lock in self.empty_session(found, &mut Vec::new()) {
                     self.tidy(lock);
                 }
                 self.remove_session(found);
             }
-            Change::Arrived { session, claim, name, mode, value, token, any } => {
-                let session = self.find_session(session).ok_or(Misfit("a claim of an unknown session"))?;
+            Change::Arrived {
+                session,
+                claim,
+                name,
+                mode,
+                value,
+                token,
+                any,
+            } => {
+                let session = self
+                    .find_session(session)
+                    .ok_or(Misfit("a claim of an unknown session"))?;
                 let first = self.find_claim(claim);
                 let lock = self.locks.enter_or_insert(name, self.revision);
-                let arriving = Claim::new(claim, session, lock, mode, Requester::NOBODY, value, self.now)
-                    .of_part(Part::Whole, any);
+                let arriving = Claim::new(
+                    claim,
+                    session,
+                    lock,
+                    mode,
+                    Requester::NOBODY,
+                    value,
+                    self.now,
+                )
+                .of_part(Part::Whole, any);
                 let index = match first {
                     None => self.put_in(arriving),
                     Some(first) if self.is_further(&arriving, first) => {
@@ -109,9 +153,12 @@ impl<J: Journal> LockTable<J> {
             }
             Change::Chosen { claim, name, token } => {
                 let parts = self.parts(self.restored(claim)?);
-                let is_chosen = |part: &&Slot| &*self.locks[self.claims[key(**part)].lock].name == name;
-                let chosen =
-                    *parts.iter().find(is_chosen).ok_or(Misfit("a claim holds where it never stood"))?;
+                let is_chosen =
+                    |part: &&Slot| &*self.locks[self.claims[key(**part)].lock].name == name;
+                let chosen = *parts
+                    .iter()
+                    .find(is_chosen)
+                    .ok_or(Misfit("a claim holds where it never stood"))?;
                 for line in self.choose(chosen) {
                     self.tidy(line);
                 }
@@ -136,11 +183,15 @@ impl<J: Journal> LockTable<J> {
         claim.session == arriving.session
             && claim.mode == arriving.mode
             && claim.any == arriving.any
-            && self.parts(first).iter().all(|part| self.claims[key(*part)].lock != arriving.lock)
+            && self
+                .parts(first)
+                .iter()
+                .all(|part| self.claims[key(*part)].lock != arriving.lock)
     }
 
     fn restored(&self, claim: ClaimId) -> Result<Slot, Misfit> {
-        self.find_claim(claim).ok_or(Misfit("a change of an unknown claim"))
+        self.find_claim(claim)
+            .ok_or(Misfit("a change of an unknown claim"))
     }
 
     fn restore_grant(&mut self, index: Slot, token: Token) -> Result<(), Misfit> {
@@ -185,7 +236,9 @@ impl<J: Journal> LockTable<J> {
         match self.frozen? {
             Freeze::Full => Some(Refusal::StorageFull),
             Freeze::Grace { .. } if waits => None,
-            Freeze::Grace { until } => Some(Refusal::Settling { left: until.since(self.now) }),
+            Freeze::Grace { until } => Some(Refusal::Settling {
+                left: until.since(self.now),
+            }),
         }
     }
 }

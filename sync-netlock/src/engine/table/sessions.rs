@@ -38,14 +38,20 @@ impl<J: Journal> LockTable<J> {
         secret: Secret,
         opening: Opening<'_>,
     ) -> Reply {
-        let Opening { terms, client, isolation, principal } = opening;
+        let Opening {
+            terms,
+            client,
+            isolation,
+            principal,
+        } = opening;
         let (min, max) = (self.limits.ttl_min, self.limits.ttl_max);
         if terms.ttl < min || terms.ttl > max {
             return Reply::Refused(Refusal::TtlOutOfRange { min, max });
         }
-        for (length, max) in
-            [(client.len(), self.limits.client_bytes), (isolation.len(), self.limits.isolation_bytes)]
-        {
+        for (length, max) in [
+            (client.len(), self.limits.client_bytes),
+            (isolation.len(), self.limits.isolation_bytes),
+        ] {
             if length > max {
                 return Reply::Refused(Refusal::TooLong { max });
             }
@@ -54,7 +60,9 @@ impl<J: Journal> LockTable<J> {
             // The reply to an earlier request was lost.
             return if self.sessions[key(found)].secret == secret {
                 self.connect(connection, found);
-                Reply::Opened { ttl: self.touch(found) }
+                Reply::Opened {
+                    ttl: self.touch(found),
+                }
             } else {
                 Reply::Refused(Refusal::SessionUnknown)
             };
@@ -68,20 +76,40 @@ impl<J: Journal> LockTable<J> {
             return Reply::Refused(refusal);
         }
         if self.sessions.len() >= self.limits.sessions {
-            return Reply::Refused(Refusal::TooMany { what: Bound::Sessions, max: self.limits.sessions });
+            return Reply::Refused(Refusal::TooMany {
+                what: Bound::Sessions,
+                max: self.limits.sessions,
+            });
         }
         if let Some(Freeze::Full) = self.frozen {
             return Reply::Refused(Refusal::StorageFull);
         }
         let begun = self.begin_session(id, secret, opening);
-        self.journal.record(Change::Opened { session: id, secret, terms, client, isolation, principal });
+        self.journal.record(Change::Opened {
+            session: id,
+            secret,
+            terms,
+            client,
+            isolation,
+            principal,
+        });
         self.connect(connection, begun);
         Reply::Opened { ttl: terms.ttl }
     }
 
     /// The mirror of [`remove_session`](Self::remove_session).
-    pub(super) fn begin_session(&mut self, id: SessionId, secret: Secret, opening: Opening<'_>) -> Slot {
-        let Opening { terms, client, isolation, principal } = opening;
+    pub(super) fn begin_session(
+        &mut self,
+        id: SessionId,
+        secret: Secret,
+        opening: Opening<'_>,
+    ) -> Slot {
+        let Opening {
+            terms,
+            client,
+            isolation,
+            principal,
+        } = opening;
         let mut session = Session::new(id, secret, terms, client, isolation, self.now);
         session.share = self.shares.enter(principal);
         let armed = session.armed;
@@ -89,7 +117,8 @@ impl<J: Journal> LockTable<J> {
         self.deadlines.arm(armed, index);
         let hash = self.hasher.hash_one(id);
         let (sessions, hasher) = (&self.sessions, &self.hasher);
-        self.by_session.insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
+        self.by_session
+            .insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
         index
     }
 
@@ -120,7 +149,11 @@ impl<J: Journal> LockTable<J> {
     /// A connection is gone.
     pub(super) fn disconnect(&mut self, connection: u64) {
         let of_connection = (connection, 0)..=(connection, Slot::MAX);
-        let sessions: Vec<Slot> = self.attached.range(of_connection).map(|(_, index)| *index).collect();
+        let sessions: Vec<Slot> = self
+            .attached
+            .range(of_connection)
+            .map(|(_, index)| *index)
+            .collect();
         for index in sessions {
             self.attached.remove(&(connection, index));
             self.lose_connection(connection, index);
@@ -131,7 +164,10 @@ impl<J: Journal> LockTable<J> {
         let session = &mut self.sessions[key(index)];
         session.connections.retain(|other| *other != connection);
         // One that is isolating has ended: it is none of the deadlines'.
-        if !session.connections.is_empty() || !session.terms.release_on_disconnect || session.is_isolating {
+        if !session.connections.is_empty()
+            || !session.terms.release_on_disconnect
+            || session.is_isolating
+        {
             return;
         }
         let ends = self.now.after(self.limits.reconnect_grace);
@@ -144,14 +180,22 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn find_session(&mut self, id: SessionId) -> Option<Slot> {
-        if self.sessions.get(key(self.recent)).is_none_or(|session| session.id != id) {
+        if self
+            .sessions
+            .get(key(self.recent))
+            .is_none_or(|session| session.id != id)
+        {
             self.recent = self.look_up_session(id)?;
         }
         Some(self.recent)
     }
 
     fn look_up_session(&self, id: SessionId) -> Option<Slot> {
-        self.by_session.find(self.hasher.hash_one(id), |slot| self.sessions[key(*slot)].id == id).copied()
+        self.by_session
+            .find(self.hasher.hash_one(id), |slot| {
+                self.sessions[key(*slot)].id == id
+            })
+            .copied()
     }
 
     pub(super) fn attach(&mut self, connection: u64, id: SessionId, secret: Secret) -> Reply {
@@ -173,14 +217,17 @@ impl<J: Journal> LockTable<J> {
 
     pub(super) fn renew(&mut self, id: SessionId) -> Reply {
         match self.find_session(id) {
-            Some(found) => Reply::Renewed { ttl: self.touch(found) },
+            Some(found) => Reply::Renewed {
+                ttl: self.touch(found),
+            },
             None => Reply::Refused(self.unknown(id)),
         }
     }
 
     pub(super) fn close(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
         if let Some(found) = self.find_session(id) {
-            self.deadlines.disarm(self.sessions[key(found)].armed, found);
+            self.deadlines
+                .disarm(self.sessions[key(found)].armed, found);
             self.end_sessions(&[found], effects);
         }
         Reply::Closed
@@ -191,7 +238,8 @@ impl<J: Journal> LockTable<J> {
         let Some(found) = self.find_session(id) else {
             return Reply::Refused(self.unknown(id));
         };
-        self.deadlines.disarm(self.sessions[key(found)].armed, found);
+        self.deadlines
+            .disarm(self.sessions[key(found)].armed, found);
         self.end_or_isolate(&[found], Reason::Ended, effects);
         Reply::Closed
     }
@@ -199,7 +247,10 @@ impl<J: Journal> LockTable<J> {
     /// Ends sessions that are off the deadlines already: first all their claims leave, then others
     /// advance, so that no claim of a dead session is granted on the way.
     pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
-        let touched = ending.iter().flat_map(|index| self.end_one(*index, effects)).collect();
+        let touched = ending
+            .iter()
+            .flat_map(|index| self.end_one(*index, effects))
+            .collect();
         self.settle_all(touched, effects);
     }
 
@@ -243,7 +294,12 @@ impl<J: Journal> LockTable<J> {
             }
             let claim = self.take_out(head);
             if !claim.holds() && claim.part != Part::Further {
-                effects.push(Effect { to: claim.requester, reply: Reply::Gone { why: Gone::SessionLost } });
+                effects.push(Effect {
+                    to: claim.requester,
+                    reply: Reply::Gone {
+                        why: Gone::SessionLost,
+                    },
+                });
             }
             touched.push(claim.lock);
         }
@@ -251,10 +307,15 @@ impl<J: Journal> LockTable<J> {
 
     fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         let session = self.remove_session(index);
-        self.journal.record(Change::Closed { session: session.id });
+        self.journal.record(Change::Closed {
+            session: session.id,
+        });
         if let Some(to) = session.listener {
             self.watchers.remove(to);
-            effects.push(Effect { to, reply: Reply::Refused(Refusal::SessionUnknown) });
+            effects.push(Effect {
+                to,
+                reply: Reply::Refused(Refusal::SessionUnknown),
+            });
         }
     }
 
@@ -290,7 +351,8 @@ impl<J: Journal> LockTable<J> {
             self.watchers.remove(replaced);
         }
         let principal = self.shares.principal_of(from.connection);
-        self.watchers.insert(from, principal, Watched::Session(found));
+        self.watchers
+            .insert(from, principal, Watched::Session(found));
         None
     }
 }

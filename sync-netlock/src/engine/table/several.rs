@@ -41,7 +41,10 @@ impl<J: Journal> LockTable<J> {
     ) -> Reply {
         let max = self.limits.names_per_claim;
         if arrival.names.len() > max {
-            return Reply::Refused(Refusal::TooMany { what: Bound::NamesPerClaim, max });
+            return Reply::Refused(Refusal::TooMany {
+                what: Bound::NamesPerClaim,
+                max,
+            });
         }
         // Once each, in the order given.
         let mut names: Vec<&str> = Vec::with_capacity(arrival.names.len());
@@ -51,8 +54,28 @@ impl<J: Journal> LockTable<J> {
             }
         }
         if let [name] = *names {
-            let (name, ArrivalOfSeveral { claim, mode, waits, value, .. }) = (name.as_bytes(), arrival);
-            return self.enqueue(from, session, Arrival { claim, name, mode, waits, value }, effects);
+            let (
+                name,
+                ArrivalOfSeveral {
+                    claim,
+                    mode,
+                    waits,
+                    value,
+                    ..
+                },
+            ) = (name.as_bytes(), arrival);
+            return self.enqueue(
+                from,
+                session,
+                Arrival {
+                    claim,
+                    name,
+                    mode,
+                    waits,
+                    value,
+                },
+                effects,
+            );
         }
         let Some(session) = self.find_session(session) else {
             return Reply::Refused(self.unknown(session));
@@ -60,8 +83,12 @@ impl<J: Journal> LockTable<J> {
         if let Some(found) = self.find_claim(arrival.claim) {
             return self.repeat_several(from, found, session, &names, arrival.any);
         }
-        let arrival = ArrivalOfSeveral { names: &names, ..arrival };
-        self.arrive_at_several(from, session, arrival, effects).unwrap_or_else(Reply::Refused)
+        let arrival = ArrivalOfSeveral {
+            names: &names,
+            ..arrival
+        };
+        self.arrive_at_several(from, session, arrival, effects)
+            .unwrap_or_else(Reply::Refused)
     }
 
     fn repeat_several(
@@ -76,16 +103,26 @@ impl<J: Journal> LockTable<J> {
         if any && claim.part == Part::Whole && claim.session == session {
             let name = &self.locks[claim.lock].name;
             return match claim.token() {
-                Some(token) if names.contains(&&**name) => Reply::GrantedAny { token, name: name.clone() },
+                Some(token) if names.contains(&&**name) => Reply::GrantedAny {
+                    token,
+                    name: name.clone(),
+                },
                 _ => Reply::Refused(Refusal::ClaimTaken),
             };
         }
         let parts = self.parts(found);
-        let lines: Vec<_> = parts.iter().map(|part| self.claims[key(*part)].lock).collect();
+        let lines: Vec<_> = parts
+            .iter()
+            .map(|part| self.claims[key(*part)].lock)
+            .collect();
         let is_same = self.claims[key(found)].session == session
             && self.claims[key(found)].any == any
             && lines.len() == names.len()
-            && names.iter().all(|name| self.locks.find(name).is_some_and(|line| lines.contains(&line)));
+            && names.iter().all(|name| {
+                self.locks
+                    .find(name)
+                    .is_some_and(|line| lines.contains(&line))
+            });
         if !is_same {
             return Reply::Refused(Refusal::ClaimTaken);
         }
@@ -98,8 +135,15 @@ impl<J: Journal> LockTable<J> {
 
     /// Where a claim waits, of these lines.
     fn waiting(&self, id: ClaimId, lines: &[Slot]) -> Reply {
-        let farthest = lines.iter().map(|line| self.ahead(*line, id)).max().unwrap_or_default();
-        Reply::Waiting { position: farthest, holder: lines.iter().find_map(|line| self.holder(*line)) }
+        let farthest = lines
+            .iter()
+            .map(|line| self.ahead(*line, id))
+            .max()
+            .unwrap_or_default();
+        Reply::Waiting {
+            position: farthest,
+            holder: lines.iter().find_map(|line| self.holder(*line)),
+        }
     }
 
     fn arrive_at_several(
@@ -109,14 +153,22 @@ impl<J: Journal> LockTable<J> {
         arrival: ArrivalOfSeveral<'_>,
         effects: &mut Vec<Effect>,
     ) -> Result<Reply, Refusal> {
-        let ArrivalOfSeveral { claim: id, names, any, mode, waits, value } = arrival;
+        let ArrivalOfSeveral {
+            claim: id,
+            names,
+            any,
+            mode,
+            waits,
+            value,
+        } = arrival;
         if names.is_empty() {
             return Err(Refusal::NameInvalid);
         }
         self.check_claim(session, mode, value, names.len())?;
         let mut lines = Vec::with_capacity(names.len());
-        let admission =
-            self.enter_all(names, &mut lines).and_then(|()| self.admission(&lines, mode, waits, any));
+        let admission = self
+            .enter_all(names, &mut lines)
+            .and_then(|()| self.admission(&lines, mode, waits, any));
         if !matches!(admission, Ok(Admission::AtOnce { .. } | Admission::InLine)) {
             lines.iter().for_each(|line| self.tidy(*line));
         }
@@ -127,12 +179,21 @@ impl<J: Journal> LockTable<J> {
             }
             Admission::AtOnce { .. } => Some(self.tokens.next()),
             Admission::InLine => None,
-            Admission::Busy { at } => return Ok(Reply::Busy { holder: self.holder(at) }),
+            Admission::Busy { at } => {
+                return Ok(Reply::Busy {
+                    holder: self.holder(at),
+                });
+            }
         };
         let mut parts = Vec::with_capacity(lines.len());
         for line in &lines {
-            let part = if parts.is_empty() { Part::First } else { Part::Further };
-            let claim = Claim::new(id, session, *line, mode, from, value, self.now).of_part(part, any);
+            let part = if parts.is_empty() {
+                Part::First
+            } else {
+                Part::Further
+            };
+            let claim =
+                Claim::new(id, session, *line, mode, from, value, self.now).of_part(part, any);
             parts.push(self.stand(claim, token));
         }
         self.several.insert(id, parts);
@@ -201,7 +262,10 @@ impl<J: Journal> LockTable<J> {
             self.counters.waits.note(waited);
             more.push(self.claims[key(part)].lock);
         }
-        effects.push(Effect { to: requester, reply: Reply::Granted { token } });
+        effects.push(Effect {
+            to: requester,
+            reply: Reply::Granted { token },
+        });
         true
     }
 
@@ -210,10 +274,17 @@ impl<J: Journal> LockTable<J> {
         more.extend(self.choose(next));
         let (claim, token) = (&self.claims[key(next)], self.tokens.next());
         let (to, name) = (claim.requester, self.locks[claim.lock].name.clone());
-        self.journal.record(Change::Chosen { claim: claim.id, name: &name, token });
+        self.journal.record(Change::Chosen {
+            claim: claim.id,
+            name: &name,
+            token,
+        });
         let waited = self.begin_hold(next, token);
         self.counters.waits.note(waited);
-        effects.push(Effect { to, reply: Reply::GrantedAny { token, name } });
+        effects.push(Effect {
+            to,
+            reply: Reply::GrantedAny { token, name },
+        });
     }
 
     /// Of a claim's parts this one is left. Whose lines the others have left, which have to be
@@ -235,7 +306,10 @@ impl<J: Journal> LockTable<J> {
     /// Takes a claim out of all its lines, which have to be settled afterwards.
     pub(super) fn take_out_several(&mut self, found: Slot) -> (Vec<Slot>, Claim) {
         let parts = self.parts(found);
-        let lines = parts.iter().map(|part| self.claims[key(*part)].lock).collect();
+        let lines = parts
+            .iter()
+            .map(|part| self.claims[key(*part)].lock)
+            .collect();
         for part in &parts[1..] {
             self.take_out(*part);
         }
@@ -248,6 +322,9 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn join(&mut self, first: Slot, part: Slot) {
         let claim = &mut self.claims[key(first)];
         claim.part = Part::First;
-        self.several.entry(claim.id).or_insert_with(|| vec![first]).push(part);
+        self.several
+            .entry(claim.id)
+            .or_insert_with(|| vec![first])
+            .push(part);
     }
 }

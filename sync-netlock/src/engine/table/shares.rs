@@ -36,7 +36,10 @@ impl Shares {
     }
 
     pub(super) fn principal_of(&self, connection: u64) -> u64 {
-        self.connections.get(&connection).copied().unwrap_or(NO_PRINCIPAL)
+        self.connections
+            .get(&connection)
+            .copied()
+            .unwrap_or(NO_PRINCIPAL)
     }
 
     /// The principal of a share; [`NO_PRINCIPAL`] if there is none.
@@ -46,10 +49,16 @@ impl Shares {
 
     /// Checks that a principal may have one more session.
     pub(super) fn check_session(&self, principal: u64, limits: &Limits) -> Result<(), Refusal> {
-        let sessions = self.by_principal.get(&principal).map_or(0, |share| self.all[key(*share)].sessions);
+        let sessions = self
+            .by_principal
+            .get(&principal)
+            .map_or(0, |share| self.all[key(*share)].sessions);
         let max = limits.sessions_per_principal;
         if sessions >= max {
-            return Err(Refusal::TooMany { what: Bound::SessionsPerPrincipal, max });
+            return Err(Refusal::TooMany {
+                what: Bound::SessionsPerPrincipal,
+                max,
+            });
         }
         Ok(())
     }
@@ -65,7 +74,10 @@ impl Shares {
         let Some(share) = share else { return Ok(()) };
         let max = limits.claims_per_principal;
         if self.all[key(share)].claims + more > max {
-            return Err(Refusal::TooMany { what: Bound::ClaimsPerPrincipal, max });
+            return Err(Refusal::TooMany {
+                what: Bound::ClaimsPerPrincipal,
+                max,
+            });
         }
         Ok(())
     }
@@ -76,7 +88,13 @@ impl Shares {
             return None;
         }
         let all = &mut self.all;
-        let new = || slot(all.insert(Share { principal, sessions: 0, claims: 0 }));
+        let new = || {
+            slot(all.insert(Share {
+                principal,
+                sessions: 0,
+                claims: 0,
+            }))
+        };
         let share = *self.by_principal.entry(principal).or_insert_with(new);
         self.all[key(share)].sessions += 1;
         Some(share)

@@ -26,7 +26,10 @@ fn in_a_grace_claims_wait_in_line_and_are_granted_when_it_ends() {
     rig.pass(Duration::from_millis(1));
     rig.told(2).token();
     assert_eq!(rig.inspect("a").holders().count(), 1);
-    assert!(matches!(rig.try_acquire(0, 4, "b", Mode::Exclusive), Reply::Granted { .. }));
+    assert!(matches!(
+        rig.try_acquire(0, 4, "b", Mode::Exclusive),
+        Reply::Granted { .. }
+    ));
 }
 
 #[test]
@@ -35,10 +38,16 @@ fn a_full_disk_refuses_grants_and_still_releases() {
     rig.acquire(0, 1, "a", Mode::Exclusive).token();
     rig.acquire(1, 2, "a", Mode::Exclusive).position();
     rig.freeze(Freeze::Full);
-    assert_eq!(rig.acquire(0, 3, "b", Mode::Exclusive), Reply::Refused(Refusal::StorageFull));
+    assert_eq!(
+        rig.acquire(0, 3, "b", Mode::Exclusive),
+        Reply::Refused(Refusal::StorageFull)
+    );
     assert_eq!(rig.open(9, 9), Reply::Refused(Refusal::StorageFull));
     assert!(matches!(rig.renew(0), Reply::Renewed { .. }));
-    assert_eq!(rig.update(0, 1, b"long"), Reply::Refused(Refusal::StorageFull));
+    assert_eq!(
+        rig.update(0, 1, b"long"),
+        Reply::Refused(Refusal::StorageFull)
+    );
     assert_eq!(rig.withdraw(0, 1), Reply::Withdrawn(Withdrawn::Held));
     let queue = rig.inspect("a");
     assert_eq!(
@@ -46,7 +55,10 @@ fn a_full_disk_refuses_grants_and_still_releases() {
         (0, 1),
         "nobody is granted what cannot be kept"
     );
-    let evict = Command::Evict { name: "a", claim: ClaimId::from_bits(2) };
+    let evict = Command::Evict {
+        name: "a",
+        claim: ClaimId::from_bits(2),
+    };
     assert_eq!(rig.ask(evict), Reply::Withdrawn(Withdrawn::Waiting));
     assert_eq!(rig.told(2), Reply::Gone { why: Gone::Evicted });
 }

@@ -9,7 +9,12 @@ use super::rig::Rig;
 use crate::engine::{Command, Reason, Refusal, Reply};
 
 fn confirm(rig: &mut Rig, session: u128) {
-    assert_eq!(rig.ask(Command::ConfirmIsolated { session: SessionId::from_bits(session) }), Reply::Closed);
+    assert_eq!(
+        rig.ask(Command::ConfirmIsolated {
+            session: SessionId::from_bits(session)
+        }),
+        Reply::Closed
+    );
 }
 
 #[test]
@@ -20,7 +25,9 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
     rig.acquire(1, 2, "a", Mode::Exclusive).position();
     rig.acquire(0, 3, "b", Mode::Exclusive).token();
     rig.acquire(9, 4, "b", Mode::Exclusive).position();
-    let ended = Command::EndSession { session: SessionId::from_bits(9) };
+    let ended = Command::EndSession {
+        session: SessionId::from_bits(9),
+    };
     assert_eq!(rig.ask(ended), Reply::Closed);
     // Its last connection goes, and its time passes: either would end it by itself.
     for second in 0..20 {
@@ -39,7 +46,13 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
         (SessionId::from_bits(9), Reason::Ended, &b"how"[..])
     );
     assert_eq!(only.locks, [("a".to_owned(), token, Vec::new())]);
-    assert_eq!(rig.told(4), Reply::Gone { why: Gone::SessionLost }, "it waits for nothing any more");
+    assert_eq!(
+        rig.told(4),
+        Reply::Gone {
+            why: Gone::SessionLost
+        },
+        "it waits for nothing any more"
+    );
     assert!(rig.look_at("a").entries[0].is_isolating);
 
     let isolated = || Reply::Refused(Refusal::Isolated);
@@ -51,8 +64,14 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
     confirm(&mut rig, 9);
     assert!(rig.told(2).token() > token);
     assert_eq!(rig.renew(9), isolated(), "told for good");
-    let again = Command::ConfirmIsolated { session: SessionId::from_bits(9) };
-    assert_eq!(rig.ask(again), Reply::Refused(Refusal::SessionUnknown), "confirmed before");
+    let again = Command::ConfirmIsolated {
+        session: SessionId::from_bits(9),
+    };
+    assert_eq!(
+        rig.ask(again),
+        Reply::Refused(Refusal::SessionUnknown),
+        "confirmed before"
+    );
     assert!(rig.isolations().is_empty());
 }
 
@@ -87,6 +106,15 @@ fn nobody_is_granted_anything_on_the_way_to_an_end_of_several() {
         rig.pass(Rig::TTL / 2);
         rig.renew(0);
     }
-    assert_eq!(rig.told(4), Reply::Gone { why: Gone::SessionLost });
-    assert_eq!(rig.acquire(0, 6, "d", Mode::Exclusive).token().get(), last.get() + 1, "no grant between");
+    assert_eq!(
+        rig.told(4),
+        Reply::Gone {
+            why: Gone::SessionLost
+        }
+    );
+    assert_eq!(
+        rig.acquire(0, 6, "d", Mode::Exclusive).token().get(),
+        last.get() + 1,
+        "no grant between"
+    );
 }

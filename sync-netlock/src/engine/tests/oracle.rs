@@ -53,9 +53,22 @@ fn wish(names: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Wish>
         2 => Just(Mode::Permit { of: 2 }),
         1 => Just(Mode::Permit { of: 3 }),
     ];
-    (0..SESSIONS, 0..CLAIMS, names, any::<bool>(), mode, any::<bool>()).prop_map(
-        |(session, claim, names, any, mode, waits)| Wish { session, claim, names, any, mode, waits },
+    (
+        0..SESSIONS,
+        0..CLAIMS,
+        names,
+        any::<bool>(),
+        mode,
+        any::<bool>(),
     )
+        .prop_map(|(session, claim, names, any, mode, waits)| Wish {
+            session,
+            claim,
+            names,
+            any,
+            mode,
+            waits,
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -97,23 +110,34 @@ impl Oracle {
     /// In which lines a claim stands, and where.
     fn positions(&self, claim: u128) -> Vec<(usize, usize)> {
         let position = |line: &[Standing]| line.iter().position(|standing| standing.claim == claim);
-        self.lines.iter().filter_map(|(name, line)| Some((*name, position(line)?))).collect()
+        self.lines
+            .iter()
+            .filter_map(|(name, line)| Some((*name, position(line)?)))
+            .collect()
     }
 
     fn standing(&self, claim: u128) -> Option<&Standing> {
-        self.lines.values().flatten().find(|standing| standing.claim == claim)
+        self.lines
+            .values()
+            .flatten()
+            .find(|standing| standing.claim == claim)
     }
 
     fn remove(&mut self, claim: u128) -> Option<Standing> {
         let standing = self.standing(claim).cloned();
-        self.lines.values_mut().for_each(|line| line.retain(|standing| standing.claim != claim));
+        self.lines
+            .values_mut()
+            .for_each(|line| line.retain(|standing| standing.claim != claim));
         standing
     }
 
     /// Whether a claim is next in a line, or holds there.
     fn is_granted(&self, (name, index): (usize, usize)) -> bool {
         let line = &self.lines[&name];
-        let modes: Vec<_> = line.iter().map(|standing| (Rig::claim(standing.claim), standing.mode)).collect();
+        let modes: Vec<_> = line
+            .iter()
+            .map(|standing| (Rig::claim(standing.claim), standing.mode))
+            .collect();
         position(&modes, Rig::claim(line[index].claim)) == Position::Granted
             && line[..index].iter().all(|ahead| ahead.token.is_some())
     }
@@ -124,7 +148,9 @@ impl Oracle {
         let mut positions = self.positions(claim).into_iter();
         assert!(chosen.is_none() || any);
         match chosen {
-            Some(chosen) => positions.any(|position| position.0 == chosen && self.is_granted(position)),
+            Some(chosen) => {
+                positions.any(|position| position.0 == chosen && self.is_granted(position))
+            }
             None if any => positions.any(|position| self.is_granted(position)),
             None => positions.all(|position| self.is_granted(position)),
         }
@@ -135,7 +161,9 @@ impl Oracle {
         self.sessions.retain(|session, _| !ended.contains(session));
         for line in self.lines.values_mut() {
             let lost = |standing: &Standing| ended.contains(&standing.session);
-            let waiting = line.iter().filter(|standing| lost(standing) && standing.token.is_none());
+            let waiting = line
+                .iter()
+                .filter(|standing| lost(standing) && standing.token.is_none());
             told.extend(waiting.map(|standing| (standing.claim, Gone::SessionLost)));
             line.retain(|standing| !lost(standing));
         }
@@ -153,7 +181,11 @@ impl Oracle {
                 line.retain(|standing| standing.claim != claim);
             }
         }
-        let standing = self.lines.values_mut().flatten().filter(|standing| standing.claim == claim);
+        let standing = self
+            .lines
+            .values_mut()
+            .flatten()
+            .filter(|standing| standing.claim == claim);
         let hold = |standing: &mut Standing| (standing.token, standing.any) = (Some(token), false);
         assert!(standing.map(hold).count() > 0, "granted to nobody");
     }
@@ -188,13 +220,19 @@ fn run(steps: &[Step]) {
                 oracle.now += time;
                 rig.pass(time);
                 let now = oracle.now;
-                let ended: Vec<u128> =
-                    oracle.sessions.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+                let ended: Vec<u128> = oracle
+                    .sessions
+                    .iter()
+                    .filter(|(_, at)| **at <= now)
+                    .map(|(id, _)| *id)
+                    .collect();
                 told = oracle.end_sessions(&ended);
             }
             Step::Withdraw { session, claim } => {
                 let reply = rig.withdraw(session, claim);
-                let is_own = oracle.standing(claim).is_some_and(|standing| standing.session == session);
+                let is_own = oracle
+                    .standing(claim)
+                    .is_some_and(|standing| standing.session == session);
                 let found = if is_own { oracle.remove(claim) } else { None };
                 told.extend(ended(&reply, found, Gone::Withdrawn));
             }
@@ -205,7 +243,13 @@ fn run(steps: &[Step]) {
                 told.extend(ended(&reply, found, Gone::Evicted));
             }
             Step::Enqueue(ref wish) => {
-                let Wish { session, claim, mode, waits, .. } = *wish;
+                let Wish {
+                    session,
+                    claim,
+                    mode,
+                    waits,
+                    ..
+                } = *wish;
                 let name = NAMES[wish.names[0]];
                 let reply = if waits {
                     rig.acquire(session, claim, name, mode)
@@ -215,7 +259,14 @@ fn run(steps: &[Step]) {
                 enqueue(&mut oracle, &reply, wish);
             }
             Step::EnqueueSeveral(ref wish) => {
-                let Wish { session, claim, any, mode, waits, .. } = *wish;
+                let Wish {
+                    session,
+                    claim,
+                    any,
+                    mode,
+                    waits,
+                    ..
+                } = *wish;
                 // In another order, and one of them twice.
                 let mut names: Vec<_> = wish.names.iter().rev().map(|name| NAMES[*name]).collect();
                 names.extend(names.first().copied());
@@ -248,21 +299,38 @@ fn ended(reply: &Reply, found: Option<Standing>, why: Gone) -> Option<(u128, Gon
 fn settle(rig: &mut Rig, oracle: &mut Oracle) {
     for (token, claim, name) in rig.grants() {
         let chosen = name.map(|name| number_of(&name));
-        assert!(oracle.is_due(claim, chosen), "{claim} holds {chosen:?} out of turn");
+        assert!(
+            oracle.is_due(claim, chosen),
+            "{claim} holds {chosen:?} out of turn"
+        );
         oracle.grant(claim, token, chosen);
     }
-    let waiting = oracle.lines.values().flatten().filter(|standing| standing.token.is_none());
+    let waiting = oracle
+        .lines
+        .values()
+        .flatten()
+        .filter(|standing| standing.token.is_none());
     for claim in waiting.map(|standing| standing.claim) {
         assert!(!oracle.is_due(claim, None), "{claim} is left out");
     }
 }
 
 fn number_of(name: &str) -> usize {
-    NAMES.iter().position(|known| *known == name).expect("a name that was asked for")
+    NAMES
+        .iter()
+        .position(|known| *known == name)
+        .expect("a name that was asked for")
 }
 
 fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
-    let Wish { session, claim, ref names, any, mode, waits } = *wish;
+    let Wish {
+        session,
+        claim,
+        ref names,
+        any,
+        mode,
+        waits,
+    } = *wish;
     let any = any && names.len() > 1;
     if !oracle.sessions.contains_key(&session) {
         return assert_eq!(*reply, Reply::Refused(Refusal::SessionUnknown));
@@ -275,7 +343,13 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
             && let [(name, _)] = *positions
             && names.contains(&name)
         {
-            return assert_eq!(*reply, Reply::GrantedAny { token, name: NAMES[name].into() });
+            return assert_eq!(
+                *reply,
+                Reply::GrantedAny {
+                    token,
+                    name: NAMES[name].into()
+                }
+            );
         }
         let is_same = positions.iter().map(|(name, _)| name).eq(names) && standing.any == any;
         if standing.session != session || !is_same {
@@ -302,20 +376,42 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
         }
     }
     for name in names {
-        oracle.lines.entry(*name).or_default().push(Standing { claim, session, mode, token: None, any });
+        oracle.lines.entry(*name).or_default().push(Standing {
+            claim,
+            session,
+            mode,
+            token: None,
+            any,
+        });
     }
     let positions = oracle.positions(claim);
     if oracle.is_due(claim, None) {
         // The first in the order in which they are asked for.
         let is_free = |position: &&(usize, usize)| oracle.is_granted(**position);
-        let chosen = positions.iter().rev().find(is_free).filter(|_| any).map(|(name, _)| *name);
+        let chosen = positions
+            .iter()
+            .rev()
+            .find(is_free)
+            .filter(|_| any)
+            .map(|(name, _)| *name);
         match (reply, chosen) {
             (Reply::GrantedAny { name, .. }, Some(chosen)) => assert_eq!(number_of(name), chosen),
-            (reply, chosen) => assert_eq!((reply, chosen), (&Reply::Granted { token: reply.token() }, None)),
+            (reply, chosen) => assert_eq!(
+                (reply, chosen),
+                (
+                    &Reply::Granted {
+                        token: reply.token()
+                    },
+                    None
+                )
+            ),
         }
         oracle.grant(claim, reply.token(), chosen);
     } else if waits {
-        assert_eq!(reply.position() as usize, positions.iter().map(|(_, index)| *index).max().unwrap());
+        assert_eq!(
+            reply.position() as usize,
+            positions.iter().map(|(_, index)| *index).max().unwrap()
+        );
     } else {
         oracle.remove(claim);
         assert!(matches!(reply, Reply::Busy { .. }), "{reply:?}");
@@ -326,9 +422,18 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
 fn compare(rig: &mut Rig, oracle: &Oracle) {
     for (index, name) in NAMES.iter().enumerate() {
         let queue = rig.inspect(name);
-        let shown: Vec<_> =
-            queue.entries.iter().map(|entry| (entry.claim, entry.mode, entry.token)).collect();
-        assert!(shown.iter().filter_map(|(.., token)| *token).is_sorted_by(|a, b| a < b), "in line order");
+        let shown: Vec<_> = queue
+            .entries
+            .iter()
+            .map(|entry| (entry.claim, entry.mode, entry.token))
+            .collect();
+        assert!(
+            shown
+                .iter()
+                .filter_map(|(.., token)| *token)
+                .is_sorted_by(|a, b| a < b),
+            "in line order"
+        );
         let expected: Vec<_> = oracle
             .lines
             .get(&index)
@@ -340,7 +445,10 @@ fn compare(rig: &mut Rig, oracle: &Oracle) {
     }
     let stats = rig.stats();
     assert_eq!(stats.sessions, oracle.sessions.len());
-    assert_eq!(stats.claims, oracle.lines.values().map(Vec::len).sum::<usize>());
+    assert_eq!(
+        stats.claims,
+        oracle.lines.values().map(Vec::len).sum::<usize>()
+    );
 }
 
 /// After all sessions have ended nothing is left.

@@ -9,7 +9,8 @@ use distsync_core::spi::{ClaimId, Queue, Revision, Secret, SessionId};
 use distsync_core::{Mode, Token};
 
 use crate::engine::{
-    Change, Command, Effect, Freeze, Isolation, Journal, Limits, LockTable, Reply, Requester, Stats, Terms,
+    Change, Command, Effect, Freeze, Isolation, Journal, Limits, LockTable, Reply, Requester,
+    Stats, Terms,
 };
 
 /// A second table that is made of the first one's changes.
@@ -23,7 +24,12 @@ impl Mirror {
 
     /// Its time stands still, so that it ends nothing by itself.
     fn queue(&mut self, name: &str) -> Queue {
-        match self.0.apply(Moment::default(), Requester::NOBODY, Command::Inspect { name }, &mut Vec::new()) {
+        match self.0.apply(
+            Moment::default(),
+            Requester::NOBODY,
+            Command::Inspect { name },
+            &mut Vec::new(),
+        ) {
             Some(Reply::Queue(queue)) => Arc::unwrap_or_clone(queue),
             other => panic!("{other:?}"),
         }
@@ -32,7 +38,9 @@ impl Mirror {
 
 impl Journal for Mirror {
     fn record(&mut self, change: Change<'_>) {
-        self.0.restore(Moment::default(), change).expect("changes that fit");
+        self.0
+            .restore(Moment::default(), change)
+            .expect("changes that fit");
     }
 }
 
@@ -75,7 +83,11 @@ impl Rig {
         let mut copy = Self::new(limits.clone());
         copy.now = self.now;
         copy.table = LockTable::with_journal(limits, Token::new(41).unwrap(), mirror);
-        self.table.dump(|change| copy.table.restore(self.now, change).expect("changes that fit"));
+        self.table.dump(|change| {
+            copy.table
+                .restore(self.now, change)
+                .expect("changes that fit")
+        });
         copy
     }
 
@@ -87,7 +99,10 @@ impl Rig {
     pub(super) fn send(&mut self, command: Command<'_>) -> u64 {
         self.request += 1;
         let mut effects = Vec::new();
-        let from = Requester { connection: 7, request: self.request };
+        let from = Requester {
+            connection: 7,
+            request: self.request,
+        };
         let reply = self.table.apply(self.now, from, command, &mut effects);
         effects.extend(reply.map(|reply| Effect { to: from, reply }));
         for Effect { to, reply } in effects {
@@ -125,7 +140,9 @@ impl Rig {
     pub(super) fn grants(&mut self) -> Vec<(Token, u128, Option<Box<str>>)> {
         let mut grants = Vec::new();
         for (claim, request) in &self.enqueued {
-            let Some(replies) = self.told.get_mut(request) else { continue };
+            let Some(replies) = self.told.get_mut(request) else {
+                continue;
+            };
             replies.retain(|reply| match reply {
                 Reply::Granted { token } => {
                     grants.push((*token, *claim, None));
@@ -155,7 +172,13 @@ impl Rig {
 
     pub(super) fn open_for(&mut self, session: u128, secret: u128, ttl: Duration) -> Reply {
         let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(secret));
-        self.ask(Command::Open { session, secret, terms: Terms::lasting(ttl), client: "rig", isolation: b"" })
+        self.ask(Command::Open {
+            session,
+            secret,
+            terms: Terms::lasting(ttl),
+            client: "rig",
+            isolation: b"",
+        })
     }
 
     pub(super) fn attach(&mut self, session: u128, secret: u128) -> Reply {
@@ -164,14 +187,25 @@ impl Rig {
     }
 
     pub(super) fn renew(&mut self, session: u128) -> Reply {
-        self.ask(Command::Renew { session: SessionId::from_bits(session) })
+        self.ask(Command::Renew {
+            session: SessionId::from_bits(session),
+        })
     }
 
     pub(super) fn close(&mut self, session: u128) -> Reply {
-        self.ask(Command::Close { session: SessionId::from_bits(session) })
+        self.ask(Command::Close {
+            session: SessionId::from_bits(session),
+        })
     }
 
-    fn enqueue(&mut self, session: u128, claim: u128, name: &str, mode: Mode, waits: bool) -> Reply {
+    fn enqueue(
+        &mut self,
+        session: u128,
+        claim: u128,
+        name: &str,
+        mode: Mode,
+        waits: bool,
+    ) -> Reply {
         let request = self.send(Command::Enqueue {
             session: SessionId::from_bits(session),
             claim: Self::claim(claim),
@@ -194,14 +228,24 @@ impl Rig {
         waits: bool,
     ) -> Reply {
         let (session, id) = (SessionId::from_bits(session), Self::claim(claim));
-        let request =
-            self.send(Command::EnqueueSeveral { session, claim: id, names, any, mode, waits, value: b"" });
+        let request = self.send(Command::EnqueueSeveral {
+            session,
+            claim: id,
+            names,
+            any,
+            mode,
+            waits,
+            value: b"",
+        });
         self.remember(claim, request)
     }
 
     fn remember(&mut self, claim: u128, request: u64) -> Reply {
         let reply = self.answer(request);
-        if matches!(reply, Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Waiting { .. }) {
+        if matches!(
+            reply,
+            Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Waiting { .. }
+        ) {
             self.enqueued.insert(claim, request);
         }
         reply
@@ -211,36 +255,64 @@ impl Rig {
         self.enqueue(session, claim, name, mode, true)
     }
 
-    pub(super) fn try_acquire(&mut self, session: u128, claim: u128, name: &str, mode: Mode) -> Reply {
+    pub(super) fn try_acquire(
+        &mut self,
+        session: u128,
+        claim: u128,
+        name: &str,
+        mode: Mode,
+    ) -> Reply {
         self.enqueue(session, claim, name, mode, false)
     }
 
     pub(super) fn withdraw(&mut self, session: u128, claim: u128) -> Reply {
-        self.ask(Command::Withdraw { session: SessionId::from_bits(session), claim: Self::claim(claim) })
+        self.ask(Command::Withdraw {
+            session: SessionId::from_bits(session),
+            claim: Self::claim(claim),
+        })
     }
 
     pub(super) fn update(&mut self, session: u128, claim: u128, value: &[u8]) -> Reply {
-        self.ask(Command::Update { session: SessionId::from_bits(session), claim: Self::claim(claim), value })
+        self.ask(Command::Update {
+            session: SessionId::from_bits(session),
+            claim: Self::claim(claim),
+            value,
+        })
     }
 
     pub(super) fn evict(&mut self, name: &str, claim: u128) -> Reply {
-        self.ask(Command::Evict { name, claim: Self::claim(claim) })
+        self.ask(Command::Evict {
+            name,
+            claim: Self::claim(claim),
+        })
     }
 
     pub(super) fn evictions(&mut self, session: u128) -> u64 {
-        self.send(Command::Evictions { session: SessionId::from_bits(session) })
+        self.send(Command::Evictions {
+            session: SessionId::from_bits(session),
+        })
     }
 
     /// The queue of a name, which is the same in a table made of the changes, and in one made of a
     /// dump.
     pub(super) fn inspect(&mut self, name: &str) -> Queue {
         let queue = self.look_at(name);
-        assert_eq!(self.table.journal().queue(name).entries, queue.entries, "made of the changes");
+        assert_eq!(
+            self.table.journal().queue(name).entries,
+            queue.entries,
+            "made of the changes"
+        );
         let mut dumped = Mirror::new();
         self.table.dump(|change| dumped.record(change));
         assert_eq!(dumped.queue(name).entries, queue.entries, "made of a dump");
-        assert_eq!(dumped.0.stats().sessions, self.table.journal().0.stats().sessions);
-        assert_eq!(dumped.0.stats().claims, self.table.journal().0.stats().claims);
+        assert_eq!(
+            dumped.0.stats().sessions,
+            self.table.journal().0.stats().sessions
+        );
+        assert_eq!(
+            dumped.0.stats().claims,
+            self.table.journal().0.stats().claims
+        );
         queue
     }
 
@@ -285,9 +357,18 @@ impl Rig {
     /// A session that can be isolated, and that ends with its last connection.
     pub(super) fn open_to_isolate(&mut self, session: u128) -> Reply {
         self.table.enable_isolation();
-        let terms = Terms { ttl: Self::TTL, release_on_disconnect: true };
+        let terms = Terms {
+            ttl: Self::TTL,
+            release_on_disconnect: true,
+        };
         let (session, secret) = (SessionId::from_bits(session), Secret::from_bits(session));
-        self.ask(Command::Open { session, secret, terms, client: "rig", isolation: b"how" })
+        self.ask(Command::Open {
+            session,
+            secret,
+            terms,
+            client: "rig",
+            isolation: b"how",
+        })
     }
 
     pub(super) fn isolations(&mut self) -> Vec<Isolation> {
@@ -329,7 +410,7 @@ impl Reply {
 
     pub(super) fn queue(self) -> Queue {
         match self {
-            Self::Queue(queue) => *queue,
+            Self::Queue(queue) => Arc::unwrap_or_clone(queue),
             other => panic!("no queue: {other:?}"),
         }
     }

@@ -19,7 +19,12 @@ pub(super) enum End {
     /// answer, so it is told nothing.
     Unread,
     /// It was cut, for this reason, which the peer is told.
-    Cut { code: Code, reason: String, request: u64, limit: u64 },
+    Cut {
+        code: Code,
+        reason: String,
+        request: u64,
+        limit: u64,
+    },
 }
 
 impl From<std::io::Error> for End {
@@ -34,17 +39,31 @@ pub(super) fn cut(code: Code, reason: impl Into<String>) -> End {
 
 /// The connection is cut as the answer to this request.
 pub(super) fn refuse(request: u64, code: Code, reason: impl Into<String>) -> End {
-    End::Cut { code, reason: reason.into(), request, limit: 0 }
+    End::Cut {
+        code,
+        reason: reason.into(),
+        request,
+        limit: 0,
+    }
 }
 
 /// A frame of `length` bytes, of which `max` are allowed.
 pub(super) fn too_long(length: usize, max: usize) -> End {
     let reason = format!("a request of {length} bytes, longer than the {max} that are allowed");
-    End::Cut { code: Code::FrameTooLong, reason, request: 0, limit: max as u64 }
+    End::Cut {
+        code: Code::FrameTooLong,
+        reason,
+        request: 0,
+        limit: max as u64,
+    }
 }
 
 pub(super) fn unknown(request: u64) -> End {
-    refuse(request, Code::Malformed, format!("a request that version {VERSION} does not know"))
+    refuse(
+        request,
+        Code::Malformed,
+        format!("a request that version {VERSION} does not know"),
+    )
 }
 
 /// How long the last words to a connection may take.
@@ -58,6 +77,12 @@ pub(in crate::server) async fn turn_away(mut stream: TcpStream) {
         ..proto::Refused::default()
     };
     let mut out = Vec::new();
-    encode(&proto::Response { id: 0, body: Some(proto::response::Body::Refused(refused)) }, &mut out);
+    encode(
+        &proto::Response {
+            id: 0,
+            body: Some(proto::response::Body::Refused(refused)),
+        },
+        &mut out,
+    );
     let _ = tokio::time::timeout(COURTESY, stream.write_all(&out)).await;
 }

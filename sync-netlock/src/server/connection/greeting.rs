@@ -20,7 +20,12 @@ use crate::wire::proto::refused::Code;
 use crate::wire::{VERSION, encode, proto};
 
 /// Shakes hands with a peer, where the server speaks TLS, and serves it.
-pub(in crate::server) async fn welcome(hub: Arc<Hub>, place: Place, stream: TcpStream, peer: SocketAddr) {
+pub(in crate::server) async fn welcome(
+    hub: Arc<Hub>,
+    place: Place,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     #[cfg(feature = "tls")]
     if let Some(tls) = &hub.tls {
         match tokio::time::timeout(hub.options.greeting_timeout, tls.accept(stream)).await {
@@ -28,7 +33,9 @@ pub(in crate::server) async fn welcome(hub: Arc<Hub>, place: Place, stream: TcpS
                 serve(hub, place, Stream::Tls(Box::new(stream)), peer, principal).await;
             }
             failed => {
-                hub.traffic.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                hub.traffic
+                    .failed_handshakes
+                    .fetch_add(1, Ordering::Relaxed);
                 match failed {
                     Ok(Err(error)) => info!(%peer, %error, "no connection by TLS"),
                     _ => info!(%peer, "no TLS handshake in time"),
@@ -51,7 +58,8 @@ pub(super) struct Known {
 impl Known {
     /// Whether it is known no more.
     pub(super) fn is_forgotten(&self) -> bool {
-        self.token.is_some_and(|token| !self.access.still_knows(&token, &self.principal))
+        self.token
+            .is_some_and(|token| !self.access.still_knows(&token, &self.principal))
     }
 
     pub(super) fn allows(&self, command: &Command<'_>) -> bool {
@@ -61,16 +69,22 @@ impl Known {
     /// Removes from a reply what this principal may not see: the holder of a name that it may only
     /// acquire.
     pub(super) fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
-        let may_see = |name: &[u8]| self.access.allows_verb(&self.principal, Verb::Observe, name);
+        let may_see = |name: &[u8]| {
+            self.access
+                .allows_verb(&self.principal, Verb::Observe, name)
+        };
         let shows = match command {
             Command::Enqueue { name, .. } => may_see(name),
-            Command::EnqueueSeveral { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
+            Command::EnqueueSeveral { names, .. } => {
+                names.iter().all(|name| may_see(name.as_bytes()))
+            }
             _ => true,
         };
         match reply {
-            Some(Reply::Waiting { position, .. }) if !shows => {
-                Some(Reply::Waiting { position, holder: None })
-            }
+            Some(Reply::Waiting { position, .. }) if !shows => Some(Reply::Waiting {
+                position,
+                holder: None,
+            }),
             Some(Reply::Busy { .. }) if !shows => Some(Reply::Busy { holder: None }),
             reply => reply,
         }
@@ -89,10 +103,15 @@ impl Connection {
         if let Some(access) = &self.hub.options.access {
             let named = match &self.certified {
                 Some(principal) => Some((None, principal.clone())),
-                None => access.principal_of(&hello.token).map(|(hash, principal)| (Some(hash), principal)),
+                None => access
+                    .principal_of(&hello.token)
+                    .map(|(hash, principal)| (Some(hash), principal)),
             };
             let Some((token, principal)) = named else {
-                self.hub.traffic.refused_tokens.fetch_add(1, Ordering::Relaxed);
+                self.hub
+                    .traffic
+                    .refused_tokens
+                    .fetch_add(1, Ordering::Relaxed);
                 warn!(peer = %self.peer, "refused: no token that is known");
                 let reason = "the server does not know this token: write it into the URL, as in \
                               netlock://:TOKEN@host, and its hash into the server's file of tokens"
@@ -104,12 +123,22 @@ impl Connection {
             self.share = None;
             self.share = self.hub.connected.share(Some(principal.clone()), 1, max);
             if self.share.is_none() {
-                let reason =
-                    format!("`{principal}` has {max} connections: close some, or raise the server's limit");
-                return Err(End::Cut { code: Code::Overloaded, reason, request, limit: max as u64 });
+                let reason = format!(
+                    "`{principal}` has {max} connections: close some, or raise the server's limit"
+                );
+                return Err(End::Cut {
+                    code: Code::Overloaded,
+                    reason,
+                    request,
+                    limit: max as u64,
+                });
             }
             let _ = self.place.outbox.principal.set(principal.clone());
-            self.known = Some(Known { principal, token, access: access.clone() });
+            self.known = Some(Known {
+                principal,
+                token,
+                access: access.clone(),
+            });
         }
         self.greeted = true;
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);

@@ -43,13 +43,20 @@ impl Connection {
     /// Why there is no room for one more session, if this asks for one.
     pub(super) fn no_room_for(&self, body: &Body) -> Option<Refusal> {
         let max = self.hub.options.sessions_per_connection;
-        let (Body::Open(proto::Open { session: number, .. })
-        | Body::Attach(proto::Attach { session: number, .. })) = body
+        let (Body::Open(proto::Open {
+            session: number, ..
+        })
+        | Body::Attach(proto::Attach {
+            session: number, ..
+        })) = body
         else {
             return None;
         };
         let is_full = self.sessions.all.len() >= max && !self.sessions.all.contains_key(number);
-        is_full.then_some(Refusal::TooMany { what: Bound::SessionsPerConnection, max })
+        is_full.then_some(Refusal::TooMany {
+            what: Bound::SessionsPerConnection,
+            max,
+        })
     }
 
     /// Remembers a session that the client has just proved to be its own, and forgets one that it
@@ -63,17 +70,36 @@ impl Connection {
     ) -> Option<SessionId> {
         let proved = matches!(reply, Some(Reply::Opened { .. } | Reply::Attached));
         match (body, command) {
-            (Body::Open(proto::Open { session: number, .. }), Command::Open { session, .. })
-            | (Body::Attach(proto::Attach { session: number, .. }), Command::Attach { session, .. }) => {
+            (
+                Body::Open(proto::Open {
+                    session: number, ..
+                }),
+                Command::Open { session, .. },
+            )
+            | (
+                Body::Attach(proto::Attach {
+                    session: number, ..
+                }),
+                Command::Attach { session, .. },
+            ) => {
                 if !proved {
                     // A refused request changes nothing.
                     return None;
                 }
-                let replaced = self.sessions.all.get(number).copied().filter(|former| *former != session);
+                let replaced = self
+                    .sessions
+                    .all
+                    .get(number)
+                    .copied()
+                    .filter(|former| *former != session);
                 self.sessions.set(*number, Some(session));
-                return replaced.filter(|former| !self.sessions.all.values().any(|other| other == former));
+                return replaced
+                    .filter(|former| !self.sessions.all.values().any(|other| other == former));
             }
-            (Body::Close(proto::Close { session }) | Body::Detach(proto::Detach { session }), _) => {
+            (
+                Body::Close(proto::Close { session }) | Body::Detach(proto::Detach { session }),
+                _,
+            ) => {
                 self.sessions.set(*session, None);
             }
             _ => {}

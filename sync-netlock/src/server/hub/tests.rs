@@ -10,18 +10,38 @@ use crate::engine::{Limits, Terms};
 use crate::storage::StorageOptions;
 
 fn apply(hub: &Hub, place: &Place, command: Command<'_>) -> Option<Reply> {
-    let from = Requester { connection: place.connection, request: 1 };
-    hub.visit(|desk| desk.table.apply(clock::now(), from, command, &mut Vec::new())).0
+    let from = Requester {
+        connection: place.connection,
+        request: 1,
+    };
+    hub.visit(|desk| {
+        desk.table
+            .apply(clock::now(), from, command, &mut Vec::new())
+    })
+    .0
 }
 
 fn open(number: u128, ttl: Duration) -> Command<'static> {
     let (session, secret) = (SessionId::from_bits(number), Secret::from_bits(number));
-    Command::Open { session, secret, terms: Terms::lasting(ttl), client: "", isolation: b"" }
+    Command::Open {
+        session,
+        secret,
+        terms: Terms::lasting(ttl),
+        client: "",
+        isolation: b"",
+    }
 }
 
 fn enqueue(number: u128) -> Command<'static> {
     let (session, claim) = (SessionId::from_bits(number), ClaimId::from_bits(number));
-    Command::Enqueue { session, claim, name: b"a", mode: Mode::Exclusive, waits: true, value: b"" }
+    Command::Enqueue {
+        session,
+        claim,
+        name: b"a",
+        mode: Mode::Exclusive,
+        waits: true,
+        value: b"",
+    }
 }
 
 #[tokio::test]
@@ -30,7 +50,10 @@ async fn a_grant_that_the_end_of_a_connection_makes_is_told_once_it_is_kept() {
     let ttl = Duration::from_millis(1);
     let options = ServerOptions {
         storage: Some(StorageOptions::new(folder.path())),
-        limits: Limits { ttl_min: ttl, ..Limits::default() },
+        limits: Limits {
+            ttl_min: ttl,
+            ..Limits::default()
+        },
         ..ServerOptions::default()
     };
     let hub = Arc::new(Hub::new(options).unwrap());
@@ -38,12 +61,25 @@ async fn a_grant_that_the_end_of_a_connection_makes_is_told_once_it_is_kept() {
     apply(&hub, &waiter, open(2, Duration::from_secs(60)));
     apply(&hub, &holder, open(1, ttl));
     let opened = clock::now();
-    assert!(matches!(apply(&hub, &holder, enqueue(1)), Some(Reply::Granted { .. })));
-    assert!(matches!(apply(&hub, &waiter, enqueue(2)), Some(Reply::Waiting { .. })));
+    assert!(matches!(
+        apply(&hub, &holder, enqueue(1)),
+        Some(Reply::Granted { .. })
+    ));
+    assert!(matches!(
+        apply(&hub, &waiter, enqueue(2)),
+        Some(Reply::Waiting { .. })
+    ));
     clock::sleep_until(opened.after(2 * ttl)).await;
     drop(third);
-    assert_eq!(locked(&hub.desk).table.stats().sessions, 1, "the holder's has ended by this visit");
-    assert!(locked(&waiter.outbox.waiting).bytes.is_empty(), "told, and not written yet");
+    assert_eq!(
+        locked(&hub.desk).table.stats().sessions,
+        1,
+        "the holder's has ended by this visit"
+    );
+    assert!(
+        locked(&waiter.outbox.waiting).bytes.is_empty(),
+        "told, and not written yet"
+    );
     let told = tokio::time::timeout(Duration::from_secs(20), waiter.outbox.filled.notified());
     tokio::select! {
         told = told => told.expect("it is told"),

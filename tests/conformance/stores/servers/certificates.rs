@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use tempfile::TempDir;
 
 /// PEM files in a folder.
@@ -14,7 +16,9 @@ pub(crate) struct Certificates {
 
 impl Certificates {
     pub(crate) fn make() -> Self {
-        let made = Self { folder: tempfile::tempdir().unwrap() };
+        let made = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         made.make_again();
         made
     }
@@ -43,8 +47,10 @@ impl Certificates {
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         // etcd is its own client too.
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         if is_expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }
@@ -58,7 +64,10 @@ impl Certificates {
         let mut params = CertificateParams::new([]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        self.write(&format!("{name}.pem"), &params.self_signed(&key).unwrap().pem());
+        self.write(
+            &format!("{name}.pem"),
+            &params.self_signed(&key).unwrap().pem(),
+        );
         Issuer::new(params, key)
     }
 

@@ -28,7 +28,13 @@ struct Agent {
 impl Agent {
     fn new(home: PathBuf) -> Self {
         std::fs::create_dir_all(&home).unwrap();
-        Self { http: free_port(), server: free_port(), serf: [free_port(), free_port()], https: None, home }
+        Self {
+            http: free_port(),
+            server: free_port(),
+            serf: [free_port(), free_port()],
+            https: None,
+            home,
+        }
     }
 
     fn socket(&self) -> PathBuf {
@@ -39,7 +45,10 @@ impl Agent {
     /// settings, each after a comma.
     fn launch(&self, expect: usize, join: &[u16], more: &str) -> Program {
         let [lan, wan] = self.serf;
-        let join: Vec<String> = join.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let join: Vec<String> = join
+            .iter()
+            .map(|port| format!("\"127.0.0.1:{port}\""))
+            .collect();
         let settings = format!(
             r#"{{"node_name":"n{}","bootstrap_expect":{expect},"retry_join":[{}],"retry_interval":"500ms",
                "ports":{{"http":{},"https":{},"server":{},"serf_lan":{lan},"serf_wan":{wan},"dns":-1,"grpc":-1}},
@@ -52,8 +61,7 @@ impl Agent {
             self.server
         );
         std::fs::write(self.home.join("settings.json"), settings).unwrap();
-        let flags =
-            "agent -server -bind=127.0.0.1 -client=127.0.0.1 -data-dir data -config-file settings.json";
+        let flags = "agent -server -bind=127.0.0.1 -client=127.0.0.1 -data-dir data -config-file settings.json";
         let flags: Vec<String> = flags.split(' ').map(str::to_owned).collect();
         Program::start("consul", &self.home, &flags)
     }
@@ -65,7 +73,10 @@ impl Agent {
             answer(stream, "/v1/status/leader").contains("127.0.0.1")
                 && (nodes == 0
                     || TcpStream::connect(("127.0.0.1", self.http)).is_ok_and(|stream| {
-                        answer(stream, "/v1/catalog/nodes").matches("\"Node\"").count() >= nodes
+                        answer(stream, "/v1/catalog/nodes")
+                            .matches("\"Node\"")
+                            .count()
+                            >= nodes
                     }))
         });
     }
@@ -113,7 +124,10 @@ impl Consul {
     /// A server that is also reached by a socket of the file system.
     pub(crate) fn start_with_socket() -> Arc<Self> {
         Self::start_as(|agent| {
-            format!(r#","addresses":{{"http":"127.0.0.1 unix://{}"}}"#, agent.socket().display())
+            format!(
+                r#","addresses":{{"http":"127.0.0.1 unix://{}"}}"#,
+                agent.socket().display()
+            )
         })
     }
 
@@ -130,7 +144,12 @@ impl Consul {
         let folder = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(folder.path().join("home"));
         let more = more(&mut agent);
-        let consul = Self { agent, _folder: folder, running: Running::default(), more };
+        let consul = Self {
+            agent,
+            _folder: folder,
+            running: Running::default(),
+            more,
+        };
         consul.running.restart(|| consul.run());
         Arc::new(consul)
     }
@@ -154,7 +173,8 @@ impl Consul {
 
     fn run(&self) -> Program {
         let mut program = self.agent.launch(1, &[], &self.more);
-        self.agent.wait(&mut program, usize::from(!self.more.contains("acl")));
+        self.agent
+            .wait(&mut program, usize::from(!self.more.contains("acl")));
         program
     }
 }
@@ -170,15 +190,22 @@ pub(crate) struct ConsulCluster {
 impl ConsulCluster {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let agents: Vec<Agent> =
-            (0..3).map(|member| Agent::new(folder.path().join(format!("n{member}")))).collect();
+        let agents: Vec<Agent> = (0..3)
+            .map(|member| Agent::new(folder.path().join(format!("n{member}"))))
+            .collect();
         let join: Vec<u16> = agents.iter().map(|agent| agent.serf[0]).collect();
-        let mut members: Vec<Option<Program>> =
-            agents.iter().map(|agent| Some(agent.launch(3, &join, ""))).collect();
+        let mut members: Vec<Option<Program>> = agents
+            .iter()
+            .map(|agent| Some(agent.launch(3, &join, "")))
+            .collect();
         for (agent, member) in agents.iter().zip(members.iter_mut().flatten()) {
             agent.wait(member, 3);
         }
-        Self { agents, members, _folder: folder }
+        Self {
+            agents,
+            members,
+            _folder: folder,
+        }
     }
 
     /// Kills the leader, without a farewell.
@@ -190,21 +217,27 @@ impl ConsulCluster {
     /// The HTTP port of a server that does not lead.
     pub(crate) fn follower_port(&self) -> u16 {
         let leader = self.leader();
-        let follower = (0..3).find(|member| Some(*member) != leader).expect("a follower");
+        let follower = (0..3)
+            .find(|member| Some(*member) != leader)
+            .expect("a follower");
         self.agents[follower].http
     }
 
     fn leader(&self) -> Option<usize> {
         let stream = TcpStream::connect(("127.0.0.1", self.agents[0].http)).unwrap();
         let leader = answer(stream, "/v1/status/leader");
-        self.agents.iter().position(|agent| leader.contains(&format!(":{}\"", agent.server)))
+        self.agents
+            .iter()
+            .position(|agent| leader.contains(&format!(":{}\"", agent.server)))
     }
 }
 
 /// The answer to a GET of `path`; empty if there is none.
 fn answer(mut stream: TcpStream, path: &str) -> String {
     let mut answer = String::new();
-    match write!(stream, "GET {path} HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer)) {
+    match write!(stream, "GET {path} HTTP/1.0\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut answer))
+    {
         Ok(_) => answer,
         Err(_) => String::new(),
     }
@@ -213,7 +246,9 @@ fn answer(mut stream: TcpStream, path: &str) -> String {
 #[async_trait]
 impl Harness for Consul {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::spi::backend(&format!("consul://127.0.0.1:{}", self.port())).unwrap().0
+        distsync::spi::backend(&format!("consul://127.0.0.1:{}", self.port()))
+            .unwrap()
+            .0
     }
 
     fn ttl(&self) -> Duration {

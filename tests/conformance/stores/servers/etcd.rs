@@ -25,7 +25,12 @@ pub(crate) struct Etcd {
 impl Etcd {
     pub(crate) fn start() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let etcd = Self { port: free_port(), peers: free_port(), folder, running: Running::default() };
+        let etcd = Self {
+            port: free_port(),
+            peers: free_port(),
+            folder,
+            running: Running::default(),
+        };
         etcd.running.restart(|| etcd.run());
         Arc::new(etcd)
     }
@@ -41,7 +46,10 @@ impl Etcd {
     /// Stops it, keeps a copy of its data, and starts it again.
     pub(crate) fn keep_copy(&self) {
         self.running.restart(|| {
-            copy(&self.folder.path().join("data"), &self.folder.path().join("copy"));
+            copy(
+                &self.folder.path().join("data"),
+                &self.folder.path().join("copy"),
+            );
             self.run()
         });
     }
@@ -50,7 +58,10 @@ impl Etcd {
     pub(crate) fn restart_from_copy(&self) {
         self.running.restart(|| {
             empty(self.folder.path(), &["log", "copy"]);
-            copy(&self.folder.path().join("copy"), &self.folder.path().join("data"));
+            copy(
+                &self.folder.path().join("copy"),
+                &self.folder.path().join("data"),
+            );
             self.run()
         });
     }
@@ -65,8 +76,10 @@ impl Etcd {
     }
 
     fn run(&self) -> Program {
-        let (clients, peers) =
-            (format!("http://127.0.0.1:{}", self.port), format!("http://127.0.0.1:{}", self.peers));
+        let (clients, peers) = (
+            format!("http://127.0.0.1:{}", self.port),
+            format!("http://127.0.0.1:{}", self.peers),
+        );
         let data = self.folder.path().join("data").display().to_string();
         let flags = [
             ("--name", "one"),
@@ -78,8 +91,10 @@ impl Etcd {
             ("--initial-cluster", &format!("one={peers}")),
             ("--logger", "zap"),
         ];
-        let flags: Vec<String> =
-            flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect();
+        let flags: Vec<String> = flags
+            .iter()
+            .flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()])
+            .collect();
         let mut program = Program::start("etcd", self.folder.path(), &flags);
         program.wait_until(self.port, is_healthy);
         program
@@ -107,7 +122,13 @@ impl EtcdTls {
     pub(crate) fn start(certificates: &Certificates) -> Self {
         let [port, peers, health] = [free_port(), free_port(), free_port()];
         let folder = tempfile::tempdir().unwrap();
-        let this = Self { port, peers, health, running: Running::default(), folder };
+        let this = Self {
+            port,
+            peers,
+            health,
+            running: Running::default(),
+            folder,
+        };
         this.restart_as(certificates, "server");
         this
     }
@@ -150,8 +171,12 @@ impl EtcdCluster {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let peers: Vec<String> = (0..3).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
-        let cluster: Vec<String> = (0..3).map(|member| format!("m{member}={}", peers[member])).collect();
+        let peers: Vec<String> = (0..3)
+            .map(|_| format!("http://127.0.0.1:{}", free_port()))
+            .collect();
+        let cluster: Vec<String> = (0..3)
+            .map(|member| format!("m{member}={}", peers[member]))
+            .collect();
         let mut members: Vec<Option<Program>> = (0..3)
             .map(|member| {
                 let home = folder.path().join(format!("m{member}"));
@@ -174,12 +199,19 @@ impl EtcdCluster {
         for (member, port) in members.iter_mut().flatten().zip(&ports) {
             member.wait_until(*port, is_healthy);
         }
-        Self { members, ports, _folder: folder }
+        Self {
+            members,
+            ports,
+            _folder: folder,
+        }
     }
 
     /// `host:port` of each member.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+        self.ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect()
     }
 
     /// Lets a member stand still, with its connections open.
@@ -196,7 +228,9 @@ impl EtcdCluster {
 #[async_trait]
 impl Harness for Etcd {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::spi::backend(&format!("etcd://127.0.0.1:{}", self.port)).unwrap().0
+        distsync::spi::backend(&format!("etcd://127.0.0.1:{}", self.port))
+            .unwrap()
+            .0
     }
 
     fn ttl(&self) -> Duration {

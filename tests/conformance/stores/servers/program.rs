@@ -38,8 +38,11 @@ pub(crate) fn empty(folder: &Path, but: &[&str]) {
         if but.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
-        let removed =
-            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
         removed.unwrap_or_else(|error| panic!("cannot remove {}: {error}", path.display()));
     }
 }
@@ -52,15 +55,22 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         if path.is_dir() {
             copy(&path, &copied);
         } else {
-            std::fs::copy(&path, &copied).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            std::fs::copy(&path, &copied)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
     }
 }
 
 /// Where `scripts/stores` puts what is not in PATH.
 fn path_of(name: &str) -> PathBuf {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/stores/bin").join(name);
-    if ours.exists() { ours } else { PathBuf::from(name) }
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/stores/bin")
+        .join(name);
+    if ours.exists() {
+        ours
+    } else {
+        PathBuf::from(name)
+    }
 }
 
 /// A program that runs.
@@ -84,7 +94,11 @@ impl Program {
         environment: &[(&str, &Path)],
     ) -> Self {
         distsync_core::conformance::secrets::watch_logs();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join("log"))
+            .unwrap();
         let child = Command::new(path_of(name))
             .args(arguments)
             .envs(environment.iter().copied())
@@ -94,7 +108,10 @@ impl Program {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} is missing ({error}): run scripts/stores"));
-        Self { name: name.to_owned(), child }
+        Self {
+            name: name.to_owned(),
+            child,
+        }
     }
 
     /// Waits until something accepts connections at `port` and `serves` says that it does its work.
@@ -104,7 +121,11 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} has ended: {status}", self.name);
             }
-            assert!(clock::now() < deadline, "{} does not serve within {PATIENCE:?}", self.name);
+            assert!(
+                clock::now() < deadline,
+                "{} does not serve within {PATIENCE:?}",
+                self.name
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -121,7 +142,10 @@ impl Program {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
         kill_process(pid, signal).unwrap();
     }
 }

@@ -38,7 +38,12 @@ impl Redis {
 
     fn start_with(flags: &'static str) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let redis = Self { port: free_port(), folder, running: Running::default(), flags };
+        let redis = Self {
+            port: free_port(),
+            folder,
+            running: Running::default(),
+            flags,
+        };
         redis.running.restart(|| redis.run());
         Arc::new(redis)
     }
@@ -88,16 +93,32 @@ pub(crate) struct JumpingRedis {
 impl JumpingRedis {
     pub(crate) fn start() -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let (library, clock) = (folder.path().join("library.so"), folder.path().join("clock"));
-        let source =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/stores/servers/jumping_clock.c");
+        let (library, clock) = (
+            folder.path().join("library.so"),
+            folder.path().join("clock"),
+        );
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/conformance/stores/servers/jumping_clock.c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
-        assert!(compiler.status().expect("a C compiler, as Rust itself needs one").success());
+        compiler
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl");
+        assert!(
+            compiler
+                .status()
+                .expect("a C compiler, as Rust itself needs one")
+                .success()
+        );
         let environment = [("LD_PRELOAD", &*library), ("JUMPING_CLOCK", &*clock)];
         let mut program = server_with(port, folder.path(), "--appendonly no", &environment);
         program.wait_until(port, answers);
-        Self { port, folder, _program: program }
+        Self {
+            port,
+            folder,
+            _program: program,
+        }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -113,8 +134,15 @@ impl JumpingRedis {
         std::fs::rename(self.folder.path().join("next"), clock).unwrap();
         let wanted = i64::try_from(clock::wall_millis() / 1_000).unwrap() + seconds;
         let said = tell(self.port, "TIME");
-        let now: i64 = said.lines().nth(2).and_then(|seconds| seconds.parse().ok()).expect("seconds");
-        assert!((now - wanted).abs() < 5, "the clock is at {now} instead of {wanted}");
+        let now: i64 = said
+            .lines()
+            .nth(2)
+            .and_then(|seconds| seconds.parse().ok())
+            .expect("seconds");
+        assert!(
+            (now - wanted).abs() < 5,
+            "the clock is at {now} instead of {wanted}"
+        );
     }
 }
 
@@ -125,19 +153,25 @@ fn server(port: u16, folder: &Path, flags: &str) -> Program {
 
 fn server_with(port: u16, folder: &Path, flags: &str, environment: &[(&str, &Path)]) -> Program {
     let flags = format!("--port {port} --bind 127.0.0.1 --dir . --save '' --daemonize no {flags}");
-    let flags: Vec<String> =
-        flags.split_whitespace().map(|flag| flag.trim_matches('\'').to_owned()).collect();
+    let flags: Vec<String> = flags
+        .split_whitespace()
+        .map(|flag| flag.trim_matches('\'').to_owned())
+        .collect();
     Program::start_with("redis-server", folder, &flags, environment)
 }
 
 fn answers(mut stream: TcpStream) -> bool {
     let mut pong = [0; 7];
-    stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut pong).is_ok() && &pong == b"+PONG\r\n"
+    stream.write_all(b"PING\r\n").is_ok()
+        && stream.read_exact(&mut pong).is_ok()
+        && &pong == b"+PONG\r\n"
 }
 
 fn tell(port: u16, command: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(format!("{command}\r\n").as_bytes())
+        .unwrap();
     let mut answer = [0; 16_384];
     let length = stream.read(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
@@ -145,15 +179,25 @@ fn tell(port: u16, command: &str) -> String {
 
 fn calls(port: u16, command: &str) -> usize {
     let stats = tell(port, "INFO commandstats");
-    let line = stats.split(&format!("cmdstat_{command}:calls=")).nth(1).expect("it was called");
-    line.split(',').next().and_then(|calls| calls.parse().ok()).expect("a number of calls")
+    let line = stats
+        .split(&format!("cmdstat_{command}:calls="))
+        .nth(1)
+        .expect("it was called");
+    line.split(',')
+        .next()
+        .and_then(|calls| calls.parse().ok())
+        .expect("a number of calls")
 }
 
 /// Waits until a server's answer to a command has `word` in it.
 fn wait_for(port: u16, command: &str, word: &str) {
     let deadline = clock::now().after(Duration::from_secs(20));
     while !tell(port, command).contains(word) {
-        assert!(clock::now() < deadline, "{command} says {}, without {word}", tell(port, command));
+        assert!(
+            clock::now() < deadline,
+            "{command} says {}, without {word}",
+            tell(port, command)
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -172,7 +216,12 @@ impl RedisTls {
     pub(crate) fn start(certificates: &Certificates) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (port, plain) = (free_port(), free_port());
-        let this = Self { port, plain, running: Running::default(), folder };
+        let this = Self {
+            port,
+            plain,
+            running: Running::default(),
+            folder,
+        };
         this.restart(certificates);
         this
     }
@@ -210,7 +259,9 @@ impl RedisTls {
 fn replicate(port: u16) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // Replicas are waited for up to the last write of the same connection.
-    stream.write_all(b"SET test:{0} 1\r\nWAIT 1 5000\r\n").unwrap();
+    stream
+        .write_all(b"SET test:{0} 1\r\nWAIT 1 5000\r\n")
+        .unwrap();
     let mut answers = [0; 9];
     stream.read_exact(&mut answers).unwrap();
     assert_eq!(&answers, b"+OK\r\n:1\r\n");
@@ -235,11 +286,15 @@ impl RedisSentinels {
             home
         };
         let ports = vec![free_port(), free_port()];
-        let follow = format!("--replicaof 127.0.0.1 {} --repl-diskless-sync-delay 0", ports[0]);
+        let follow = format!(
+            "--replicaof 127.0.0.1 {} --repl-diskless-sync-delay 0",
+            ports[0]
+        );
         let mut servers = Vec::new();
-        for (name, port, flags) in
-            [("primary", ports[0], "--repl-diskless-sync-delay 0"), ("replica", ports[1], &follow)]
-        {
+        for (name, port, flags) in [
+            ("primary", ports[0], "--repl-diskless-sync-delay 0"),
+            ("replica", ports[1], &follow),
+        ] {
             let mut program = server(port, &home(name), flags);
             program.wait_until(port, answers);
             servers.push(Some(program));
@@ -261,15 +316,27 @@ impl RedisSentinels {
             })
             .collect::<Vec<_>>();
         for (port, _) in &sentinels {
-            wait_for(*port, "SENTINEL MASTER main", "num-other-sentinels\r\n$1\r\n2");
+            wait_for(
+                *port,
+                "SENTINEL MASTER main",
+                "num-other-sentinels\r\n$1\r\n2",
+            );
             wait_for(*port, "SENTINEL MASTER main", "num-slaves\r\n$1\r\n1");
         }
-        Self { servers, ports, sentinels, _folder: folder }
+        Self {
+            servers,
+            ports,
+            sentinels,
+            _folder: folder,
+        }
     }
 
     /// `host:port` of each Sentinel.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect()
+        self.sentinels
+            .iter()
+            .map(|(port, _)| format!("127.0.0.1:{port}"))
+            .collect()
     }
 
     /// The URL of its service, by its Sentinels.
@@ -279,7 +346,10 @@ impl RedisSentinels {
 
     /// The addresses of its Sentinels.
     pub(crate) fn sentinels(&self) -> Vec<String> {
-        self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect()
+        self.sentinels
+            .iter()
+            .map(|(port, _)| format!("127.0.0.1:{port}"))
+            .collect()
     }
 
     /// Lets a Sentinel stand still.
@@ -294,8 +364,14 @@ impl RedisSentinels {
 
     /// Ends replication: the replica cannot log in at the primary any more, and keeps what it has.
     pub(crate) fn stop_replication(&self) {
-        assert_eq!(tell(self.ports[1], "CONFIG SET masteruser nobody"), "+OK\r\n");
-        assert_eq!(tell(self.ports[1], "CONFIG SET masterauth nothing"), "+OK\r\n");
+        assert_eq!(
+            tell(self.ports[1], "CONFIG SET masteruser nobody"),
+            "+OK\r\n"
+        );
+        assert_eq!(
+            tell(self.ports[1], "CONFIG SET masterauth nothing"),
+            "+OK\r\n"
+        );
         tell(self.ports[0], "CLIENT KILL TYPE replica");
         wait_for(self.ports[1], "INFO replication", "master_link_status:down");
     }
@@ -303,7 +379,10 @@ impl RedisSentinels {
     /// Makes the primary refuse to be told that it is a replica, as one would that is cut off from
     /// the Sentinels.
     pub(crate) fn keep_primary_unaware(&self) {
-        assert_eq!(tell(self.ports[0], "ACL SETUSER default -slaveof -replicaof"), "+OK\r\n");
+        assert_eq!(
+            tell(self.ports[0], "ACL SETUSER default -slaveof -replicaof"),
+            "+OK\r\n"
+        );
     }
 
     /// Has the Sentinels put the replica in the primary's place, which goes on running. Returns
@@ -312,14 +391,21 @@ impl RedisSentinels {
         let begun = tell(self.sentinels[0].0, "SENTINEL FAILOVER main");
         assert_eq!(begun, "+OK\r\n");
         for (port, _) in &self.sentinels {
-            wait_for(*port, "SENTINEL GET-MASTER-ADDR-BY-NAME main", &self.ports[1].to_string());
+            wait_for(
+                *port,
+                "SENTINEL GET-MASTER-ADDR-BY-NAME main",
+                &self.ports[1].to_string(),
+            );
         }
         wait_for(self.ports[1], "ROLE", "master");
     }
 
     /// Tells the former primary that it is a replica now.
     pub(crate) fn demote_primary(&self) {
-        let demoted = tell(self.ports[0], &format!("REPLICAOF 127.0.0.1 {}", self.ports[1]));
+        let demoted = tell(
+            self.ports[0],
+            &format!("REPLICAOF 127.0.0.1 {}", self.ports[1]),
+        );
         assert!(demoted.starts_with("+OK"), "{demoted}");
     }
 
@@ -370,15 +456,27 @@ impl RedisCluster {
             program.wait_until(*port, answers);
             nodes.push(Some(program));
         }
-        let cluster = Self { nodes, ports, _folder: folder };
-        let addresses: Vec<String> = cluster.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let cluster = Self {
+            nodes,
+            ports,
+            _folder: folder,
+        };
+        let addresses: Vec<String> = cluster
+            .ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
         let made = Command::new("redis-cli")
             .args(["--cluster", "create"])
             .args(&addresses)
             .args(["--cluster-replicas", "1", "--cluster-yes"])
             .output()
             .expect("redis-cli is missing: run scripts/stores");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stdout)
+        );
         for port in &cluster.ports {
             wait_for(*port, "CLUSTER INFO", "cluster_state:ok");
             wait_for(*port, "CLUSTER INFO", "cluster_known_nodes:6");
@@ -424,7 +522,12 @@ impl RedisCluster {
             id.lines().nth(1).expect("an id").trim().to_owned()
         };
         let [from, to] = [from, to].map(|node| (self.ports[node], id(node)));
-        let begun = Move { slot, from, to, _cluster: self };
+        let begun = Move {
+            slot,
+            from,
+            to,
+            _cluster: self,
+        };
         begun.set(begun.to.0, &format!("IMPORTING {}", begun.from.1));
         begun.set(begun.from.0, &format!("MIGRATING {}", begun.to.1));
         begun
@@ -448,15 +551,29 @@ pub(crate) struct Move<'a> {
 
 impl Move<'_> {
     fn set(&self, port: u16, what: &str) {
-        assert_eq!(tell(port, &format!("CLUSTER SETSLOT {} {what}", self.slot)), "+OK\r\n");
+        assert_eq!(
+            tell(port, &format!("CLUSTER SETSLOT {} {what}", self.slot)),
+            "+OK\r\n"
+        );
     }
 
     /// Moves one key; `false` if there is none left.
     pub(crate) fn next_key(&self) -> bool {
-        let keys = tell(self.from.0, &format!("CLUSTER GETKEYSINSLOT {} 1", self.slot));
-        let Some(key) = keys.lines().nth(2) else { return false };
-        let moved = tell(self.from.0, &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", self.to.0));
-        assert!(moved.starts_with("+OK") || moved.starts_with("+NOKEY"), "{moved}");
+        let keys = tell(
+            self.from.0,
+            &format!("CLUSTER GETKEYSINSLOT {} 1", self.slot),
+        );
+        let Some(key) = keys.lines().nth(2) else {
+            return false;
+        };
+        let moved = tell(
+            self.from.0,
+            &format!("MIGRATE 127.0.0.1 {} {key} 0 5000", self.to.0),
+        );
+        assert!(
+            moved.starts_with("+OK") || moved.starts_with("+NOKEY"),
+            "{moved}"
+        );
         true
     }
 
@@ -471,7 +588,9 @@ impl Move<'_> {
 #[async_trait]
 impl Harness for Redis {
     async fn backend(&self) -> Arc<dyn Backend> {
-        distsync::spi::backend(&format!("redis://127.0.0.1:{}", self.port)).unwrap().0
+        distsync::spi::backend(&format!("redis://127.0.0.1:{}", self.port))
+            .unwrap()
+            .0
     }
 
     fn ttl(&self) -> Duration {
