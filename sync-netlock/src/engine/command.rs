@@ -389,6 +389,8 @@ pub enum Bound {
     ClaimsPerPrincipal,
     /// [`Limits::watches_per_principal`](super::Limits::watches_per_principal).
     WatchesPerPrincipal,
+    /// [`Limits::claims_per_name_and_principal`](super::Limits::claims_per_name_and_principal).
+    ClaimsPerNameAndPrincipal,
 }
 
 impl fmt::Display for Bound {
@@ -404,6 +406,7 @@ impl fmt::Display for Bound {
             Self::SessionsPerPrincipal => "sessions per principal",
             Self::ClaimsPerPrincipal => "claims per principal",
             Self::WatchesPerPrincipal => "watches per principal",
+            Self::ClaimsPerNameAndPrincipal => "claims per name and principal",
         })
     }
 }

@@ -18,8 +18,11 @@ pub struct Limits {
     pub claims_per_principal: usize,
     /// Claims of one session. Default: 1 million.
     pub claims_per_session: usize,
-    /// Claims in line for one name, holders included. Default: 10,000.
+    /// Claims on one name, held and waiting. Default: 10,000.
     pub claims_per_name: usize,
+    /// Claims of one principal on one name, held and waiting. Below `claims_per_name`, so that no
+    /// principal fills a queue that others use too. Default: 5,000.
+    pub claims_per_name_and_principal: usize,
     /// Names of one claim. Default: 64.
     pub names_per_claim: usize,
     /// Watches of one connection. Default: 10,000.
@@ -55,6 +58,7 @@ impl Default for Limits {
             claims_per_principal: 1_000_000,
             claims_per_session: 1_000_000,
             claims_per_name: 10_000,
+            claims_per_name_and_principal: 5_000,
             names_per_claim: 64,
             watches_per_connection: 10_000,
             watches_per_principal: 1_000_000,

@@ -86,6 +86,70 @@ fn a_principal_has_its_own_share_of_sessions_and_claims() {
 }
 
 #[test]
+fn a_principal_has_its_own_share_of_each_queue() {
+    let limits = Limits {
+        claims_per_name: 5,
+        claims_per_name_and_principal: 3,
+        ..Limits::default()
+    };
+    let mut rig = Rig::new(limits.clone());
+    let too_many = |what, max| Reply::Refused(Refusal::TooMany { what, max });
+    let own = || too_many(Bound::ClaimsPerNameAndPrincipal, 3);
+    rig.send(Command::Introduce { principal: 5 });
+    for session in [0, 1] {
+        rig.open(session, 0);
+    }
+    // The claims of all its sessions count, held and waiting, shared ones that are granted at once
+    // too.
+    rig.acquire(0, 1, "a", S).token();
+    rig.acquire(1, 2, "a", S).token();
+    rig.acquire(1, 3, "a", X).position();
+    assert_eq!(rig.acquire(0, 4, "a", S), own());
+    assert_eq!(
+        rig.enqueue_several(0, 4, &["b", "a"], false, S, true),
+        own()
+    );
+    rig.acquire(0, 5, "b", X).token();
+    // A table made of the recorded changes counts the same.
+    let mut copy = rig.copied(limits);
+    for rig in [&mut rig, &mut copy] {
+        rig.send(Command::Introduce { principal: 5 });
+        assert_eq!(rig.acquire(0, 4, "a", S), own());
+        // Another principal has room, up to the limit of the name.
+        rig.send(Command::Introduce { principal: 6 });
+        rig.open(6, 0);
+        rig.acquire(6, 6, "a", X).position();
+        rig.acquire(6, 7, "a", X).position();
+        let full = too_many(Bound::ClaimsPerName, 5);
+        assert_eq!(rig.acquire(6, 8, "a", X), full);
+        // A claim that has left makes room again.
+        rig.withdraw(1, 2);
+        rig.acquire(0, 4, "a", X).position();
+        assert_eq!(rig.acquire(6, 8, "a", X), full);
+    }
+}
+
+#[test]
+fn holders_that_share_a_name_count_to_its_limit() {
+    let limits = Limits {
+        claims_per_name: 2,
+        ..Limits::default()
+    };
+    let mut rig = Rig::new(limits);
+    rig.open(0, 0);
+    for claim in [1, 2] {
+        rig.acquire(0, claim, "a", S).token();
+    }
+    let refused = Reply::Refused(Refusal::TooMany {
+        what: Bound::ClaimsPerName,
+        max: 2,
+    });
+    assert_eq!(rig.acquire(0, 3, "a", S), refused);
+    // A try of a name that is taken is told so, and not that the queue is full.
+    assert!(busy(&rig.try_acquire(0, 3, "a", X)));
+}
+
+#[test]
 fn ending_an_unknown_session_is_refused() {
     let mut rig = Rig::with_sessions(1);
     let (known, unknown) = (SessionId::from_bits(0), SessionId::from_bits(9));

@@ -256,6 +256,7 @@ bounds! {
     names: usize = limits.names,
     claims_per_session: usize = limits.claims_per_session,
     claims_per_name: usize = limits.claims_per_name,
+    claims_per_name_and_principal: usize = limits.claims_per_name_and_principal,
     names_per_claim: usize = limits.names_per_claim,
     watches_per_connection: usize = limits.watches_per_connection,
     watches_per_principal: usize = limits.watches_per_principal,

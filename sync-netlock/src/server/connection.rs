@@ -173,6 +173,12 @@ impl Connection {
             if self.hub.is_stopped() {
                 return Err(cut(Code::Stopping, "the server stops"));
             }
+            if outbox.displaced.load(Ordering::Relaxed) && !self.greeted {
+                return Err(cut(
+                    Code::Overloaded,
+                    "the server has too many connections, and this one has not greeted",
+                ));
+            }
             if outbox.overflowed.load(Ordering::Relaxed) {
                 return Err(cut(
                     Code::TooSlow,

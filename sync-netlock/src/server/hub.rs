@@ -1,6 +1,6 @@
 //! Where connections meet: the table, the outboxes, and the clock's task.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -68,7 +68,27 @@ impl Desk {
 struct Roster {
     last: u64,
     outboxes: HashMap<u64, Arc<Outbox>>,
+    /// The numbers of those that have not greeted, the oldest first.
+    ungreeted: BTreeSet<u64>,
 }
+
+impl Roster {
+    /// Asks the oldest connection that has not greeted to end. Whether there is one.
+    fn displace_one(&mut self) -> bool {
+        let Some(oldest) = self.ungreeted.pop_first() else {
+            return false;
+        };
+        if let Some(outbox) = self.outboxes.get(&oldest) {
+            outbox.displaced.store(true, Ordering::Relaxed);
+            outbox.filled.notify_one();
+        }
+        true
+    }
+}
+
+/// How many connections more than the limit there may be while connections that were asked to end
+/// do so.
+const DISPLACED_MAX: usize = 256;
 
 /// Answers that other connections or the clock have for a connection.
 #[derive(Debug, Default)]
@@ -78,6 +98,8 @@ pub(super) struct Outbox {
     pub(super) principal: OnceLock<Arc<str>>,
     pub(super) filled: Notify,
     pub(super) overflowed: AtomicBool,
+    /// The connection has not greeted, and has to make room for a new one.
+    pub(super) displaced: AtomicBool,
     /// Whether the connection's token is still known has to be looked at.
     pub(super) suspected: AtomicBool,
 }
@@ -133,6 +155,17 @@ impl Waiting {
 }
 
 impl Outbox {
+    /// Waits until the connection has to make room for a new one.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    #[cfg(feature = "tls")]
+    pub(super) async fn is_displaced(&self) {
+        while !self.displaced.load(Ordering::Relaxed) {
+            self.filled.notified().await;
+        }
+    }
+
     /// Moves what waits to the end of `out`.
     pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
         let mut waiting = locked(&self.waiting);
@@ -160,7 +193,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        locked(&self.hub.roster).outboxes.remove(&self.connection);
+        self.hub.leave(self.connection);
         let from = Requester {
             connection: self.connection,
             ..Requester::NOBODY
@@ -294,20 +327,34 @@ impl Hub {
         locked(&self.desk).table.stats()
     }
 
-    /// A place for one more connection, if there is one.
+    /// A place for one more connection, if there is one. Where there is none, the oldest connection
+    /// that has not greeted makes room, so that peers that never greet keep no client out.
     pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
         let mut roster = locked(&self.roster);
-        if roster.outboxes.len() >= self.options.connections {
+        let (connections, max) = (roster.outboxes.len(), self.options.connections);
+        if connections >= max + DISPLACED_MAX || (connections >= max && !roster.displace_one()) {
             return None;
         }
         roster.last += 1;
         let (connection, outbox) = (roster.last, Arc::<Outbox>::default());
         roster.outboxes.insert(connection, outbox.clone());
+        roster.ungreeted.insert(connection);
         Some(Place {
             hub: self.clone(),
             connection,
             outbox,
         })
+    }
+
+    /// A connection has greeted: it stays until it ends by itself, or is cut for a fault.
+    pub(super) fn greeted(&self, connection: u64) {
+        locked(&self.roster).ungreeted.remove(&connection);
+    }
+
+    fn leave(&self, connection: u64) {
+        let mut roster = locked(&self.roster);
+        roster.outboxes.remove(&connection);
+        roster.ungreeted.remove(&connection);
     }
 
     /// One visit to the table. Nobody may be told of what it found before the mark is

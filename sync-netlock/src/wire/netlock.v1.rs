@@ -674,6 +674,7 @@ pub mod refused {
         SessionsPerPrincipal = 8,
         ClaimsPerPrincipal = 9,
         WatchesPerPrincipal = 10,
+        ClaimsPerNameAndPrincipal = 11,
     }
     impl Bound {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -693,6 +694,7 @@ pub mod refused {
                 Self::SessionsPerPrincipal => "SESSIONS_PER_PRINCIPAL",
                 Self::ClaimsPerPrincipal => "CLAIMS_PER_PRINCIPAL",
                 Self::WatchesPerPrincipal => "WATCHES_PER_PRINCIPAL",
+                Self::ClaimsPerNameAndPrincipal => "CLAIMS_PER_NAME_AND_PRINCIPAL",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -709,6 +711,7 @@ pub mod refused {
                 "SESSIONS_PER_PRINCIPAL" => Some(Self::SessionsPerPrincipal),
                 "CLAIMS_PER_PRINCIPAL" => Some(Self::ClaimsPerPrincipal),
                 "WATCHES_PER_PRINCIPAL" => Some(Self::WatchesPerPrincipal),
+                "CLAIMS_PER_NAME_AND_PRINCIPAL" => Some(Self::ClaimsPerNameAndPrincipal),
                 _ => None,
             }
         }

@@ -187,6 +187,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
                 Bound::SessionsPerConnection => refused::Bound::SessionsPerConnection,
                 Bound::SessionsPerPrincipal => refused::Bound::SessionsPerPrincipal,
                 Bound::ClaimsPerPrincipal => refused::Bound::ClaimsPerPrincipal,
+                Bound::ClaimsPerNameAndPrincipal => refused::Bound::ClaimsPerNameAndPrincipal,
                 Bound::WatchesPerPrincipal => refused::Bound::WatchesPerPrincipal,
             };
             Code::TooMany
@@ -342,6 +343,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
                 refused::Bound::SessionsPerConnection => Bound::SessionsPerConnection,
                 refused::Bound::SessionsPerPrincipal => Bound::SessionsPerPrincipal,
                 refused::Bound::ClaimsPerPrincipal => Bound::ClaimsPerPrincipal,
+                refused::Bound::ClaimsPerNameAndPrincipal => Bound::ClaimsPerNameAndPrincipal,
                 refused::Bound::WatchesPerPrincipal => Bound::WatchesPerPrincipal,
             },
             max,

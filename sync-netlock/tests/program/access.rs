@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use distsync_core::spi::clock;
 use distsync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions};
+use distsync_netlock::wire::proto;
 use distsync_netlock::wire::proto::refused::Code;
 use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::response::Body as Response;
-use distsync_netlock::wire::{VERSION, proto};
 use distsync_netlock::{Client, Config};
 use rustix::process::Signal;
 
@@ -19,10 +19,10 @@ use super::raw::{Raw, enqueue, id, session};
 use super::server::{NETLOCKD, Netlockd, complaint, run};
 use super::watch::get;
 
-const PRINCIPALS: [&str; 4] = ["worker", "observer", "admin", "nobody"];
+pub(crate) const PRINCIPALS: [&str; 4] = ["worker", "observer", "admin", "nobody"];
 
 /// The line that makes `token-of-PRINCIPAL` the principal's, made by the program.
-fn token_line(principal: &str) -> String {
+pub(crate) fn token_line(principal: &str) -> String {
     let mut child = Command::new(NETLOCKD)
         .args(["hash-token", principal])
         .stdin(Stdio::piped())
@@ -579,60 +579,5 @@ fn a_server_with_a_wrong_scheme_is_named_without_its_token() {
         let said = complaint(&["admin", "--server", server, "sessions"]);
         assert!(!said.contains("TOKEN-OF-MINE"), "{said}");
         assert!(said.contains("netlock:"), "{said}");
-    }
-}
-
-/// A principal that has all the connections that it may have keeps no other principal out.
-#[test]
-fn a_principal_has_a_limited_number_of_connections() {
-    let folder = tempfile::tempdir().unwrap();
-    let (tokens, config) = (
-        folder.path().join("tokens"),
-        folder.path().join("netlockd.toml"),
-    );
-    std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
-    let text = format!(
-        "tokens = '{}'\n[limits]\nconnections_per_principal = 3\n",
-        tokens.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let server = Netlockd::start(&["--config", config.to_str().unwrap()]);
-    let greet = |principal: &str| {
-        let mut raw = Raw::connect_without_greeting(server.address());
-        let token = format!("token-of-{principal}");
-        let answer = raw.ask(Request::Hello(proto::Hello {
-            version: VERSION,
-            token,
-        }));
-        (raw, answer)
-    };
-    let mut connections: Vec<_> = (0..3).map(|_| greet("worker")).collect();
-    assert!(
-        connections
-            .iter()
-            .all(|(_, answer)| matches!(answer, Response::Welcome(_)))
-    );
-    match greet("worker").1 {
-        Response::Refused(refused) => {
-            assert_eq!((refused.code(), refused.limit), (Code::Overloaded, 3));
-            assert!(
-                refused.message.contains("`worker` has 3 connections"),
-                "{}",
-                refused.message
-            );
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(
-        matches!(greet("observer").1, Response::Welcome(_)),
-        "another principal is kept out"
-    );
-    connections.pop();
-    let deadline = clock::now().after(Duration::from_secs(20));
-    while !matches!(greet("worker").1, Response::Welcome(_)) {
-        assert!(
-            clock::now() < deadline,
-            "a connection that has ended counts on"
-        );
     }
 }

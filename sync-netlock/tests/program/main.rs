@@ -13,6 +13,7 @@ mod raw;
 mod restart;
 mod secrets;
 mod server;
+mod shares;
 mod tables;
 mod tls;
 mod watch;

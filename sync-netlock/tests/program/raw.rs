@@ -74,6 +74,10 @@ impl Raw {
     }
 
     pub(crate) fn send(&mut self, body: Request) {
+        self.try_send(body).unwrap();
+    }
+
+    pub(crate) fn try_send(&mut self, body: Request) -> std::io::Result<()> {
         self.last += 1;
         let mut out = Vec::new();
         encode(
@@ -83,7 +87,7 @@ impl Raw {
             },
             &mut out,
         );
-        self.stream.write_all(&out).unwrap();
+        self.stream.write_all(&out)
     }
 
     pub(crate) fn answer(&mut self) -> Response {

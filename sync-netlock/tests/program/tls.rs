@@ -314,3 +314,20 @@ fn failed_handshakes_are_counted() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Peers that hold all connections and never shake hands make room for a client.
+#[tokio::test]
+async fn peers_without_a_handshake_make_room_for_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--connections", "5"];
+    let server = start(folder.path(), "127.0.0.1:0", &flags);
+    let strangers: Vec<_> = (0..10)
+        .map(|_| TcpStream::connect(server.address()).unwrap())
+        .collect();
+    let client = connect(&server, folder.path(), "ca.pem", Some("shop"))
+        .await
+        .unwrap();
+    acquires(&client).await.unwrap();
+    client.close().await.unwrap();
+    drop(strangers);
+}

@@ -120,7 +120,7 @@ impl<J: Journal> LockTable<J> {
         } = arrival;
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
-        let token = match self.admission(&[index], mode, waits, false) {
+        let token = match self.admission(session, &[index], mode, waits, false) {
             Ok(Admission::AtOnce { .. }) => Some(self.tokens.next()),
             Ok(Admission::InLine) => None,
             Ok(Admission::Busy { .. }) => {
@@ -151,6 +151,7 @@ impl<J: Journal> LockTable<J> {
     #[inline]
     pub(super) fn admission(
         &self,
+        session: Slot,
         lines: &[Slot],
         mode: Mode,
         waits: bool,
@@ -169,6 +170,8 @@ impl<J: Journal> LockTable<J> {
             lines.iter().find(|line| !is_free(line))
         };
         if let (Some(free), None, None) = (free, taken, self.frozen) {
+            let joined = if any { &[free] } else { lines };
+            self.check_queues(session, joined)?;
             return Ok(Admission::AtOnce { free });
         }
         if let Some(refusal) = self.refusal_when_frozen(waits || taken.is_some()) {
@@ -177,17 +180,25 @@ impl<J: Journal> LockTable<J> {
         if let Some(at) = taken.filter(|_| !waits) {
             return Ok(Admission::Busy { at: *at });
         }
-        let max = self.limits.claims_per_name;
-        if lines
-            .iter()
-            .any(|line| self.locks[*line].claims as usize >= max)
-        {
-            return Err(Refusal::TooMany {
-                what: Bound::ClaimsPerName,
-                max,
-            });
-        }
+        self.check_queues(session, lines)?;
         Ok(Admission::InLine)
+    }
+
+    /// Checks that a session may add one claim to each of these queues.
+    #[inline]
+    fn check_queues(&self, session: Slot, queues: &[Slot]) -> Result<(), Refusal> {
+        let max = self.limits.claims_per_name;
+        let share = self.sessions[key(session)].share;
+        for queue in queues {
+            if self.locks[*queue].claims as usize >= max {
+                return Err(Refusal::TooMany {
+                    what: Bound::ClaimsPerName,
+                    max,
+                });
+            }
+            self.shares.check_name(share, *queue, &self.limits)?;
+        }
+        Ok(())
     }
 
     /// Whether a session may have a claim like this, with so many names.
@@ -265,7 +276,7 @@ impl<J: Journal> LockTable<J> {
         let session = &mut self.sessions[key(session)];
         session.claims.push(&mut self.claims, index);
         session.claim_count += 1;
-        self.shares.claim_came(session.share);
+        self.shares.claim_came(session.share, lock);
         let lock = &mut self.locks[lock];
         lock.line.push(&mut self.claims, index);
         lock.arrived(mode);
@@ -443,7 +454,8 @@ impl<J: Journal> LockTable<J> {
         if claim.part == Part::First {
             self.several.remove(&claim.id);
         }
-        let lock = &mut self.locks[lock];
+        let name = lock;
+        let lock = &mut self.locks[name];
         if holds {
             self.holders -= 1;
             self.counters.holds.note(self.now.since(claim.since));
@@ -456,7 +468,7 @@ impl<J: Journal> LockTable<J> {
         let session = &mut self.sessions[key(session)];
         session.claims.remove(&mut self.claims, index);
         session.claim_count -= 1;
-        self.shares.claim_left(session.share);
+        self.shares.claim_left(session.share, name);
         self.claims.remove(key(index))
     }
 }

@@ -168,7 +168,7 @@ impl<J: Journal> LockTable<J> {
         let mut lines = Vec::with_capacity(names.len());
         let admission = self
             .enter_all(names, &mut lines)
-            .and_then(|()| self.admission(&lines, mode, waits, any));
+            .and_then(|()| self.admission(session, &lines, mode, waits, any));
         if !matches!(admission, Ok(Admission::AtOnce { .. } | Admission::InLine)) {
             lines.iter().for_each(|line| self.tidy(*line));
         }

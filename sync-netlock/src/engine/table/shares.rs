@@ -1,6 +1,7 @@
 //! How much of the table each principal uses.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
 use slab::Slab;
@@ -22,6 +23,8 @@ struct Share {
 pub(super) struct Shares {
     all: Slab<Share>,
     by_principal: HashMap<u64, Slot, RandomState>,
+    /// Claims by name and share. A name without claims of a share is absent.
+    by_name: HashMap<(Slot, Slot), usize, RandomState>,
     /// Principals by connection.
     connections: HashMap<u64, u64, RandomState>,
 }
@@ -82,6 +85,26 @@ impl Shares {
         Ok(())
     }
 
+    /// Checks that the principal of a share may have one more claim on this name.
+    #[inline]
+    pub(super) fn check_name(
+        &self,
+        share: Option<Slot>,
+        name: Slot,
+        limits: &Limits,
+    ) -> Result<(), Refusal> {
+        let Some(share) = share else { return Ok(()) };
+        let max = limits.claims_per_name_and_principal;
+        let claims = self.by_name.get(&(name, share)).copied().unwrap_or(0);
+        if claims >= max {
+            return Err(Refusal::TooMany {
+                what: Bound::ClaimsPerNameAndPrincipal,
+                max,
+            });
+        }
+        Ok(())
+    }
+
     /// Counts a session that begins; returns its principal's share.
     pub(super) fn enter(&mut self, principal: u64) -> Option<Slot> {
         if principal == NO_PRINCIPAL {
@@ -111,17 +134,26 @@ impl Shares {
         }
     }
 
+    /// Counts a claim that is added to the queue of a name.
     #[inline]
-    pub(super) fn claim_came(&mut self, share: Option<Slot>) {
+    pub(super) fn claim_came(&mut self, share: Option<Slot>, name: Slot) {
         if let Some(share) = share {
             self.all[key(share)].claims += 1;
+            *self.by_name.entry((name, share)).or_default() += 1;
         }
     }
 
+    /// Counts a claim that is removed from the queue of a name.
     #[inline]
-    pub(super) fn claim_left(&mut self, share: Option<Slot>) {
+    pub(super) fn claim_left(&mut self, share: Option<Slot>, name: Slot) {
         if let Some(share) = share {
             self.all[key(share)].claims -= 1;
+            if let Entry::Occupied(mut claims) = self.by_name.entry((name, share)) {
+                *claims.get_mut() -= 1;
+                if *claims.get() == 0 {
+                    claims.remove();
+                }
+            }
         }
     }
 }

@@ -28,7 +28,14 @@ pub(in crate::server) async fn welcome(
 ) {
     #[cfg(feature = "tls")]
     if let Some(tls) = &hub.tls {
-        match tokio::time::timeout(hub.options.greeting_timeout, tls.accept(stream)).await {
+        let handshake = tokio::time::timeout(hub.options.greeting_timeout, tls.accept(stream));
+        let shaken = tokio::select! {
+            biased;
+            shaken = handshake => shaken,
+            // It cannot be told before the handshake is done.
+            () = place.outbox.is_displaced() => return,
+        };
+        match shaken {
             Ok(Ok((stream, principal))) => {
                 serve(hub, place, Stream::Tls(Box::new(stream)), peer, principal).await;
             }
@@ -141,6 +148,7 @@ impl Connection {
             });
         }
         self.greeted = true;
+        self.hub.greeted(self.place.connection);
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);
         let body = Some(proto::response::Body::Welcome(proto::Welcome {
             version: VERSION,
