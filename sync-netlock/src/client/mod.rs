@@ -38,6 +38,9 @@ use connection::Connection;
 
 /// How long one address may take to accept and to greet.
 const DIAL: Duration = Duration::from_secs(2);
+/// How long the other addresses of a name may take to greet after the first one, to be compared
+/// with it.
+const COMPARE: Duration = Duration::from_millis(250);
 /// How long after one address the next one is dialed, if the first has not answered.
 const STAGGER: Duration = Duration::from_millis(100);
 
@@ -121,11 +124,11 @@ impl Client {
             .collect();
         let mut failures = Vec::new();
         while let Some((index, attempt)) = attempts.next().await {
-            match attempt.and_then(|greeted| self.of_our_table(&addresses[index], greeted)) {
-                Ok(connection) => {
+            match attempt {
+                Ok(greeted) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     debug!(address = addresses[index], "connected");
-                    return Ok(connection);
+                    return Ok(self.adopt(greeted));
                 }
                 Err(error) => {
                     info!(address = addresses[index], %error, "cannot connect");
@@ -136,34 +139,32 @@ impl Client {
         Err(most_telling(failures))
     }
 
-    /// The connection, unless the server has another table than the one that the configuration
-    /// names.
-    fn of_our_table(
-        &self,
-        address: &str,
-        (greeted, welcome): (Greeted, proto::Welcome),
-    ) -> Result<Arc<Connection>> {
-        let found: Option<u128> = welcome.table.map(Into::into);
-        let problem = match (self.config.table, found) {
-            (Some(wanted), Some(found)) if wanted != found => format!(
+    /// Checks that a server has the table that the configuration names, if it names one.
+    fn check_table(&self, address: &str, welcome: &proto::Welcome) -> Result<()> {
+        let Some(wanted) = self.config.table else {
+            return Ok(());
+        };
+        let problem = match welcome.table.map(u128::from) {
+            Some(found) if found == wanted => return Ok(()),
+            Some(found) => format!(
                 "the server at {address} has the table {found:032x}, not {wanted:032x}: it is another server, or one \
                  without a data folder that was restarted; correct the address or the option `table`"
             ),
-            (Some(_), None) => format!(
+            None => format!(
                 "the server at {address} is too old to say which table it has: upgrade it, or leave the option \
                  `table` out and give one address"
             ),
-            _ => {
-                self.keeps.store(
-                    welcome.durability() != proto::Durability::Memory,
-                    Ordering::Relaxed,
-                );
-                self.incarnation
-                    .store(welcome.incarnation, Ordering::Release);
-                return Ok(greeted.keep());
-            }
         };
         Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
+    }
+
+    /// Uses a connection from now on.
+    fn adopt(&self, (greeted, welcome): (Greeted, proto::Welcome)) -> Arc<Connection> {
+        let keeps = welcome.durability() != proto::Durability::Memory;
+        self.keeps.store(keeps, Ordering::Relaxed);
+        self.incarnation
+            .store(welcome.incarnation, Ordering::Release);
+        greeted.keep()
     }
 
     /// Says why several addresses need the name of the table: an address that does not answer now
@@ -212,16 +213,57 @@ impl Client {
 
     /// Dials a name that may have several addresses of both families, of which some may lead
     /// nowhere: tries a later one beside an earlier one that does not greet soon.
+    ///
+    /// If the configuration names no table, all addresses that greet soon must have the same one.
     async fn dial_resolved(
         &self,
         address: &str,
         resolved: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<(Greeted, proto::Welcome)> {
+        let resolved: Vec<_> = resolved.into_iter().collect();
+        if self.config.table.is_none() && resolved.len() > 1 {
+            return self.dial_and_compare(address, resolved).await;
+        }
         let greeted = race::first(resolved, |resolved| self.dial_at(address, resolved)).await;
-        greeted.map_err(|failures| match failures.is_empty() {
-            true => unreachable(address, "no connection"),
-            false => most_telling(failures),
-        })
+        greeted.map_err(|failures| failure(address, failures))
+    }
+
+    /// Dials all addresses of a name at once. Returns the first connection that greets, unless
+    /// another one greets within [`COMPARE`] after it and has another table.
+    async fn dial_and_compare(
+        &self,
+        address: &str,
+        resolved: Vec<SocketAddr>,
+    ) -> Result<(Greeted, proto::Welcome)> {
+        let dial = async |at| (at, self.dial_at(address, at).await);
+        let mut attempts: FuturesUnordered<_> = resolved.into_iter().map(dial).collect();
+        let mut failures = Vec::new();
+        let (first_at, first) = loop {
+            match attempts.next().await {
+                Some((at, Ok(greeted))) => break (at, greeted),
+                Some((_, Err(error))) => failures.push(error),
+                None => return Err(failure(address, failures)),
+            }
+        };
+        let table = first.1.table.map(u128::from).unwrap_or_default();
+        let another = async {
+            while let Some((at, attempt)) = attempts.next().await {
+                if let Some(other) = attempt.ok().and_then(|(_, welcome)| welcome.table)
+                    && u128::from(other) != table
+                {
+                    return Some((at, u128::from(other)));
+                }
+            }
+            None
+        };
+        let Ok(Some((at, other))) = tokio::time::timeout(COMPARE, another).await else {
+            return Ok(first);
+        };
+        let problem = format!(
+            "{address} leads to {first_at} with the table {table:032x} and to {at} with {other:032x}: they are two \
+             servers, which share no locks; give the address of one of them, or add table=ID to the URL"
+        );
+        Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
     }
 
     async fn dial_at(
@@ -257,7 +299,16 @@ impl Client {
             kept: false,
         };
         let welcome = connection.greet().await?;
+        self.check_table(address, &welcome)?;
         Ok((greeted, welcome))
+    }
+}
+
+/// The error for a name of which no address could be used.
+fn failure(address: &str, failures: Vec<Error>) -> Error {
+    match failures.is_empty() {
+        true => unreachable(address, "no connection"),
+        false => most_telling(failures),
     }
 }
 

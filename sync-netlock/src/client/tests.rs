@@ -38,3 +38,39 @@ async fn a_silent_or_dead_address_of_a_name_does_not_hide_the_others() {
         .unwrap_err();
     assert!(error.to_string().contains("name:1"), "{error}");
 }
+
+/// A name that leads to two servers, as that of a service with two replicas may.
+#[tokio::test]
+async fn a_name_that_leads_to_two_tables_is_refused_unless_one_is_named() {
+    let mut tasks = JoinSet::new();
+    let mut start = async |table: u128| {
+        let mut options = ServerOptions::new();
+        options.table = Some(table);
+        let server = Server::bind("127.0.0.1:0", options).await.unwrap();
+        let address = server.address();
+        tasks.spawn(server.run(CancellationToken::new()));
+        address
+    };
+    let (one, same, other) = (start(1).await, start(1).await, start(2).await);
+    let config = || Config::new(["name:1"]).unwrap();
+    let any = Client::new(config());
+    for resolved in [[one, other], [other, one]] {
+        let error = any.dial_resolved("name:1", resolved).await.map(drop);
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+        let said = error.to_string();
+        assert!(said.contains("name:1"), "{said}");
+        assert!(said.contains(&one.to_string()), "{said}");
+        assert!(said.contains(&other.to_string()), "{said}");
+    }
+    any.dial_resolved("name:1", [one, same])
+        .await
+        .map(drop)
+        .unwrap();
+    // The named table is found, whichever of them is asked first.
+    let named = Client::new(config().with_table(&format!("{:032x}", 2)).unwrap());
+    for resolved in [[one, other], [other, one]] {
+        let (_, welcome) = named.dial_resolved("name:1", resolved).await.unwrap();
+        assert_eq!(welcome.table.map(u128::from), Some(2));
+    }
+}
