@@ -12,7 +12,8 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> distsync::Result<()> {
-//! let sync = connect("memory:").await?; // netlock://HOST, etcd://HOST, consul://HOST, redis://HOST
+//! // Or netlock://HOST, etcd://HOST, consul://HOST, redis://HOST.
+//! let sync = connect("memory:").await?;
 //! let lock = sync.lock("nightly report", LockOptions::new())?;
 //! let guard = lock.acquire().await?; // waits in the queue; cancel by dropping the future
 //! println!("held with the fencing token {}", guard.token());

@@ -1,11 +1,12 @@
 """A small client of the netlock protocol, written from docs/protocol.md alone.
 
-    scripts/python                     # once: protobuf from PyPI, and the messages generated from the .proto
-    target/python/bin/python examples/python/netlock.py netlock://127.0.0.1:7420 work/l/report [SECONDS]
+    scripts/python   # once: installs protobuf from PyPI and generates the messages from the .proto
+    target/python/bin/python examples/python/netlock.py netlock://127.0.0.1:7420 work/l/report
 
-Acquires a lock, prints its fencing token, holds it for some seconds (default 1) and releases it. The URL is that of the
-Rust client: `netlock://[:TOKEN@]HOST[:PORT]`, or `netlocks:` by TLS, with the options `ca`, `cert`, `key` and `table`.
-Exit status: 0, 1 if the server refuses, 3 if the lock was lost while it was held.
+Acquires a lock, prints its fencing token, holds it for some seconds (default 1) and releases it.
+The URL has the form that the Rust client uses: `netlock://[:TOKEN@]HOST[:PORT]`, or `netlocks:` for
+TLS, with the options `ca`, `cert`, `key` and `table`. Exit status: 0, 1 if a request failed, 3 if
+the lock was lost while it was held.
 """
 
 import secrets
@@ -40,22 +41,24 @@ def now():
 
 
 def validity(ttl):
-    """Returns how long after the sending of a renewal the session may be believed alive.
+    """Returns how many seconds after a renewal was sent the session counts as alive.
 
-    The TTL less the drift of two clocks (1 % and 2 ms), and less a margin in which the work stops before the server can
-    grant the lock to another (10 %, at least 250 ms, at most a third).
+    This is the TTL, minus the drift of two clocks (1 % and 2 ms), minus a margin in which work
+    stops before the server can grant the lock to another client (10 %, at least 250 ms, at most a
+    third).
     """
     return ttl - (ttl / 100 + 0.002) - min(max(ttl / 10, 0.25), ttl / 3)
 
 
 class Connection:
-    """Frames over TCP or TLS. One thread may read while others write."""
+    """A stream of frames over TCP or TLS. One thread may read while others write."""
 
     def __init__(self, url):
         parts = urlsplit(url)
         if parts.scheme not in ("netlock", "netlocks") or not parts.hostname:
             raise ValueError("write netlock://HOST:PORT, or netlocks://HOST:PORT for TLS")
-        options = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        query = parse_qs(parts.query, keep_blank_values=True)
+        options = {name: values[0] for name, values in query.items()}
         self.token = unquote(parts.password or "")
         table = options.pop("table", None)
         self.table = int(table, 16) if table else None
@@ -70,12 +73,13 @@ class Connection:
                 context.load_cert_chain(files["cert"], files["key"])
             self._socket = context.wrap_socket(self._socket, server_hostname=parts.hostname)
         self._socket.setblocking(False)
-        # A TLS connection must not be used by two threads at once, so reads do not block while they hold the lock.
+        # Two threads must not use a TLS connection at once, so a read does not block while it has
+        # the lock.
         self._using = threading.Lock()
         self._buffer = b""
 
     def send(self, message):
-        """Sends a frame: the length, four bytes, big-endian; then the message."""
+        """Sends a message as a frame: its length in four bytes, big-endian, then the message."""
         data = struct.pack(">I", len(message)) + message
         with self._using:
             while data:
@@ -106,7 +110,7 @@ class Connection:
         return taken
 
     def close(self):
-        """Ends the connection; a thread that reads from it fails."""
+        """Closes the connection. A thread that reads from it gets an error."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -115,7 +119,7 @@ class Connection:
 
 
 class Session:
-    """A connection with one session on it, which a thread renews. Several threads may use it."""
+    """A connection with one session, which a thread of its own renews. It is safe to share."""
 
     NUMBER = 1
 
@@ -127,14 +131,15 @@ class Session:
         self._loss = None
         self._failure = None
         self._ended = threading.Event()
-        # Until the session is open, only the limits of `_ask` count.
+        # Until the session is open, only the timeout of `_ask` applies.
         self._deadline = now() + 3600
         threading.Thread(target=self._read, daemon=True).start()
         welcome = self._ask(hello=pb.Hello(version=1, token=self._connection.token)).welcome
         self._check_table(welcome)
         sent = now()
+        ttl_ms = int(ttl_seconds * 1000)
         opened = self._ask(
-            open=pb.Open(session=self.NUMBER, id=new_id(), secret=new_id(), ttl_ms=int(ttl_seconds * 1000), client=client)
+            open=pb.Open(session=self.NUMBER, id=new_id(), secret=new_id(), ttl_ms=ttl_ms, client=client)
         )
         self.ttl = opened.opened.ttl_ms / 1000
         self._deadline = sent + validity(self.ttl)
@@ -145,10 +150,13 @@ class Session:
         wanted = self._connection.table
         if wanted is not None and wanted != (welcome.table.high << 64 | welcome.table.low):
             found = f"{welcome.table.high:016x}{welcome.table.low:016x}"
-            raise Refused(f"the server has the table {found}, not {wanted:032x}: it is another server")
+            raise Refused(f"this server has another table, {found}: correct the address or `table`")
 
     def check(self, min_remaining=0.0):
-        """Raises Lost unless the session lives now and for `min_remaining` seconds more. Call it before each side effect."""
+        """Raises Lost unless the session is valid for `min_remaining` more seconds.
+
+        Call it before each side effect.
+        """
         if self._loss is None and now() + min_remaining >= self._deadline:
             if min_remaining > 0 and now() < self._deadline:
                 raise Lost(f"less than {min_remaining} s are left")
@@ -186,7 +194,10 @@ class Session:
                 self._changed.notify_all()
 
     def _answer(self, request, limit=None):
-        """Returns the next answer to a request; waits for `limit` seconds, or until the session is lost."""
+        """Returns the next response to a request.
+
+        Waits for up to `limit` seconds, or without a limit until the session is lost.
+        """
         end = None if limit is None else now() + limit
         with self._changed:
             while not self._answers[request]:
@@ -219,7 +230,7 @@ class Session:
             except Lost:
                 return
             except (OSError, TimeoutError):
-                # The deadline stands: what is held is lost by then, unless a later renewal succeeds.
+                # The deadline is unchanged: locks are lost then, unless a later renewal succeeds.
                 pause = self.ttl / 12
                 continue
             self.ttl = renewed.renewed.ttl_ms / 1000
@@ -227,13 +238,17 @@ class Session:
             pause = self.ttl / 3
 
     def acquire(self, name, wait=True):
-        """Acquires a name and returns the claim and its fencing token; None if it is taken and `wait` is False."""
+        """Acquires a name and returns the claim and its fencing token.
+
+        If the name is taken and `wait` is False, returns None.
+        """
         claim = new_id()
-        enqueue = pb.Enqueue(session=self.NUMBER, claim=claim, name=name.encode(), **{"try": not wait})
+        enqueue = pb.Enqueue(session=self.NUMBER, claim=claim, name=name.encode())
+        setattr(enqueue, "try", not wait)  # `try` is a keyword of Python.
         request = self._send(enqueue=enqueue)
         response = self._answer(request, limit=5)
         if response.WhichOneof("body") == "waiting":
-            # The second answer to the same request: granted, or gone.
+            # A waiting claim gets a second response to the same request: granted or gone.
             response = self._answer(request)
         if response.WhichOneof("body") == "busy":
             return None
@@ -248,7 +263,7 @@ class Session:
         return response.withdrawn.found != pb.Withdrawn.ABSENT
 
     def close(self):
-        """Ends the session, and with it all that it holds."""
+        """Ends the session, which releases its locks."""
         self._ended.set()
         self._keeper.join()
         self._ask(close=pb.Close(session=self.NUMBER))

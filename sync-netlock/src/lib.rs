@@ -4,7 +4,8 @@
 //! - [`Client`]: the backend behind `netlock:`;
 //! - [`wire`]: frames and messages between client and server;
 //! - `Embedded` (feature `embedded`): the table in this process, behind `memory:`;
-//! - `Server` (feature `server`): the table on a port, as a library. `netlockd` (feature `program`) is the program.
+//! - `Server` (feature `server`): the table on a port, as a library. `netlockd` (feature `program`)
+//!   is the program.
 
 mod backend;
 mod client;

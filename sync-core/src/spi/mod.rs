@@ -11,18 +11,21 @@
 //! A backend implements *claims*. Locks, permits, elections, observation and revocation are the
 //! core's. Rules for an implementation:
 //!
-//! 1. The core draws ids before any I/O. [`Backend::enqueue`] and [`Backend::withdraw`] are idempotent per claim id, so
-//!    that a retry after a lost reply never makes a second holder and never touches another claim.
-//! 2. One call is one logical round trip. A backend does not retry, sleep, spawn, read a clock or draw random numbers
-//!    on its own account; the core does, once for all backends. Two exceptions: a connection may keep a task that
-//!    carries its bytes, and [`Backend::granted`] may use a timer for an event that the store does not report, such
-//!    as the end of a session.
-//! 3. Contended, not held and already gone are outcomes, not errors. An error means that the store did not answer
-//!    properly. It is [`retryable`](crate::Error::retryable) if the same request may succeed later, which decides
-//!    whether the core repeats it: a broken connection, a time-out, a store without a leader. It is not retryable if
-//!    the store understood the request and refused it. `maybe_applied` tells the caller whether the request may
-//!    have taken effect; the core does not decide by it.
-//! 4. Every call is cancel-safe: the core drops calls that take too long. A dropped call may have taken effect.
+//! 1. The core draws ids before any I/O. [`Backend::enqueue`] and [`Backend::withdraw`] are
+//!    idempotent per claim id, so that a retry after a lost reply never makes a second holder and
+//!    never touches another claim.
+//! 2. One call is one logical round trip. A backend does not retry, sleep, spawn, read a clock or
+//!    draw random numbers on its own account; the core does, once for all backends. Two exceptions:
+//!    a connection may keep a task that carries its bytes, and [`Backend::granted`] may use a timer
+//!    for an event that the store does not report, such as the end of a session.
+//! 3. Contended, not held and already gone are outcomes, not errors. An error means that the store
+//!    did not answer properly. It is [`retryable`](crate::Error::retryable) if the same request may
+//!    succeed later, which decides whether the core repeats it: a broken connection, a time-out, a
+//!    store without a leader. It is not retryable if the store understood the request and refused
+//!    it. `maybe_applied` tells the caller whether the request may have taken effect; the core does
+//!    not decide by it.
+//! 4. Every call is cancel-safe: the core drops calls that take too long. A dropped call may have
+//!    taken effect.
 //! 5. [`Capabilities`] are tested both ways: what a store says that it cannot do must be refused.
 //!
 //! # Outcomes
