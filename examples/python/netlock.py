@@ -194,7 +194,7 @@ class Session:
                 self._changed.notify_all()
 
     def _answer(self, request, limit=None):
-        """Returns the next response to a request.
+        """Returns the next reply to a request.
 
         Waits for up to `limit` seconds, or without a limit until the session is lost.
         """
@@ -248,7 +248,7 @@ class Session:
         request = self._send(enqueue=enqueue)
         response = self._answer(request, limit=5)
         if response.WhichOneof("body") == "waiting":
-            # A waiting claim gets a second response to the same request: granted or gone.
+            # A waiting claim gets a second reply to the same request: granted or gone.
             response = self._answer(request)
         if response.WhichOneof("body") == "busy":
             return None

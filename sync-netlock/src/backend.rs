@@ -248,7 +248,7 @@ impl<C: Carrier> Backend for Netlock<C> {
             let names: Vec<_> = std::iter::once(name)
                 .chain(claim.also.iter().map(LockName::path))
                 .collect();
-            let enqueue = Command::EnqueueSeveral {
+            let enqueue = Command::EnqueueAll {
                 session,
                 claim: id,
                 names: &names,

@@ -183,7 +183,7 @@ impl Carrier for Embedded {
         command: Command<'a>,
     ) -> Result<Reply> {
         let claim = match command {
-            Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => Some(claim),
+            Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => Some(claim),
             _ => None,
         };
         let (request, wakers) = {

@@ -181,7 +181,7 @@ impl Connection {
         command: Command<'_>,
     ) -> Result<Answer> {
         let (claim, lasting) = match command {
-            Command::Enqueue { claim, .. } | Command::EnqueueSeveral { claim, .. } => {
+            Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => {
                 (Some(claim), false)
             }
             Command::Changed { .. } | Command::Evictions { .. } => (None, true),

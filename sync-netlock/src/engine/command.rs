@@ -108,7 +108,7 @@ pub enum Command<'a> {
     /// lines. It is granted when all of them are free, and holds nothing before, with one token for
     /// all; or any one of them, leaves the other lines, and is answered [`Reply::GrantedAny`].
     /// Names given twice count once.
-    EnqueueSeveral {
+    EnqueueAll {
         /// The session it lives with.
         session: SessionId,
         /// Its id.

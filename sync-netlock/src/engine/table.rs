@@ -243,7 +243,7 @@ impl<J: Journal> LockTable<J> {
                 },
                 effects,
             ),
-            Command::EnqueueSeveral {
+            Command::EnqueueAll {
                 session,
                 claim,
                 names,
@@ -260,7 +260,7 @@ impl<J: Journal> LockTable<J> {
                     waits,
                     value,
                 };
-                self.enqueue_several(from, session, arrival, effects)
+                self.enqueue_all(from, session, arrival, effects)
             }
             Command::Update {
                 session,

@@ -491,15 +491,15 @@ fn every_limit_refuses_by_name() {
     assert_eq!(rig.acquire(1, 3, "a", X), too_many(Bound::ClaimsPerName, 2));
     assert_eq!(rig.acquire(1, 3, "b", X), too_many(Bound::Names, 1));
     assert_eq!(
-        rig.enqueue_several(1, 3, &["b", "c", "d"], false, X, true),
+        rig.enqueue_all(1, 3, &["b", "c", "d"], false, X, true),
         too_many(Bound::NamesPerClaim, 2)
     );
     assert_eq!(
-        rig.enqueue_several(1, 3, &["b", "c"], false, X, true),
+        rig.enqueue_all(1, 3, &["b", "c"], false, X, true),
         too_many(Bound::Names, 1)
     );
     assert_eq!(
-        rig.enqueue_several(1, 3, &["a", ""], false, X, true),
+        rig.enqueue_all(1, 3, &["a", ""], false, X, true),
         Reply::Refused(Refusal::NameInvalid)
     );
     let known = rig.inspect("a").revision;
@@ -540,7 +540,7 @@ fn a_release_of_all_grants_nobody_what_he_is_about_to_lose() {
     let mut rig = Rig::with_sessions(3);
     rig.acquire(0, 1, "y", X);
     rig.acquire(0, 2, "x", X);
-    rig.enqueue_several(1, 3, &["x", "y"], false, X, true);
+    rig.enqueue_all(1, 3, &["x", "y"], false, X, true);
     rig.withdraw(0, 1);
     // Behind a claim that waits for another name too.
     rig.acquire(2, 4, "y", X);

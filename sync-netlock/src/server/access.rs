@@ -182,7 +182,7 @@ impl Access {
             | Command::Disconnected
             | Command::Tick => true,
             Command::Enqueue { name, .. } => may(Verb::Acquire, name),
-            Command::EnqueueSeveral { names, .. } => {
+            Command::EnqueueAll { names, .. } => {
                 names.iter().all(|name| may(Verb::Acquire, name.as_bytes()))
             }
             Command::Inspect { name } | Command::Changed { name, .. } => {

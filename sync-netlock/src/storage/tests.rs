@@ -149,7 +149,7 @@ proptest! {
                     let mode = if shared { Mode::Shared } else { Mode::Exclusive };
                     let (session, claim) = (session(owner), claim(id));
                     let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
-                    kept.ask(Command::EnqueueSeveral { session, claim, names: &names, any, mode, waits: true, value: &[id] });
+                    kept.ask(Command::EnqueueAll { session, claim, names: &names, any, mode, waits: true, value: &[id] });
                 }
                 Step::Withdraw { session: owner, claim: id } => {
                     kept.ask(Command::Withdraw { session: session(owner), claim: claim(id) });

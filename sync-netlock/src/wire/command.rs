@@ -81,7 +81,7 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
                 value: Bytes::copy_from_slice(value),
             })
         }
-        Command::EnqueueSeveral {
+        Command::EnqueueAll {
             claim,
             names,
             any,
@@ -91,7 +91,7 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
             ..
         } => {
             let (mode, permits) = from_mode(mode);
-            Body::EnqueueSeveral(proto::EnqueueSeveral {
+            Body::EnqueueAll(proto::EnqueueAll {
                 session,
                 claim: claimed(claim),
                 names: names.iter().map(|name| named(name)).collect(),
@@ -251,11 +251,11 @@ pub fn to_command<'a>(
             waits: !enqueue.r#try,
             value: &enqueue.value,
         },
-        Body::EnqueueSeveral(enqueue) => {
+        Body::EnqueueAll(enqueue) => {
             for name in &enqueue.names {
                 names.push(text(name)?);
             }
-            Command::EnqueueSeveral {
+            Command::EnqueueAll {
                 session: session(enqueue.session)?,
                 claim: claim(enqueue.claim)?,
                 names,

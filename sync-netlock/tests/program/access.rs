@@ -57,9 +57,9 @@ fn start(folder: &Path) -> Netlockd {
     Netlockd::start(&["--config", config.to_str().unwrap()])
 }
 
-fn enqueue_several(names: &[&str]) -> Request {
+fn enqueue_all(names: &[&str]) -> Request {
     let names = names.iter().map(|name| name.to_string().into()).collect();
-    Request::EnqueueSeveral(proto::EnqueueSeveral {
+    Request::EnqueueAll(proto::EnqueueAll {
         session: 1,
         claim: id(3),
         names,
@@ -133,8 +133,8 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
         ),
         ("enqueue", (enqueue(1, 1, "shop/l/a"), &["worker"])),
         (
-            "enqueue_several",
-            (enqueue_several(&["shop/l/a", "shop/l/b"]), &["worker"]),
+            "enqueue_all",
+            (enqueue_all(&["shop/l/a", "shop/l/b"]), &["worker"]),
         ),
         (
             "inspect",
@@ -292,7 +292,7 @@ fn names_outside_of_the_prefix_are_denied_in_every_form() {
         long,
         enqueue(1, 1, "sho"),
         enqueue(1, 1, "Shop/l/a"),
-        enqueue_several(&["shop/l/a", "other/l/a"]),
+        enqueue_all(&["shop/l/a", "other/l/a"]),
     ] {
         assert!(is_denied(&worker.ask(request)));
     }
@@ -318,7 +318,7 @@ fn who_may_only_acquire_does_not_see_who_holds() {
     ));
     for request in [
         enqueue(1, 2, "shop/l/a"),
-        enqueue_several(&["shop/l/b", "shop/l/a"]),
+        enqueue_all(&["shop/l/b", "shop/l/a"]),
     ] {
         match worker.ask(request) {
             Response::Waiting(waiting) => assert!(waiting.position > 0 && waiting.holder.is_none()),

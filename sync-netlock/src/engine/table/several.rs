@@ -32,7 +32,7 @@ pub(super) struct ArrivalOfSeveral<'a> {
 }
 
 impl<J: Journal> LockTable<J> {
-    pub(super) fn enqueue_several(
+    pub(super) fn enqueue_all(
         &mut self,
         from: Requester,
         session: SessionId,

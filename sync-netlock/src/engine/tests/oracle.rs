@@ -23,7 +23,7 @@ enum Step {
     Renew(u128),
     Enqueue(Wish),
     /// Several names at a time; none, one or all of them included.
-    EnqueueSeveral(Wish),
+    EnqueueAll(Wish),
     Withdraw {
         session: u128,
         claim: u128,
@@ -78,7 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..SESSIONS).prop_map(Step::Close),
         2 => (0..SESSIONS).prop_map(Step::Renew),
         6 => wish((0..NAMES.len()).prop_map(|name| vec![name])).prop_map(Step::Enqueue),
-        3 => wish(names).prop_map(Step::EnqueueSeveral),
+        3 => wish(names).prop_map(Step::EnqueueAll),
         6 => (0..SESSIONS, 0..CLAIMS).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
         1 => (0..NAMES.len(), 0..CLAIMS).prop_map(|(name, claim)| Step::Evict { name, claim }),
         2 => (0u64..6_000).prop_map(Step::Pass),
@@ -258,7 +258,7 @@ fn run(steps: &[Step]) {
                 };
                 enqueue(&mut oracle, &reply, wish);
             }
-            Step::EnqueueSeveral(ref wish) => {
+            Step::EnqueueAll(ref wish) => {
                 let Wish {
                     session,
                     claim,
@@ -270,7 +270,7 @@ fn run(steps: &[Step]) {
                 // In another order, and one of them twice.
                 let mut names: Vec<_> = wish.names.iter().rev().map(|name| NAMES[*name]).collect();
                 names.extend(names.first().copied());
-                let reply = rig.enqueue_several(session, claim, &names, any, mode, waits);
+                let reply = rig.enqueue_all(session, claim, &names, any, mode, waits);
                 enqueue(&mut oracle, &reply, wish);
             }
         }

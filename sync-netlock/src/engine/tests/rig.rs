@@ -218,7 +218,7 @@ impl Rig {
     }
 
     /// Several names at a time.
-    pub(super) fn enqueue_several(
+    pub(super) fn enqueue_all(
         &mut self,
         session: u128,
         claim: u128,
@@ -228,7 +228,7 @@ impl Rig {
         waits: bool,
     ) -> Reply {
         let (session, id) = (SessionId::from_bits(session), Self::claim(claim));
-        let request = self.send(Command::EnqueueSeveral {
+        let request = self.send(Command::EnqueueAll {
             session,
             claim: id,
             names,

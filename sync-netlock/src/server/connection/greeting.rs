@@ -82,9 +82,7 @@ impl Known {
         };
         let shows = match command {
             Command::Enqueue { name, .. } => may_see(name),
-            Command::EnqueueSeveral { names, .. } => {
-                names.iter().all(|name| may_see(name.as_bytes()))
-            }
+            Command::EnqueueAll { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
             _ => true,
         };
         match reply {
