@@ -22,7 +22,7 @@ use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
-use crate::wire::{Frames, NoCommand, encode, encode_reply, read_command, to_command};
+use crate::wire::{Frames, InvalidRequest, encode, encode_reply, read_command, to_command};
 pub(super) use ending::turn_away;
 use ending::{COURTESY, End, cut, refuse, too_long, unknown};
 use greeting::Known;
@@ -393,8 +393,8 @@ impl Connection {
                     reply
                 }
             },
-            Err(NoCommand::Malformed) => return Err(unknown(request.id)),
-            Err(NoCommand::Refused(refusal)) => Some(Reply::Refused(refusal)),
+            Err(InvalidRequest::Malformed) => return Err(unknown(request.id)),
+            Err(InvalidRequest::Refused(refusal)) => Some(Reply::Refused(refusal)),
         };
         Ok((request.id, reply))
     }

@@ -1,4 +1,4 @@
-//! Requests, and the engine's commands that they mean.
+//! Conversion between requests on the wire and commands of the engine.
 
 use std::time::Duration;
 
@@ -6,32 +6,34 @@ use bytes::Bytes;
 use distsync_core::Mode;
 use distsync_core::spi::{ClaimId, Revision, Secret, SessionId};
 
-use super::brief;
+use super::fast_path;
 use super::frame::encode;
 use super::proto::{self, request::Body};
 use crate::engine::{Command, Refusal, Terms};
 
-/// Appends a command as a request. `session` is the connection's number for the session it speaks
-/// for. Commands that a host gives to its own table have no request, and append nothing.
+/// Appends a command to `out` as a request. `session` is the number of the command's session on
+/// this connection. Appends nothing for commands that have no request, because only the host of a
+/// table gives them.
 pub fn encode_command(id: u64, session: u32, command: Command<'_>, out: &mut Vec<u8>) {
-    if !brief::write_command(id, session, &command, out)
+    if !fast_path::write_command(id, session, &command, out)
         && let Some(request) = to_request(id, session, command)
     {
         encode(&request, out);
     }
 }
 
-/// The command of a request that is written in the plainest form, as most are, with its request's
-/// id. `None`: see [`to_command`], which knows all requests. `session` resolves the connection's
-/// number of a session.
+/// Decodes a request by the fast path, which covers the most frequent requests in the form that our
+/// client writes. Returns the id of the request and the command. `None` means that the caller has
+/// to decode the message and use [`to_command`]. `session` resolves the number of a session on this
+/// connection.
 pub fn read_command<'a>(
     frame: &'a [u8],
     session: impl Fn(u32) -> Option<SessionId>,
 ) -> Option<(u64, Command<'a>)> {
-    brief::read_command(frame, session)
+    fast_path::read_command(frame, session)
 }
 
-/// The request that a command is, unless its host gives it to its own table.
+/// Returns the request for a command, or `None` if only the host of a table gives this command.
 pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<proto::Request> {
     let named = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let claimed = |claim: ClaimId| Some(claim.bits().into());
@@ -146,7 +148,7 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
     })
 }
 
-/// Whole milliseconds, rounded up: a TTL is never cut short.
+/// Returns whole milliseconds, rounded up so that a TTL is never shortened.
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
@@ -169,51 +171,51 @@ pub(super) fn to_mode(mode: i32, permits: u32) -> Option<Mode> {
     })
 }
 
-/// Why a request is no command.
+/// Why a request cannot be converted to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoCommand {
-    /// It means nothing in this version.
+pub enum InvalidRequest {
+    /// The request is not valid in this version of the protocol. The connection has to end.
     Malformed,
-    /// It is refused, and the connection goes on.
+    /// The request is refused. The connection stays open.
     Refused(Refusal),
 }
 
-fn text(bytes: &Bytes) -> Result<&str, NoCommand> {
-    std::str::from_utf8(bytes).map_err(|_| NoCommand::Refused(Refusal::NameInvalid))
+fn text(bytes: &Bytes) -> Result<&str, InvalidRequest> {
+    std::str::from_utf8(bytes).map_err(|_| InvalidRequest::Refused(Refusal::NameInvalid))
 }
 
-fn claim(id: Option<proto::Id>) -> Result<ClaimId, NoCommand> {
+fn claim(id: Option<proto::Id>) -> Result<ClaimId, InvalidRequest> {
     id.map(|id| ClaimId::from_bits(id.into()))
-        .ok_or(NoCommand::Malformed)
+        .ok_or(InvalidRequest::Malformed)
 }
 
 fn named_session(
     id: Option<proto::Id>,
     secret: Option<proto::Id>,
-) -> Result<(SessionId, Secret), NoCommand> {
+) -> Result<(SessionId, Secret), InvalidRequest> {
     match (id, secret) {
         (Some(id), Some(secret)) => Ok((
             SessionId::from_bits(id.into()),
             Secret::from_bits(secret.into()),
         )),
-        _ => Err(NoCommand::Malformed),
+        _ => Err(InvalidRequest::Malformed),
     }
 }
 
-/// The command that a request means. `session` resolves the connection's number of a session;
-/// `names` is room for the names of a command that has several. Greetings and pings are the
-/// connection's own and no commands.
+/// Converts a request to a command. `session` resolves the number of a session on this connection.
+/// `names` is storage for the names of a command with more than one name. `Hello` and `Ping` are
+/// not commands: the connection handles them itself.
 ///
 /// # Errors
-/// The request means nothing, or is refused before it reaches the table.
+/// The request is malformed, or is refused before it reaches the table.
 pub fn to_command<'a>(
     body: &'a Body,
     names: &'a mut Vec<&'a str>,
     session: impl Fn(u32) -> Option<SessionId>,
-) -> Result<Command<'a>, NoCommand> {
-    let session = |number| session(number).ok_or(NoCommand::Refused(Refusal::SessionUnknown));
+) -> Result<Command<'a>, InvalidRequest> {
+    let session = |number| session(number).ok_or(InvalidRequest::Refused(Refusal::SessionUnknown));
     Ok(match body {
-        Body::Hello(_) | Body::Ping(_) => return Err(NoCommand::Malformed),
+        Body::Hello(_) | Body::Ping(_) => return Err(InvalidRequest::Malformed),
         Body::Open(open) => {
             let (session, secret) = named_session(open.id, open.secret)?;
             let ttl = Duration::from_millis(open.ttl_ms);
@@ -247,7 +249,7 @@ pub fn to_command<'a>(
             claim: claim(enqueue.claim)?,
             name: &enqueue.name,
             mode: to_mode(enqueue.mode, enqueue.permits)
-                .ok_or(NoCommand::Refused(Refusal::NoPermits))?,
+                .ok_or(InvalidRequest::Refused(Refusal::NoPermits))?,
             waits: !enqueue.r#try,
             value: &enqueue.value,
         },
@@ -261,7 +263,7 @@ pub fn to_command<'a>(
                 names,
                 any: enqueue.any,
                 mode: to_mode(enqueue.mode, enqueue.permits)
-                    .ok_or(NoCommand::Refused(Refusal::NoPermits))?,
+                    .ok_or(InvalidRequest::Refused(Refusal::NoPermits))?,
                 waits: !enqueue.r#try,
                 value: &enqueue.value,
             }
@@ -294,13 +296,13 @@ pub fn to_command<'a>(
             after: text(&list.after)?,
         },
         Body::EndSession(end) => {
-            let id = end.id.ok_or(NoCommand::Malformed)?;
+            let id = end.id.ok_or(InvalidRequest::Malformed)?;
             Command::EndSession {
                 session: SessionId::from_bits(id.into()),
             }
         }
         Body::ConfirmIsolated(confirm) => {
-            let id = confirm.id.ok_or(NoCommand::Malformed)?;
+            let id = confirm.id.ok_or(InvalidRequest::Malformed)?;
             Command::ConfirmIsolated {
                 session: SessionId::from_bits(id.into()),
             }

@@ -1,53 +1,53 @@
-//! Frames: a length of four bytes, big-endian, and a message.
+//! Frames: a length in four bytes, big-endian, and a message of that length.
 
 use bytes::{Buf, BytesMut};
 use prost::Message;
 
-/// The longest response, in bytes: a queue of 10,000 claims with their values fits.
+/// The longest response, in bytes. A queue of 10,000 claims with their values fits.
 pub const RESPONSE_MAX: usize = 64 << 20;
 
-/// The bytes of a length.
+/// The size of the length, in bytes.
 pub(super) const HEADER: usize = 4;
 
-/// Appends a message as a frame.
+/// Appends a message to `out` as a frame.
 pub fn encode(message: &impl Message, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
-    // A vector grows: this cannot fail.
+    // Encoding fails only if the buffer has a fixed size. A vector grows.
     let _ = message.encode(out);
     let length = u32::try_from(out.len() - start - HEADER).unwrap_or(u32::MAX);
     out[start..start + HEADER].copy_from_slice(&length.to_be_bytes());
 }
 
-/// A frame announced more than is allowed.
+/// The error for a frame whose length exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong {
-    /// What it announced, in bytes.
+    /// The length in the header of the frame, in bytes.
     pub length: usize,
 }
 
-/// Bytes from a peer, taken apart into frames. Memory grows with what has arrived, never with what
-/// was announced.
+/// Splits the bytes received from a peer into frames. The buffer grows with the bytes that have
+/// arrived, never with the length that a header claims.
 #[derive(Debug, Default)]
 pub struct Frames {
     inbox: BytesMut,
-    /// How much of it has been taken.
+    /// The number of bytes at the start of `inbox` that belong to frames already taken.
     taken: usize,
 }
 
 impl Frames {
-    /// Reads begin with this much room, so that an idle connection costs little ...
+    /// The initial size of the buffer. It is small, because a server has many idle connections.
     const SMALL: usize = 4 << 10;
-    /// ... and go up to this much for a busy one.
+    /// The size of the buffer once a read has filled the small one.
     const LARGE: usize = 8 << 10;
 
-    /// Nothing yet.
+    /// Creates an empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the next bytes go.
+    /// Returns the buffer to read the next bytes into, with free space at its end.
     pub fn room(&mut self) -> &mut BytesMut {
         self.inbox.advance(std::mem::take(&mut self.taken));
         let wanted = if self.inbox.capacity() > Self::SMALL {
@@ -61,21 +61,22 @@ impl Frames {
         &mut self.inbox
     }
 
-    /// The last read filled the room: make it larger.
+    /// Enlarges the buffer. Called when a read has filled it.
     pub fn grow(&mut self) {
         self.inbox.reserve(Self::LARGE);
     }
 
-    /// Whether the beginning of a frame is here, and not its end, once no complete one is left.
+    /// Returns whether an incomplete frame is left in the buffer. Valid after [`take`](Self::take)
+    /// has returned `None`.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.taken < self.inbox.len()
     }
 
-    /// Takes the message of the next complete frame.
+    /// Takes the message of the next frame, or returns `None` if no complete frame has arrived.
     ///
     /// # Errors
-    /// The next frame announces more than `max` bytes: the connection is to end.
+    /// The next frame is longer than `max` bytes. The caller has to close the connection.
     pub fn take(&mut self, max: usize) -> Result<Option<&[u8]>, TooLong> {
         let Some((header, rest)) = self.inbox[self.taken..].split_first_chunk::<HEADER>() else {
             return Ok(None);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_refused_before_its_bytes_come() {
+    fn a_frame_that_is_too_long_is_refused_before_its_bytes_arrive() {
         let mut frames = Frames::new();
         frames.room().extend_from_slice(&[0, 1, 0, 1]);
         assert_eq!(frames.take(65_536).unwrap_err(), TooLong { length: 65_537 });
@@ -112,9 +113,9 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, the frames are the same.
+        /// The frames are the same for every split of the bytes into reads.
         #[test]
-        fn cuts_do_not_matter(
+        fn frames_do_not_depend_on_how_reads_split_them(
             bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10),
             cut in 1usize..40,
         ) {

@@ -1,4 +1,4 @@
-//! Responses, and the engine's replies that they carry.
+//! Conversion between responses on the wire and replies of the engine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use distsync_core::Token;
 use distsync_core::spi as backend;
 use distsync_core::spi::{ClaimId, Revision, SessionId, Withdrawn};
 
-use super::brief;
 use super::command::{from_mode, to_mode};
+use super::fast_path;
 use super::frame::encode;
 use super::proto::{self, gone::Why, refused, response::Body, withdrawn::Found};
 use crate::engine::{Bound, Refusal, Reply, SessionEntry};
@@ -21,21 +21,22 @@ fn size(bytes: usize) -> u64 {
     bytes as u64
 }
 
-/// Appends a reply as a response.
+/// Appends a reply to `out` as the response to the request `id`.
 pub fn encode_reply(id: u64, reply: Reply, out: &mut Vec<u8>) {
-    if !brief::write_reply(id, &reply, out) {
+    if !fast_path::write_reply(id, &reply, out) {
         encode(&from_reply(id, reply), out);
     }
 }
 
-/// The reply of a response that is written in the plainest form, as most are, with its request's
-/// id. `None`: see [`to_reply`], which knows all responses.
+/// Decodes a response by the fast path, which covers the most frequent replies. Returns the id of
+/// the request and the reply. `None` means that the caller has to decode the message and use
+/// [`to_reply`].
 #[must_use]
 pub fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
-    brief::read_reply(frame)
+    fast_path::read_reply(frame)
 }
 
-/// The response that carries a reply.
+/// Returns the response for a reply.
 #[must_use]
 pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
     let body = match reply {
@@ -209,7 +210,8 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
     }
 }
 
-/// The reply that a response carries; `None` if it carries none that this version knows.
+/// Converts a response to a reply. Returns `None` if this version does not know the response, or if
+/// it is one that the connection handles itself.
 #[must_use]
 pub fn to_reply(body: Body) -> Option<Reply> {
     Some(match body {
@@ -348,7 +350,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
             },
             max,
         },
-        // The rest end the connection, and are its business.
+        // The other codes end the connection, which handles them itself.
         _ => return None,
     })
 }

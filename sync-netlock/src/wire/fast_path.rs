@@ -1,8 +1,9 @@
-//! The two requests and the two answers that nearly all traffic consists of, written and read
-//! without the generic codec.
+//! The fast path of the codec: encodes and decodes `Enqueue`, `Withdraw`, `Granted` and `Withdrawn`
+//! by hand. Nearly all traffic consists of these.
 //!
-//! The bytes are the generic codec's own, which remains the judge: what is not in the plainest form
-//! is left to it, and a property test compares the two.
+//! The fast path writes the same bytes as the generic codec (prost). It reads only the canonical
+//! form of a message: fields in the order of their numbers, without unknown fields. Everything else
+//! is left to the generic codec. A property test compares the two.
 
 use distsync_core::Token;
 use distsync_core::spi::{ClaimId, SessionId};
@@ -13,8 +14,8 @@ use super::proto;
 use super::reply::{from_found, to_found};
 use crate::engine::{Command, Reply};
 
-/// Tags of protobuf: the field's number times 8, and the wire type: 0 varint, 1 eight bytes, 2
-/// length and bytes.
+/// Protobuf tags: the number of the field times 8, plus the wire type (0: varint, 1: eight bytes,
+/// 2: a length and as many bytes).
 mod tag {
     pub(super) const ID: u8 = 1 << 3;
     pub(super) const ENQUEUE: u8 = 7 << 3 | 2;
@@ -22,7 +23,7 @@ mod tag {
     pub(super) const GRANTED: u8 = 7 << 3 | 2;
     pub(super) const WITHDRAWN: u8 = 12 << 3 | 2;
 
-    /// The first field of all four.
+    /// The first field of each of the four messages.
     pub(super) const FIRST: u8 = 1 << 3;
     pub(super) const CLAIM: u8 = 2 << 3 | 2;
     pub(super) const NAME: u8 = 3 << 3 | 2;
@@ -35,10 +36,11 @@ mod tag {
     pub(super) const LOW: u8 = 2 << 3 | 1;
 }
 
-/// The bytes of an `Id` of two halves that are not 0.
+/// The encoded size of an `Id` whose halves are both non-zero. Protobuf omits a half that is 0.
 const ID_BYTES: u8 = 18;
 
-/// Appends a command as a request; `false` if it has to take the long way.
+/// Appends a command as a request. Returns `false`, and appends nothing, if the generic codec has
+/// to encode it.
 pub(super) fn write_command(
     id: u64,
     session: u32,
@@ -54,7 +56,7 @@ pub(super) fn write_command(
     if claim.high == 0 || claim.low == 0 {
         return false;
     }
-    framed(id, kind, out, |out| {
+    write_frame(id, kind, out, |out| {
         number(tag::FIRST, session.into(), |byte| out.push(byte));
         out.extend_from_slice(&[tag::CLAIM, ID_BYTES, tag::HIGH]);
         out.extend_from_slice(&claim.high.to_le_bytes());
@@ -78,14 +80,15 @@ pub(super) fn write_command(
     })
 }
 
-/// Appends a reply as a response; `false` if it has to take the long way.
+/// Appends a reply as a response. Returns `false`, and appends nothing, if the generic codec has to
+/// encode it.
 pub(super) fn write_reply(id: u64, reply: &Reply, out: &mut Vec<u8>) -> bool {
     let (kind, value) = match reply {
         Reply::Granted { token } => (tag::GRANTED, token.get()),
         Reply::Withdrawn(withdrawn) => (tag::WITHDRAWN, u64::from(from_found(*withdrawn) as u32)),
         _ => return false,
     };
-    // A frame of known room, appended at once: half the cost of one that grows byte by byte.
+    // Appending one buffer of fixed size costs half as much as appending byte by byte.
     let (mut frame, mut end) = ([0; REPLY_MAX], HEADER);
     let mut put = |byte: u8| {
         frame[end] = byte;
@@ -101,12 +104,13 @@ pub(super) fn write_reply(id: u64, reply: &Reply, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The longest reply in the plainest form: a header, and two numbers of ten bytes with their tags.
+/// The longest frame that `write_reply` builds: the header, the id (a tag and a varint of up to ten
+/// bytes), the tag and the length of the message, and its one field (again up to eleven bytes).
 const REPLY_MAX: usize = HEADER + 11 + 2 + 11;
 
-/// One frame with an id and one message. If the message is longer than a length of one byte tells,
-/// nothing is appended: `false`.
-fn framed(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool {
+/// Appends a frame with an id and one message. Returns `false`, and appends nothing, if the length
+/// of the message does not fit into one byte.
+fn write_frame(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     number(tag::ID, id, |byte| out.push(byte));
@@ -127,7 +131,7 @@ fn framed(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>))
     }
 }
 
-/// A field of a number; none for 0, as in all of proto3.
+/// Writes a number as a field. Writes nothing for 0, which proto3 omits.
 fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
     if value != 0 {
         put(tag);
@@ -135,7 +139,7 @@ fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
     }
 }
 
-/// The bytes of such a field.
+/// Returns how many bytes [`number`] writes for a value.
 fn length_of_number(value: u64) -> u8 {
     let bits = 64 - value.leading_zeros();
     if bits == 0 {
@@ -161,13 +165,13 @@ fn varint(mut value: u64, mut put: impl FnMut(u8)) {
     put(value.to_le_bytes()[0]);
 }
 
-/// The command of a request in the plainest form; `None` leaves it to the long way, which also
-/// knows what is wrong with it.
+/// Decodes a request in canonical form. Returns `None` if the generic codec has to decode it, which
+/// also finds out what is wrong with an invalid request.
 pub(super) fn read_command<'a>(
     frame: &'a [u8],
     session: impl Fn(u32) -> Option<SessionId>,
 ) -> Option<(u64, Command<'a>)> {
-    let mut rest = Rest(frame);
+    let mut rest = Reader(frame);
     let id = rest.number(tag::ID)?;
     let kind = rest.byte()?;
     if !matches!(kind, tag::ENQUEUE | tag::WITHDRAW) || usize::from(rest.byte()?) != rest.0.len() {
@@ -199,9 +203,9 @@ pub(super) fn read_command<'a>(
     (rest.is_empty() && id != 0).then_some((id, command))
 }
 
-/// The reply of a response in the plainest form; `None` leaves it to the long way.
+/// Decodes a response in canonical form. Returns `None` if the generic codec has to decode it.
 pub(super) fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
-    let mut rest = Rest(frame);
+    let mut rest = Reader(frame);
     let id = rest.number(tag::ID)?;
     let kind = rest.byte()?;
     if usize::from(rest.byte()?) != rest.0.len() {
@@ -220,10 +224,10 @@ pub(super) fn read_reply(frame: &[u8]) -> Option<(u64, Reply)> {
     rest.is_empty().then_some((id, reply))
 }
 
-/// What is left to read.
-struct Rest<'a>(&'a [u8]);
+/// Reads fields from the start of a byte slice, which then is the rest.
+struct Reader<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> Reader<'a> {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -247,7 +251,7 @@ impl<'a> Rest<'a> {
                 return Some(value);
             }
         }
-        // Ten bytes: rare enough for the long way.
+        // Ten bytes are rare, so leave them to the generic codec.
         None
     }
 
@@ -276,7 +280,7 @@ impl<'a> Rest<'a> {
     }
 
     fn claim(&mut self) -> Option<ClaimId> {
-        // Its bytes are always as many: one look at the room for all of them.
+        // Check the length once: a claim id in canonical form always has the same size.
         let (claim, rest) = self.0.split_first_chunk::<{ 2 + ID_BYTES as usize }>()?;
         let [
             tag::CLAIM,
@@ -346,12 +350,13 @@ mod tests {
         prop_oneof![token, found.prop_map(Reply::Withdrawn)]
     }
 
-    /// Whatever the short way makes of a request, the long way makes of it too.
+    /// Asserts that the generic codec decodes a request to the same command as the fast path, if
+    /// the fast path decodes it.
     fn same_command(frame: &[u8]) {
         let Some((id, command)) = read_command(frame, session) else {
             return;
         };
-        let request = proto::Request::decode(frame).expect("the long way reads it");
+        let request = proto::Request::decode(frame).expect("the generic codec reads it");
         assert_eq!(request.id, id);
         let body = request.body.expect("a body");
         assert_eq!(
@@ -364,67 +369,75 @@ mod tests {
         let Some((id, reply)) = read_reply(frame) else {
             return;
         };
-        let response = proto::Response::decode(frame).expect("the long way reads it");
+        let response = proto::Response::decode(frame).expect("the generic codec reads it");
         assert_eq!(
             (response.id, to_reply(response.body.unwrap())),
             (id, Some(reply))
         );
     }
 
-    /// A frame with a few of its bytes changed.
+    /// Returns a copy of a frame with some bytes changed.
     fn damaged(frame: &[u8], damage: &[(usize, u8)]) -> Vec<u8> {
         let mut frame = frame.to_vec();
-        for (place, byte) in damage {
-            let place = place % frame.len();
-            frame[place] = *byte;
+        for (index, byte) in damage {
+            let index = index % frame.len();
+            frame[index] = *byte;
         }
         frame
     }
 
     proptest! {
         #[test]
-        fn requests_are_the_generic_codecs(
+        fn requests_are_the_same_as_by_the_generic_codec(
             id in 1u64..,
             claim in any::<u128>(),
             name in "\\PC{0,40}",
             mode in modes(),
             waits in any::<bool>(),
             value in prop::collection::vec(any::<u8>(), 0..60),
-            leaves in any::<bool>(),
+            withdraws in any::<bool>(),
             damage in prop::collection::vec((0usize..200, any::<u8>()), 0..3),
         ) {
             let claim = ClaimId::from_bits(claim);
-            let command = match leaves {
+            let command = match withdraws {
                 true => Command::Withdraw { session: SESSION, claim },
-                false => Command::Enqueue { session: SESSION, claim, name: name.as_bytes(), mode, waits, value: &value },
+                false => Command::Enqueue {
+                    session: SESSION,
+                    claim,
+                    name: name.as_bytes(),
+                    mode,
+                    waits,
+                    value: &value,
+                },
             };
-            let (mut short, mut long) = (Vec::new(), Vec::new());
-            encode(&to_request(id, 5, command).unwrap(), &mut long);
-            if write_command(id, 5, &command, &mut short) {
-                prop_assert_eq!(&short, &long);
-                let plain = id < 1 << 63 && (leaves || !name.is_empty()) && mode != Mode::Permit { of: 0 };
-                prop_assert!(!plain || read_command(&short[HEADER..], session).is_some());
+            let (mut fast, mut generic) = (Vec::new(), Vec::new());
+            encode(&to_request(id, 5, command).unwrap(), &mut generic);
+            if write_command(id, 5, &command, &mut fast) {
+                prop_assert_eq!(&fast, &generic);
+                let named = withdraws || !name.is_empty();
+                let readable = id < 1 << 63 && named && mode != Mode::Permit { of: 0 };
+                prop_assert!(!readable || read_command(&fast[HEADER..], session).is_some());
             } else {
                 let halved = claim.bits() >> 64 == 0 || claim.bits() << 64 == 0;
-                prop_assert!(short.is_empty() && (long.len() > 120 || halved), "it is plain");
+                prop_assert!(fast.is_empty() && (generic.len() > 120 || halved), "it is canonical");
             }
-            same_command(&long[HEADER..]);
-            same_command(&damaged(&long[HEADER..], &damage));
+            same_command(&generic[HEADER..]);
+            same_command(&damaged(&generic[HEADER..], &damage));
         }
 
         #[test]
-        fn answers_are_the_generic_codecs(
+        fn replies_are_the_same_as_by_the_generic_codec(
             id in 1u64..,
             reply in replies(),
             damage in prop::collection::vec((0usize..40, any::<u8>()), 0..3),
         ) {
-            let (mut short, mut long) = (Vec::new(), Vec::new());
-            encode(&from_reply(id, reply.clone()), &mut long);
-            prop_assert!(write_reply(id, &reply, &mut short));
-            prop_assert_eq!(&short, &long);
-            prop_assert!(id >= 1 << 63 || read_reply(&short[HEADER..]) == Some((id, reply)));
-            same_reply(&long[HEADER..]);
-            same_reply(&damaged(&long[HEADER..], &damage));
+            let (mut fast, mut generic) = (Vec::new(), Vec::new());
+            encode(&from_reply(id, reply.clone()), &mut generic);
+            prop_assert!(write_reply(id, &reply, &mut fast));
+            prop_assert_eq!(&fast, &generic);
+            prop_assert!(id >= 1 << 63 || read_reply(&fast[HEADER..]) == Some((id, reply)));
+            same_reply(&generic[HEADER..]);
+            same_reply(&damaged(&generic[HEADER..], &damage));
         }
     }
 }
