@@ -105,10 +105,7 @@ fn a_principal_has_its_own_share_of_each_queue() {
     rig.acquire(1, 2, "a", S).token();
     rig.acquire(1, 3, "a", X).position();
     assert_eq!(rig.acquire(0, 4, "a", S), own());
-    assert_eq!(
-        rig.enqueue_several(0, 4, &["b", "a"], false, S, true),
-        own()
-    );
+    assert_eq!(rig.enqueue_all(0, 4, &["b", "a"], false, S, true), own());
     rig.acquire(0, 5, "b", X).token();
     // A table made of the recorded changes counts the same.
     let mut copy = rig.copied(limits);

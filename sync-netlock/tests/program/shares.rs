@@ -15,7 +15,7 @@ use super::access::{PRINCIPALS, token_line};
 use super::raw::{Raw, enqueue, id, session};
 use super::server::Netlockd;
 
-/// A server with these limits. It knows the principals, and each may acquire and observe every name.
+/// Starts a server with these limits. Each of its principals may acquire and observe every name.
 fn start(folder: &Path, limits: &str) -> Netlockd {
     let (tokens, config) = (folder.join("tokens"), folder.join("netlockd.toml"));
     std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
