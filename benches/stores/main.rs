@@ -5,7 +5,7 @@
 
 mod bare;
 mod hand_over;
-#[path = "../../tests/conformance/stores/mod.rs"]
+#[path = "../../tests/stores/mod.rs"]
 #[allow(
     dead_code,
     unused_imports,

@@ -8,7 +8,7 @@ use distsync::{Guard, Health, LockOptions, Sync, connect};
 use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 
-use super::stores::{Consul, Etcd, Redis};
+use crate::stores::{Consul, Etcd, Redis};
 
 /// How long a crowd may take on a machine that is busy with other tests.
 const LONG: Duration = Duration::from_secs(400);
@@ -123,13 +123,13 @@ async fn a_crowd_at_many_names_in_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_at_one_name_on_netlock() {
-    let netlock = super::processes::Netlockd::start();
+    let netlock = super::programs::Netlockd::start();
     at_one_name(&netlock.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_at_many_names_on_netlock() {
-    let netlock = super::processes::Netlockd::start();
+    let netlock = super::programs::Netlockd::start();
     at_many_names(&netlock.url()).await;
 }
 

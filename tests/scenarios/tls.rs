@@ -8,9 +8,9 @@ use distsync::{ErrorKind, Sync, connect};
 use distsync_core::conformance::Harness;
 use distsync_core::spi::clock;
 
-use super::bad_days::{pair, refused};
-use super::processes::example;
-use super::stores::{Certificates, Consul, Etcd, EtcdTls, Netlock, RedisTls};
+use super::programs::example;
+use super::steps::{pair, refused};
+use crate::stores::{Certificates, Consul, Etcd, EtcdTls, Netlock, RedisTls};
 
 /// Works with the right certificates, and with no others. `secure` speaks TLS at `address`, `plain`
 /// does not.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use distsync::{LockOptions, Wait, connect};
 
-use super::processes::{Netlockd, run};
-use super::stores::{Consul, Etcd, Redis};
+use super::programs::{Netlockd, run};
+use crate::stores::{Consul, Etcd, Redis};
 
 /// A guard is dropped, and the process ends, without `close`: the name is free at once, not after
 /// the TTL.

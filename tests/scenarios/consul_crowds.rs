@@ -8,7 +8,7 @@ use distsync::{Guard, LockOptions, Sync, connect};
 use distsync_core::spi::clock;
 use tokio::task::JoinSet;
 
-use super::stores::Consul;
+use crate::stores::Consul;
 
 /// Waits until `there` are in the queue of a name.
 async fn queued(sync: &dyn Sync, name: &str, there: usize) {

@@ -11,7 +11,7 @@ use distsync_core::conformance::Harness;
 use distsync_core::spi::clock;
 use futures_util::{Stream, StreamExt};
 
-use super::stores::{Consul, Etcd, Netlock, Redis};
+use crate::stores::{Consul, Etcd, Netlock, Redis};
 
 /// How soon a watcher shows the state of a store that answers again, with room for a busy machine:
 /// the promise is two seconds.

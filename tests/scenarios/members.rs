@@ -7,8 +7,8 @@ use std::time::Duration;
 use distsync::{Kind, LockOptions, Wait, connect};
 use distsync_core::spi::clock;
 
-use super::processes::{Netlockd, TABLE};
-use super::stores::{EtcdCluster, RedisCluster, RedisSentinels, free_port};
+use super::programs::{Netlockd, TABLE};
+use crate::stores::{EtcdCluster, RedisCluster, RedisSentinels, free_port};
 
 /// How long all calls of one run may take: one stagger or two, beside the calls themselves.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -127,7 +127,7 @@ async fn one_of_three_etcd_members_stands_still() {
 
 #[tokio::test]
 async fn one_of_two_etcd_addresses_is_dead_or_silent() {
-    let etcd = super::stores::Etcd::start();
+    let etcd = crate::stores::Etcd::start();
     let (alive, silent) = (format!("127.0.0.1:{}", etcd.port()), Silent::new());
     use_often(
         50,

@@ -7,8 +7,8 @@ use distsync::{ErrorKind, LockOptions, Sync, Wait, connect};
 
 use futures_util::future::join_all;
 
-use super::processes::acquired_again;
-use super::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
+use super::steps::acquired_again;
+use crate::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
 
 /// Holds a lock, with a waiter behind it, while `fault` happens and for longer than the TTL.
 /// Without renewals by another server the lock would be lost.
@@ -217,7 +217,7 @@ async fn silent_and_dead_redis_addresses_cost_nothing() {
     let sentinels = RedisSentinels::start();
     // Takes connections and never answers.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = format!("127.0.0.1:{}", super::stores::free_port());
+    let dead = format!("127.0.0.1:{}", crate::stores::free_port());
     sentinels.freeze_sentinel(0);
     let given = sentinels.sentinels();
     let silent = listener.local_addr().unwrap().to_string();

@@ -13,8 +13,8 @@ use std::time::Duration;
 use distsync::{LockOptions, Sync, connect};
 use tokio::task::JoinSet;
 
-use super::processes::Netlockd;
-use super::stores::{Consul, Etcd, Redis};
+use super::programs::Netlockd;
+use crate::stores::{Consul, Etcd, Redis};
 
 /// Counts the HTTP/2 streams that a client begins.
 #[derive(Default)]

@@ -97,8 +97,8 @@ impl JumpingRedis {
             folder.path().join("library.so"),
             folder.path().join("clock"),
         );
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/conformance/stores/servers/jumping_clock.c");
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores/servers/jumping_clock.c");
         let mut compiler = Command::new("cc");
         compiler
             .args(["-shared", "-fPIC", "-O1", "-o"])

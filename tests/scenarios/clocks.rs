@@ -5,7 +5,7 @@ use std::time::Duration;
 use distsync::{Guard, LockOptions, Sync, Wait, connect};
 use distsync_core::spi::clock;
 
-use super::stores::JumpingRedis;
+use crate::stores::JumpingRedis;
 
 const TTL: Duration = Duration::from_secs(6);
 

@@ -11,8 +11,8 @@ use distsync_core::{LockName, Namespace, Withdrawn};
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::bad_days::http;
-use super::stores::Consul;
+use super::steps::http;
+use crate::stores::Consul;
 
 const DELAY: Duration = Duration::from_secs(3);
 

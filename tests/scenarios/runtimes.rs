@@ -15,7 +15,7 @@ use distsync_core::spi::clock;
 use futures_util::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
-use super::stores::{Consul, Etcd, Netlock, Redis};
+use crate::stores::{Consul, Etcd, Netlock, Redis};
 
 /// How long a step may take on a machine that is busy with other tests.
 const LONG: Duration = Duration::from_secs(30);

@@ -1,0 +1,32 @@
+//! Whole processes and real servers under faults, load and configuration: what the laws of
+//! conformance do not say. `cargo test --all-features --test scenarios -- --list` names them.
+#![cfg(feature = "full")]
+
+mod clocks;
+mod consul;
+mod consul_crowds;
+mod consul_lock_delay;
+mod crowds;
+mod etcd;
+mod fail_over;
+mod foreign_keys;
+mod ghosts;
+mod members;
+mod outages;
+mod processes;
+mod programs;
+mod redis;
+mod rights;
+mod round_trips;
+mod runtimes;
+mod steps;
+#[path = "../stores/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the conformance tests use the rest"
+)]
+mod stores;
+mod tls;
+mod urls;
+mod watchers;
