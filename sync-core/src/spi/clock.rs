@@ -67,6 +67,16 @@ pub fn now() -> Moment {
     )
 }
 
+/// Returns the identity of this boot of the machine, to which moments belong; `None` where the
+/// system does not tell.
+///
+/// A store that keeps moments in a file compares it after a restart.
+#[must_use]
+pub fn boot() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+}
+
 /// Returns the wall-clock time in milliseconds since 1970: a lower bound for fencing tokens, never
 /// a deadline.
 #[must_use]

@@ -315,8 +315,5 @@ impl Storage {
 
 /// The kernel's run, or a new number each time where it has no name.
 fn boot_id() -> u128 {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .and_then(|text| u128::from_str_radix(&text.trim().replace('-', ""), 16).ok())
-        .unwrap_or_else(|| distsync_core::ClaimId::random().bits())
+    clock::boot().unwrap_or_else(|| distsync_core::ClaimId::random().bits())
 }
