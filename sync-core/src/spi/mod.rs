@@ -71,6 +71,9 @@ pub use mutex::locked;
 pub use store_url::StoreUrl;
 pub use tls::Tls;
 
+pub use async_trait::async_trait;
+pub use bytes::{self, Bytes};
+
 pub use crate::types::ids::{ClaimId, SessionId};
 pub use crate::types::nonce::Secret;
 pub use crate::types::queue::{Entry, Queue, Revision, VALUE_MAX, Withdrawn};

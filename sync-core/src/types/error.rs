@@ -110,6 +110,15 @@ impl Error {
         }))
     }
 
+    /// Creates the error of a request that may have been sent and got no valid reply:
+    /// [`Unavailable`](ErrorKind::Unavailable), transient, and possibly applied.
+    #[must_use]
+    pub fn unanswered(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+            .with_maybe_applied()
+            .retryable()
+    }
+
     /// Sets the operation, unless one is set already.
     #[must_use]
     pub fn with_operation(mut self, operation: &'static str) -> Self {

@@ -52,6 +52,23 @@ pub struct Entry {
     pub value: Bytes,
 }
 
+impl Entry {
+    /// Returns the entry of a claim that waits, without client, value, session and age.
+    #[must_use]
+    pub fn new(claim: ClaimId, mode: Mode) -> Self {
+        Self {
+            claim,
+            session: None,
+            token: None,
+            age: None,
+            is_isolating: false,
+            mode,
+            client: String::new(),
+            value: Bytes::new(),
+        }
+    }
+}
+
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         let Self {
