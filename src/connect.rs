@@ -1,9 +1,16 @@
 //! From a URL to a handle.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use distsync_core::spi::{Backend, StoreUrl};
 use distsync_core::{DynSync, Error, ErrorKind, Handle, Result, SyncOptions};
+
+/// Makes the backend of a URL.
+type Connector = Arc<dyn Fn(StoreUrl) -> Result<Arc<dyn Backend>> + Send + Sync>;
+
+/// The schemes that this process has registered.
+static REGISTERED: RwLock<BTreeMap<String, Connector>> = RwLock::new(BTreeMap::new());
 
 /// Connects to the store that `url` names, and opens a session there.
 ///
@@ -22,7 +29,8 @@ use distsync_core::{DynSync, Error, ErrorKind, Handle, Result, SyncOptions};
 /// `host:pid`), `on_lost` (what this process does to itself when it loses a lock: `notify`, the
 /// default, `abort`, or `exit:CODE`).
 /// [docs/urls.md](https://github.com/distsync/distsync/blob/main/docs/urls.md) has the options of
-/// each store.
+/// each store. A store outside of this crate is reached by the scheme that it
+/// [registers](crate::spi::register).
 ///
 /// # Errors
 /// [`ErrorKind::InvalidOption`] if the URL has an unknown scheme or option, a value out of range,
@@ -82,8 +90,79 @@ fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
         | "rediss+cluster" => Ok(Arc::new(distsync_redis::Redis::new(
             distsync_redis::Config::from_url(url)?,
         ))),
-        scheme => Err(not_here(scheme)),
+        scheme => {
+            let connector = registered().get(scheme).cloned();
+            connector.ok_or_else(|| not_here(scheme))?(url)
+        }
     }
+}
+
+/// Lets [`connect`] reach a store outside of this crate: `connector` makes the backend of each URL
+/// with this scheme, for the rest of the process.
+///
+/// The options that all stores have are already removed from the URL. The connector takes the
+/// store's own options, [rejects what is left](StoreUrl::finish), and does no I/O.
+///
+/// # Errors
+/// [`ErrorKind::InvalidOption`] if the scheme is built in or registered already, or is not made of
+/// lower-case letters, digits, `+`, `-` and `.`.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+///
+/// use distsync::spi::{Backend, StoreUrl};
+///
+/// fn connector(url: StoreUrl) -> distsync::Result<Arc<dyn Backend>> {
+///     // A real connector makes a backend of its own.
+///     let (backend, _) = distsync::spi::backend(&format!("memory:{}", url.path()))?;
+///     url.finish(&[])?;
+///     Ok(backend)
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> distsync::Result<()> {
+/// distsync::spi::register("mystore", connector)?;
+/// let sync = distsync::connect("mystore:shop?ttl=5s").await?;
+/// # sync.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn register(
+    scheme: &str,
+    connector: impl Fn(StoreUrl) -> Result<Arc<dyn Backend>> + Send + Sync + 'static,
+) -> Result<()> {
+    let bad = |problem: String| {
+        Err(Error::new(ErrorKind::InvalidOption, problem).with_operation("register"))
+    };
+    let is_valid = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
+    if scheme.is_empty() || !scheme.bytes().all(is_valid) {
+        return bad(format!(
+            "`{}` is not a scheme: use lower-case letters, digits, +, - and .",
+            scheme.escape_debug()
+        ));
+    }
+    if STORES
+        .iter()
+        .any(|(_, schemes, _)| schemes.contains(&scheme))
+    {
+        return bad(format!(
+            "`{scheme}:` is a store of distsync: choose another scheme"
+        ));
+    }
+    let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
+    if registered.contains_key(scheme) {
+        return bad(format!(
+            "`{scheme}:` is registered already: register it once"
+        ));
+    }
+    registered.insert(scheme.to_owned(), Arc::new(connector));
+    Ok(())
+}
+
+/// Returns the registered schemes. Nobody panics while the lock is held.
+fn registered() -> RwLockReadGuard<'static, BTreeMap<String, Connector>> {
+    REGISTERED.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All stores, by their schemes, each with the feature that has it, and whether this build does.
@@ -120,8 +199,11 @@ fn not_here(scheme: &str) -> Error {
                 .iter()
                 .filter(|(.., is_built)| *is_built)
                 .flat_map(|(_, schemes, _)| *schemes);
-            let built: Vec<_> = built.map(|scheme| format!("{scheme}:")).collect();
-            problem += &format!("this build knows {}", built.join(", "));
+            let built = built.map(|scheme| format!("{scheme}:"));
+            let added = registered();
+            let added = added.keys().map(|scheme| format!("{scheme}: (registered)"));
+            let known: Vec<_> = built.chain(added).collect();
+            problem += &format!("this build knows {}", known.join(", "));
         }
     }
     Error::new(ErrorKind::InvalidOption, problem).with_operation("connect")
@@ -161,6 +243,30 @@ mod tests {
                     "{scheme}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_registered_scheme_is_reached_and_named() {
+        let connector = |url: StoreUrl| -> Result<Arc<dyn Backend>> {
+            Err(url.bad(format!("the connector was given `{}`", url.path())))
+        };
+        register("test+one", connector).unwrap();
+        let told = |url: &str| backend(url).map(drop).unwrap_err().to_string();
+        assert!(told("test+one:x?ttl=3s").contains("the connector was given `x`"));
+        assert!(told("TEST+ONE:x").contains("the connector was given `x`"));
+        assert!(told("test+two:x").contains("test+one: (registered)"));
+        for (scheme, reason) in [
+            ("test+one", "registered already"),
+            ("memory", "is a store of distsync"),
+            ("rediss+cluster", "is a store of distsync"),
+            ("", "not a scheme"),
+            ("Upper", "not a scheme"),
+            ("a:b", "not a scheme"),
+        ] {
+            let error = register(scheme, connector).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidOption);
+            assert!(error.to_string().contains(reason), "`{scheme}`: {error}");
         }
     }
 

@@ -86,9 +86,11 @@ pub mod spi {
     //! What an author of a store needs: the trait that a backend implements, and the tools that all
     //! backends share.
 
+    #[cfg(feature = "conformance")]
+    pub use distsync_core::conformance;
     pub use distsync_core::spi::*;
 
-    pub use crate::connect::backend;
+    pub use crate::connect::{backend, register};
 }
 
 /// The examples of the README are compiled with the tests.
