@@ -1,0 +1,177 @@
+//! The connection to the file, on a thread of its own: SQLite blocks, and a runtime must not.
+
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use distsync::spi::clock;
+use distsync::{Error, Moment, Result};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tokio::sync::{oneshot, watch};
+
+use crate::config::Config;
+use crate::error::Failure;
+use crate::rows;
+
+/// How long a step waits for the steps of other processes. The core gives a request up sooner.
+const BUSY: Duration = Duration::from_secs(5);
+
+type Job = Box<dyn FnOnce(Result<&mut Connection, Failure>) + Send>;
+
+/// A handle of the thread. The thread ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// For errors.
+    path: String,
+    jobs: mpsc::Sender<Job>,
+    /// The version of the file that the thread has seen last.
+    version: watch::Receiver<i64>,
+}
+
+impl Database {
+    /// Starts the thread. The first step opens the file.
+    pub(crate) fn start(config: &Config) -> Self {
+        let (jobs, waiting) = mpsc::channel();
+        let (seen, version) = watch::channel(0);
+        let (path, poll) = (config.path.clone(), config.poll);
+        // Without the thread there is no receiver, and each step fails with `NoThread`.
+        let _ = thread::Builder::new()
+            .name("distsync-sqlite".to_owned())
+            .spawn(move || serve(&path, poll, &waiting, &seen));
+        Self {
+            path: config.path.display().to_string(),
+            jobs,
+            version,
+        }
+    }
+
+    /// Runs a step in one transaction. If the caller is gone before it begins, it is skipped.
+    pub(crate) async fn step<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Transaction<'_>, Moment) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            if !answer.is_closed() {
+                let _ = answer.send(connection.and_then(|connection| transact(connection, step)));
+            }
+        });
+        let sent = self.jobs.send(job).map_err(|_| Failure::NoThread);
+        let outcome = match sent {
+            Ok(()) => answered.await.unwrap_or(Err(Failure::NoThread)),
+            Err(failure) => Err(failure),
+        };
+        outcome.map_err(|failure| Error::from(failure).with_address(&self.path))
+    }
+
+    /// Returns a receiver that is notified of each change of the file, and of failures to look.
+    /// Subscribe before the step whose outcome may change.
+    pub(crate) fn changes(&self) -> Changes {
+        let mut version = self.version.clone();
+        version.mark_unchanged();
+        Changes(version)
+    }
+}
+
+/// A subscription to the changes of a file. While there is one, the thread looks for them.
+pub(crate) struct Changes(watch::Receiver<i64>);
+
+impl Changes {
+    /// Waits for the next change.
+    pub(crate) async fn next(&mut self) -> Result<()> {
+        self.0.changed().await.map_err(|_| Failure::NoThread.into())
+    }
+}
+
+/// Runs the jobs of a handle, and looks at the file while there are subscriptions.
+fn serve(path: &Path, poll: Duration, jobs: &mpsc::Receiver<Job>, seen: &watch::Sender<i64>) {
+    let mut connection = None;
+    // One receiver is the handle's own.
+    let is_watched = || seen.receiver_count() > 1;
+    loop {
+        let job = match is_watched() {
+            false => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            true => jobs.recv_timeout(poll),
+        };
+        if let Err(RecvTimeoutError::Disconnected) = job {
+            return;
+        }
+        if connection.is_none() {
+            match open(path) {
+                Ok(opened) => connection = Some(opened),
+                Err(failure) => {
+                    if let Ok(job) = job {
+                        job(Err(failure));
+                    }
+                    continue;
+                }
+            }
+        }
+        let Some(connection) = &mut connection else {
+            continue;
+        };
+        if let Ok(job) = job {
+            job(Ok(connection));
+        }
+        if is_watched() {
+            match look(connection) {
+                Ok(version) => {
+                    seen.send_if_modified(|seen| std::mem::replace(seen, version) != version);
+                }
+                // Wake the waiters: their own steps return the error.
+                Err(_) => seen.send_modify(|_| ()),
+            }
+        }
+    }
+}
+
+/// Opens the file and creates its tables. Ends all sessions if the machine has been rebooted.
+fn open(path: &Path) -> Result<Connection, Failure> {
+    let boot = clock::boot().ok_or(Failure::NoBoot)?.to_be_bytes();
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // FULL: a token that was granted is on the disk, and is not granted again after a power failure.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(include_str!("schema.sql"))?;
+    transaction.execute(
+        "INSERT OR IGNORE INTO store VALUES (1, ?, 0)",
+        params![boot],
+    )?;
+    if transaction.execute(
+        "UPDATE store SET boot = ?1, version = version + 1 WHERE boot <> ?1",
+        params![boot],
+    )? > 0
+    {
+        transaction.execute("DELETE FROM sessions", params![])?;
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Runs a step with the lock of the file, which is taken before the first read.
+fn transact<T>(
+    connection: &mut Connection,
+    step: impl FnOnce(&Transaction<'_>, Moment) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read after the lock was taken: the wait for it may have been long.
+    let now = clock::now();
+    rows::expire(&transaction, now)?;
+    let outcome = step(&transaction, now)?;
+    transaction.commit()?;
+    Ok(outcome)
+}
+
+/// Returns the version of the file. Ends expired sessions first, because other handles may be idle.
+fn look(connection: &mut Connection) -> Result<i64, Failure> {
+    let is_due = "SELECT EXISTS (SELECT 1 FROM sessions WHERE expires <= ?)";
+    let now = rows::nanos(clock::now());
+    if connection.query_row(is_due, params![now], |row| row.get(0))? {
+        return transact(connection, |transaction, _| rows::version(transaction));
+    }
+    rows::version(connection)
+}

@@ -1,0 +1,70 @@
+//! A SQLite store for distsync, for processes of one machine.
+//!
+//! It is the running example of [docs/backends.md][guide]. It is also useful by itself: processes
+//! of one machine share locks without a server. [`register`] makes it reachable by
+//! [`distsync::connect`]:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> distsync::Result<()> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let file = folder.path().join("locks.db");
+//! # let file = file.display();
+//! distsync_example_sqlite::register()?;
+//! let sync = distsync::connect(&format!("sqlite:{file}?ttl=5s")).await?; // sqlite:/var/lib/shop/locks.db
+//! let guard = sync.lock("nightly report", distsync::LockOptions::new())?.acquire().await?;
+//! guard.release().await?;
+//! sync.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! A session is a row with the moment at which it expires, a claim a row that refers to it, and a
+//! queue the claims of a name in order of arrival (`schema.sql`). Each step is one transaction that
+//! has locked the file before it reads (`BEGIN IMMEDIATE`), so no step decides on outdated rows:
+//!
+//! ```text
+//! every step: delete the sessions that have expired, and with them their claims
+//! acquire:    insert the claim; grant the head of the queue as far as the modes fit together
+//! wait:       look again after each change of the file
+//! release:    delete the claim; grant the head of the queue
+//! grant:      raise the number in `store` by one: it is the token, and the revision of the queue
+//! ```
+//!
+//! SQLite does not notify other processes of a change. While a handle has an open session, its
+//! thread reads one row at each [interval](Config::poll), and checks whether a session has expired.
+//!
+//! # Limits
+//!
+//! - All processes must be on one machine and share its boot-time clock. A network file system, or
+//!   containers with time namespaces of their own, break the locks.
+//! - Anyone who can write the file can take every lock. Deleting the file while it is in use breaks
+//!   all of them.
+//! - Each change is written to the disk before it is acknowledged, because a token must never be
+//!   granted twice. The disk limits how many grants are possible in a second.
+//! - All sessions end at a reboot of the machine, like the processes that opened them.
+//!
+//! [guide]: https://github.com/distsync/distsync/blob/main/docs/backends.md
+
+mod backend;
+mod config;
+mod database;
+mod error;
+mod rows;
+
+use std::sync::Arc;
+
+pub use backend::Sqlite;
+pub use config::Config;
+
+/// Registers the scheme `sqlite:` in this process, for [`distsync::connect`]. Call it once.
+///
+/// # Errors
+/// [`InvalidOption`](distsync::ErrorKind::InvalidOption) if the scheme is registered already.
+pub fn register() -> distsync::Result<()> {
+    distsync::spi::register("sqlite", |url| {
+        Ok(Arc::new(Sqlite::new(Config::from_url(url)?)))
+    })
+}
