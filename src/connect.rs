@@ -1,4 +1,4 @@
-//! From a URL to a handle.
+//! Connecting to the store that a URL names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -24,10 +24,10 @@ static REGISTERED: RwLock<BTreeMap<String, Connector>> = RwLock::new(BTreeMap::n
 /// | `redis+sentinel://HOST[:PORT][,HOST[:PORT]]/SERVICE[/DB]` | the primary that Sentinels name | `redis` |
 /// | `redis+cluster://HOST[:PORT][,HOST[:PORT]]` | a Redis Cluster, by some of its nodes | `redis` |
 ///
-/// Options go into the query, the same for every store: `namespace` (default `distsync`), `ttl` (of
-/// the session, default `15s`), `client` (the name of this client for observers, default
-/// `host:pid`), `on_lost` (what this process does to itself when it loses a lock: `notify`, the
-/// default, `abort`, or `exit:CODE`).
+/// Options are given in the query. Every store has `namespace` (default `distsync`), `ttl` (of the
+/// session, default `15s`), `client` (the name of this client for observers, default `host:pid`),
+/// and `on_lost` (the reaction of this process to the loss of a lock: `notify`, the default,
+/// `abort`, or `exit:CODE`).
 /// [docs/urls.md](https://github.com/distsync/distsync/blob/main/docs/urls.md) has the options of
 /// each store. A store outside of this crate is reached by the scheme that it
 /// [registers](crate::spi::register).
@@ -55,11 +55,11 @@ pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
     Ok(Arc::new(Handle::open(backend, options).await?))
 }
 
-/// The backend and the options that a URL names, for those who put something between them and a
-/// [`Handle`]. Does no I/O.
+/// Returns the backend and the options that a URL names, without I/O. It is for callers that wrap
+/// the backend before they open a [`Handle`].
 ///
 /// # Errors
-/// As [`connect`], but for those of the store.
+/// As [`connect`], except for errors of the store.
 pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
     let mut url: StoreUrl = url.parse()?;
     let options = url
@@ -68,7 +68,7 @@ pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
     Ok((store(url)?, options))
 }
 
-/// The backend of a URL whose common options have been taken out. What is left are the store's own.
+/// Returns the backend of a URL from which the common options were removed.
 fn store(url: StoreUrl) -> Result<Arc<dyn Backend>> {
     match url.scheme() {
         #[cfg(feature = "memory")]
@@ -165,7 +165,7 @@ fn registered() -> RwLockReadGuard<'static, BTreeMap<String, Connector>> {
     REGISTERED.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All stores, by their schemes, each with the feature that has it, and whether this build does.
+/// All stores: the feature, its schemes, and whether this build has the feature.
 const STORES: [(&str, &[&str], bool); 6] = [
     ("memory", &["memory"], cfg!(feature = "memory")),
     ("netlock", &["netlock"], cfg!(feature = "netlock")),
@@ -186,7 +186,7 @@ const STORES: [(&str, &[&str], bool); 6] = [
     ),
 ];
 
-/// Why a scheme is none of this build.
+/// Returns the error for a scheme that this build does not have.
 fn not_here(scheme: &str) -> Error {
     let mut problem = format!("there is no store `{scheme}:` here: ");
     match STORES

@@ -1,4 +1,5 @@
-//! Distributed locks and leader election: one API over the store that a team already runs.
+//! Distributed locks and leader election, with one API for etcd, Consul, Redis and the lock server
+//! of this project.
 //!
 //! ```toml
 //! [dependencies]
@@ -53,15 +54,15 @@
 //! | Consul | `consul` | `consul:`, `consuls:` |
 //! | Redis, with Sentinels or as a cluster | `redis` | `redis:`, `rediss:`, `redis+sentinel:`, `redis+cluster:` |
 //!
-//! [`connect`] has the grammar of the URLs. [`Capabilities`] say what a store promises.
+//! [`connect`] documents the URLs. [`Capabilities`] describe what a store promises.
 //!
 //! # Where to start
 //!
 //! [`connect`] returns a [`Sync`]. [`Sync::lock`] makes a [`Lock`], whose
 //! [`acquire`](Lock::acquire) returns a [`Guard`]; [`Sync::leader`] makes a [`Leader`], whose
-//! [`elect`](Leader::elect) returns an [`Elected`]. [`Fence`] shows how a resource refuses a former
-//! holder, [`lock_all`] and [`lock_any`] take several names, a [`Ticket`] carries a lock to another
-//! process. What only an author of a store needs is in [`spi`].
+//! [`elect`](Leader::elect) returns an [`Elected`]. [`Fence`] shows how a resource rejects a former
+//! holder. [`lock_all`] and [`lock_any`] acquire several names. A [`Ticket`] moves a lock to
+//! another process. The module [`spi`] is for authors of stores.
 
 mod connect;
 
@@ -83,8 +84,8 @@ pub use distsync_netlock as netlock;
 pub use distsync_redis as redis;
 
 pub mod spi {
-    //! What an author of a store needs: the trait that a backend implements, and the tools that all
-    //! backends share.
+    //! The interface for authors of stores: the trait that a backend implements, and the tools that
+    //! all backends share.
 
     #[cfg(feature = "conformance")]
     pub use distsync_core::conformance;
@@ -93,7 +94,7 @@ pub mod spi {
     pub use crate::connect::{backend, register};
 }
 
-/// The examples of the README are compiled with the tests.
+/// Compiles the examples of the README with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

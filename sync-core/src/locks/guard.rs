@@ -91,13 +91,13 @@ impl Guard {
         self.hold.claim().session.id
     }
 
-    /// Returns the name that is held.
+    /// Returns the name of the lock.
     #[must_use]
     pub fn name(&self) -> &LockName {
         &self.hold.claim().name
     }
 
-    /// Returns the mode in which it is held.
+    /// Returns the mode of the claim.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.hold.claim().mode

@@ -7,11 +7,11 @@ use crate::types::token::Token;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaderStatus {
-    /// It does not campaign.
+    /// The candidate does not campaign.
     Follower,
-    /// It campaigns and is not elected yet.
+    /// The candidate campaigns and is not elected yet.
     Candidate,
-    /// It is the leader.
+    /// The candidate is the leader.
     Elected,
 }
 

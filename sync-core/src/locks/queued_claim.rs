@@ -27,7 +27,7 @@ pub(super) struct QueuedClaim<'a> {
     session: Arc<LiveSession>,
     /// `None` once there is nothing to withdraw.
     claim: Option<Claim>,
-    /// How many requests for the claim the store has not answered.
+    /// The number of requests for the claim that the store has not answered.
     unanswered: AtomicU32,
 }
 

@@ -30,7 +30,8 @@ pub(crate) struct AcquireRequest {
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Held(Guard),
-    /// The name is taken, by this holder if the store tells, and the request does not wait.
+    /// The name is taken and the request does not wait. Contains the holder, if the store reports
+    /// it.
     Busy(Option<Box<Entry>>),
 }
 

@@ -1,4 +1,4 @@
-//! Locks of several names: all of them, or any one.
+//! Acquiring all of several names, or any one of them.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::loss::Loss;
 use crate::types::token::Token;
 
-/// Several held locks, which belong together. Dropping them releases all in the background.
+/// The guards of several locks that [`lock_all`] acquired together. Dropping them releases all
+/// locks in the background.
 #[must_use = "dropping the guards releases the locks"]
 #[derive(Debug)]
 pub struct Guards {

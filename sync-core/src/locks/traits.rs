@@ -1,4 +1,4 @@
-//! The API: object-safe traits that are the same for every store.
+//! The API for applications: object-safe traits that are the same for every store.
 
 use std::fmt::Debug;
 
@@ -290,7 +290,7 @@ pub trait Leader: Debug + Send + std::marker::Sync {
     /// As [`Lock::evict`].
     ///
     /// # Cancel safety
-    /// It may or may not have ended.
+    /// The candidacy or leadership may or may not have ended.
     async fn evict(&self, claim: ClaimId) -> Result<Withdrawn>;
 }
 

@@ -77,12 +77,12 @@ impl Node {
 pub struct LeaderOptions {
     /// The candidate.
     pub node: Node,
-    /// How long [`Leader::elect`](crate::Leader::elect) waits. Default: for ever.
+    /// The time for which [`Leader::elect`](crate::Leader::elect) waits. Default: for ever.
     pub wait: Wait,
 }
 
 impl LeaderOptions {
-    /// Returns the options of this candidate, which waits for ever.
+    /// Returns the default options of a candidate, which wait for ever.
     #[must_use]
     pub fn new(node: Node) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl LeaderOptions {
         }
     }
 
-    /// Sets how long to wait in the queue.
+    /// Sets the time to wait in the queue.
     #[must_use]
     pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;

@@ -11,16 +11,16 @@ use crate::types::error::Result;
 use crate::types::mode::Mode;
 use crate::types::queue::Entry;
 
-/// How long a request waits in the queue.
+/// The time for which a request waits in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Until it is granted. Cancel by dropping the future.
+    /// Waits until the request is granted. Cancel it by dropping the future.
     #[default]
     Forever,
-    /// Not at all.
+    /// Does not wait.
     Never,
-    /// For this long, then it fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
+    /// Waits for this long, and then fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     For(Duration),
 }
 
@@ -39,20 +39,20 @@ pub enum Wait {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LockOptions {
-    /// Exclusive (the default), shared, or a permit.
+    /// The mode: exclusive (the default), shared, or a permit.
     pub mode: Mode,
-    /// How long to wait in the queue. Default: for ever.
+    /// The time to wait in the queue. Default: for ever.
     pub wait: Wait,
-    /// A hold limit: the lock expires after it unless [`Guard::extend`](crate::Guard::extend) is
-    /// called, against work that hangs for ever. Default: none; the lock lives with the session,
-    /// which is renewed automatically.
+    /// The hold limit, after which the lock expires unless [`Guard::extend`](crate::Guard::extend)
+    /// is called. It protects against work that hangs for ever. Default: none; the lock lives with
+    /// the session, which is renewed automatically.
     pub ttl: Option<Duration>,
     /// A value for observers of the lock; at most 1 KiB. Default: empty.
     pub value: Bytes,
-    /// What happens to the lock when the connections of its holder have ended. Default: it is held
-    /// until the TTL.
+    /// The treatment of the lock when the connections of its holder have ended. Default: it is held
+    /// until its TTL expires.
     pub on_disconnect: OnDisconnect,
-    /// A callback that is told the position each time the request joins the queue. Default: none.
+    /// A callback that receives the position each time the request joins the queue. Default: none.
     pub on_wait: Option<OnWait>,
 }
 
@@ -60,15 +60,14 @@ pub struct LockOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// How many claims are ahead of it, holders included.
+    /// The number of claims ahead of the request, including holders.
     pub position: u32,
-    /// The first holder, if the store tells.
+    /// The first holder, if the store reports it.
     pub holder: Option<Entry>,
 }
 
-/// A callback that is told the position of a request once it is in the queue, and again if it had
-/// to join the queue anew. The request goes on after the callback returns, so the callback has to
-/// be quick.
+/// A callback that receives the position of a request each time the request joins the queue. The
+/// request continues after the callback returns, so the callback has to be quick.
 #[derive(Clone)]
 pub struct OnWait(Arc<dyn Fn(Waiting) + Send + std::marker::Sync>);
 
@@ -85,7 +84,7 @@ impl fmt::Debug for OnWait {
 }
 
 impl LockOptions {
-    /// Returns the defaults: exclusive, wait for ever, renewed with the session, no value.
+    /// Returns the default options: exclusive, no wait limit, no hold limit, no value.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -110,7 +109,7 @@ impl LockOptions {
         self
     }
 
-    /// Sets how long to wait in the queue.
+    /// Sets the time to wait in the queue.
     #[must_use]
     pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -124,7 +123,7 @@ impl LockOptions {
         self
     }
 
-    /// Sets the callback that is told the position each time the request joins the queue.
+    /// Sets the callback that receives the position each time the request joins the queue.
     #[must_use]
     pub fn with_on_wait(
         mut self,
@@ -159,7 +158,7 @@ impl LockOptions {
     }
 }
 
-/// What happens to a lock when the connections of its holder to the store have ended.
+/// The treatment of a lock when the connections of its holder to the store have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnDisconnect {

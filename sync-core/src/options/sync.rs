@@ -25,21 +25,22 @@ use crate::types::names::Namespace;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SyncOptions {
-    /// Separates the names of this application from those of others in the same store. Default:
-    /// `distsync`.
+    /// The namespace, which separates the names of this application from those of others in the
+    /// same store. Default: `distsync`.
     pub namespace: Namespace,
-    /// How long the store waits for a renewal before it releases what a client holds. Default: 15
-    /// s, so a crashed holder blocks others for 15 s at worst (Consul: 30 s), and a network fault
-    /// of up to 13.3 s loses no lock.
+    /// The TTL of the session: the time without a renewal after which the store releases what the
+    /// client holds. Default: 15 s. A crashed holder then blocks others for about 15 s at worst
+    /// (Consul: 30 s), and a network fault loses no lock if a renewal succeeds within 13.3 s of the
+    /// one before.
     pub session_ttl: Duration,
     /// The name of this client, for observers of a lock. Default: `host:pid`.
     pub client: String,
-    /// What happens when a held lock is lost. Default: the guard is revoked, and the holder has to
-    /// stop its work.
+    /// The reaction to the loss of a held lock. Default: the guard is revoked, and the holder has
+    /// to stop its work.
     pub on_lost: OnLost,
-    /// How the operator of the store can isolate this client (end its process, cut its connections)
-    /// if it does not renew in time; its locks are granted to others only afterwards. Known
-    /// elsewhere as node fencing (STONITH).
+    /// The information with which the operator of the store can isolate this client (end its
+    /// process, cut its connections) if it does not renew in time. Its locks are granted to others
+    /// only afterwards. Known elsewhere as node fencing (STONITH).
     ///
     /// At most 4 KiB. Its meaning is up to the operator's program:
     /// [`process_identity`](crate::process_identity) is a start. Only on stores that
@@ -116,14 +117,15 @@ impl Default for SyncOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLost {
-    /// Guards are revoked: [`Guard::revoked`](crate::Guard::revoked) resolves,
+    /// The guards are revoked: [`Guard::revoked`](crate::Guard::revoked) resolves, and
     /// [`Guard::check`](crate::Guard::check) fails.
     #[default]
     Notify,
     /// The process is aborted (SIGABRT) before the store can grant the lock to another. The
     /// keeper's thread does it, so it also works if the code that holds the lock hangs.
     Abort,
-    /// The process exits with this code, in the same way.
+    /// The process exits with this code before the store can grant the lock to another, in the same
+    /// way as for `Abort`.
     Exit(u8),
 }
 

@@ -1,6 +1,6 @@
-//! The only error type. Outcomes such as "busy" or "already released" are values elsewhere. An
-//! [`Error`] is something that the caller has to act on: it says what failed, where, and what to
-//! do.
+//! The error type of all crates. Outcomes such as "busy" or "already released" are values
+//! elsewhere. An [`Error`] is something that the caller has to act on. It says what failed, where,
+//! and what to do.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -140,7 +140,7 @@ impl Error {
         self
     }
 
-    /// Appends the address of the server that the request was sent to to the message.
+    /// Appends the address of the server to the message.
     #[must_use]
     pub fn with_address(mut self, address: &str) -> Self {
         self.0.message = format!("{} (at {address})", self.0.message);

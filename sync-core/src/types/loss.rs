@@ -13,14 +13,14 @@ pub enum Loss {
     SessionLost,
     /// An operator evicted the claim, or its key was removed from the store.
     Evicted,
-    /// The holder released it.
+    /// The holder released the claim.
     Released,
     /// The handle was closed.
     Closed,
     /// The session was not renewed in time, and the store has isolated this client: end the
     /// process.
     Isolated,
-    /// The guard was detached: the ticket now stands for the claim.
+    /// The guard was detached, and its ticket now represents the claim.
     Detached,
 }
 

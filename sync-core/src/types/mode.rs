@@ -1,18 +1,19 @@
-//! The mode of a claim: which other claims may hold the name at the same time.
+//! The mode of a claim, which determines the claims that may hold a name at the same time.
 
 use std::fmt;
 
 use crate::types::error::{Error, ErrorKind, Result};
 
-/// The mode of a claim: which other claims may hold the same name at the same time.
+/// The mode of a claim, which determines the claims that may hold the same name at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// No other claim: a lock, or the writer of a read-write lock.
+    /// Only this claim holds: a lock, or the writer of a read-write lock.
     #[default]
     Exclusive,
-    /// Other shared claims: a reader of a read-write lock.
+    /// Only shared claims hold: a reader of a read-write lock.
     Shared,
-    /// Up to `of` permits of a semaphore. All claims of a name must give the same number.
+    /// Up to `of` permits hold: one permit of a semaphore. All claims of a name must give the same
+    /// number.
     Permit {
         /// The number of permits, from 1 to 65,535.
         of: u16,

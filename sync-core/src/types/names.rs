@@ -1,4 +1,4 @@
-//! Names of locks and elections, and how they become keys.
+//! Names of locks and elections, and their encoding as keys.
 //!
 //! A name's *path* is `<namespace>/<kind>/<name>`, with namespace and name percent-encoded. The
 //! encoding is injective and leaves no `/` inside of a part, so two names never share a key or a
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// A namespace: separates the names of applications or environments that share a store.
+/// A namespace, which separates the names of applications or environments that share a store.
 ///
 /// # Examples
 /// ```
@@ -121,7 +121,7 @@ pub struct LockName {
     /// UTF-8 by construction.
     path: Bytes,
     kind: Kind,
-    /// Where the escaped name begins in `path`.
+    /// The offset of the escaped name in `path`.
     start: usize,
 }
 
@@ -198,13 +198,13 @@ impl LockName {
         std::str::from_utf8(&self.path).unwrap_or_default()
     }
 
-    /// The path, shared without a copy.
+    /// Returns the path, without a copy.
     #[must_use]
     pub fn path_bytes(&self) -> Bytes {
         self.path.clone()
     }
 
-    /// Returns whether it names a lock or an election.
+    /// Returns whether this is the name of a lock or of an election.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind

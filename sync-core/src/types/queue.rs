@@ -35,11 +35,11 @@ pub struct Revision(pub u64);
 pub struct Entry {
     /// The id of the claim.
     pub claim: ClaimId,
-    /// The session of the claim, where the store reports it.
+    /// The session of the claim, if the store reports it.
     pub session: Option<SessionId>,
     /// The fencing token, if the claim is held.
     pub token: Option<Token>,
-    /// How long the claim has been held, or has waited, where the store reports it.
+    /// The time for which the claim has been held or has waited, if the store reports it.
     pub age: Option<Duration>,
     /// Whether the session has ended and the claim is kept only until its client is isolated.
     pub is_isolating: bool,
@@ -90,7 +90,7 @@ impl PartialEq for Entry {
 /// The claims of a name in order of arrival: holders first, then waiters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// All claims.
+    /// The claims, in order of arrival.
     pub entries: Vec<Entry>,
     /// The revision at which the queue was read.
     pub revision: Revision,
