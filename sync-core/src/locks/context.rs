@@ -147,8 +147,8 @@ impl Context {
     }
 }
 
-/// How long dropping a handle waits at most for its sessions to be closed. One round trip is enough
-/// while the store is available.
+/// The longest time for which dropping a handle waits for its sessions to be closed. One round trip
+/// is enough while the store is available.
 const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Drop for Context {

@@ -74,7 +74,7 @@ struct Watching {
     context: Arc<Context>,
     name: LockName,
     last: Option<Queue>,
-    /// When the last reply arrived.
+    /// The time at which the last reply arrived.
     last_at: Moment,
     interrupted: bool,
     ended: bool,

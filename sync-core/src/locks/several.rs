@@ -18,9 +18,9 @@ use crate::types::token::Token;
 #[must_use = "dropping the guards releases the locks"]
 #[derive(Debug)]
 pub struct Guards {
-    /// Sorted.
+    /// The names, sorted.
     names: Vec<String>,
-    /// One guard for each name, or one for all of them.
+    /// The guards: one for each name, or one for all of them.
     guards: Vec<Guard>,
 }
 

@@ -1,5 +1,4 @@
-//! Why an acquire was not granted: what a waiter knows of the store and the holder, and the errors
-//! that say so.
+//! The errors of an acquire that was not granted, and the state that a waiter collects for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,32 +12,32 @@ use crate::types::loss::Loss;
 use crate::types::names::LockName;
 use crate::types::queue::Entry;
 
-/// For how much longer a wait that has timed out may ask the store who holds.
+/// The time for which a wait that has timed out may ask the store for the holder.
 const LOOK: Duration = Duration::from_millis(300);
 
 /// The last answers and failures that a waiter has received.
 #[derive(Default)]
 pub(super) struct Progress {
     holder: Option<Box<Entry>>,
-    /// When the store named the holder.
+    /// The time at which the store named the holder.
     at: Moment,
     session: Option<Arc<LiveSession>>,
-    /// Why the last request failed; `None` if it succeeded.
+    /// The error of the last request; `None` if it succeeded.
     failure: Option<Error>,
 }
 
 impl Progress {
-    /// An attempt begins under `session`.
+    /// Records that an attempt begins under `session`.
     pub(super) fn begin(&mut self, session: &Arc<LiveSession>) {
         self.session = Some(session.clone());
     }
 
-    /// The store has answered.
+    /// Records an answer of the store.
     pub(super) fn answered(&mut self, holder: Option<Box<Entry>>) {
         (self.holder, self.failure, self.at) = (holder, None, clock::now());
     }
 
-    /// A request has failed.
+    /// Records that a request failed.
     pub(super) fn failed(&mut self, error: Error) {
         self.failure = Some(error);
     }
@@ -52,7 +51,8 @@ impl Progress {
                 .is_some_and(|session| !is_healthy(session))
     }
 
-    /// Returns the error of a wait of `patience`: that the store is out of reach, or who holds.
+    /// Returns the error of a wait of `patience`. It says that the store is unreachable, or names
+    /// the holder.
     pub(super) async fn timed_out(
         mut self,
         backend: &dyn Backend,
@@ -76,7 +76,7 @@ impl Progress {
             *age += clock::now().since(self.at);
         }
         if self.holder.is_none() {
-            // Not every store tells a waiter who holds.
+            // Not every store names the holder to a waiter.
             let queue = tokio::time::timeout(LOOK, backend.queue(name)).await;
             let holder = queue
                 .ok()
@@ -91,7 +91,7 @@ impl Progress {
     }
 }
 
-/// Formats as `, held by X for 3.0s` where the holder is known, and as nothing elsewhere.
+/// Formats as `, held by X for 3.0s` if the holder is known, and as nothing otherwise.
 struct HeldBy<'a>(&'a Option<Box<Entry>>);
 
 impl std::fmt::Display for HeldBy<'_> {
