@@ -1,5 +1,8 @@
 //! Claims on Consul: one transaction a step.
 
+mod acquire;
+mod release;
+
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,20 +15,15 @@ use distsync_core::spi::{
     Withdrawn,
 };
 use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::error::Failure;
 use crate::held::{self, Held};
-use crate::http::{Http, Pair, Scope, Step};
+use crate::http::{Http, Scope, Step};
 use crate::keys::{self, key, prefix, tree_of, value};
 use crate::locked::LockedKeys;
-use crate::queue::{KeyEntry, QueueView};
+use crate::queue::QueueView;
 use crate::watches::Watches;
-
-/// How often a waiter asks whether the lock-delay of a lost holder has passed, which Consul does
-/// not report.
-const DELAY_LOOK: Duration = Duration::from_millis(250);
 
 /// The number of requests at a time, beside blocking queries. An agent serves 200 connections for
 /// each client address by default.
@@ -33,6 +31,9 @@ const IN_FLIGHT: usize = 16;
 /// How many requests that join the queue of one name are under way at a time: fewer than may join
 /// in total, so that a try and other names find room beside a crowd.
 const JOINING: usize = 4;
+/// The same for all names. Fewer than may be sent, for the same reason. A request waits here, where
+/// the wait does not count towards its timeout, and not for its connection.
+const JOINING_IN_TOTAL: usize = IN_FLIGHT / 2 - 1;
 
 /// The most steps of a transaction.
 const STEPS_MAX: usize = 64;
@@ -102,7 +103,7 @@ impl Consul {
             locked,
             held,
             watches,
-            joining: Joining::new(JOINING),
+            joining: Joining::new(JOINING).with_total(JOINING_IN_TOTAL),
         }
     }
 
@@ -169,157 +170,6 @@ impl Consul {
             locked.remove(claim.session.id, &key(claim));
         }
     }
-
-    /// Adds a claim to its queue and reads the queue. Its key may exist from an earlier attempt of
-    /// the same claim.
-    async fn join(&self, claim: &Claim) -> Result<QueueView, Failure> {
-        let (own, prefix) = (key(claim), prefix(&claim.name));
-        if let Some(locked) = &self.locked {
-            locked.add(claim.session.id, &own);
-        }
-        let lock = Step::lock(&own, &value(claim, &claim.value), &uuid(claim.session.id));
-        let steps = [Step::check_not_exists(&own), lock, Step::get_tree(&prefix)];
-        loop {
-            match self.arrivals()?.transact(&steps).await {
-                Err(failure) if failure.is_there() => {}
-                pairs => return QueueView::read(&prefix, &pairs?),
-            }
-            let view = self.read(self.arrivals()?, &claim.name).await?;
-            match view.at(&own) {
-                Some(same) if same.entry.claim == claim.id && !same.is_lost => return Ok(view),
-                // The key is of a claim that has ended: its request was late, or an operator has
-                // unlocked its key.
-                Some(left) => drop(self.delete(None, &own, left.modified).await?),
-                None => {}
-            }
-        }
-    }
-
-    /// Joins the queue, and sweeps it.
-    async fn arrive(&self, claim: &Claim) -> Result<QueueView, Failure> {
-        let mut view = self.join(claim).await?;
-        while self.sweep(claim, &view).await? {
-            view = self.read(self.arrivals()?, &claim.name).await?;
-        }
-        Ok(view)
-    }
-
-    /// Deletes the keys of lost sessions from a queue, and returns whether there were any. A key
-    /// that held has to be locked again for that, which Consul refuses until the lock-delay has
-    /// passed.
-    async fn sweep(&self, claim: &Claim, view: &QueueView) -> Result<bool, Failure> {
-        let mut has_gone = false;
-        for entry in view.lost() {
-            let mut steps = vec![Step::check_index(&entry.key, entry.modified)];
-            if entry.entry.token.is_some() {
-                steps.push(Step::lock(&entry.key, b"", &uuid(claim.session.id)));
-            }
-            steps.push(Step::delete(&entry.key));
-            match self.arrivals()?.transact(&steps).await {
-                Err(failure) if failure.is_delayed() => {}
-                Err(failure) if !failure.is_changed() => return Err(failure),
-                _ => has_gone = true,
-            }
-        }
-        Ok(has_gone)
-    }
-
-    /// Deletes a key if it was last written at `index`, and returns what `first` has read before.
-    /// Returns `None` if it was written meanwhile.
-    async fn delete(
-        &self,
-        first: Option<Step>,
-        key: &str,
-        index: u64,
-    ) -> Result<Option<Vec<Pair>>, Failure> {
-        let steps: Vec<_> = first
-            .into_iter()
-            .chain([Step::check_index(key, index), Step::delete(key)])
-            .collect();
-        match self.http()?.transact(&steps).await {
-            Ok(pairs) => Ok(Some(pairs)),
-            Err(failure) if failure.is_changed() => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Deletes the key of a claim, and returns whether the claim held, waited or was absent.
-    async fn remove(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn, Failure> {
-        let prefix = prefix(name);
-        loop {
-            let view = self.read(self.http()?, name).await?;
-            let Some(found) = view.find(claim) else {
-                return Ok(Withdrawn::Absent);
-            };
-            let tree = Some(Step::get_tree(&prefix));
-            if let Some(pairs) = self.delete(tree, &found.key, found.modified).await? {
-                return Ok(QueueView::read(&prefix, &pairs)?.place(claim).into());
-            }
-        }
-    }
-
-    /// Removes a claim from the queue that it has just joined.
-    async fn leave(&self, claim: &Claim, view: &QueueView) -> Result<(), Failure> {
-        let left = match view.find(claim.id) {
-            Some(own) => self.delete(None, &own.key, own.modified).await?,
-            None => None,
-        };
-        if left.is_none() {
-            self.remove(&claim.name, claim.id).await?;
-        }
-        self.forget(claim);
-        Ok(())
-    }
-
-    /// Waits until one of `awaits`, or the key of the claim, may have changed.
-    async fn wait_on(
-        &self,
-        claim: &Claim,
-        view: &QueueView,
-        awaits: &[&KeyEntry],
-    ) -> Result<(), Failure> {
-        if awaits.iter().any(|entry| entry.is_lost) {
-            tokio::time::sleep(DELAY_LOOK).await;
-            return Ok(());
-        }
-        let links = self.links()?;
-        let (scope, after) = match awaits {
-            [one] => (Scope::Key(one.key.clone()), one.modified),
-            // Any of several claims may end first: wait for a change of the whole queue since this
-            // read.
-            _ => {
-                let prefix = prefix(&claim.name);
-                let scope = Scope::Tree(prefix.clone());
-                let seen = links.waiters.read(&scope, None).await?;
-                if QueueView::read(&prefix, &seen.pairs)? != *view {
-                    return Ok(());
-                }
-                (scope, seen.index)
-            }
-        };
-        let same: Vec<_> = awaits
-            .iter()
-            .copied()
-            .chain(view.find(claim.id))
-            .map(|entry| Step::check_index(&entry.key, entry.modified))
-            .collect();
-        let waiting = self.watches.wait();
-        let mut newer = pin!(self.watches.newer(&links.blocking, scope, after));
-        loop {
-            tokio::select! {
-                _ = &mut newer => return Ok(()),
-                () = tokio::time::sleep(waiting.pause()) => {}
-            }
-            // There may be no slot for a query yet, and the query does not report an eviction of
-            // this claim.
-            for steps in same.chunks(STEPS_MAX) {
-                match links.waiters.transact(steps).await {
-                    Err(failure) if failure.is_changed() => return Ok(()),
-                    answer => drop(answer?),
-                }
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -381,14 +231,14 @@ impl Backend for Consul {
         };
         if let Some(other) = view
             .living()
-            .find(|entry| entry.entry.mode.contradicts(claim.mode))
+            .find(|entry| entry.view.mode.contradicts(claim.mode))
         {
             self.leave(claim, &view).await?;
             return Err(Error::new(
                 ErrorKind::InvalidOption,
                 format!(
                     "this name is used with {}: use the same number of permits everywhere",
-                    other.entry.mode
+                    other.view.mode
                 ),
             )
             .with_backend("consul"));
@@ -402,8 +252,8 @@ impl Backend for Consul {
         }
     }
 
-    fn joining(&self, name: &LockName) -> Option<&Semaphore> {
-        self.joining.of(name)
+    fn joining(&self) -> Option<&Joining> {
+        Some(&self.joining)
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {

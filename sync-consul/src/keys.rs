@@ -11,7 +11,19 @@ use distsync_core::{LockName, Mode};
 
 use crate::error::Failure;
 use crate::http::Pair;
-use crate::queue::KeyEntry;
+
+/// The entry of one claim in a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct KeyEntry {
+    pub(crate) key: String,
+    pub(crate) created: u64,
+    pub(crate) modified: u64,
+    /// Whether its session expired and had a lock-delay: the claim has ended, and its key stays
+    /// until it is swept.
+    pub(crate) is_lost: bool,
+    /// The entry as observers see it.
+    pub(crate) view: Entry,
+}
 
 /// Returns the prefix of all claims of a name. The `/` at its end keeps `foo` and `foo/bar` apart.
 pub(crate) fn prefix(name: &LockName) -> String {
@@ -122,7 +134,7 @@ pub(crate) fn read_entry(pair: &Pair) -> Result<KeyEntry, Failure> {
             created: pair.create_index,
             modified: pair.modify_index,
             is_lost: pair.session.is_none(),
-            entry,
+            view: entry,
         }),
         None => Err(Failure::Foreign(pair.key.clone())),
     }

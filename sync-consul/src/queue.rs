@@ -3,23 +3,11 @@
 use std::collections::HashMap;
 
 use distsync_core::Token;
-use distsync_core::spi::{Claim, ClaimId, Entry, Queue, Revision, Standing, order};
+use distsync_core::spi::{Claim, ClaimId, Queue, Revision, Standing, order};
 
 use crate::error::Failure;
 use crate::http::Pair;
-use crate::keys;
-
-/// The entry of one claim in a queue.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct KeyEntry {
-    pub(crate) key: String,
-    pub(crate) created: u64,
-    pub(crate) modified: u64,
-    /// Whether its session expired and had a lock-delay: the claim has ended, and its key stays
-    /// until it is swept.
-    pub(crate) is_lost: bool,
-    pub(crate) entry: Entry,
-}
+use crate::keys::{self, KeyEntry};
 
 /// The claims of a name in order of arrival, with tokens for the holders.
 #[derive(Debug, PartialEq)]
@@ -42,19 +30,16 @@ impl QueueView {
             .map(keys::read_entry)
             .collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(|entry| entry.created);
-        let mut run = order::Run::default();
-        for entry in &mut entries {
-            if !run.admit(entry.entry.mode) {
-                break;
-            }
-            entry.entry.token = Token::new(entry.created);
+        let holders = order::holders(entries.iter().map(|entry| entry.view.mode));
+        for entry in &mut entries[..holders] {
+            entry.view.token = Token::new(entry.created);
         }
         Ok(Self(entries))
     }
 
     /// Returns the entry of a claim that has not ended.
     pub(crate) fn find(&self, claim: ClaimId) -> Option<&KeyEntry> {
-        self.living().find(|entry| entry.entry.claim == claim)
+        self.living().find(|entry| entry.view.claim == claim)
     }
 
     pub(crate) fn at(&self, key: &str) -> Option<&KeyEntry> {
@@ -77,16 +62,16 @@ impl QueueView {
         let modes: Vec<_> = self
             .0
             .iter()
-            .map(|entry| (entry, entry.entry.mode))
+            .map(|entry| (entry, entry.view.mode))
             .collect();
         order::position(&modes, own)
     }
 
     pub(crate) fn standing(&self, claim: &Claim) -> Result<Standing, Failure> {
-        let holder = self.0.first().map(|entry| Box::new(entry.entry.clone()));
+        let holder = self.0.first().map(|entry| Box::new(entry.view.clone()));
         Ok(match self.place(claim.id) {
             order::Position::Granted => {
-                let token = self.find(claim.id).and_then(|own| own.entry.token);
+                let token = self.find(claim.id).and_then(|own| own.view.token);
                 Standing::Granted {
                     token: token.ok_or_else(|| Failure::Answer("no token".to_owned()))?,
                 }
@@ -98,7 +83,7 @@ impl QueueView {
 
     /// Returns what observers see.
     pub(crate) fn queue(&self, index: u64) -> Queue {
-        let entries = self.living().map(|entry| entry.entry.clone()).collect();
+        let entries = self.living().map(|entry| entry.view.clone()).collect();
         Queue {
             entries,
             revision: Revision(index),

@@ -1,38 +1,33 @@
 //! Implements claims on etcd, with one transaction for each step.
 
+mod acquire;
+mod release;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use distsync_core::spi::order::{self, Run};
-use distsync_core::spi::{Backend, Joining, locked};
+use distsync_core::spi::{Backend, Joining, locked, order};
 use distsync_core::spi::{
-    Claim, ClaimId, Gone, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
-    Withdrawn,
+    Claim, ClaimId, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing, Withdrawn,
 };
-use distsync_core::{Capabilities, Error, ErrorKind, LockName, Mode, Result, Token};
+use distsync_core::{Capabilities, LockName, Result};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, SortOrder,
-    SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    SortTarget, Txn, TxnOp, WatchOptions,
 };
-use tokio::sync::{Semaphore, watch};
-use tracing::warn;
+use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::connection::Done;
 use crate::error::Failure;
 use crate::keys::{
-    KeyEntry, created_at, key, lease, lease_of, namespace, prefix, read_claim, read_entry,
-    read_key_entry, value,
+    created_at, key, lease, lease_of, namespace, prefix, read_entry, read_key_entry, value,
 };
 use crate::leaving::Leaving;
 use crate::members::Members;
-use crate::queue::{
-    QueueView, first_of, in_order, queue_in, queue_of, read_first, read_order, read_queue, token,
-};
-use crate::watch::Deleted;
+use crate::queue::{QueueView, in_order, queue_of, read_order, token};
 
 /// The number of requests that may join or read the queue of one name at the same time. Each reply
 /// contains the whole queue, so without a limit a large queue at one name would keep etcd busy for
@@ -68,19 +63,6 @@ impl Default for Shared {
     }
 }
 
-/// The outcome of the [fast path](Etcd::acquire_if_empty).
-enum FastPath {
-    /// The request is answered: the claim is granted, or its session has ended.
-    Done(Standing),
-    /// The queue was not empty, and the alternative was executed.
-    Otherwise(Done),
-}
-
-/// Returns a condition that is true while no key has this prefix.
-fn no_key_with(prefix: String) -> Compare {
-    Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix()
-}
-
 impl Etcd {
     /// Creates a backend. It connects on first use.
     #[must_use]
@@ -107,159 +89,8 @@ impl Etcd {
 
     /// Reads a queue for a waiter. At most [`JOINING`] waiters of a name read at the same time.
     async fn read_in_turn(&self, name: &LockName) -> Result<QueueView, Failure> {
-        let _turn = match self.shared.joining.of(name) {
-            Some(limit) => limit.acquire().await.ok(),
-            None => None,
-        };
+        let _turn = self.shared.joining.permit(name).await;
         self.read(name).await
-    }
-
-    fn standing(&self, claim: &Claim, queue: QueueView) -> Result<Standing> {
-        let key = key(claim);
-        Ok(match queue.of(&key) {
-            order::Position::Granted => Standing::Granted {
-                token: queue.token(&key)?,
-            },
-            order::Position::Behind { position, .. } => Standing::Waiting {
-                position,
-                holder: queue.holder,
-            },
-            order::Position::Absent => Standing::Busy {
-                holder: queue.holder,
-            },
-        })
-    }
-
-    /// Checks that all queued claims agree on the number of permits.
-    fn check_permits(&self, claim: &Claim, queue: &QueueView) -> Result<()> {
-        match queue
-            .entries
-            .iter()
-            .find(|entry| entry.mode.contradicts(claim.mode))
-        {
-            Some(KeyEntry { mode, .. }) => Err(Error::new(
-                ErrorKind::InvalidOption,
-                format!(
-                    "this name is in use with {mode}: use the same number of permits everywhere"
-                ),
-            )
-            .with_backend("etcd")),
-            None => Ok(()),
-        }
-    }
-
-    fn put(&self, claim: &Claim) -> TxnOp {
-        let options = PutOptions::new().with_lease(lease(claim.session.id));
-        TxnOp::put(
-            key(claim),
-            value(claim.id, &claim.client, &claim.value),
-            Some(options),
-        )
-    }
-
-    /// Creates the claim's key if it does not exist and `extra` is true, and reads the queue.
-    fn join(&self, claim: &Claim, extra: Vec<Compare>) -> Txn {
-        let mut compares = vec![Compare::create_revision(key(claim), CompareOp::Equal, 0)];
-        compares.extend(extra);
-        // The holder's entry is read only if no key was created: a granted claim has no use for it.
-        let joined = [self.put(claim), read_order(&claim.name)];
-        Txn::new()
-            .when(compares)
-            .and_then(joined)
-            .or_else(read_queue(&claim.name))
-    }
-
-    /// Fast path: if the queue is empty, creates the claim's key, which grants the lock at once.
-    /// Otherwise executes `otherwise` in the same transaction.
-    async fn acquire_if_empty(&self, claim: &Claim, otherwise: Vec<TxnOp>) -> Result<FastPath> {
-        let take = Txn::new()
-            .when([no_key_with(prefix(&claim.name))])
-            .and_then([self.put(claim)])
-            .or_else(otherwise);
-        match self.members.transact(&claim.name, take).await {
-            Ok(done) if done.response.succeeded() => {
-                // The key's create revision is the revision of this transaction.
-                let token = token(done.revision).ok_or(Failure::Answer("a negative revision"))?;
-                Ok(FastPath::Done(Standing::Granted { token }))
-            }
-            Ok(done) => Ok(FastPath::Otherwise(done)),
-            Err(failure) if failure.is_lease_gone() => Ok(FastPath::Done(Standing::Gone {
-                why: Gone::SessionLost,
-            })),
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
-    async fn join_queue(&self, claim: &Claim) -> Result<Standing> {
-        let done = match self
-            .acquire_if_empty(claim, vec![TxnOp::txn(self.join(claim, Vec::new()))])
-            .await?
-        {
-            FastPath::Done(standing) => return Ok(standing),
-            FastPath::Otherwise(done) => done,
-        };
-        let [TxnOpResponse::Txn(joined)] = &done.response.op_responses()[..] else {
-            return Err(Failure::Answer("no nested transaction in the reply").into());
-        };
-        let queue = queue_in(joined, done.revision)?;
-        if let Err(error) = self.check_permits(claim, &queue) {
-            self.withdraw(claim).await?;
-            return Err(error);
-        }
-        self.standing(claim, queue)
-    }
-
-    /// Acquires the name if no incompatible claim is queued. Otherwise creates no key.
-    async fn try_now(&self, claim: &Claim) -> Result<Standing> {
-        let prefix = prefix(&claim.name);
-        let extra = match claim.mode {
-            Mode::Exclusive => {
-                // The first claim is a holder. Reading the rest of a long queue would be wasted.
-                return match self
-                    .acquire_if_empty(claim, vec![read_first(&claim.name)])
-                    .await?
-                {
-                    FastPath::Done(standing) => Ok(standing),
-                    FastPath::Otherwise(done) => self.standing(claim, first_of(&done)?),
-                };
-            }
-            Mode::Shared => vec![
-                no_key_with(format!("{prefix}x-")),
-                no_key_with(format!("{prefix}p")),
-            ],
-            Mode::Permit { .. } => {
-                // A comparison in etcd cannot count: read the queue first, then create the key if
-                // no other key was created since.
-                let queue = queue_of(
-                    &self
-                        .members
-                        .transact(&claim.name, Txn::new().and_then(read_queue(&claim.name)))
-                        .await?,
-                )?;
-                self.check_permits(claim, &queue)?;
-                let mut run = Run::default();
-                let fits = queue.entries.iter().all(|entry| run.admit(entry.mode))
-                    && run.admits(claim.mode);
-                if !fits || queue.entries.iter().any(|entry| entry.key == key(claim)) {
-                    return self.standing(claim, queue);
-                }
-                vec![
-                    Compare::create_revision(prefix, CompareOp::Less, queue.revision + 1)
-                        .with_prefix(),
-                ]
-            }
-        };
-        match self
-            .members
-            .transact(&claim.name, self.join(claim, extra))
-            .await
-        {
-            Ok(done) => self.standing(claim, queue_of(&done)?),
-            Err(failure) if failure.is_lease_gone() => Ok(Standing::Gone {
-                why: Gone::SessionLost,
-            }),
-            Err(failure) => Err(failure.into()),
-        }
     }
 
     /// Returns the TTL with which a lease was granted.
@@ -270,82 +101,6 @@ impl Etcd {
             return Err(Failure::Answer("a lease that exists and has expired"));
         }
         Ok(left.granted_ttl())
-    }
-
-    /// Finds out why a claim's key is gone: its session has ended, or it was evicted.
-    async fn why_gone(&self, claim: &Claim) -> Result<Gone> {
-        let lease = lease(claim.session.id);
-        let ask = async |client: Client| client.lease_client().time_to_live(lease, None).await;
-        match self.members.ask(ask).await {
-            Ok(left) if left.ttl() > 0 => Ok(Gone::Evicted),
-            Ok(_) => Ok(Gone::SessionLost),
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
-    /// Releases a held claim by its fencing token, in one transaction and without reading the
-    /// queue. Returns the outcome and the revision of the transaction.
-    async fn release(&self, claim: &Claim, key: &str, token: Token) -> Result<(Withdrawn, i64)> {
-        let same = created_at(key, token);
-        let delete = TxnOp::delete(key, None);
-        let done = self
-            .members
-            .transact(&claim.name, Txn::new().when([same]).and_then([delete]))
-            .await?;
-        if done.response.succeeded() {
-            return Ok((Withdrawn::Held, done.revision));
-        }
-        // A request of this claim that etcd executed late may have created the key again.
-        let (_, revision) = self.remove(claim, key).await?;
-        Ok((Withdrawn::Absent, revision))
-    }
-
-    /// Deletes the key of a claim that is not known to be granted, and returns whether it was held,
-    /// waiting or absent. The delete is guarded by the key's value, so a later claim that reuses
-    /// the same key is left alone.
-    async fn remove(&self, claim: &Claim, key: &str) -> Result<(Withdrawn, i64)> {
-        let own = value(claim.id, &claim.client, &claim.value);
-        let same = Compare::value(key, CompareOp::Equal, own);
-        self.delete(&claim.name, key, same).await
-    }
-
-    /// Deletes a key if the condition `same` is true. Returns whether its claim was held, waiting
-    /// or absent, and the revision of the transaction.
-    async fn delete(&self, name: &LockName, key: &str, same: Compare) -> Result<(Withdrawn, i64)> {
-        let delete = TxnOp::delete(key, None);
-        let done = self
-            .members
-            .transact(
-                name,
-                Txn::new().when([same]).and_then([read_order(name), delete]),
-            )
-            .await?;
-        if !done.response.succeeded() {
-            return Ok((Withdrawn::Absent, done.revision));
-        }
-        Ok((queue_of(&done)?.of(key).into(), done.revision))
-    }
-
-    /// Returns the claim whose key was deleted, or `None` if the revision before the deletion has
-    /// been compacted.
-    async fn claim_of(&self, deleted: Deleted) -> Result<Option<ClaimId>> {
-        let before = GetOptions::new().with_revision(deleted.revision - 1);
-        let key = deleted.key.clone();
-        match self
-            .members
-            .ask(async |client: Client| client.kv_client().get(key, Some(before)).await)
-            .await
-        {
-            Ok(found) => Ok(found.kvs().first().and_then(|kv| read_claim(kv.value()))),
-            Err(failure) if failure.is_compacted() => {
-                warn!(
-                    key = deleted.key,
-                    "a claim was evicted, but etcd was compacted before its id could be read"
-                );
-                Ok(None)
-            }
-            Err(failure) => Err(failure.into()),
-        }
     }
 
     /// Drops what is remembered about a session that has ended.
@@ -447,8 +202,8 @@ impl Backend for Etcd {
         }
     }
 
-    fn joining(&self, name: &LockName) -> Option<&Semaphore> {
-        self.shared.joining.of(name)
+    fn joining(&self) -> Option<&Joining> {
+        Some(&self.shared.joining)
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
@@ -572,20 +327,16 @@ impl Backend for Etcd {
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
         let (kvs, revision) = self.read_all(name).await?;
-        let mut run = Run::default();
-        let mut holding = true;
-        let mut entries = Vec::new();
-        for kv in &kvs {
-            holding = holding && run.admit(read_key_entry(kv)?.mode);
-            entries.push(read_entry(
-                kv,
-                if holding {
-                    token(kv.create_revision())
-                } else {
-                    None
-                },
-            )?);
-        }
+        let modes = kvs
+            .iter()
+            .map(|kv| Ok(read_key_entry(kv)?.mode))
+            .collect::<Result<Vec<_>>>()?;
+        let holders = order::holders(modes);
+        let read = |(index, kv): (usize, &KeyValue)| {
+            let token = (index < holders).then(|| token(kv.create_revision()));
+            Ok(read_entry(kv, token.flatten())?)
+        };
+        let entries = kvs.iter().enumerate().map(read).collect::<Result<_>>()?;
         Ok(Queue {
             entries,
             revision: Revision(u64::try_from(revision).unwrap_or(0)),

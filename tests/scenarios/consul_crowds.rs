@@ -8,6 +8,7 @@ use distsync::{Guard, LockOptions, Sync, connect};
 use distsync_core::spi::clock;
 use tokio::task::JoinSet;
 
+use super::crowds::ONE_CROWD;
 use crate::stores::Consul;
 
 /// Waits until `there` are in the queue of a name.
@@ -38,6 +39,7 @@ async fn acquired(sync: &dyn Sync, name: &str) -> Guard {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_on_many_names_leave_room_for_others() {
     const NAMES: usize = 300;
+    let _alone = ONE_CROWD.lock().await;
     let consul = Consul::start();
     let url = format!("consul://127.0.0.1:{}?ttl=15s", consul.port());
     let holder = connect(&url).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use distsync::{Guard, Health, LockOptions, Sync, connect};
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::stores::{Consul, Etcd, Redis};
@@ -15,6 +16,9 @@ const LONG: Duration = Duration::from_secs(400);
 
 /// How long a try may take beside a crowd.
 const QUICK: Duration = Duration::from_secs(5);
+
+/// One crowd at a time: two of them take the time of each other's requests on a small machine.
+pub(crate) static ONE_CROWD: Mutex<()> = Mutex::const_new(());
 
 async fn acquire(sync: &Arc<dyn Sync>, name: &str) -> Guard {
     sync.lock(name, LockOptions::new())
@@ -45,6 +49,7 @@ async fn look_on(sync: &Arc<dyn Sync>, held: &Guard, until: impl Future<Output =
 
 /// 2,000 tasks acquire one name at the same moment.
 async fn at_one_name(url: &str) {
+    let _alone = ONE_CROWD.lock().await;
     let sync = connect(url).await.unwrap();
     let (held, first) = (acquire(&sync, "held").await, acquire(&sync, "one").await);
     let mut crowd = JoinSet::new();
@@ -81,6 +86,7 @@ async fn at_one_name(url: &str) {
 
 /// 1,000 names are held, and each has a waiter.
 async fn at_many_names(url: &str) {
+    let _alone = ONE_CROWD.lock().await;
     let (holder, sync) = (connect(url).await.unwrap(), connect(url).await.unwrap());
     let held = acquire(&sync, "held").await;
     let names = || (0..1_000).map(|number| format!("many-{number}"));

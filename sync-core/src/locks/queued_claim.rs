@@ -91,9 +91,9 @@ impl<'a> QueuedClaim<'a> {
                 backend.enqueue(claim)
             };
             // A try does not wait behind a crowd that joins.
-            let joining = match backend.joining(&claim.name).filter(|_| claim.waits) {
-                Some(limit) => match self.session.while_live(limit.acquire()).await {
-                    Ok(permit) => permit.ok(),
+            let joining = match backend.joining().filter(|_| claim.waits) {
+                Some(limits) => match self.session.while_live(limits.permit(&claim.name)).await {
+                    Ok(permit) => Some(permit),
                     Err(loss) => return Ok(Err(loss)),
                 },
                 None => None,

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use crate::spi::capabilities::Capabilities;
+use crate::spi::joining::Joining;
 use crate::types::error::Result;
 use crate::types::ids::{ClaimId, SessionId};
 use crate::types::mode::Mode;
@@ -150,13 +150,13 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// keeper's thread only, so its connection is made and driven on the runtime of that thread.
     fn for_keeper(&self) -> Arc<dyn Backend>;
 
-    /// Returns a limit on how many calls of [`enqueue`](Self::enqueue) for this name are under way
-    /// at a time.
+    /// Returns limits on how many calls of [`enqueue`](Self::enqueue) are under way at a time, for
+    /// one name and for all.
     ///
     /// For a store that cannot answer a crowd of them within the time of a request. The core
     /// acquires a permit before it enqueues a claim that waits; that wait does not count towards
     /// the time of the request. Default: no limit.
-    fn joining(&self, _name: &LockName) -> Option<&Semaphore> {
+    fn joining(&self) -> Option<&Joining> {
         None
     }
 

@@ -66,7 +66,7 @@ pub mod tls;
 
 pub use backend::{Backend, Claim, Gone, Renewal, Session, SessionSpec, Standing};
 pub use capabilities::Capabilities;
-pub use joining::Joining;
+pub use joining::{Joining, JoiningPermit};
 pub use mutex::locked;
 pub use store_url::StoreUrl;
 pub use tls::Tls;

@@ -49,6 +49,15 @@ impl Run {
     }
 }
 
+/// Returns how many claims of a queue hold. `queue` has the modes of the claims in order of arrival.
+pub fn holders(queue: impl IntoIterator<Item = Mode>) -> usize {
+    let mut run = Run::default();
+    queue
+        .into_iter()
+        .take_while(|mode| run.admit(*mode))
+        .count()
+}
+
 /// The position of a claim in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position<I> {
