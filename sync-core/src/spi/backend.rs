@@ -33,15 +33,16 @@ pub struct SessionSpec {
     /// Whether the session ends soon after its last connection has closed, instead of by its TTL.
     /// Only on stores that [can](Capabilities::release_on_disconnect).
     pub release_on_disconnect: bool,
-    /// How the client can be isolated if the session expires while it holds a lock. Empty: not at
-    /// all. Only on stores that [can](Capabilities::isolates).
+    /// The information with which the client can be isolated if the session expires while it holds
+    /// a lock. Empty: the client is not isolated. Only on stores that
+    /// [can](Capabilities::isolates).
     pub isolation: Bytes,
 }
 
 /// An open session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its id in the store.
+    /// The id of the session in the store.
     pub id: SessionId,
     /// The secret that proves ownership, on stores that check it.
     pub secret: Secret,
@@ -66,30 +67,30 @@ pub enum Renewal {
 /// A request for a name, and its entry in the queue of the name.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Its id, drawn before any I/O.
+    /// The id of the claim, drawn before any I/O.
     pub id: ClaimId,
-    /// The session that it lives with.
+    /// The session that the claim lives with.
     pub session: Session,
     /// The requested name.
     pub name: LockName,
-    /// Further names of the same request. Unless `any` is set, it is granted when all names are
-    /// free at once, and holds none before. Empty unless the store [grants several at
+    /// Further names of the same request. Unless `any` is set, the claim is granted when all names
+    /// are free at once, and holds none before. Empty unless the store [grants several at
     /// once](Capabilities::several_at_once).
     pub also: Vec<LockName>,
     /// Whether any one of the names is enough: the first free one in this order, otherwise the
     /// first that becomes free.
     pub any: bool,
-    /// Its mode.
+    /// The mode of the claim.
     pub mode: Mode,
-    /// Whether it waits if the name is taken. `false` makes it a try, which leaves nothing in the
-    /// queue when the name is busy.
+    /// Whether the claim waits if the name is taken. `false` makes it a try, which leaves nothing
+    /// in the queue when the name is busy.
     pub waits: bool,
     /// The name of the client, for observers.
     pub client: Arc<str>,
     /// The value for observers; at most [`VALUE_MAX`](crate::VALUE_MAX) bytes.
     pub value: Bytes,
-    /// Its token, once it is known to hold. It lets a store release the claim without reading the
-    /// queue.
+    /// The token of the claim, once it is known to be granted. A store can then release the claim
+    /// without reading the queue.
     pub token: Option<Token>,
 }
 
@@ -98,44 +99,44 @@ pub struct Claim {
 pub enum Standing {
     /// The claim holds the name.
     Granted {
-        /// Its fencing token.
+        /// The fencing token of the claim.
         token: Token,
     },
     /// The claim asked for [any](Claim::any) of several names and holds one. It has left the other
     /// queues.
     GrantedAny {
-        /// Its fencing token.
+        /// The fencing token of the claim.
         token: Token,
-        /// The name that it holds.
+        /// The name that the claim holds.
         name: LockName,
     },
     /// The claim is in the queue.
     Waiting {
-        /// How many claims are ahead, holders included.
+        /// The number of claims ahead, including holders.
         position: u32,
-        /// The holder, if the store tells.
+        /// The holder, if the store reports it.
         holder: Option<Box<Entry>>,
     },
     /// The name is taken, and the claim does not wait. It left nothing in the queue.
     Busy {
-        /// The holder, if the store tells.
+        /// The holder, if the store reports it.
         holder: Option<Box<Entry>>,
     },
     /// The claim was in the queue and no longer is.
     Gone {
-        /// Why.
+        /// The reason.
         why: Gone,
     },
 }
 
-/// Why a claim left the queue without its client.
+/// The reason why a claim left the queue without an action of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// Its session ended.
+    /// The session of the claim ended.
     SessionLost,
-    /// An operator evicted it, or another program removed its key.
+    /// An operator evicted the claim, or another program removed its key.
     Evicted,
-    /// It was withdrawn while it waited.
+    /// The claim was withdrawn while it waited.
     Withdrawn,
 }
 

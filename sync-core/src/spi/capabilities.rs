@@ -1,5 +1,5 @@
-//! What a store can do, and what it promises. The conformance suite tests each capability both
-//! ways: that it works where it is present, and that it is rejected where it is absent.
+//! The capabilities and promises of a store. The conformance suite tests each capability both ways:
+//! it works where it is present, and it is rejected where it is absent.
 
 use std::time::Duration;
 

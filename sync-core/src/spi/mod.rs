@@ -1,4 +1,4 @@
-//! What an author of a store needs: the trait that a backend implements, and the tools that all
+//! The interface for authors of stores: the trait that a backend implements, and the tools that all
 //! backends share.
 //!
 //! [`Backend`] is the trait, [`Capabilities`] what a store promises. [`order`] computes who holds

@@ -61,17 +61,17 @@ pub fn holders(queue: impl IntoIterator<Item = Mode>) -> usize {
 /// The position of a claim in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position<I> {
-    /// It holds.
+    /// The claim holds.
     Granted,
-    /// It waits.
+    /// The claim waits.
     Behind {
-        /// How many claims are ahead, holders included.
+        /// The number of claims ahead, including holders.
         position: u32,
-        /// The claims whose end can change this position, in queue order. It need not be computed
-        /// again before one of them has ended. Never empty.
+        /// The claims whose end can change this position, in queue order. The position need not be
+        /// computed again before one of them has ended. Never empty.
         awaits: Vec<I>,
     },
-    /// It is not in the queue.
+    /// The claim is not in the queue.
     Absent,
 }
 
@@ -103,7 +103,7 @@ pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> 
     }
 }
 
-/// What a withdrawal found, from the position that the claim had.
+/// Converts the position that a claim had into the outcome of its withdrawal.
 impl<I> From<Position<I>> for Withdrawn {
     fn from(position: Position<I>) -> Self {
         match position {
