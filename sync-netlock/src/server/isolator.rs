@@ -17,52 +17,8 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::hub::Hub;
+use super::options::{IsolationOptions, OnFailure};
 use crate::engine::{Command, Isolation, Reason, Requester};
-
-/// How clients are isolated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IsolationOptions {
-    /// The program and its arguments. No shell is between, and the environment is empty. It gets
-    /// one JSON object on standard input: `event` and `session` (the same, a stable id), `client`,
-    /// `isolation` (what the client said of itself), `reason` (`expired` or `ended`), `locks` (with
-    /// `name`, `token`, `value`). It ends with 0 once the client can do nothing more, and may be
-    /// asked again for the same event.
-    pub command: Vec<String>,
-    /// How long one run may take; then it is killed and counts as failed. Default: 10 s.
-    pub timeout: Duration,
-    /// How often it is run again after a failure, after 1 s, 2 s, 4 s and so on. Default: 3.
-    pub retries: u32,
-    /// How many run at a time. Default: 4.
-    pub parallel: usize,
-    /// What becomes of the locks when it has failed for the last time. Default:
-    /// [`OnFailure::Hold`].
-    pub on_failure: OnFailure,
-}
-
-/// What becomes of the locks of a client that cannot be isolated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// They are held until an operator confirms that the client can do nothing more.
-    #[default]
-    Hold,
-    /// They go to others after this time.
-    GrantAfter(Duration),
-}
-
-impl IsolationOptions {
-    /// Isolates clients by this program.
-    #[must_use]
-    pub fn new(command: Vec<String>) -> Self {
-        let (timeout, on_failure) = (Duration::from_secs(10), OnFailure::default());
-        Self {
-            command,
-            timeout,
-            retries: 3,
-            parallel: 4,
-            on_failure,
-        }
-    }
-}
 
 /// What the program is told.
 #[derive(Serialize)]

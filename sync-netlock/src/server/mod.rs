@@ -26,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use access::{Access, Permission, Verb, token_line};
-pub use isolator::{IsolationOptions, OnFailure};
-pub use options::ServerOptions;
+pub use options::{IsolationOptions, OnFailure, ServerOptions};
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;
 
