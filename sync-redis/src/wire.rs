@@ -2,8 +2,8 @@
 //! between them.
 //!
 //! Callers write to the socket directly, and one task reads and wakes them. The redis crate's
-//! client has a task and channels in between and a general parser, which together take more
-//! instructions than this whole backend (decision 20 in docs/decisions).
+//! client has a task and channels in between and a general parser, and takes up to 60 % more
+//! instructions for an acquire and its release (decision 38 in docs/decisions).
 
 use std::collections::VecDeque;
 use std::io;
