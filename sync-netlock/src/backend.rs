@@ -1,4 +1,4 @@
-//! The SPI over the engine's commands, whatever carries them: the process itself, or a connection.
+//! The SPI in terms of the engine's commands and replies, for the embedded table and for a server.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -14,35 +14,37 @@ use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
 
 use crate::engine::{Command, Refusal, Reply, Terms};
 
-/// What carries commands to a lock table and replies back.
-pub(crate) trait Carrier: Debug + Send + std::marker::Sync + Sized + 'static {
-    /// What this carrier's store can do.
+/// A way to send commands to a lock table and to receive its replies.
+pub(crate) trait Transport: Debug + Send + std::marker::Sync + Sized + 'static {
+    /// Returns the capabilities of the store.
     fn capabilities(&self) -> Capabilities;
 
-    /// The same store over another connection.
+    /// Returns a transport to the same store that uses a connection of its own.
     fn for_keeper(&self) -> Self;
 
-    /// Another number once the store may have forgotten what it acknowledged.
+    /// Returns a number that changes when the store may have lost changes that it acknowledged.
     fn incarnation(&self) -> u64 {
         0
     }
 
-    /// Sends a command; the first reply to it. `session`: the one that the command speaks for.
+    /// Sends a command and returns the first reply. `session` is the session that the command
+    /// names.
     fn call<'a>(
         &'a self,
         session: Option<&'a Session>,
         command: Command<'a>,
     ) -> impl Future<Output = Result<Reply>> + Send + 'a;
 
-    /// The second reply to an `Enqueue` that was answered `Waiting`.
-    fn second(&self, claim: ClaimId) -> impl Future<Output = Result<Reply>> + Send + '_;
+    /// Returns the second reply to an `Enqueue` whose first reply was `Waiting`.
+    fn second_reply(&self, claim: ClaimId) -> impl Future<Output = Result<Reply>> + Send + '_;
 }
 
-/// A backend over a carrier.
+/// A backend over a transport.
 #[derive(Debug)]
-pub(crate) struct Netlock<C>(pub(crate) C);
+pub(crate) struct Netlock<T>(pub(crate) T);
 
-impl<C: Carrier> Netlock<C> {
+impl<T: Transport> Netlock<T> {
+    /// Returns the error for a refusal.
     pub(crate) fn refused(&self, refusal: Refusal) -> Error {
         let kind = match refusal {
             Refusal::SessionUnknown => ErrorKind::SessionLost,
@@ -65,13 +67,13 @@ impl<C: Carrier> Netlock<C> {
         }
     }
 
-    /// The reply is none that this command can have.
-    pub(crate) fn unexpected<T>(&self, reply: Reply) -> Result<T> {
+    /// Returns the error for a refusal, or for a reply that does not belong to the command.
+    pub(crate) fn unexpected<R>(&self, reply: Reply) -> Result<R> {
         match reply {
             Reply::Refused(refusal) => Err(self.refused(refusal)),
             other => Err(Error::new(
                 ErrorKind::Protocol,
-                format!("the server gave an answer to another question: {other:?}"),
+                format!("unexpected reply from the server: {other:?}"),
             )
             .with_backend(self.capabilities().backend)
             .with_maybe_applied()),
@@ -103,7 +105,7 @@ impl<C: Carrier> Netlock<C> {
         }
     }
 
-    /// The paths of all names that begin in one way.
+    /// Returns the paths of all names that begin with `prefix`.
     pub(crate) async fn paths(&self, prefix: &str) -> Result<Vec<String>> {
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
@@ -147,7 +149,7 @@ impl<C: Carrier> Netlock<C> {
 }
 
 #[async_trait]
-impl<C: Carrier> Backend for Netlock<C> {
+impl<T: Transport> Backend for Netlock<T> {
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
     }
@@ -263,7 +265,7 @@ impl<C: Carrier> Backend for Netlock<C> {
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
-        let reply = self.0.second(claim.id).await?;
+        let reply = self.0.second_reply(claim.id).await?;
         self.standing(reply)
     }
 

@@ -1,7 +1,7 @@
-//! The lock table inside of the process: `memory:`.
+//! The lock table in the process of its clients: `memory:`.
 //!
-//! Calls lock the table and act at once. Sessions end by a thread that sleeps until the table's
-//! next deadline; it ends with the last handle of the store.
+//! A call locks the table and applies its command at once. A thread ends sessions that expire: it
+//! sleeps until the table's next deadline, and exits after the last handle of the store is dropped.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -12,40 +12,43 @@ use std::time::Duration;
 use distsync_core::spi::{Backend, ClaimId, Session, clock, locked};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 
-use crate::backend::{Carrier, Netlock};
+use crate::backend::{Netlock, Transport};
 use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester};
 use crate::epoch;
 use crate::replies::Replies;
 
-/// A lock store in this process, for tests, for single-process programs, and to start with.
+/// A lock store in this process, for tests, single-process programs and first steps.
 #[derive(Clone, Debug)]
 pub struct Embedded {
     store: Arc<Store>,
 }
 
 impl Embedded {
-    /// A store private to this value and its clones.
+    /// Creates a store that only this value and its clones use.
     #[must_use]
     pub fn private() -> Self {
         let store = Arc::new(Store {
-            desk: Mutex::new(Desk {
+            state: Mutex::new(EmbeddedState {
                 table: LockTable::new(Limits::default(), epoch::floor()),
                 replies: Replies::default(),
                 effects: Vec::new(),
             }),
-            sooner: Condvar::new(),
+            deadline_changed: Condvar::new(),
         });
         let watched = Arc::downgrade(&store);
         let spawned = std::thread::Builder::new()
             .name("distsync-memory".to_owned())
             .spawn(move || expire(&watched));
         if let Err(error) = spawned {
-            tracing::error!(%error, "no thread to end sessions: a crashed holder is noticed at the next call only");
+            tracing::error!(
+                %error,
+                "cannot start the thread that ends sessions: they expire only when a call is made"
+            );
         }
         Self { store }
     }
 
-    /// The store that everybody in this process shares who gives this name.
+    /// Returns the store with this name, which all callers in this process share.
     #[must_use]
     pub fn named(name: &str) -> Self {
         static NAMED: OnceLock<Mutex<HashMap<String, Weak<Store>>>> = OnceLock::new();
@@ -59,7 +62,7 @@ impl Embedded {
         fresh
     }
 
-    /// The backend over this store.
+    /// Returns a backend over this store.
     #[must_use]
     pub fn backend(&self) -> Arc<dyn Backend> {
         Arc::new(Netlock(self.clone()))
@@ -68,27 +71,27 @@ impl Embedded {
 
 #[derive(Debug)]
 struct Store {
-    desk: Mutex<Desk>,
-    /// Tells the thread that the next deadline may be sooner than it thinks.
-    sooner: Condvar,
+    state: Mutex<EmbeddedState>,
+    /// Notifies the expiry thread that the next deadline has changed.
+    deadline_changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Desk {
+struct EmbeddedState {
     table: LockTable,
     replies: Replies,
     effects: Vec<Effect>,
 }
 
 impl Store {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        locked(&self.desk)
+    fn state(&self) -> MutexGuard<'_, EmbeddedState> {
+        locked(&self.state)
     }
 }
 
-impl Desk {
-    /// Applies a command and delivers what comes of it; returns whom to wake once the desk is free
-    /// again.
+impl EmbeddedState {
+    /// Applies a command and delivers all replies. Returns the wakers of their callers, to be woken
+    /// after the mutex is unlocked.
     fn apply(&mut self, request: u64, command: Command<'_>) -> Vec<Waker> {
         let from = Requester {
             connection: 0,
@@ -111,62 +114,59 @@ fn wake(wakers: Vec<Waker>) {
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// How often the thread looks whether its store is still in use.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the expiry thread checks that its store is still in use. The thread keeps an unused
+/// store in memory for at most this long.
+const IN_USE_CHECK: Duration = Duration::from_millis(500);
+
+/// The shortest sleep of the expiry thread, so that it does not spin on a deadline that is due.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
 
 fn expire(store: &Weak<Store>) {
     while let Some(store) = store.upgrade() {
-        let mut desk = store.desk();
-        let wakers = desk.apply(0, Command::Tick);
-        let nap = desk
-            .table
-            .next_deadline()
-            .map_or(LOOK, |due| due.since(clock::now()).min(LOOK));
+        let mut state = store.state();
+        let wakers = state.apply(0, Command::Tick);
+        let sleep = state.table.next_deadline().map_or(IN_USE_CHECK, |due| {
+            due.since(clock::now()).min(IN_USE_CHECK)
+        });
         if wakers.is_empty() {
-            // Not past the look: a store that is not in use any more frees its memory and this
-            // thread.
             drop(
                 store
-                    .sooner
-                    .wait_timeout(desk, nap.max(Duration::from_millis(1))),
+                    .deadline_changed
+                    .wait_timeout(state, sleep.max(SLEEP_MIN)),
             );
         } else {
-            drop(desk);
+            drop(state);
             wake(wakers);
         }
     }
 }
 
-/// A call under way; dropped, it is forgotten.
-struct Calling<'a> {
+/// A pending call. Dropping it cancels its request.
+struct PendingCall<'a> {
     store: &'a Store,
     request: u64,
     answered: bool,
 }
 
-impl Drop for Calling<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            let mut desk = self.store.desk();
-            desk.replies.give_up(self.request);
-            let wakers = desk.apply(
-                0,
-                Command::Forget {
-                    request: self.request,
-                },
-            );
-            drop(desk);
+            let request = self.request;
+            let mut state = self.store.state();
+            state.replies.cancel(request);
+            let wakers = state.apply(0, Command::Forget { request });
+            drop(state);
             wake(wakers);
         }
     }
 }
 
-impl Carrier for Embedded {
+impl Transport for Embedded {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new("memory");
         capabilities.survives_restart = false;
         capabilities.durable_grants = false;
-        // Holder and store end together.
+        // The store is in the holder's process, so both end together.
         capabilities.release_on_disconnect = true;
         capabilities.isolates = true;
         capabilities.several_at_once = true;
@@ -187,34 +187,37 @@ impl Carrier for Embedded {
             _ => None,
         };
         let (request, wakers) = {
-            let mut desk = self.store.desk();
-            let before = desk.table.next_deadline();
-            let request = desk.replies.open(claim);
-            let wakers = desk.apply(request, command);
-            if desk.table.next_deadline() != before {
-                self.store.sooner.notify_one();
+            let mut state = self.store.state();
+            let before = state.table.next_deadline();
+            let request = state.replies.open(claim);
+            let wakers = state.apply(request, command);
+            if state.table.next_deadline() != before {
+                self.store.deadline_changed.notify_one();
             }
             (request, wakers)
         };
         wake(wakers);
-        let mut calling = Calling {
+        let mut pending = PendingCall {
             store: &self.store,
             request,
             answered: false,
         };
-        let reply = poll_fn(|cx| self.store.desk().replies.poll_first(request, cx)).await;
-        calling.answered = true;
+        let reply = poll_fn(|cx| self.store.state().replies.poll_first(request, cx)).await;
+        pending.answered = true;
         reply.ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "the request was not answered").with_backend("memory")
+            Error::new(ErrorKind::Protocol, "the request got no reply").with_backend("memory")
         })
     }
 
-    async fn second(&self, claim: ClaimId) -> Result<Reply> {
-        let reply = poll_fn(|cx| self.store.desk().replies.poll_second(claim, cx)).await;
+    async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
+        let reply = poll_fn(|cx| self.store.state().replies.poll_second(claim, cx)).await;
         reply.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "this claim does not stand in line")
-                .with_backend("memory")
-                .retryable()
+            Error::new(
+                ErrorKind::Unavailable,
+                "this claim is not in the queue: acquire again",
+            )
+            .with_backend("memory")
+            .retryable()
         })
     }
 }

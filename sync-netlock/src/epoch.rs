@@ -1,25 +1,26 @@
-//! Where a table's fencing tokens begin: above all that an earlier run of it can have granted.
+//! The first fencing token of a table: above all tokens that an earlier run can have granted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use distsync_core::spi::clock;
 use distsync_core::{ClaimId, Token};
 
-/// 2026-01-01, in milliseconds since 1970.
+/// The start of the year 2026 (UTC), in milliseconds since 1970.
 const START: u64 = 1_767_225_600_000;
-/// A minute, in milliseconds: the unit of the epoch.
+/// The unit of the epoch, in milliseconds.
 const MINUTE: u64 = 60_000;
 
-/// A floor for the tokens of a table that remembers nothing: the wall clock.
+/// Returns a lower bound for the tokens of a table without storage, taken from the wall clock.
 ///
-/// A token is an epoch of 27 bits and a counter of 36. The epoch is the minute since 2026 (255
-/// years), and the counter starts at the millisecond within that minute, in its high 16 bits. So
-/// tokens keep rising over restarts as long as the clock is not set back, and less than a million
-/// locks are granted in each millisecond between. The low 20 bits are random: two servers that
-/// start in the same millisecond do not begin with the same tokens.
+/// A token consists of an epoch of 27 bits and a counter of 36 bits. The epoch is the number of
+/// minutes since 2026, which lasts for 255 years. The high 16 bits of the counter start at the
+/// millisecond within that minute. Tokens therefore rise over restarts, provided that the clock is
+/// not set back and that fewer than a million locks are granted per millisecond. The low 20 bits
+/// are random, so that two servers that start in the same millisecond do not begin with the same
+/// tokens.
 pub(crate) fn floor() -> Token {
-    /// The newest floor given out in this process: two tables that start within a millisecond are
-    /// apart all the same.
+    /// The highest floor returned in this process. It keeps the tokens of two tables apart that
+    /// start within one millisecond.
     static NEWEST: AtomicU64 = AtomicU64::new(0);
 
     let floor = start_at(clock::wall_millis(), ClaimId::random());
@@ -30,23 +31,23 @@ pub(crate) fn floor() -> Token {
     Token::new(above(newest.unwrap_or(0))).unwrap_or(Token::MAX)
 }
 
-/// The epoch of today's clock: the minute since 2026.
+/// Returns the epoch by the wall clock: the number of minutes since 2026.
 #[cfg(feature = "server")]
 pub(crate) fn now() -> u64 {
     clock::wall_millis().saturating_sub(START) / MINUTE
 }
 
-/// The token before the first of an epoch.
+/// Returns the token before the first token of an epoch.
 pub(crate) fn floor_of(epoch: u64) -> Token {
     Token::new((epoch & ((1 << 27) - 1)) << 36).unwrap_or(Token::MAX)
 }
 
-/// The first floor of a table that starts at this time.
+/// Returns the floor of a table that starts at this time.
 fn start_at(wall_millis: u64, random: ClaimId) -> u64 {
     floor_at(wall_millis).get() | low_bits(random)
 }
 
-/// 20 random bits.
+/// Returns 20 random bits.
 fn low_bits(random: ClaimId) -> u64 {
     u64::from(random.key_slot() >> 12)
 }
@@ -76,7 +77,7 @@ mod tests {
         let bounds = floor_at(now).get()..floor_at(now + 1).get();
         assert!(
             starts.iter().all(|start| bounds.contains(start)),
-            "they stay in the millisecond: {starts:?}"
+            "the random bits do not change the millisecond: {starts:?}"
         );
     }
 

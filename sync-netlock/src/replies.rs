@@ -1,8 +1,9 @@
-//! Where answers meet those who asked: one slot a request, without an allocation of its own.
+//! Pending requests of one connection, and their replies until the callers take them.
 //!
-//! A slot's number is its place in a slab and a generation, so that a late answer to a request that
-//! was given up cannot reach the next one in the same place. An `Enqueue` that was answered
-//! `Waiting` keeps its slot for the second answer, found by the claim.
+//! Each pending request has a slot in a slab, so it needs no allocation of its own. The id of a
+//! request consists of the index of its slot and a generation. A late reply to a cancelled request
+//! therefore cannot reach a newer request in the same slot. An `Enqueue` whose first reply is
+//! `Waiting` keeps its slot for the second reply, which is found by the claim.
 
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
@@ -16,22 +17,23 @@ use crate::engine::Reply;
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    /// The claim of an `Enqueue`, which may be answered twice.
+    /// The claim of an `Enqueue`, which may have two replies.
     claim: Option<ClaimId>,
     reply: Option<Reply>,
     waker: Option<Waker>,
 }
 
-/// All requests under way on one connection.
+/// The pending requests of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     slots: Slab<Slot>,
     generation: u32,
-    in_line: HashMap<ClaimId, u64, RandomState>,
+    /// The requests of claims that wait for their second reply.
+    waiting: HashMap<ClaimId, u64, RandomState>,
 }
 
 impl Replies {
-    /// A slot for a new request; the number is its request id, never 0.
+    /// Adds a slot for a new request and returns the id of the request, which is never 0.
     pub(crate) fn open(&mut self, claim: Option<ClaimId>) -> u64 {
         self.generation = self.generation.wrapping_add(1).max(1);
         let slot = Slot {
@@ -52,19 +54,19 @@ impl Replies {
         if self.slot(id).is_some() {
             let slot = self.slots.remove(key(id));
             if let Some(claim) = slot.claim
-                && self.in_line.get(&claim) == Some(&id)
+                && self.waiting.get(&claim) == Some(&id)
             {
-                self.in_line.remove(&claim);
+                self.waiting.remove(&claim);
             }
         }
     }
 
-    /// Puts an answer into its slot; returns whom to wake. Answers to requests that were given up
-    /// are dropped.
+    /// Stores a reply in the slot of its request, and returns the waker of the caller if it waits.
+    /// Drops the reply if the request was cancelled.
     pub(crate) fn deliver(&mut self, id: u64, reply: Reply) -> Option<Waker> {
         let slot = self.slot(id)?;
         let waker = slot.waker.take();
-        // Nobody asks for the second answer of a claim that was withdrawn.
+        // No caller takes the second reply of a claim that it has withdrawn.
         if waker.is_none()
             && matches!(
                 reply,
@@ -80,20 +82,20 @@ impl Replies {
         waker
     }
 
-    /// The first answer to a request.
+    /// Polls for the first reply to a request. `None` if the request is not pending.
     pub(crate) fn poll_first(&mut self, id: u64, cx: &Context<'_>) -> Poll<Option<Reply>> {
         let Some(slot) = self.slot(id) else {
             return Poll::Ready(None);
         };
         let Some(reply) = slot.reply.take() else {
-            remember(&mut slot.waker, cx);
+            set_waker(&mut slot.waker, cx);
             return Poll::Pending;
         };
         match (slot.claim, &reply) {
             (Some(claim), Reply::Waiting { .. }) => {
-                if let Some(former) = self.in_line.insert(claim, id) {
+                if let Some(former) = self.waiting.insert(claim, id) {
                     self.remove(former);
-                    self.in_line.insert(claim, id);
+                    self.waiting.insert(claim, id);
                 }
             }
             _ => self.remove(id),
@@ -101,9 +103,9 @@ impl Replies {
         Poll::Ready(Some(reply))
     }
 
-    /// The second answer to an `Enqueue`; `None` if this connection does not wait for one.
+    /// Polls for the second reply to an `Enqueue`. `None` if this claim does not wait for one here.
     pub(crate) fn poll_second(&mut self, claim: ClaimId, cx: &Context<'_>) -> Poll<Option<Reply>> {
-        let Some(&id) = self.in_line.get(&claim) else {
+        let Some(&id) = self.waiting.get(&claim) else {
             return Poll::Ready(None);
         };
         let Some(slot) = self.slot(id) else {
@@ -115,24 +117,25 @@ impl Replies {
                 Poll::Ready(Some(reply))
             }
             None => {
-                remember(&mut slot.waker, cx);
+                set_waker(&mut slot.waker, cx);
                 Poll::Pending
             }
         }
     }
 
-    /// Nobody waits for this answer any more.
-    pub(crate) fn give_up(&mut self, id: u64) {
+    /// Removes a request whose caller no longer waits for the reply.
+    pub(crate) fn cancel(&mut self, id: u64) {
         self.remove(id);
     }
 
-    /// No answers will come; returns whom to tell.
+    /// Removes all requests, because no more replies will arrive. Returns the wakers of their
+    /// callers.
     pub(crate) fn close(&mut self) -> Vec<Waker> {
-        self.in_line.clear();
+        self.waiting.clear();
         self.slots.drain().filter_map(|slot| slot.waker).collect()
     }
 
-    /// How many requests are under way.
+    /// Returns the number of pending requests.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -142,10 +145,10 @@ fn key(id: u64) -> usize {
     usize::try_from(id & u64::from(u32::MAX)).unwrap_or(usize::MAX)
 }
 
-fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
+fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
         Some(waker) => waker.clone_from(cx.waker()),
-        None => *place = Some(cx.waker().clone()),
+        None => *slot = Some(cx.waker().clone()),
     }
 }
 
@@ -171,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_does_not_reach_the_next_request_in_its_place() {
+    fn a_late_reply_does_not_reach_the_next_request_in_its_slot() {
         let mut replies = Replies::default();
         let first = replies.open(None);
-        replies.give_up(first);
+        replies.cancel(first);
         let second = replies.open(None);
         assert_eq!(key(first), key(second));
         assert!(replies.deliver(first, Reply::Closed).is_none());
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_in_line_is_answered_twice() {
+    fn a_claim_that_waits_gets_two_replies() {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
         let id = replies.open(Some(claim));
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_overtakes_the_wait_is_the_answer() {
+    fn a_grant_replaces_a_first_reply_that_was_not_taken() {
         let mut replies = Replies::default();
         let id = replies.open(Some(ClaimId::from_bits(7)));
         replies.deliver(id, waiting());
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_enqueue_of_a_claim_takes_the_place_of_the_first() {
+    fn a_second_enqueue_of_a_claim_replaces_the_first() {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! The two kinds of connection: bare, and by TLS.
+//! A byte stream over TCP, with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connection, of the server or of a client.
+/// The byte stream of a connection, on the server or on a client.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
@@ -16,7 +16,8 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Writes what goes without waiting. Nobody is woken when more would go.
+    /// Writes as many bytes as possible without waiting, and returns their number. Registers no
+    /// waker, so the task is not woken when the stream can take more.
     #[cfg(feature = "server")]
     pub(crate) async fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written =
@@ -27,7 +28,7 @@ impl Stream {
         }
     }
 
-    /// Whether what is written can stay behind until it is flushed.
+    /// Returns whether written bytes may stay in a buffer until the stream is flushed.
     pub(crate) fn needs_flush(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }

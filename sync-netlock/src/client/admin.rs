@@ -1,21 +1,21 @@
-//! What an operator does to a server from outside, over the protocol.
+//! The operations of an operator on a running server.
 
 use distsync_core::spi::{ClaimId, Queue, SessionId, Withdrawn};
 use distsync_core::{Error, ErrorKind, Result};
 
 use super::{Client, Config};
-use crate::backend::{Carrier, Netlock};
+use crate::backend::{Netlock, Transport};
 use crate::engine::{Command, Refusal, Reply, SessionEntry};
 
-/// An operator's connection to a netlock server. Names are paths here, as the server has them:
-/// NAMESPACE/l/NAME.
+/// A client for operators of a netlock server. Names are paths, as the server knows them:
+/// `NAMESPACE/l/NAME`.
 #[derive(Debug)]
 pub struct Admin {
     netlock: Netlock<Client>,
 }
 
 impl Admin {
-    /// Connects when it is first used.
+    /// Creates a client that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Admin {
         }
     }
 
-    /// The sessions that live.
+    /// Returns all open sessions.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
@@ -62,7 +62,7 @@ impl Admin {
         }
     }
 
-    /// The names that begin in one way.
+    /// Returns the names that begin with `prefix` and have holders or waiters.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
@@ -76,7 +76,7 @@ impl Admin {
             .map_err(|error| error.with_operation("list"))
     }
 
-    /// Who holds a name and who waits.
+    /// Returns the holders and waiters of a name.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
@@ -90,7 +90,7 @@ impl Admin {
             .map_err(|error| error.with_operation("inspect").with_name(name))
     }
 
-    /// Ends one claim.
+    /// Ends one claim, and returns whether it was held, waiting or absent.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
@@ -123,17 +123,16 @@ impl Admin {
         .await
     }
 
-    /// Says that a client which was to be isolated can do nothing more; what it held goes to
-    /// others.
+    /// Confirms that the client of a session was isolated, which releases the claims that it held.
     ///
     /// # Errors
     /// [`ErrorKind::NotHeld`] if no such client is being isolated,
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].
     ///
     /// # Cancel safety
-    /// It may or may not have been said.
+    /// The claims may or may not have been released.
     pub async fn confirm_isolated(&self, session: SessionId) -> Result<()> {
-        let absent = "no client of this session is being isolated: `inspect` shows which are";
+        let absent = "no client with this session is being isolated: `inspect` shows which are";
         self.end(
             "confirm isolated",
             Command::ConfirmIsolated { session },
@@ -166,7 +165,8 @@ impl Admin {
             Reply::Refused(Refusal::SessionUnknown) => explain(ErrorKind::NotHeld, absent),
             Reply::Refused(Refusal::Isolated) => explain(
                 ErrorKind::Isolated,
-                "it has ended, and its client is being isolated or was: `confirm-isolated` gives its locks to others",
+                "the session has ended, and its client was or is being isolated: use `confirm-isolated` to release \
+                 its locks",
             ),
             other => self
                 .netlock
@@ -175,7 +175,7 @@ impl Admin {
         }
     }
 
-    /// Ends all claims of the names that begin in one way; how many there were.
+    /// Ends all claims of the names that begin with `prefix`, and returns their number.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unavailable`].

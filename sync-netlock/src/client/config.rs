@@ -1,21 +1,21 @@
-//! Where the servers are.
+//! The configuration of a client.
 
 use std::fmt;
 
 use distsync_core::spi::{StoreUrl, Tls};
 use distsync_core::{Error, ErrorKind, Result};
 
-/// The port of netlockd unless told otherwise.
+/// The default port of netlockd.
 pub const DEFAULT_PORT: u16 = 7420;
 
-/// Settings of a client. Debug shows no token.
+/// The configuration of a client. Its `Debug` output does not contain the token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(super) addresses: Vec<String>,
     pub(super) token: Option<String>,
-    /// The only table that may answer.
+    /// The identity of the table, if the client accepts only one.
     pub(super) table: Option<u128>,
-    /// TLS, if it is to be spoken.
+    /// The TLS settings, if the client uses TLS.
     pub(super) tls: Option<Tls>,
 }
 
@@ -28,12 +28,12 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// Settings of a client of the server that listens at these addresses (`host:port`). Several
-    /// addresses are several ways to one server, not several servers, and need
+    /// Returns the configuration for a server that listens at these addresses (`host:port`). All of
+    /// them have to lead to the same server. More than one address requires
     /// [`with_table`](Self::with_table).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if there is none.
+    /// [`ErrorKind::InvalidOption`] if `addresses` is empty.
     pub fn new(addresses: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         let addresses: Vec<String> = addresses.into_iter().map(Into::into).collect();
         if addresses.is_empty() {
@@ -51,24 +51,24 @@ impl Config {
         })
     }
 
-    /// Says who this is, to a server that asks for it.
+    /// Authenticates to the server with this token.
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Accepts only the server with this table: the identity that netlockd prints at its start, 32
-    /// hexadecimal digits.
+    /// Connects only to the server that has this table. `table` is the identity that netlockd
+    /// prints when it starts: 32 hexadecimal digits.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if it is no identity.
+    /// [`ErrorKind::InvalidOption`] if `table` is not 32 hexadecimal digits.
     pub fn with_table(mut self, table: &str) -> Result<Self> {
         self.table = Some(parse_table(table)?);
         Ok(self)
     }
 
-    /// Speaks TLS with the server, by these certificates.
+    /// Connects by TLS with these settings.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
@@ -76,24 +76,24 @@ impl Config {
         self
     }
 
-    /// The client that a URL `netlock://[:TOKEN@]host[:port][,host[:port]]` asks for, or
-    /// `netlocks:` by TLS with the options `ca`, `cert` and `key`, and with the option `table`,
-    /// once the common options are taken out.
+    /// Parses a URL `netlock://[:TOKEN@]host[:port][,host[:port]]`, or `netlocks:` for TLS. Both
+    /// take the option `table`, and `netlocks:` takes `ca`, `cert` and `key`. The options that all
+    /// stores share have to be taken out of the URL before.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] names what does not fit.
+    /// [`ErrorKind::InvalidOption`] names the part of the URL that is invalid.
     pub fn from_url(mut url: StoreUrl) -> Result<Self> {
         let is_secure = url.scheme() == "netlocks";
         if is_secure && !cfg!(feature = "tls") {
             return Err(url.bad(
-                "this build speaks no TLS with netlock: build it with the feature `netlock-tls`",
+                "this build does not support TLS for netlock: enable the feature `netlock-tls`",
             ));
         }
         if !url.path().is_empty() {
-            return Err(url.bad("a path has no meaning for netlock: leave it out"));
+            return Err(url.bad("netlock URLs have no path: remove it"));
         }
         if url.user().is_some_and(|user| !user.is_empty()) {
-            return Err(url.bad("netlock knows tokens, not users: write netlock://:TOKEN@host"));
+            return Err(url.bad("netlock URLs have no user name: write netlock://:TOKEN@host"));
         }
         let mut config = Self::new(url.addresses(Some(DEFAULT_PORT))?)?;
         config.token = url.password().map(str::to_owned);
@@ -106,12 +106,13 @@ impl Config {
     }
 }
 
-/// The identity of a table, from its 32 hexadecimal digits.
+/// Parses the identity of a table: 32 hexadecimal digits.
 pub(crate) fn parse_table(text: &str) -> Result<u128> {
     let is_identity = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u128::from_str_radix(text, 16).ok().filter(|_| is_identity).ok_or_else(|| {
         let problem = format!(
-            "`{text}` is no identity of a table: give the 32 hexadecimal digits that netlockd prints at its start"
+            "`{text}` is not the identity of a table: give the 32 hexadecimal digits that netlockd prints when it \
+             starts"
         );
         Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
     })
@@ -145,10 +146,13 @@ mod tests {
         );
         for (url, reason) in [
             ("netlock:", "no host"),
-            ("netlock://a/b", "a path"),
+            ("netlock://a/b", "have no path"),
             ("netlock://me@a", "netlock://:TOKEN@host"),
             ("netlock://a?x=y", "no option `x`"),
-            ("netlock://a,b?table=12", "`12` is no identity of a table"),
+            (
+                "netlock://a,b?table=12",
+                "`12` is not the identity of a table",
+            ),
         ] {
             assert!(config(url).unwrap_err().to_string().contains(reason));
         }

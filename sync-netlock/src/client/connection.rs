@@ -1,11 +1,12 @@
-//! One connection: requests go into a buffer, and one task writes them and reads the answers.
+//! One connection. Callers put requests into a buffer. One task, the driver, writes them to the
+//! socket and reads the replies.
 //!
-//! Callers and the task share a mutex that is held for a few instructions. A caller wakes the task
-//! only if it sleeps, so requests of many callers travel in one write; the task wakes the callers
-//! of all answers of one read together.
+//! Callers and the driver share a mutex that is held for a few instructions at a time. A caller
+//! wakes the driver only if it sleeps, so the requests of many callers are sent in one write. The
+//! driver wakes the callers of all replies from one read together.
 
+mod close_reason;
 mod driver;
-mod ending;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -22,57 +23,61 @@ use foldhash::fast::RandomState;
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;
 use crate::wire::{VERSION, encode, encode_command, proto};
+pub(super) use close_reason::{CloseReason, lost};
 pub(super) use driver::drive;
-pub(super) use ending::{Ending, broken};
 
-/// The most that waits to be written. A caller beyond it is refused; nothing is queued without
-/// bound.
+/// The most bytes of requests in the buffer. Further requests fail, so that the buffer is bounded.
 const OUT_MAX: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     state: Mutex<State>,
-    /// Mirrors `state.closed`, to look at without the mutex.
+    /// Mirrors `state.closed`, to be read without the mutex.
     closed: AtomicBool,
-    /// Where the task runs.
+    /// The runtime on which the driver runs.
     home: Home,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Requests that the driver has not taken yet.
     out: Vec<u8>,
     replies: Replies,
-    /// This connection's numbers for sessions.
+    /// The numbers of sessions on this connection.
     sessions: HashMap<SessionId, u32, RandomState>,
     last_session: u32,
     greeting: Greeting,
-    /// Wakes the task; taken while it is awake.
+    /// Wakes the driver. `None` while the driver is awake.
     driver: Option<Waker>,
-    closed: Option<Ending>,
+    closed: Option<CloseReason>,
 }
 
+/// The state of the greeting, which precedes all other replies.
 #[derive(Debug, Default)]
 enum Greeting {
+    /// The `Hello` is in the buffer or was sent.
     #[default]
-    Awaited,
-    Awaiting(Waker),
+    Sent,
+    /// As `Sent`, and a caller waits for the reply.
+    Awaited(Waker),
     Done(proto::Welcome),
 }
 
-/// The id of the greeting: never one of [`Replies`], whose generations begin at 1.
+/// The id of the `Hello`. Like the ids below, it differs from all ids of [`Replies`], whose
+/// generations start at 1.
 const HELLO: u64 = 1;
 /// The id of pings.
 const PING: u64 = 2;
-/// The id of requests whose answer nobody waits for.
-const UNHEARD: u64 = 3;
+/// The id of requests whose reply is ignored.
+const IGNORED: u64 = 3;
 
 impl State {
     fn check(&self) -> Result<()> {
         match &self.closed {
-            Some(ending) => Err(ending.of_request()),
+            Some(reason) => Err(reason.request_error()),
             None if self.out.len() > OUT_MAX => Err(Error::new(
                 ErrorKind::Unavailable,
-                "too many requests wait to be sent: the server or the network is too slow",
+                "too many requests wait to be sent, because the server or the network is slow: try later",
             )
             .with_backend("netlock")
             .retryable()),
@@ -80,7 +85,8 @@ impl State {
         }
     }
 
-    /// The connection's number for a session, which it attaches to first if need be.
+    /// Returns the number of a session on this connection. Attaches to the session first if this
+    /// connection does not know it, unless the request that follows `opens` it.
     fn number(&mut self, session: &Session, opens: bool) -> u32 {
         if let Some(number) = self.sessions.get(&session.id) {
             return *number;
@@ -93,7 +99,7 @@ impl State {
                 session: session.id,
                 secret: session.secret,
             };
-            encode_command(UNHEARD, number, attach, &mut self.out);
+            encode_command(IGNORED, number, attach, &mut self.out);
         }
         number
     }
@@ -121,10 +127,10 @@ impl Connection {
         }
     }
 
-    /// Waits for an answer, unless the task that takes it does not run: this connection is closed
-    /// then.
-    pub(super) async fn at_home<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        self.home.answer(answer).await.unwrap_or_else(|error| {
+    /// Waits for a reply. If the runtime of the driver does not run, closes this connection
+    /// instead.
+    pub(super) async fn await_reply<T>(&self, reply: impl Future<Output = Result<T>>) -> Result<T> {
+        self.home.answer(reply).await.unwrap_or_else(|error| {
             self.close(error.message().into());
             Err(error.with_backend("netlock"))
         })
@@ -138,17 +144,17 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Ends the connection; the requests under way fail.
-    pub(super) fn close(&self, ending: Ending) {
+    /// Closes the connection. Its pending requests fail with this reason.
+    pub(super) fn close(&self, reason: CloseReason) {
         let wakers = {
             let mut state = self.state();
             if state.closed.is_some() {
                 return;
             }
-            state.closed = Some(ending);
+            state.closed = Some(reason);
             self.closed.store(true, Ordering::Release);
             let mut wakers = state.replies.close();
-            if let Greeting::Awaiting(waker) = std::mem::take(&mut state.greeting) {
+            if let Greeting::Awaited(waker) = std::mem::take(&mut state.greeting) {
                 wakers.push(waker);
             }
             wakers.extend(state.driver.take());
@@ -157,30 +163,30 @@ impl Connection {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Resolves when the server has greeted back, with which table it has and how well it keeps it.
+    /// Waits for the server's reply to the greeting.
     pub(super) async fn greet(&self) -> Result<proto::Welcome> {
         poll_fn(|cx| {
             let mut state = self.state();
             if let Greeting::Done(welcome) = state.greeting {
                 return Poll::Ready(Ok(welcome));
             }
-            if let Some(ending) = &state.closed {
-                return Poll::Ready(Err(ending.of_greeting()));
+            if let Some(reason) = &state.closed {
+                return Poll::Ready(Err(reason.greeting_error()));
             }
-            state.greeting = Greeting::Awaiting(cx.waker().clone());
+            state.greeting = Greeting::Awaited(cx.waker().clone());
             Poll::Pending
         })
         .await
     }
 
-    /// Sends a command; the future is its first answer. Dropped, the answer is not waited for any
-    /// more.
+    /// Sends a command. The returned future resolves to its first reply; dropping it cancels the
+    /// request.
     pub(super) fn call(
         self: &Arc<Self>,
         session: Option<&Session>,
         command: Command<'_>,
-    ) -> Result<Answer> {
-        let (claim, lasting) = match command {
+    ) -> Result<PendingReply> {
+        let (claim, is_watch) = match command {
             Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => {
                 (Some(claim), false)
             }
@@ -202,28 +208,29 @@ impl Connection {
         if let Some(driver) = driver {
             driver.wake();
         }
-        Ok(Answer {
+        Ok(PendingReply {
             connection: self.clone(),
             request,
-            lasting,
-            answered: false,
+            is_watch,
+            received: false,
         })
     }
 
-    /// The second answer to an `Enqueue`.
-    pub(super) async fn second(&self, claim: ClaimId) -> Result<Reply> {
+    /// Waits for the second reply to an `Enqueue`.
+    pub(super) async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
         let reply = poll_fn(|cx| self.state().replies.poll_second(claim, cx)).await;
-        reply.ok_or_else(|| broken("the connection on which this claim waited was lost"))
+        reply.ok_or_else(|| lost("the connection on which this claim waited was lost"))
     }
 
-    fn forget(&self, request: u64, lasting: bool) {
+    /// Cancels a request. Tells the server only about watches: it replies to others soon anyway.
+    fn cancel(&self, request: u64, is_watch: bool) {
         let driver = {
             let mut state = self.state();
-            state.replies.give_up(request);
-            if !lasting || state.closed.is_some() {
+            state.replies.cancel(request);
+            if !is_watch || state.closed.is_some() {
                 return;
             }
-            encode_command(UNHEARD, 0, Command::Forget { request }, &mut state.out);
+            encode_command(IGNORED, 0, Command::Forget { request }, &mut state.out);
             state.driver.take()
         };
         if let Some(driver) = driver {
@@ -232,40 +239,40 @@ impl Connection {
     }
 }
 
-/// The first answer to a request.
+/// The first reply to a request. Dropping it cancels the request.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PendingReply {
     connection: Arc<Connection>,
     request: u64,
-    /// The server keeps the request until there is something to tell.
-    lasting: bool,
-    answered: bool,
+    /// The server keeps the request until an event occurs.
+    is_watch: bool,
+    received: bool,
 }
 
-impl Future for Answer {
+impl Future for PendingReply {
     type Output = Result<Reply>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reply>> {
-        let answer = {
+        let reply = {
             let mut state = self.connection.state();
             match state.replies.poll_first(self.request, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(reply)) => Ok(reply),
                 Poll::Ready(None) => Err(match &state.closed {
-                    Some(ending) => ending.of_request(),
-                    None => broken("the request was given up"),
+                    Some(reason) => reason.request_error(),
+                    None => lost("the request was cancelled"),
                 }),
             }
         };
-        self.answered = true;
-        Poll::Ready(answer)
+        self.received = true;
+        Poll::Ready(reply)
     }
 }
 
-impl Drop for Answer {
+impl Drop for PendingReply {
     fn drop(&mut self) {
-        if !self.answered {
-            self.connection.forget(self.request, self.lasting);
+        if !self.received {
+            self.connection.cancel(self.request, self.is_watch);
         }
     }
 }

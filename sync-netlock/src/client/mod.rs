@@ -1,9 +1,9 @@
-//! The client of a netlock server: several addresses of one server, one pipelined connection, made
-//! again when it breaks.
+//! The client of a netlock server. It keeps one pipelined connection, and makes a new one when the
+//! connection breaks. All configured addresses lead to the same server.
 //!
-//! Sessions live at the server and outlast connections: a new connection attaches to them by their
-//! secret, ahead of the first request that needs it. No request is repeated here; that is the
-//! core's, and safe by the ids.
+//! Sessions belong to the server and outlast connections. A new connection attaches to a session,
+//! by its secret, before the first request that names it. The client repeats no request: the core
+//! retries, which is safe because requests carry ids.
 
 mod admin;
 mod config;
@@ -30,18 +30,18 @@ pub use admin::Admin;
 pub(crate) use config::parse_table;
 pub use config::{Config, DEFAULT_PORT};
 
-use crate::backend::{Carrier, Netlock};
+use crate::backend::{Netlock, Transport};
 use crate::engine::{Command, Reply};
 use crate::stream::Stream;
 use crate::wire::proto;
 use connection::Connection;
 
-/// How long one address may take to accept and to greet.
+/// The timeout for connecting to one address and greeting the server.
 const DIAL: Duration = Duration::from_secs(2);
-/// How long the other addresses of a name may take to greet after the first one, to be compared
-/// with it.
+/// How long to wait for the other addresses of a host after the first one has replied, to compare
+/// their tables.
 const COMPARE: Duration = Duration::from_millis(250);
-/// How long after one address the next one is dialed, if the first has not answered.
+/// The delay before the next address is tried beside those that have not replied yet.
 const STAGGER: Duration = Duration::from_millis(100);
 
 /// A client of a netlock server.
@@ -49,38 +49,40 @@ const STAGGER: Duration = Duration::from_millis(100);
 pub struct Client {
     config: Arc<Config>,
     current: Mutex<Option<Arc<Connection>>>,
-    /// One dials while the others wait for it.
+    /// Lets one caller connect while the others wait for it.
     dialing: Turns,
-    /// The address that worked last.
+    /// The index of the address of the last connection, which is tried first.
     preferred: AtomicUsize,
-    /// Whether the server keeps its table, as far as it has told one of us.
-    keeps: Arc<AtomicBool>,
-    /// The server's `Welcome.incarnation`: changes when it may have forgotten something.
+    /// Whether the table survives a restart of the server. Unknown, and false, until the first
+    /// connection. Shared with the client of the session keeper.
+    is_durable: Arc<AtomicBool>,
+    /// The last `Welcome.incarnation`, which changes when the server may have lost claims. Shared
+    /// with the client of the session keeper.
     incarnation: Arc<AtomicU64>,
-    /// Owns the tasks that carry the connections' bytes; each ends with its connection.
+    /// Owns the driver tasks of the connections. Each ends with its connection.
     tasks: TaskTracker,
 }
 
 impl Client {
-    /// A client that connects when it is first used.
+    /// Creates a client that connects when it is first used.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self::with(Arc::new(config), Arc::default(), Arc::default())
     }
 
-    fn with(config: Arc<Config>, keeps: Arc<AtomicBool>, incarnation: Arc<AtomicU64>) -> Self {
+    fn with(config: Arc<Config>, is_durable: Arc<AtomicBool>, incarnation: Arc<AtomicU64>) -> Self {
         Self {
             config,
             current: Mutex::new(None),
             dialing: Turns::default(),
             preferred: AtomicUsize::new(0),
-            keeps,
+            is_durable,
             incarnation,
             tasks: TaskTracker::new(),
         }
     }
 
-    /// The backend over this client.
+    /// Returns a backend over this client.
     #[must_use]
     pub fn backend(self) -> Arc<dyn Backend> {
         Arc::new(Netlock(self))
@@ -107,12 +109,12 @@ impl Client {
         Ok(connection)
     }
 
-    /// Dials the addresses, the one that worked last first and each next one a little later, and
-    /// takes the first that leads to the right table.
+    /// Connects to the first address that leads to the right table. Starts with the address of the
+    /// last connection, and tries each further one [`STAGGER`] later, beside the earlier ones.
     async fn dial_any(&self) -> Result<Arc<Connection>> {
         let addresses = &self.config.addresses;
         if addresses.len() > 1 && self.config.table.is_none() {
-            return Err(self.unnamed_table().await);
+            return Err(self.table_required().await);
         }
         let first = self.preferred.load(Ordering::Relaxed);
         let mut attempts: FuturesUnordered<_> = (0..addresses.len())
@@ -125,10 +127,10 @@ impl Client {
         let mut failures = Vec::new();
         while let Some((index, attempt)) = attempts.next().await {
             match attempt {
-                Ok(greeted) => {
+                Ok(candidate) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     debug!(address = addresses[index], "connected");
-                    return Ok(self.adopt(greeted));
+                    return Ok(self.adopt(candidate));
                 }
                 Err(error) => {
                     info!(address = addresses[index], %error, "cannot connect");
@@ -136,7 +138,7 @@ impl Client {
                 }
             }
         }
-        Err(most_telling(failures))
+        Err(most_specific(failures))
     }
 
     /// Checks that a server has the table that the configuration names, if it names one.
@@ -147,30 +149,31 @@ impl Client {
         let problem = match welcome.table.map(u128::from) {
             Some(found) if found == wanted => return Ok(()),
             Some(found) => format!(
-                "the server at {address} has the table {found:032x}, not {wanted:032x}: it is another server, or one \
-                 without a data folder that was restarted; correct the address or the option `table`"
+                "the server at {address} has the table {found:032x} instead of {wanted:032x}, so it is another \
+                 server, or was restarted without a data folder: correct the address or the option `table`"
             ),
             None => format!(
-                "the server at {address} is too old to say which table it has: upgrade it, or leave the option \
-                 `table` out and give one address"
+                "the server at {address} is too old to report the identity of its table: upgrade it, or give one \
+                 address and omit the option `table`"
             ),
         };
         Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
     }
 
-    /// Uses a connection from now on.
-    fn adopt(&self, (greeted, welcome): (Greeted, proto::Welcome)) -> Arc<Connection> {
-        let keeps = welcome.durability() != proto::Durability::Memory;
-        self.keeps.store(keeps, Ordering::Relaxed);
+    /// Records what the server of a new connection reports, and returns the connection for use.
+    fn adopt(&self, (candidate, welcome): (Candidate, proto::Welcome)) -> Arc<Connection> {
+        let is_durable = welcome.durability() != proto::Durability::Memory;
+        self.is_durable.store(is_durable, Ordering::Relaxed);
         self.incarnation
             .store(welcome.incarnation, Ordering::Release);
-        greeted.keep()
+        candidate.select()
     }
 
-    /// Says why several addresses need the name of the table: an address that does not answer now
-    /// could be another server, whose locks others hold. Asks all of them, to name the table or the
-    /// difference.
-    async fn unnamed_table(&self) -> Error {
+    /// Returns the error for a configuration with more than one address and no table. Without the
+    /// table, an address that does not answer now could lead to another server, where others hold
+    /// the same locks. Connects to all addresses, so that the error can name the table, or the
+    /// servers that differ.
+    async fn table_required(&self) -> Error {
         let asked = self.config.addresses.iter().map(|address| async move {
             let table = self
                 .dial(address)
@@ -183,64 +186,66 @@ impl Client {
         let problem = match &*found {
             [(one, table), rest @ ..] => match rest.iter().find(|(_, other)| other != table) {
                 Some((other, another)) => format!(
-                    "{one} has the table {table:032x} and {other} has {another:032x}: they are two servers, which \
-                     share no locks; give the addresses of one server"
+                    "{one} has the table {table:032x} and {other} has {another:032x}, so they are two servers, \
+                     which share no locks: give the addresses of one server"
                 ),
                 None => format!(
-                    "several addresses are given, and a server that does not answer could be another one: if all of \
-                     them lead to the server at {one}, add table={table:032x} to the URL; else give one address"
+                    "several addresses need the option `table`, because an address that does not answer could lead \
+                     to another server: if all of them lead to the server at {one}, add table={table:032x} to the \
+                     URL, otherwise give one address"
                 ),
             },
-            [] => "several addresses are given, and a server that does not answer could be another one: add table=ID \
-                   to the URL, with the ID that netlockd prints at its start, or give one address"
+            [] => "several addresses need the option `table`, because an address that does not answer could lead to \
+                   another server: add table=ID to the URL, with the ID that netlockd prints when it starts, or \
+                   give one address"
                 .to_owned(),
         };
         Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
     }
 
-    /// Dials all that the address resolves to.
-    async fn dial(&self, address: &str) -> Result<(Greeted, proto::Welcome)> {
-        let greeted = tokio::time::timeout(DIAL, async {
+    /// Resolves an address, connects to it and greets the server.
+    async fn dial(&self, address: &str) -> Result<(Candidate, proto::Welcome)> {
+        let dialed = tokio::time::timeout(DIAL, async {
             let resolved = lookup_host(address)
                 .await
                 .map_err(|error| unreachable(address, "no connection").with_source(error))?;
             self.dial_resolved(address, resolved).await
         });
-        greeted
+        dialed
             .await
             .unwrap_or_else(|_| Err(unreachable(address, "no greeting")))
     }
 
-    /// Dials a name that may have several addresses of both families, of which some may lead
-    /// nowhere: tries a later one beside an earlier one that does not greet soon.
+    /// Connects to one of the socket addresses of a host. Some may be unreachable, for example all
+    /// of one address family, so a later one is tried beside an earlier one that is slow.
     ///
-    /// If the configuration names no table, all addresses that greet soon must have the same one.
+    /// If the configuration names no table, all addresses that reply soon must have the same one.
     async fn dial_resolved(
         &self,
         address: &str,
         resolved: impl IntoIterator<Item = SocketAddr>,
-    ) -> Result<(Greeted, proto::Welcome)> {
+    ) -> Result<(Candidate, proto::Welcome)> {
         let resolved: Vec<_> = resolved.into_iter().collect();
         if self.config.table.is_none() && resolved.len() > 1 {
             return self.dial_and_compare(address, resolved).await;
         }
-        let greeted = race::first(resolved, |resolved| self.dial_at(address, resolved)).await;
-        greeted.map_err(|failures| failure(address, failures))
+        let dialed = race::first(resolved, |resolved| self.dial_at(address, resolved)).await;
+        dialed.map_err(|failures| failure(address, failures))
     }
 
-    /// Dials all addresses of a name at once. Returns the first connection that greets, unless
-    /// another one greets within [`COMPARE`] after it and has another table.
+    /// Connects to all socket addresses of a host at once and returns the first connection that is
+    /// greeted. Fails if another one is greeted within [`COMPARE`] after it and has another table.
     async fn dial_and_compare(
         &self,
         address: &str,
         resolved: Vec<SocketAddr>,
-    ) -> Result<(Greeted, proto::Welcome)> {
+    ) -> Result<(Candidate, proto::Welcome)> {
         let dial = async |at| (at, self.dial_at(address, at).await);
         let mut attempts: FuturesUnordered<_> = resolved.into_iter().map(dial).collect();
         let mut failures = Vec::new();
         let (first_at, first) = loop {
             match attempts.next().await {
-                Some((at, Ok(greeted))) => break (at, greeted),
+                Some((at, Ok(candidate))) => break (at, candidate),
                 Some((_, Err(error))) => failures.push(error),
                 None => return Err(failure(address, failures)),
             }
@@ -260,8 +265,8 @@ impl Client {
             return Ok(first);
         };
         let problem = format!(
-            "{address} leads to {first_at} with the table {table:032x} and to {at} with {other:032x}: they are two \
-             servers, which share no locks; give the address of one of them, or add table=ID to the URL"
+            "{address} leads to {first_at} with the table {table:032x} and to {at} with {other:032x}, so they are \
+             two servers, which share no locks: give the address of one of them, or add table=ID to the URL"
         );
         Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
     }
@@ -270,7 +275,7 @@ impl Client {
         &self,
         address: &str,
         resolved: SocketAddr,
-    ) -> Result<(Greeted, proto::Welcome)> {
+    ) -> Result<(Candidate, proto::Welcome)> {
         let failed = |error| unreachable(address, "no connection").with_source(error);
         let stream = TcpStream::connect(resolved).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -294,58 +299,58 @@ impl Client {
         let connection = Arc::new(Connection::new(self.config.token.as_deref(), Home::here()?));
         self.tasks
             .spawn(connection::drive(connection.clone(), stream));
-        let greeted = Greeted {
+        let candidate = Candidate {
             connection: connection.clone(),
-            kept: false,
+            selected: false,
         };
         let welcome = connection.greet().await?;
         self.check_table(address, &welcome)?;
-        Ok((greeted, welcome))
+        Ok((candidate, welcome))
     }
 }
 
-/// The error for a name of which no address could be used.
+/// Returns the error for an address with no usable socket address.
 fn failure(address: &str, failures: Vec<Error>) -> Error {
     match failures.is_empty() {
         true => unreachable(address, "no connection"),
-        false => most_telling(failures),
+        false => most_specific(failures),
     }
 }
 
 fn unreachable(address: &str, problem: &str) -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        format!("{problem} at {address}: is netlockd running there, and the port right?"),
+        format!("{problem} at {address}: is netlockd running there, and is the port right?"),
     )
     .with_backend("netlock")
     .retryable()
 }
 
-/// Returns a failure that says that the server is there and something else is wrong, if there is
-/// one.
-fn most_telling(mut failures: Vec<Error>) -> Error {
-    let telling = failures
+/// Returns the most helpful of the failures: one from a server that was reached, if there is one.
+fn most_specific(mut failures: Vec<Error>) -> Error {
+    let specific = failures
         .iter()
         .position(|error| error.kind() != ErrorKind::Unavailable);
-    failures.swap_remove(telling.unwrap_or(0))
+    failures.swap_remove(specific.unwrap_or(0))
 }
 
-/// A new connection, closed when dropped unless it is kept.
-struct Greeted {
+/// A new connection that may not be needed. Dropping it closes the connection, unless it was
+/// selected.
+struct Candidate {
     connection: Arc<Connection>,
-    kept: bool,
+    selected: bool,
 }
 
-impl Greeted {
-    fn keep(mut self) -> Arc<Connection> {
-        self.kept = true;
+impl Candidate {
+    fn select(mut self) -> Arc<Connection> {
+        self.selected = true;
         self.connection.clone()
     }
 }
 
-impl Drop for Greeted {
+impl Drop for Candidate {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.selected {
             self.connection.close("another connection is used".into());
         }
     }
@@ -359,12 +364,12 @@ impl Drop for Client {
     }
 }
 
-impl Carrier for Client {
+impl Transport for Client {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new("netlock");
-        let keeps = self.keeps.load(Ordering::Relaxed);
-        capabilities.survives_restart = keeps;
-        capabilities.durable_grants = keeps;
+        let is_durable = self.is_durable.load(Ordering::Relaxed);
+        capabilities.survives_restart = is_durable;
+        capabilities.durable_grants = is_durable;
         capabilities.release_on_disconnect = true;
         capabilities.isolates = true;
         capabilities.several_at_once = true;
@@ -374,7 +379,7 @@ impl Carrier for Client {
     fn for_keeper(&self) -> Self {
         Self::with(
             self.config.clone(),
-            self.keeps.clone(),
+            self.is_durable.clone(),
             self.incarnation.clone(),
         )
     }
@@ -392,13 +397,15 @@ impl Carrier for Client {
             Some(connection) => connection,
             None => self.connection().await?,
         };
-        connection.at_home(connection.call(session, command)?).await
+        connection
+            .await_reply(connection.call(session, command)?)
+            .await
     }
 
-    async fn second(&self, claim: ClaimId) -> Result<Reply> {
+    async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
         match self.current() {
-            Some(connection) => connection.at_home(connection.second(claim)).await,
-            None => Err(connection::broken("the connection was lost")),
+            Some(connection) => connection.await_reply(connection.second_reply(claim)).await,
+            None => Err(connection::lost("the connection was lost")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The addresses of one name, as a resolver gives them.
+//! Connecting to a host name that resolves to more than one address.
 
 use std::net::{Ipv6Addr, TcpListener};
 
@@ -16,10 +16,10 @@ async fn a_silent_or_dead_address_of_a_name_does_not_hide_the_others() {
     let alive = server.address();
     let mut tasks = JoinSet::new();
     tasks.spawn(server.run(CancellationToken::new()));
-    // It accepts connections, and nothing is ever said there.
+    // Accepts connections and never sends anything.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = listener.local_addr().unwrap();
-    // What `localhost` resolves to where the server listens on 127.0.0.1 alone.
+    // `localhost` resolves to this address too, where the server listens on 127.0.0.1 only.
     let dead = SocketAddr::from((Ipv6Addr::LOCALHOST, alive.port()));
 
     let client = Client::new(Config::new(["name:1"]).unwrap());

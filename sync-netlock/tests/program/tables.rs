@@ -116,7 +116,7 @@ async fn a_table_stays_with_its_folder() {
     assert!(said.contains(&table) && said.contains(other), "{said}");
     let mut given = Netlockd::start(&["--table", other]);
     assert_eq!(given.table(), other);
-    assert!(complaint(&["--table", "mine"]).contains("`mine` is no identity"));
+    assert!(complaint(&["--table", "mine"]).contains("`mine` is not the identity"));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The task that carries a connection's bytes: it writes requests, reads answers, and wakes those
-//! who asked.
+//! The driver: the task that writes the requests of a connection, reads the replies and wakes the
+//! callers.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -13,64 +13,67 @@ use prost::Message;
 use tokio::io::AsyncWrite;
 use tracing::debug;
 
-use super::ending::Ending;
-use super::{Connection, Greeting, HELLO, PING, UNHEARD};
+use super::close_reason::CloseReason;
+use super::{Connection, Greeting, HELLO, IGNORED, PING};
 use crate::engine::Reply;
 use crate::stream::Stream;
 use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, proto, read_reply, to_reply};
 
-/// How often the task looks at the connection's health, and says that it is alive.
-const PULSE: Duration = Duration::from_secs(5);
+/// How often the driver pings the server, and checks that the server still sends.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A server that was silent for this long, pings included, is gone.
-const SILENCE: Duration = Duration::from_secs(15);
+/// How long the server may send nothing before the connection counts as broken. Three pings are
+/// unanswered then.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// The least number of answers that are worth a write of their own.
-const SHARE_MIN: usize = 16;
+/// The least number of replies to deliver before the next requests are written. With fewer, the
+/// system call for the write costs more than it gains.
+const BATCH_MIN: usize = 16;
 
-/// How the answer of a server begins that speaks TLS, and finds no TLS in what we say.
+/// The first two bytes of a TLS alert, which a TLS server sends in reply to a client without TLS.
 const TLS_ALERT: usize = 0x1503;
 
-/// Closes the connection when the task that carries it ends, or its runtime does.
-struct Carrying(Arc<Connection>);
+/// Closes the connection when the driver ends, also if its runtime shuts down.
+struct CloseOnDrop(Arc<Connection>);
 
-impl Drop for Carrying {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.close("the connection's runtime has ended".into());
+        self.0
+            .close("the runtime of the connection has shut down".into());
     }
 }
 
-/// Carries a connection's bytes until it breaks or is closed.
+/// Runs a connection until it breaks or is closed.
 pub(in crate::client) async fn drive(connection: Arc<Connection>, mut stream: Stream) {
-    let carrying = Carrying(connection);
-    let mut carrier = Carrier {
+    let connection = CloseOnDrop(connection);
+    let mut driver = Driver {
         writing: Vec::new(),
         written: 0,
         frames: Frames::new(),
-        answers: Vec::new(),
+        replies: Vec::new(),
         wakers: Vec::new(),
-        share: SHARE_MIN,
-        heard: clock::now(),
+        batch: BATCH_MIN,
+        last_read: clock::now(),
         yielded: false,
     };
-    let mut pulse = pin!(tokio::time::sleep(PULSE));
-    let ending = poll_fn(|cx| {
-        while pulse.as_mut().poll(cx).is_ready() {
-            if clock::now().since(carrier.heard) > SILENCE {
-                return Poll::Ready(Ending::from("the server is silent"));
+    let mut next_ping = pin!(tokio::time::sleep(PING_INTERVAL));
+    let reason = poll_fn(|cx| {
+        while next_ping.as_mut().poll(cx).is_ready() {
+            if clock::now().since(driver.last_read) > SILENCE_MAX {
+                return Poll::Ready(CloseReason::from("the server does not respond"));
             }
-            carrier.ping();
-            pulse.set(tokio::time::sleep(PULSE));
+            driver.ping();
+            next_ping.set(tokio::time::sleep(PING_INTERVAL));
         }
-        match carrier.carry(&carrying.0, Pin::new(&mut stream), cx) {
+        match driver.run(&connection.0, Pin::new(&mut stream), cx) {
             Ok(Progress::Sleep) => Poll::Pending,
-            Ok(Progress::Closed) => Poll::Ready("it was closed".into()),
-            Err(ending) => Poll::Ready(ending),
+            Ok(Progress::Closed) => Poll::Ready("the connection was closed".into()),
+            Err(reason) => Poll::Ready(reason),
         }
     })
     .await;
-    debug!(why = ending.why, "connection ended");
-    carrying.0.close(ending);
+    debug!(reason = reason.text, "connection closed");
+    connection.0.close(reason);
 }
 
 enum Progress {
@@ -78,23 +81,23 @@ enum Progress {
     Closed,
 }
 
-struct Carrier {
+struct Driver {
     writing: Vec<u8>,
-    /// How much of it is written.
+    /// The number of bytes at the start of `writing` that were written.
     written: usize,
     frames: Frames,
-    answers: Vec<(u64, Reply)>,
+    replies: Vec<(u64, Reply)>,
     wakers: Vec<Waker>,
-    /// How many answers are handed out before the next requests are sent: half of those awaited, so
-    /// that the server works on the one half while the callers work on the other.
-    share: usize,
-    /// When something last came from the server.
-    heard: Moment,
-    /// Whether the task has let others go first since it was woken to write.
+    /// How many replies to deliver before the next requests are written. This is half of the
+    /// pending requests, so that the server works on one half while the callers work on the other.
+    batch: usize,
+    /// When the server last sent anything.
+    last_read: Moment,
+    /// Whether the driver has yielded to the callers since it was woken to write.
     yielded: bool,
 }
 
-impl Carrier {
+impl Driver {
     fn ping(&mut self) {
         let ping = proto::request::Body::Ping(proto::Ping {});
         encode(
@@ -106,23 +109,23 @@ impl Carrier {
         );
     }
 
-    /// Reads and writes until neither goes on.
-    fn carry(
+    /// Reads and writes until neither can continue without waiting.
+    fn run(
         &mut self,
         connection: &Connection,
         mut stream: Pin<&mut Stream>,
         cx: &mut Context<'_>,
-    ) -> Result<Progress, Ending> {
+    ) -> Result<Progress, CloseReason> {
         loop {
             if self.writing.is_empty() {
                 let mut state = connection.state();
                 if state.closed.is_some() {
                     return Ok(Progress::Closed);
                 }
-                self.share = (state.replies.len() / 2).max(SHARE_MIN);
+                self.batch = (state.replies.len() / 2).max(BATCH_MIN);
                 if !state.out.is_empty() {
                     if !self.yielded {
-                        return Ok(self.let_others_ask(cx));
+                        return Ok(self.yield_to_callers(cx));
                     }
                     std::mem::swap(&mut state.out, &mut self.writing);
                     self.yielded = false;
@@ -130,15 +133,15 @@ impl Carrier {
             }
             let written = match self.write(stream.as_mut(), cx) {
                 Ok(written) => written,
-                // A server that hangs up may have said why before.
-                Err(ending) => match self.read(stream.as_mut(), cx) {
-                    Err(told) if told.kind == ErrorKind::Denied => return Err(told),
-                    _ => return Err(ending),
+                // A server that closed the connection may have sent the reason before.
+                Err(reason) => match self.read(stream.as_mut(), cx) {
+                    Err(sent) if sent.kind == ErrorKind::Denied => return Err(sent),
+                    _ => return Err(reason),
                 },
             };
             let delivered = self.deliver(connection)?;
-            if delivered == self.share {
-                return Ok(self.let_others_ask(cx));
+            if delivered == self.batch {
+                return Ok(self.yield_to_callers(cx));
             }
             if delivered == 0 && !self.read(stream.as_mut(), cx)? {
                 if !written {
@@ -154,20 +157,20 @@ impl Carrier {
         }
     }
 
-    /// Tasks that were woken together get to ask before the task goes on: one write for all of
-    /// them.
-    fn let_others_ask(&mut self, cx: &Context<'_>) -> Progress {
+    /// Lets callers that were woken together send their next requests first, so that one write
+    /// sends them all.
+    fn yield_to_callers(&mut self, cx: &Context<'_>) -> Progress {
         self.yielded = true;
         cx.waker().wake_by_ref();
         Progress::Sleep
     }
 
-    /// Writes what there is; `false` if the socket is full.
+    /// Writes and flushes `writing`. Returns `false` if the socket takes no more bytes now.
     fn write(
         &mut self,
         mut stream: Pin<&mut Stream>,
         cx: &mut Context<'_>,
-    ) -> Result<bool, Ending> {
+    ) -> Result<bool, CloseReason> {
         while self.written < self.writing.len() {
             match stream
                 .as_mut()
@@ -191,8 +194,12 @@ impl Carrier {
         Ok(true)
     }
 
-    /// Reads once; `false` if there is nothing to read.
-    fn read(&mut self, stream: Pin<&mut Stream>, cx: &mut Context<'_>) -> Result<bool, Ending> {
+    /// Reads once. Returns `false` if no bytes have arrived.
+    fn read(
+        &mut self,
+        stream: Pin<&mut Stream>,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, CloseReason> {
         let room = self.frames.room();
         match tokio_util::io::poll_read_buf(stream, cx, room) {
             Poll::Pending => Ok(false),
@@ -201,19 +208,20 @@ impl Carrier {
                 if room.len() == room.capacity() {
                     self.frames.grow();
                 }
-                self.heard = clock::now();
+                self.last_read = clock::now();
                 Ok(true)
             }
             Poll::Ready(Err(error)) => Err(error.into()),
         }
     }
 
-    /// Hands complete answers to those who asked, up to `share` of them. How many there were.
-    fn deliver(&mut self, connection: &Connection) -> Result<usize, Ending> {
-        let strange =
+    /// Delivers the replies that have arrived to their callers, at most `batch` of them, and
+    /// returns their number.
+    fn deliver(&mut self, connection: &Connection) -> Result<usize, CloseReason> {
+        let invalid =
             |what: &str| format!("the server does not speak netlock version {VERSION} ({what})");
         let (mut count, mut greeted) = (0, None);
-        while count < self.share
+        while count < self.batch
             && let Some(frame) =
                 self.frames
                     .take(RESPONSE_MAX)
@@ -222,16 +230,16 @@ impl Carrier {
                             "the server speaks TLS at this port: use the scheme `netlocks:`"
                                 .to_owned()
                         }
-                        _ => strange("a frame is too long"),
+                        _ => invalid("a frame is too long"),
                     })?
         {
             count += 1;
-            if let Some(answer) = read_reply(frame) {
-                self.answers.push(answer);
+            if let Some(reply) = read_reply(frame) {
+                self.replies.push(reply);
                 continue;
             }
             let response =
-                proto::Response::decode(frame).map_err(|_| strange("a frame is no message"))?;
+                proto::Response::decode(frame).map_err(|_| invalid("a frame is not a message"))?;
             match (response.id, response.body) {
                 (HELLO, Some(proto::response::Body::Welcome(welcome))) => {
                     greeted = Some(welcome);
@@ -239,21 +247,21 @@ impl Carrier {
                 (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
                     return Err(refused.into());
                 }
-                (PING | UNHEARD, _) => {}
+                (PING | IGNORED, _) => {}
                 (id, Some(body)) => match to_reply(body) {
-                    Some(reply) => self.answers.push((id, reply)),
-                    None => return Err(strange("an answer has no meaning").into()),
+                    Some(reply) => self.replies.push((id, reply)),
+                    None => return Err(invalid("unknown reply").into()),
                 },
-                (_, None) => return Err(strange("an answer is empty").into()),
+                (_, None) => return Err(invalid("empty reply").into()),
             }
         }
         if count > 0 {
             let mut state = connection.state();
-            for (id, reply) in self.answers.drain(..) {
+            for (id, reply) in self.replies.drain(..) {
                 self.wakers.extend(state.replies.deliver(id, reply));
             }
             if let Some(welcome) = greeted
-                && let Greeting::Awaiting(waker) =
+                && let Greeting::Awaited(waker) =
                     std::mem::replace(&mut state.greeting, Greeting::Done(welcome))
             {
                 self.wakers.push(waker);

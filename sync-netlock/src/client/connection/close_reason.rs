@@ -1,0 +1,81 @@
+//! Why a connection was closed, and the errors of its requests.
+
+use distsync_core::{Error, ErrorKind};
+
+use crate::wire::proto;
+
+/// Why a connection was closed.
+#[derive(Debug)]
+pub(in crate::client) struct CloseReason {
+    pub(super) kind: ErrorKind,
+    pub(super) text: String,
+}
+
+impl From<String> for CloseReason {
+    fn from(text: String) -> Self {
+        Self {
+            kind: ErrorKind::Unavailable,
+            text,
+        }
+    }
+}
+
+impl From<&str> for CloseReason {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<std::io::Error> for CloseReason {
+    fn from(error: std::io::Error) -> Self {
+        match distsync_core::spi::tls::disagreement(&error) {
+            // With TLS 1.3, the client learns only after the handshake that the server refuses its
+            // certificate.
+            Some(denied) => Self {
+                kind: ErrorKind::Denied,
+                text: denied.message().to_owned(),
+            },
+            None => format!("the connection broke ({error})").into(),
+        }
+    }
+}
+
+impl From<proto::Refused> for CloseReason {
+    fn from(refused: proto::Refused) -> Self {
+        let kind = match refused.code() {
+            proto::refused::Code::Denied => ErrorKind::Denied,
+            _ => ErrorKind::Protocol,
+        };
+        Self {
+            kind,
+            text: refused.message,
+        }
+    }
+}
+
+impl CloseReason {
+    /// Returns the error for a request that was pending when the connection was closed.
+    pub(super) fn request_error(&self) -> Error {
+        lost(&self.text)
+    }
+
+    /// Returns the error for the greeting. It is not retryable if the server refused it, because
+    /// the server would refuse it again.
+    pub(super) fn greeting_error(&self) -> Error {
+        match self.kind {
+            ErrorKind::Unavailable => lost(&self.text),
+            kind => Error::new(kind, self.text.clone()).with_backend("netlock"),
+        }
+    }
+}
+
+/// Returns the error for a request, or for a claim that waits, whose connection was lost.
+pub(in crate::client) fn lost(problem: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{problem}: is netlockd still running?"),
+    )
+    .with_backend("netlock")
+    .with_maybe_applied()
+    .retryable()
+}
