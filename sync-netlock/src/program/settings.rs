@@ -490,7 +490,7 @@ mod tests {
     fn every_mistake_is_named() {
         for (file, reason) in [
             ("lisen = 'x'", "lisen"),
-            ("durability = 'often'", "`often` is no durability"),
+            ("durability = 'often'", "unknown durability `often`"),
             ("[limits]\nidle_timeout = '5'", "`5` is no duration"),
             ("[limits]\nname = 5", "name"),
             ("listen = ", "listen"),

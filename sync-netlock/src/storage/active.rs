@@ -1,28 +1,29 @@
-//! The log under way.
+//! The log that is being written.
 
 use std::sync::Arc;
 
-use super::error::die;
+use super::error::abort;
 use super::log::Log;
 use super::syncer::Syncer;
 use super::tail::Tail;
 
-/// A log is replaced when it is this many times as long as it began.
+/// A log is replaced when it is this many times as long as its snapshot.
 const LOG_GROWTH: u64 = 4;
 
-/// The log under way.
+/// The log that is being written.
 #[derive(Debug)]
 pub(super) struct ActiveLog {
     pub(super) log: Log,
     pub(super) generation: u64,
-    /// Where the end of the log is noted.
+    /// The note of how much of the log was acknowledged.
     pub(super) tail: Arc<Tail>,
-    /// Bytes handed to the system so far, in all logs of this run.
+    /// The number of bytes written by this run, over all its logs.
     pub(super) written: u64,
-    /// When the log is to be replaced.
-    pub(super) replace_at: u64,
-    /// What was written since the next log was begun.
-    pub(super) since: Option<Vec<u8>>,
+    /// The length at which the log is replaced.
+    pub(super) rotate_at: u64,
+    /// What was written since the snapshot for the next log was taken. `None` if no next log is
+    /// being built.
+    pub(super) since_snapshot: Option<Vec<u8>>,
     pub(super) syncer: Syncer,
 }
 
@@ -31,31 +32,31 @@ impl ActiveLog {
         self.log
             .append(records)
             .and_then(|()| self.tail.note(self.generation, self.log.len()))
-            .unwrap_or_else(|error| die(&error));
+            .unwrap_or_else(|error| abort(&error));
         self.written += records.len() as u64;
         self.syncer.written(self.written);
-        if let Some(since) = &mut self.since {
+        if let Some(since) = &mut self.since_snapshot {
             since.extend_from_slice(records);
         }
     }
 
-    /// The next log could not be made or taken into use.
-    pub(super) fn put_off_replacement(&mut self) {
-        self.since = None;
-        self.replace_at = self.log.len() * 2;
+    /// Postpones the rotation after the next log could not be built or installed.
+    pub(super) fn postpone_rotation(&mut self) {
+        self.since_snapshot = None;
+        self.rotate_at = self.log.len() * 2;
     }
 
-    /// Goes on with another log, that lacks nothing.
-    pub(super) fn go_on_with(&mut self, log: Log, log_bytes: u64) {
+    /// Continues with the next log, which contains everything that this one does.
+    pub(super) fn switch_to(&mut self, log: Log, log_bytes: u64) {
         self.generation += 1;
         self.syncer.replaced(log.file(), self.generation);
-        self.replace_at = replace_at(&log, log_bytes);
+        self.rotate_at = rotate_at(&log, log_bytes);
         self.log = log;
-        self.since = None;
+        self.since_snapshot = None;
     }
 }
 
-/// How long a log may become.
-pub(super) fn replace_at(log: &Log, log_bytes: u64) -> u64 {
+/// Returns the length at which a new log is to be replaced.
+pub(super) fn rotate_at(log: &Log, log_bytes: u64) -> u64 {
     (log.len() * LOG_GROWTH).max(log_bytes)
 }

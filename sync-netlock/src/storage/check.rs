@@ -1,20 +1,20 @@
-//! Whether a folder could be opened, without a change in it: another server may be running on it.
+//! Checks a data folder without changing it, also while a server runs on it.
 
 use distsync_core::Result;
 use distsync_core::spi::clock;
 
-use super::error::{unreadable, unusable, would_forget};
+use super::error::{unreadable, unusable, would_ignore_log};
 use super::folder::{Folder, Unusable};
 use super::recovery::recover;
 use super::{Durability, Storage, StorageOptions, boot_id};
 use crate::engine::{Limits, LockTable};
 use crate::epoch;
 
-/// How often a log is read that a running server may be changing.
+/// How often to read a log that a running server may be changing.
 const READS: u32 = 3;
 
 impl Storage {
-    /// Refuses what [`open`](Self::open) would refuse, except for a folder in use.
+    /// Returns the error that [`open`](Self::open) would return, except for a folder in use.
     pub(crate) fn check(
         options: &StorageOptions,
         limits: &Limits,
@@ -25,13 +25,13 @@ impl Storage {
                 return Ok(());
             };
             folder.notes()?;
-            folder.kept_identity(table)?;
+            folder.stored_identity(table)?;
             let mut read = check_log(&folder, options.durability, limits);
             for _ in 1..READS {
                 if read.is_ok() {
                     break;
                 }
-                // Its server may have written to it or replaced it meanwhile.
+                // The running server may have written to the log or replaced it during the read.
                 read = check_log(&folder, options.durability, limits);
             }
             read
@@ -45,10 +45,10 @@ fn check_log(folder: &Folder, durability: Durability, limits: &Limits) -> Result
         return Ok(());
     };
     if durability == Durability::Memory {
-        return Err(would_forget());
+        return Err(would_ignore_log());
     }
     let mut table = LockTable::new(limits.clone(), epoch::floor());
     recover(&mut table, &log, boot_id(), None, clock::now())
         .map(drop)
-        .map_err(|why| Unusable::Strange(unreadable(generation, &why)))
+        .map_err(|why| Unusable::Invalid(unreadable(generation, &why)))
 }

@@ -1,4 +1,4 @@
-//! What is said of a folder or a log that cannot be used.
+//! Errors of data folders and logs.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -10,24 +10,25 @@ use super::folder::Unusable;
 use super::full::is_full;
 use super::recovery::Unreadable;
 
-/// What the disk has is unknown now, and every further answer could be a lie.
-pub(super) fn die(error: &std::io::Error) -> ! {
-    error!(%error, "the log cannot be written: the server ends");
+/// Aborts the process after a failed write. The contents of the disk are unknown then, so any
+/// further reply could be wrong.
+pub(super) fn abort(error: &std::io::Error) -> ! {
+    error!(%error, "cannot write the log: the server aborts");
     std::process::abort();
 }
 
-/// A log, and a server that keeps nothing.
-pub(super) fn would_forget() -> Unusable {
-    let why = "it holds a log, that a server with durability `memory` would forget: use `async` or `fsync`, or \
+/// Returns the error for a folder that contains a log, opened with the durability `memory`.
+pub(super) fn would_ignore_log() -> Unusable {
+    let why = "it contains a log, which a server with durability `memory` would ignore: use `async` or `fsync`, or \
                another folder";
-    Unusable::Strange(why.to_owned())
+    Unusable::Invalid(why.to_owned())
 }
 
 pub(super) fn unreadable(generation: u64, why: &Unreadable) -> String {
     match why {
         Unreadable::Damaged { at, how } => format!(
-            "log-{generation} is damaged at byte {at} ({how}), and good records follow: bring the folder back from a backup, \
-             or begin with an empty one once every session of before has ended"
+            "log-{generation} is damaged at byte {at} ({how}), and valid records follow: restore the folder from a \
+             backup, or start with an empty folder after all earlier sessions have ended"
         ),
         Unreadable::Version(version) => format!(
             "log-{generation} was written by another version of netlock (format {version}): use that version"
@@ -40,20 +41,20 @@ pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
     let error = match why {
         Unusable::InUse => Error::new(
             distsync_core::ErrorKind::Unavailable,
-            format!("another server runs on the data folder {folder}"),
+            format!(
+                "another server runs on the data folder {folder}: stop it, or use another folder"
+            ),
         ),
-        Unusable::Strange(what) => Error::new(
+        Unusable::Invalid(what) => Error::new(
             distsync_core::ErrorKind::Store,
             format!("the data folder {folder} cannot be used: {what}"),
         ),
         Unusable::Io(error) => {
             let remedy = match error.kind() {
                 _ if is_full(&error) => "make room on its disk",
-                ErrorKind::PermissionDenied => "let the server's user read and write it",
-                ErrorKind::ReadOnlyFilesystem => {
-                    "its file system is read-only: mount it for writing"
-                }
-                _ => "may it be written, and is its disk in order?",
+                ErrorKind::PermissionDenied => "let the user of the server read and write it",
+                ErrorKind::ReadOnlyFilesystem => "mount its file system for writing",
+                _ => "check its permissions and its disk",
             };
             let problem = format!("the data folder {folder} cannot be used: {remedy}");
             Error::new(distsync_core::ErrorKind::Unavailable, problem).with_source(error)

@@ -1,14 +1,14 @@
-//! The data folder: who owns it, what it remembers beside the log, and which log is the one.
+//! The files of the data folder.
 //!
 //! ```text
-//! lock      locked by the server that runs
+//! lock      locked by the running server
 //! table     the identity of the table: 32 hexadecimal digits
-//! notes     the epoch of tokens, the longest TTL that counts, how the last run kept its table,
-//!           the run that may have forgotten something, and whether its grace was under way:
-//!           lines of text
+//! notes     lines of text: the epoch of tokens, the longest TTL in use, the durability of the last
+//!           run, the epoch of the last run that may have lost changes, and whether its grace
+//!           period was not over
 //! tail      how much of the log was acknowledged
-//! log-N     the log of generation N; the greatest N counts
-//! log.next  a log that is being made; never read
+//! log-N     the log of generation N; only the one with the highest N is read
+//! log.next  a log that is being built; never read
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -23,26 +23,28 @@ use rustix::io::Errno;
 
 use super::options::Durability;
 
-/// A folder that this process owns.
+/// A data folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// Locked as long as it is open; none: it was only [looked at](Folder::look_at).
+    /// The lock of the folder, held while the file is open. `None` after
+    /// [`look_at`](Folder::look_at).
     _lock: Option<File>,
 }
 
-/// What is remembered beside the log.
+/// What is stored beside the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Notes {
     /// The epoch of the tokens of the last run.
     pub(super) epoch: u64,
-    /// The longest TTL of any session that is open, or was within its TTL.
+    /// The longest TTL of the sessions that are open, or were open within their TTL.
     pub(super) longest_ttl: Duration,
-    /// How well the last run kept its table.
+    /// The durability of the last run.
     pub(super) durability: Durability,
-    /// The epoch of the last run that may have forgotten something.
+    /// The epoch of the last run that may have lost acknowledged changes.
     pub(super) incarnation: u64,
-    /// A grace was begun, and not over yet: what was forgotten before it may still be held.
+    /// Whether a grace period has begun and is not over, so that clients may hold grants that were
+    /// lost.
     pub(super) is_grace_pending: bool,
 }
 
@@ -51,9 +53,9 @@ pub(super) struct Notes {
 pub(super) enum Unusable {
     /// Another server runs on it.
     InUse,
-    /// It holds what is none of ours, or is damaged.
-    Strange(String),
-    /// The system says no.
+    /// It contains a damaged file, or one that netlock did not write.
+    Invalid(String),
+    /// An operation of the file system failed.
     Io(io::Error),
 }
 
@@ -64,9 +66,9 @@ impl From<io::Error> for Unusable {
 }
 
 const NOTES: &str = "notes";
-/// Where the next notes are written. It is kept, so that they have room on a full disk.
+/// The file for the next notes. It always exists, so that they can be written on a full disk.
 const NOTES_NEXT: &str = "notes.next";
-/// All notes are of this length: longer than they can become.
+/// The size of the notes, which are padded to it. The longest possible notes are shorter.
 const NOTES_BYTES: usize = 256;
 const GRACE_PENDING: &str = "grace pending";
 const TABLE: &str = "table";
@@ -74,7 +76,7 @@ const NEXT: &str = "log.next";
 const LOG: &str = "log-";
 
 impl Folder {
-    /// Makes the folder if it is missing, and locks it.
+    /// Opens and locks the folder. Creates it if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, Unusable> {
         if !path.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -99,8 +101,8 @@ impl Folder {
         }
     }
 
-    /// The folder as it is, neither made nor locked: another server may run on it. `None`: it is
-    /// missing, and could be made.
+    /// Opens the folder without creating or locking it, also while a server runs on it. Returns
+    /// `None` if it is missing and could be created.
     pub(super) fn look_at(path: &Path) -> Result<Option<Self>, Unusable> {
         let usable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
         let there = path
@@ -116,7 +118,7 @@ impl Folder {
         }
         for entry in std::fs::read_dir(path)? {
             match access(entry?.path(), Access::READ_OK | Access::WRITE_OK) {
-                // The server that runs has removed it meanwhile.
+                // The running server may have removed the file in the meantime.
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
@@ -139,7 +141,7 @@ impl Folder {
             (Some(epoch), Some(millis)) => Ok(Some(Notes {
                 epoch,
                 longest_ttl: Duration::from_millis(millis),
-                // Absent in folders of earlier versions: then it promises the least.
+                // Absent in folders of earlier versions. `Async` promises less than `Fsync`.
                 durability: text
                     .lines()
                     .find_map(|line| line.strip_prefix("durability ")?.trim().parse().ok())
@@ -147,24 +149,24 @@ impl Folder {
                 incarnation: field("incarnation ").unwrap_or(0),
                 is_grace_pending: text.lines().any(|line| line.trim() == GRACE_PENDING),
             })),
-            _ => Err(foreign(NOTES)),
+            _ => Err(invalid(NOTES)),
         }
     }
 
-    /// The text of a small file of ours; `None`: it is not there.
+    /// Returns the text of a small file, or `None` if it does not exist.
     fn text(&self, name: &str) -> Result<Option<String>, Unusable> {
         match std::fs::read_to_string(self.path.join(name)) {
             Ok(text) => Ok(Some(text)),
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => Ok(None),
-                ErrorKind::InvalidData => Err(foreign(name)),
+                ErrorKind::InvalidData => Err(invalid(name)),
                 _ => Err(error.into()),
             },
         }
     }
 
-    /// Replaces the notes; on the disk when this returns. Needs no room on the disk once it was
-    /// [set aside](Self::set_room_aside).
+    /// Replaces the notes and syncs them. Needs no more disk space after
+    /// [`set_room_aside`](Self::set_room_aside).
     pub(super) fn write_notes(&self, notes: Notes) -> io::Result<()> {
         let millis = notes.longest_ttl.as_nanos().div_ceil(1_000_000);
         let Notes {
@@ -179,7 +181,7 @@ impl Folder {
             "epoch {epoch}\nlongest_ttl_ms {millis}\ndurability {durability}\nincarnation {incarnation}\n{grace}"
         );
         let next = self.path.join(NOTES_NEXT);
-        // Written in its place, where it has room. Only the exchange makes it count.
+        // Overwrite the existing file, whose space is allocated. The exchange below makes it valid.
         let file = writable().create(true).truncate(false).open(&next)?;
         file.write_all_at(
             format!("{text:<width$}\n", width = NOTES_BYTES - 1).as_bytes(),
@@ -189,7 +191,7 @@ impl Folder {
         file.sync_all()?;
         let notes = self.path.join(NOTES);
         match renameat_with(CWD, &next, CWD, &notes, RenameFlags::EXCHANGE) {
-            // There are none yet, or the file system knows no exchange.
+            // There are no notes yet, or the file system cannot exchange two files.
             Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 std::fs::rename(next, notes)?
             }
@@ -198,7 +200,7 @@ impl Folder {
         self.sync()
     }
 
-    /// Makes sure that the next notes can be written, also when the disk is full by then.
+    /// Allocates the file for the next notes, so that they can be written on a full disk.
     pub(super) fn set_room_aside(&self) -> io::Result<()> {
         let file = writable()
             .create(true)
@@ -211,7 +213,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The file that says how much of the log was acknowledged.
+    /// Opens the file that notes how much of the log was acknowledged.
     pub(super) fn tail(&self) -> io::Result<File> {
         writable()
             .create(true)
@@ -219,26 +221,27 @@ impl Folder {
             .open(self.path.join("tail"))
     }
 
-    /// The identity of the table that is kept here, which has to be `given` if both are.
-    pub(super) fn kept_identity(&self, given: Option<u128>) -> Result<Option<u128>, Unusable> {
-        let kept = match self.text(TABLE)? {
-            Some(text) => Some(u128::from_str_radix(text.trim(), 16).map_err(|_| foreign(TABLE))?),
+    /// Returns the identity of the table that is stored here, if there is one. Fails if `given` is
+    /// another one.
+    pub(super) fn stored_identity(&self, given: Option<u128>) -> Result<Option<u128>, Unusable> {
+        let stored = match self.text(TABLE)? {
+            Some(text) => Some(u128::from_str_radix(text.trim(), 16).map_err(|_| invalid(TABLE))?),
             None => None,
         };
-        match (kept, given) {
-            (Some(kept), Some(given)) if kept != given => Err(Unusable::Strange(format!(
-                "it is the folder of the table {kept:032x}, not {given:032x}: leave the setting `table` out, or use \
-                 another folder"
+        match (stored, given) {
+            (Some(stored), Some(given)) if stored != given => Err(Unusable::Invalid(format!(
+                "it is the folder of the table {stored:032x} instead of {given:032x}: omit the setting `table`, or \
+                 use another folder"
             ))),
-            _ => Ok(kept),
+            _ => Ok(stored),
         }
     }
 
-    /// The identity of the table: the one kept here, else `given`, else a new one, on the disk when
-    /// this returns.
+    /// Returns the identity of the table. If none is stored, stores and syncs `given`, or a new
+    /// one.
     pub(super) fn identity(&self, given: Option<u128>) -> Result<u128, Unusable> {
-        if let Some(kept) = self.kept_identity(given)? {
-            return Ok(kept);
+        if let Some(stored) = self.stored_identity(given)? {
+            return Ok(stored);
         }
         let identity = given.unwrap_or_else(|| Secret::random().expose());
         let next = self.path.join("table.next");
@@ -250,7 +253,7 @@ impl Folder {
         Ok(identity)
     }
 
-    /// The generations of the logs that are here, the newest last.
+    /// Returns the generations of all logs in the folder, in ascending order.
     fn generations(&self) -> io::Result<Vec<u64>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -264,7 +267,7 @@ impl Folder {
         Ok(found)
     }
 
-    /// The newest log: its generation and its bytes.
+    /// Returns the generation and the bytes of the newest log.
     pub(super) fn newest_log(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         let Some(generation) = self.generations()?.pop() else {
             return Ok(None);
@@ -272,7 +275,8 @@ impl Folder {
         Ok(Some((generation, std::fs::read(self.log(generation))?)))
     }
 
-    /// Whether there is a log of this generation. In doubt there is.
+    /// Returns whether there is a log of this generation. Returns true if that cannot be
+    /// determined.
     pub(super) fn has_log(&self, generation: u64) -> bool {
         self.log(generation).try_exists().unwrap_or(true)
     }
@@ -281,7 +285,7 @@ impl Folder {
         self.path.join(format!("{LOG}{generation}"))
     }
 
-    /// An empty file for the next log.
+    /// Creates an empty file for the next log.
     pub(super) fn next_log(&self) -> io::Result<File> {
         writable()
             .create(true)
@@ -289,18 +293,19 @@ impl Folder {
             .open(self.path.join(NEXT))
     }
 
-    /// Throws the next log away: it could not be completed.
+    /// Removes a next log that could not be completed.
     pub(super) fn drop_next_log(&self) {
-        // Nobody reads it, and the next one overwrites it.
+        // A failure is harmless: the file is never read, and the next log overwrites it.
         let _ = std::fs::remove_file(self.path.join(NEXT));
     }
 
-    /// Makes the next log the one of this generation. Not on the disk before [`sync`](Self::sync).
+    /// Renames the next log to the log of this generation. Durable after [`sync`](Self::sync).
     pub(super) fn install_next_log(&self, generation: u64) -> io::Result<()> {
         std::fs::rename(self.path.join(NEXT), self.log(generation))
     }
 
-    /// Removes the logs before this generation, which are of no use once it is on the disk.
+    /// Removes the logs before this generation. Requires that the log of this generation is on the
+    /// disk.
     pub(super) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
         let mut removed = Ok(());
         for older in self
@@ -308,23 +313,25 @@ impl Folder {
             .into_iter()
             .filter(|found| *found < generation)
         {
-            // One that stays is no reason to keep the others.
+            // If one cannot be removed, remove the others all the same.
             removed = std::fs::remove_file(self.log(older)).and(removed);
         }
         removed
     }
 
-    /// Brings the folder's own entries to the disk.
+    /// Syncs the entries of the folder.
     pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }
 
-fn foreign(name: &str) -> Unusable {
-    Unusable::Strange(format!("the file `{name}` is not one that netlock wrote"))
+fn invalid(name: &str) -> Unusable {
+    Unusable::Invalid(format!(
+        "the file `{name}` is not one that netlock wrote: use another folder, or restore it from a backup"
+    ))
 }
 
-/// Files of a folder with secrets: for their owner alone.
+/// Returns options for files that only their owner may access, because they contain secrets.
 fn writable() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -337,8 +344,8 @@ mod tests {
 
     #[test]
     fn a_folder_has_one_owner_and_keeps_its_notes() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("a/b");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
         let folder = Folder::open(&path).unwrap();
         assert!(matches!(Folder::open(&path), Err(Unusable::InUse)));
         assert_eq!(folder.notes().unwrap(), None);
@@ -371,7 +378,7 @@ mod tests {
             })
             .unwrap();
         let length = std::fs::metadata(path.join(NOTES)).unwrap().len();
-        assert_eq!(length, NOTES_BYTES as u64, "the longest notes have room");
+        assert_eq!(length, NOTES_BYTES as u64, "the longest notes fit");
         std::fs::write(path.join(NOTES), "epoch 3\nlongest_ttl_ms 20\n").unwrap();
         let older = Notes {
             epoch: 3,
@@ -381,23 +388,23 @@ mod tests {
         assert_eq!(
             folder.notes().unwrap(),
             Some(older),
-            "as an earlier version wrote them"
+            "notes of an earlier version"
         );
         drop(folder);
         std::fs::write(path.join(NOTES), b"\xff").unwrap();
         assert!(matches!(
             Folder::open(&path).unwrap().notes(),
-            Err(Unusable::Strange(_))
+            Err(Unusable::Invalid(_))
         ));
         std::fs::write(path.join(NOTES), "something else").unwrap();
         let folder = Folder::open(&path).unwrap();
-        assert!(matches!(folder.notes(), Err(Unusable::Strange(_))));
+        assert!(matches!(folder.notes(), Err(Unusable::Invalid(_))));
     }
 
     #[test]
-    fn the_newest_log_counts() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = Folder::open(place.path()).unwrap();
+    fn only_the_newest_log_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::open(directory.path()).unwrap();
         assert!(folder.newest_log().unwrap().is_none());
         for generation in [9, 10] {
             folder

@@ -1,6 +1,8 @@
-//! A full disk. Room for whatever the table may still have to record is set aside before each
-//! visit: without it nothing more is granted, and releases go on in the room that was set aside
-//! when their claims came.
+//! Reserves disk space, and handles a full disk.
+//!
+//! Before each visit, the log reserves the space for all changes that the table may still have to
+//! record. If that fails, the table grants nothing more. Releases are still recorded, in the space
+//! that was reserved when their claims arrived.
 
 use std::io;
 
@@ -10,21 +12,20 @@ use tracing::{debug, error, info};
 use super::{FRAME, Storage, Table};
 use crate::engine::{Effect, Freeze};
 
-/// Room for one visit: for the frame that is not written yet, and for what the visit adds.
+/// Space for one visit: the frame that is not written yet, and the changes of the visit.
 const VISIT_ROOM: u64 = FRAME as u64;
-/// Room for the grant and the release of one claim, and for the frames around them.
+/// Space to record the grant and the release of one claim, each in a frame of its own.
 const CLAIM_ROOM: u64 = 64;
-/// Room for the end of one session, and for the frame around it.
+/// Space to record the end of one session in a frame of its own.
 const SESSION_ROOM: u64 = 32;
 
-/// The room that has to be there before a table is visited. All that is in it can end without any
-/// more.
+/// Returns the space that a visit requires. It suffices to end everything in the table.
 pub(super) fn headroom(table: &Table) -> u64 {
     let stats = table.stats();
     VISIT_ROOM + stats.claims as u64 * CLAIM_ROOM + stats.sessions as u64 * SESSION_ROOM
 }
 
-/// Whether an error says that there is no room.
+/// Returns whether an error means that the disk or the quota is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -33,8 +34,7 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 }
 
 impl Storage {
-    /// To be called before the table is visited: makes sure that what the visit changes can be
-    /// written.
+    /// Reserves the space for the changes of a visit. Called before it.
     pub(crate) fn prepare(&mut self, table: &mut Table) {
         if table.frozen() == Some(Freeze::Full) {
             return;
@@ -47,18 +47,18 @@ impl Storage {
         }
     }
 
-    /// Tries to get room after there was none: if there is, the table grants again. The log goes
-    /// on: a second one may not fit on the disk.
-    pub(super) fn mend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
+    /// Tries to reserve space after the disk was full. If there is enough, the table grants again.
+    /// The log is not replaced, because a second one may not fit on the disk.
+    pub(super) fn retry_reserve(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
         let room = match &mut self.active {
             Some(active) => active.log.reserve(headroom(table)),
             None => Ok(()),
         };
         if let Err(error) = room.and_then(|()| self.folder.set_room_aside()) {
-            debug!(%error, "still no room in the data folder");
+            debug!(%error, "the disk of the data folder is still full");
             return;
         }
-        info!("there is room in the data folder again");
+        info!("the disk of the data folder has space again");
         match self.grace.filter(|until| *until > clock::now()) {
             Some(until) => table.freeze(Freeze::Grace { until }),
             None => table.thaw(effects),
@@ -66,10 +66,10 @@ impl Storage {
     }
 }
 
-/// Nothing is granted from now on. What ends is still recorded.
+/// Stops grants because the disk is full. Releases and the ends of sessions are still recorded.
 pub(super) fn run_out(table: &mut Table, error: &io::Error) {
     if table.frozen() != Some(Freeze::Full) {
-        error!(%error, "no room in the data folder: nothing is granted until there is some");
+        error!(%error, "the disk of the data folder is full, so nothing is granted: make room on it");
     }
     table.freeze(Freeze::Full);
 }

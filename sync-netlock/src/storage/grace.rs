@@ -1,5 +1,5 @@
-//! After a restart that may have forgotten grants nothing is granted for a while: for how long, and
-//! whether at all.
+//! The grace period after a restart that may have lost grants. During it, the table grants nothing,
+//! because clients may still hold what was lost. It is as long as the longest TTL in use before.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,63 +8,64 @@ use std::time::Duration;
 use distsync_core::spi::clock::{self, Moment};
 use tracing::{debug, warn};
 
-use super::error::die;
+use super::error::abort;
 use super::folder::Notes;
 use super::full::run_out;
 use super::{Storage, Table};
 use crate::engine::{Effect, Freeze};
 
-/// How often it is looked which TTLs are in use: eight times in the longest of them, within these
-/// bounds.
+/// How often the TTLs in use are reviewed during the longest of them, with an interval between the
+/// two bounds below. More reviews shorten the grace period sooner after long sessions have ended.
 const REVIEWS: u32 = 8;
 const REVIEW_MIN: Duration = Duration::from_secs(1);
 const REVIEW_MAX: Duration = Duration::from_secs(60);
 
-/// Which TTLs a grace has to cover: those of sessions that are open, or were within their TTL.
+/// The TTLs that a grace period has to cover: those of sessions that are open, or were open within
+/// their TTL.
 #[derive(Debug, Default)]
 pub(super) struct RecentTtls {
-    /// Each TTL, and until when it counts; the longest first.
-    seen: VecDeque<(Duration, Moment)>,
+    /// Each TTL and the end of its relevance. The longest TTL comes first.
+    ttls: VecDeque<(Duration, Moment)>,
 }
 
 impl RecentTtls {
-    /// A session with this TTL is open now.
-    pub(super) fn see(&mut self, ttl: Duration, now: Moment) {
-        // Shorter TTLs that were seen earlier stop counting before this one does.
-        while self.seen.back().is_some_and(|(shorter, _)| *shorter <= ttl) {
-            self.seen.pop_back();
+    /// Records that a session with this TTL is open now.
+    pub(super) fn record(&mut self, ttl: Duration, now: Moment) {
+        // Shorter TTLs that were recorded earlier cease to be relevant before this one does.
+        while self.ttls.back().is_some_and(|(shorter, _)| *shorter <= ttl) {
+            self.ttls.pop_back();
         }
-        self.seen.push_back((ttl, now.after(ttl)));
+        self.ttls.push_back((ttl, now.after(ttl)));
     }
 
-    /// The longest that counts.
+    /// Returns the longest relevant TTL.
     pub(super) fn longest(&mut self, now: Moment) -> Duration {
-        while self.seen.front().is_some_and(|(_, until)| *until <= now) {
-            self.seen.pop_front();
+        while self.ttls.front().is_some_and(|(_, until)| *until <= now) {
+            self.ttls.pop_front();
         }
-        self.seen.front().map(|(ttl, _)| *ttl).unwrap_or_default()
+        self.ttls.front().map(|(ttl, _)| *ttl).unwrap_or_default()
     }
 }
 
 impl Storage {
-    /// Begins a grace, and remembers it: whoever starts the server before it is over has to begin
-    /// it again.
-    pub(super) fn give_grace(&mut self, table: &mut Table) {
+    /// Begins the grace period. The notes say that it is pending, so a server that is restarted
+    /// before it is over begins it again.
+    pub(super) fn begin_grace(&mut self, table: &mut Table) {
         let grace = self.notes.longest_ttl;
         warn!(
             ?grace,
-            "locks of before may have been forgotten: nothing is granted until their sessions have ended"
+            "earlier locks may have been lost: nothing is granted until their sessions have ended"
         );
         let until = clock::now().after(grace);
         self.grace = Some(until);
         table.freeze(Freeze::Grace { until });
     }
 
-    /// To be called now and then, at the latest at [`due`](Self::due): ends what was only for a
-    /// time.
+    /// Does periodic work: ends the grace period, retries a full disk and reviews the TTLs in use.
+    /// Called at the latest at [`due`](Self::due).
     pub(crate) fn tend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
         if table.frozen() == Some(Freeze::Full) {
-            self.mend(table, effects);
+            self.retry_reserve(table, effects);
         }
         let now = clock::now();
         if self.grace.is_some_and(|until| until <= now) {
@@ -81,21 +82,22 @@ impl Storage {
         }
     }
 
-    /// When [`tend`](Self::tend) has something to do.
+    /// Returns when [`tend`](Self::tend) has to be called next.
     pub(crate) fn due(&self) -> Moment {
         self.grace
             .map_or(self.review_at, |until| self.review_at.min(until))
     }
 
-    /// Sessions with long TTLs may have ended: a grace need not be that long any more.
+    /// Shortens the noted TTL if the sessions with long TTLs have ended.
     fn review(&mut self, table: &mut Table, now: Moment) {
         let longest_ttl = self.notes.longest_ttl;
         self.review_at = now.after((longest_ttl / REVIEWS).clamp(REVIEW_MIN, REVIEW_MAX));
         let opened = std::mem::take(&mut table.journal().longest_ttl);
-        self.recent_ttls.see(opened.max(table.longest_ttl()), now);
+        self.recent_ttls
+            .record(opened.max(table.longest_ttl()), now);
         let longest = self.recent_ttls.longest(now);
-        let needed = self.stepped(longest);
-        // What a pending grace is for is in no table.
+        let needed = self.with_margin(longest);
+        // A pending grace period covers sessions that the table does not contain.
         if !self.notes.is_grace_pending && needed.mul_f64(1.25) < longest_ttl {
             self.note_later(Notes {
                 longest_ttl: needed,
@@ -104,25 +106,27 @@ impl Storage {
         }
     }
 
-    /// In steps, so that clients who each ask for a bit more do not make a write each.
-    fn stepped(&self, ttl: Duration) -> Duration {
+    /// Adds a margin to a TTL, so that a series of slightly longer TTLs does not cause a write
+    /// each.
+    fn with_margin(&self, ttl: Duration) -> Duration {
         ttl.mul_f64(1.25).min(self.ttl_max).max(ttl)
     }
 
-    /// A session with a longer TTL than any before may have begun: a grace has to be that long.
+    /// Notes a new longest TTL, which a later grace period has to cover, if a session with one was
+    /// opened.
     pub(super) fn note_longest_ttl(&mut self, table: &mut Table) {
         let longest_ttl = table.journal().longest_ttl;
         if longest_ttl <= self.notes.longest_ttl {
             return;
         }
-        let longest_ttl = self.stepped(longest_ttl);
-        // The session is about to be acknowledged, and could not be without this.
+        let longest_ttl = self.with_margin(longest_ttl);
+        // The session is acknowledged afterwards, so the note must not fail.
         self.note(Notes {
             longest_ttl,
             ..self.notes
         })
-        .unwrap_or_else(|error| die(&error));
-        // The next one needs room too.
+        .unwrap_or_else(|error| abort(&error));
+        // The next notes need space too.
         if let Err(error) = self.folder.set_room_aside() {
             run_out(table, &error);
         }
@@ -136,10 +140,10 @@ impl Storage {
         Ok(())
     }
 
-    /// A note that makes a later grace shorter, and can wait.
+    /// Writes notes that only shorten a later grace period. A failure is retried later.
     fn note_later(&mut self, notes: Notes) {
         if let Err(error) = self.note(notes) {
-            debug!(%error, "the notes cannot be written: tried again later");
+            debug!(%error, "cannot write the notes: will retry");
         }
     }
 }
@@ -157,24 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn a_ttl_counts_for_as_long_as_it_is_after_it_was_seen_last() {
+    fn a_ttl_is_relevant_for_its_own_length_after_its_last_record() {
         let mut ttls = RecentTtls::default();
         assert_eq!(ttls.longest(at(0)), second(0));
-        ttls.see(second(100), at(0));
-        ttls.see(second(10), at(5));
-        ttls.see(second(10), at(50));
-        ttls.see(second(3), at(95));
+        ttls.record(second(100), at(0));
+        ttls.record(second(10), at(5));
+        ttls.record(second(10), at(50));
+        ttls.record(second(3), at(95));
         assert_eq!(ttls.longest(at(99)), second(100));
         assert_eq!(
             ttls.longest(at(100)),
             second(0),
-            "10 s counted until 60, 3 s until 98"
+            "10 s is relevant until 60, 3 s until 98"
         );
-        ttls.see(second(10), at(100));
-        ttls.see(second(3), at(108));
+        ttls.record(second(10), at(100));
+        ttls.record(second(3), at(108));
         assert_eq!(ttls.longest(at(109)), second(10));
         assert_eq!(ttls.longest(at(110)), second(3));
-        ttls.see(second(20), at(110));
+        ttls.record(second(20), at(110));
         assert_eq!(ttls.longest(at(129)), second(20));
         assert_eq!(ttls.longest(at(130)), second(0));
     }

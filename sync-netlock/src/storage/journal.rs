@@ -1,4 +1,4 @@
-//! What the table tells of its changes, as bytes; and up to where they have to be kept.
+//! Encodes the changes of the table, and the positions in the log that replies depend on.
 
 use std::time::Duration;
 
@@ -7,21 +7,22 @@ use tokio::sync::watch;
 use super::record::{Frame, Record};
 use crate::engine::{Change, Journal};
 
-/// Turns changes into bytes, where anybody wants them.
+/// The journal of a table: encodes its changes into a frame of the log.
 #[derive(Debug, Default)]
 pub(crate) struct LogWriter {
-    /// Nobody wants them otherwise.
-    pub(super) on: bool,
+    /// False while the table is being restored, when its changes are in the log already.
+    pub(super) enabled: bool,
     pub(super) frame: Frame,
+    /// The longest TTL of the sessions opened since the last review.
     pub(super) longest_ttl: Duration,
 }
 
-/// A visit to the table ends early when its changes are this long, in bytes, so that they fit into
-/// the room set aside.
+/// The size of changes at which a visit ends early, in bytes, so that they fit into the reserved
+/// space.
 const LONG: usize = 256 << 10;
 
 impl LogWriter {
-    /// Whether so much has changed that it should be written before anything else changes.
+    /// Returns whether the changes should be written before the table changes further.
     pub(crate) fn is_long(&self) -> bool {
         self.frame.len() >= LONG
     }
@@ -29,7 +30,7 @@ impl LogWriter {
 
 impl Journal for LogWriter {
     fn record(&mut self, change: Change<'_>) {
-        if !self.on {
+        if !self.enabled {
             return;
         }
         if let Change::Opened { terms, .. } = change {
@@ -39,11 +40,12 @@ impl Journal for LogWriter {
     }
 }
 
-/// Up to where the log has to be kept before somebody is told of what a visit has found.
+/// The position up to which the log has to be written, and with fsync be on the disk, before the
+/// replies of a visit are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogPosition {
     pub(super) end: u64,
-    /// Whether it is with the system.
+    /// Whether the log was written up to here when the visit ended.
     pub(super) is_written: bool,
 }
 
@@ -52,10 +54,9 @@ impl LogPosition {
         self.is_written
     }
 
-    /// Resolves when so much is on the disk.
+    /// Waits until the log is on the disk up to this position.
     pub(crate) async fn on_disk(self, mut synced: watch::Receiver<u64>) {
-        // The other end goes away when the server has stopped, and nobody is told anything any
-        // more.
+        // An error means that the server has stopped, so it sends no more replies.
         let _ = synced.wait_for(|synced| *synced >= self.end).await;
     }
 }

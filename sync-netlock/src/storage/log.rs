@@ -1,4 +1,5 @@
-//! One log file: room is taken ahead of time, so that what has been granted can also be written.
+//! One log file. It reserves disk space ahead of its end, so that later writes cannot fail for lack
+//! of space.
 
 use std::fs::File;
 use std::io;
@@ -10,23 +11,23 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::full::is_full;
 
-/// By how much a log grows.
+/// How much space is reserved at a time.
 const STEP: u64 = 4 << 20;
-/// By how much it grows where the disk has no room for a whole step.
+/// How much space is reserved at a time on a disk that has less than [`STEP`] left.
 const SMALL_STEP: u64 = 64 << 10;
 
 /// A log that is being written.
 #[derive(Debug)]
 pub(super) struct Log {
     file: Arc<File>,
-    /// Where the next record goes.
+    /// The offset of the next record.
     end: u64,
-    /// Up to here the system has promised room.
+    /// The offset up to which space is reserved.
     room: u64,
 }
 
 impl Log {
-    /// A log in an empty file, and its first records, which are on the disk then.
+    /// Starts a log in an empty file with its first records, and syncs it.
     pub(super) fn begin(file: File, records: &[u8]) -> io::Result<Self> {
         let mut log = Self {
             file: Arc::new(file),
@@ -46,7 +47,7 @@ impl Log {
         self.end
     }
 
-    /// Makes sure that `bytes` more can be written.
+    /// Reserves space for `bytes` more bytes.
     pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<()> {
         if self.end + bytes <= self.room {
             return Ok(());
@@ -68,7 +69,7 @@ impl Log {
         Ok(())
     }
 
-    /// Room the slow way, where the file system knows no other.
+    /// Reserves space by writing zeros, on file systems without `fallocate`.
     fn fill(&self, bytes: u64) -> io::Result<()> {
         let zeros = vec![0; 64 << 10];
         for at in (self.room..self.room + bytes).step_by(zeros.len()) {
@@ -77,7 +78,7 @@ impl Log {
         Ok(())
     }
 
-    /// Hands records to the system.
+    /// Appends records. Does not sync them.
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         self.reserve(records.len() as u64)?;
         self.file.write_all_at(records, self.end)?;

@@ -1,16 +1,25 @@
-//! A table that outlives its process: each change goes into a log before anybody is told of it.
+//! Persistence of the lock table: a log of its changes, from which a restarted server restores it.
 //!
-//! The log is a file of ours because no store that we tried is cheap enough for a table that is
-//! changed a million times a second: see decision 4 in docs/decisions for the figures. A log begins
-//! with the changes that make the table as it was then, and goes on with those since. When it has
-//! grown to several times that size, the next one is made in the background.
+//! The log is a file format of our own, because no embedded store that we tried is fast enough for
+//! a table that changes a million times a second. Decision 4 in docs/decisions has the figures. A
+//! log begins with a snapshot, written as the changes that create it, and continues with all
+//! changes since. When the log has grown to several times the size of its snapshot, the next log is
+//! built in the background and replaces it.
 //!
-//! What is promised rests on five things. A change is with the system before it is answered, so the
-//! end of the process loses nothing. The head of a log names the kernel's run, so a server knows
-//! whether the machine went down since. How much of the log was acknowledged is noted beside it, so
-//! a log that lost its end is found out. Room is taken ahead of time, for releases too: when there
-//! is none, the table grants nothing more. And a write to the disk that fails ends the process,
-//! because what the disk has is unknown then.
+//! The guarantees follow from five rules:
+//!
+//! 1. A change is handed to the operating system before its reply is sent. The end of the process
+//!    therefore loses nothing.
+//! 2. The head of a log contains the boot id of the kernel. A server therefore knows whether the
+//!    machine has gone down since.
+//! 3. The number of acknowledged bytes is noted beside the log. A log that lost its end is
+//!    therefore detected.
+//! 4. Disk space is reserved before it is needed, also for releases. Without it, the table grants
+//!    nothing more.
+//! 5. A failed write to the log ends the process, because the contents of the disk are unknown
+//!    afterwards.
+//!
+//! A *visit* is one locked access to the table, in which it may apply many commands.
 
 mod active;
 mod check;
@@ -43,36 +52,38 @@ pub use options::{Durability, StorageOptions};
 
 use crate::engine::{Limits, LockTable};
 use crate::epoch;
-use active::{ActiveLog, replace_at};
-use error::{unreadable, unusable, would_forget};
+use active::{ActiveLog, rotate_at};
+use error::{unreadable, unusable, would_ignore_log};
 use folder::{Folder, Notes, Unusable};
 use grace::RecentTtls;
 use record::{Frame, Record};
-use recovery::{Ending, recover};
+use recovery::{LogEnd, recover};
 use syncer::Syncer;
 use tail::Tail;
 
-/// About how long the frames of a new log are, and how much memory stays with a frame, in bytes.
+/// The approximate size of the frames of a snapshot, in bytes. Also the most memory that a frame
+/// keeps when it is cleared.
 const FRAME: usize = 1 << 20;
-/// A frame of this length is worth a write of its own, in bytes. Shorter ones wait for those of
-/// other visits.
-const WORTH_A_WRITE: usize = 2 << 10;
+/// The size from which a frame is written at the end of its visit, in bytes. Shorter frames are
+/// written together with those of other visits.
+const WRITE_MIN: usize = 2 << 10;
 
-/// What keeps one table.
+/// The persistence of one table.
 #[derive(Debug)]
 pub(crate) struct Storage {
     folder: Arc<Folder>,
     durability: Durability,
-    /// A log that is shorter than this is left alone.
+    /// A log that is shorter than this is not replaced.
     log_bytes: u64,
     notes: Notes,
     boot: u128,
-    /// Until when nothing is granted, after a restart that may have forgotten grants.
+    /// The end of the grace period: until then nothing is granted, because a restart may have lost
+    /// grants.
     grace: Option<Moment>,
     recent_ttls: RecentTtls,
-    /// The longest TTL that clients can ask for.
+    /// The longest TTL that the server accepts.
     ttl_max: Duration,
-    /// When it is looked next which TTLs are in use.
+    /// When to check next which TTLs are in use.
     review_at: Moment,
     active: Option<ActiveLog>,
 }
@@ -80,7 +91,7 @@ pub(crate) struct Storage {
 type Table = LockTable<LogWriter>;
 
 impl Storage {
-    /// Opens a folder, and makes its table.
+    /// Opens a data folder, and restores its table.
     pub(crate) fn open(options: &StorageOptions, limits: &Limits) -> Result<(Table, Self)> {
         let path = &options.folder;
         let folder = Folder::open(path).map_err(|why| unusable(path, why))?;
@@ -92,7 +103,8 @@ impl Storage {
             epoch: epoch::now().max(old.epoch + 1),
             ..old
         };
-        // Before anything is granted: the tokens of this run are above all of the last.
+        // Store the epoch before anything is granted, so that the tokens of the next run are above
+        // all tokens of this one.
         folder
             .write_notes(notes)
             .and_then(|()| folder.set_room_aside())
@@ -101,7 +113,7 @@ impl Storage {
         let table = LockTable::with_journal(limits.clone(), floor, LogWriter::default());
         let (boot, now) = (boot_id(), clock::now());
         let mut recent_ttls = RecentTtls::default();
-        recent_ttls.see(notes.longest_ttl, now);
+        recent_ttls.record(notes.longest_ttl, now);
         let mut storage = Self {
             folder: Arc::new(folder),
             durability: options.durability,
@@ -121,12 +133,13 @@ impl Storage {
         Ok((table, storage))
     }
 
-    /// Another number after each start that may have forgotten something.
+    /// Returns a number that changes at each start that may have lost acknowledged changes.
     pub(crate) fn incarnation(&self) -> u64 {
         self.notes.incarnation
     }
 
-    /// The identity of the folder's table, which is `given` if the folder has none yet.
+    /// Returns the identity of the table. Stores `given`, or a new identity, if the folder has
+    /// none.
     pub(crate) fn identity(&self, given: Option<u128>) -> Result<u128> {
         self.folder
             .identity(given)
@@ -140,48 +153,48 @@ impl Storage {
             .map_err(|error| unusable(path, error.into()))?
             .is_some()
         {
-            return Err(unusable(path, would_forget()));
+            return Err(unusable(path, would_ignore_log()));
         }
         if !self.notes.longest_ttl.is_zero() {
-            self.give_grace(&mut table);
+            self.begin_grace(&mut table);
         }
         self.note_durability()
             .map_err(|error| unusable(path, error.into()))?;
-        table.journal().on = true;
+        table.journal().enabled = true;
         Ok(table)
     }
 
     fn start(&mut self, mut table: Table, path: &Path) -> Result<Table> {
         let io = |error: std::io::Error| unusable(path, error.into());
-        let (mut generation, mut ending) = (0, Ending::Whole);
+        let (mut generation, mut end) = (0, LogEnd::Complete);
         let tail = Arc::new(Tail::open(&self.folder).map_err(io)?);
         match self.folder.newest_log().map_err(io)? {
             Some((newest, bytes)) => {
                 generation = newest;
                 let acknowledged = tail.of(newest).map_err(io)?;
-                ending = recover(&mut table, &bytes, self.boot, acknowledged, clock::now())
-                    .map_err(|why| unusable(path, Unusable::Strange(unreadable(newest, &why))))?;
+                end = recover(&mut table, &bytes, self.boot, acknowledged, clock::now())
+                    .map_err(|why| unusable(path, Unusable::Invalid(unreadable(newest, &why))))?;
                 let stats = table.stats();
                 info!(
                     sessions = stats.sessions,
                     claims = stats.claims,
-                    ?ending,
-                    "the table is back"
+                    ?end,
+                    "the table is restored"
                 );
             }
-            // A server with durability `memory` ran here, or its log was taken away.
-            None if !self.notes.longest_ttl.is_zero() => ending = Ending::LostTail,
+            // The last run had the durability `memory`, or the log was removed.
+            None if !self.notes.longest_ttl.is_zero() => end = LogEnd::LostTail,
             None => {}
         }
-        let is_forgetful = match ending {
-            Ending::Whole => false,
-            // All that was answered was on the disk before.
-            Ending::PowerFailure => self.notes.durability != Durability::Fsync,
-            Ending::LostTail => true,
+        let has_lost_changes = match end {
+            LogEnd::Complete => false,
+            // With fsync, every acknowledged change was on the disk.
+            LogEnd::PowerFailure => self.notes.durability != Durability::Fsync,
+            LogEnd::LostTail => true,
         };
-        let is_grace_pending = is_forgetful || self.notes.is_grace_pending;
-        // Before the old log goes away, which says that something is missing.
-        let incarnation = if is_forgetful {
+        let is_grace_pending = has_lost_changes || self.notes.is_grace_pending;
+        // Note the loss before the old log is replaced, which is the only other evidence of it.
+        let incarnation = if has_lost_changes {
             self.notes.epoch
         } else {
             self.notes.incarnation
@@ -194,23 +207,25 @@ impl Storage {
         .map_err(io)?;
         table.follow(epoch::floor_of(self.notes.epoch));
         let log = self.write_log(&table, generation + 1, &tail).map_err(io)?;
-        // After everything is on the disk that an earlier run may not have brought there.
+        // Note the new durability after the new log is on the disk: until then, the promise of the
+        // earlier run is the valid one.
         self.note_durability().map_err(io)?;
-        table.journal().on = true;
+        table.journal().enabled = true;
         let is_fsync = self.durability == Durability::Fsync;
         self.active = Some(ActiveLog {
             syncer: Syncer::start(self.folder.clone(), log.file(), is_fsync)?,
-            replace_at: replace_at(&log, self.log_bytes),
+            rotate_at: rotate_at(&log, self.log_bytes),
             log,
             generation: generation + 1,
             tail,
             written: 0,
-            since: None,
+            since_snapshot: None,
         });
         if is_grace_pending {
-            self.give_grace(&mut table);
+            self.begin_grace(&mut table);
         } else {
-            // The last answers may never have been given.
+            // The last run may have ended after a release and before the grant that follows from
+            // it.
             table.thaw(&mut Vec::new());
         }
         Ok(table)
@@ -223,8 +238,8 @@ impl Storage {
         })
     }
 
-    /// To be called after the table was visited. What has to be [written](Self::write) before
-    /// anybody is told; `None`: nothing.
+    /// Collects the changes of a visit. Called at its end. Returns the position up to which the log
+    /// has to be [written](Self::write) before replies are sent, or `None` if there is no log.
     pub(crate) fn keep(&mut self, table: &mut Table) -> Option<LogPosition> {
         self.note_longest_ttl(table);
         let frame = &mut table.journal().frame;
@@ -238,22 +253,22 @@ impl Storage {
             frame.len() as u64
         };
         let end = active.written + pending;
-        let is_worth_it = frame.len() >= WORTH_A_WRITE;
-        if is_worth_it {
+        let writes_now = frame.len() >= WRITE_MIN;
+        if writes_now {
             self.write_all(table);
         }
         Some(LogPosition {
             end,
-            is_written: is_worth_it || pending == 0,
+            is_written: writes_now || pending == 0,
         })
     }
 
-    /// Hands the changes of all visits up to a mark to the system, if nobody has done so since.
-    pub(crate) fn write(&mut self, table: &mut Table, mark: LogPosition) {
+    /// Writes the log up to a position, unless another call has written it since.
+    pub(crate) fn write(&mut self, table: &mut Table, position: LogPosition) {
         if self
             .active
             .as_ref()
-            .is_some_and(|active| active.written < mark.end)
+            .is_some_and(|active| active.written < position.end)
         {
             self.write_all(table);
         }
@@ -266,22 +281,22 @@ impl Storage {
         };
         active.append(frame.sealed());
         frame.clear(FRAME);
-        self.turn_over(table);
+        self.rotate(table);
     }
 
-    /// What tells when a mark is on the disk.
+    /// Returns the number of bytes on the disk, as a watch. `None` if replies need not wait for it.
     pub(crate) fn synced(&self) -> Option<watch::Receiver<u64>> {
         let active = self.active.as_ref()?;
         (self.durability == Durability::Fsync).then(|| active.syncer.synced())
     }
 
-    /// Which log is written.
+    /// Returns the generation of the active log.
     #[cfg(test)]
     fn generation(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.generation)
     }
 
-    /// Bytes that are not on the disk yet.
+    /// Returns how many written bytes are not on the disk yet.
     pub(crate) fn lag(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| {
             active
@@ -290,7 +305,8 @@ impl Storage {
         })
     }
 
-    /// Nothing will change any more: brings all of it to the disk, and says so in the log.
+    /// Writes and syncs the log, and marks it as complete. Called when the server stops, after the
+    /// last change of the table.
     pub(crate) fn end(&mut self, table: &mut Table) {
         self.write_all(table);
         let Some(active) = self.active.take() else {
@@ -308,12 +324,12 @@ impl Storage {
             .and_then(|()| log.append(end.sealed()))
             .and_then(|()| log.file().sync_data());
         if let Err(error) = ended {
-            error!(%error, "the log has no proper end");
+            error!(%error, "cannot complete the log: the next start may have to wait for a grace period");
         }
     }
 }
 
-/// The kernel's run, or a new number each time where it has no name.
+/// Returns the boot id of the kernel, or a random number where the system has none.
 fn boot_id() -> u128 {
     clock::boot().unwrap_or_else(|| distsync_core::ClaimId::random().bits())
 }

@@ -1,23 +1,24 @@
-//! Where a server keeps its table, and how well.
+//! The configuration of a server's storage.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// When a grant is safe, seen from the client that is told of it.
+/// Which failures a change survives after its reply was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// Nothing is kept but the epoch of tokens and the longest TTL. After a restart nothing is
-    /// granted until every session of before has ended.
+    /// None. Only the epoch of tokens and the longest TTL are stored. After a restart, nothing is
+    /// granted until all earlier sessions have ended.
     Memory,
-    /// With the system before the answer is sent, on the disk within 100 ms. Survives the end of
-    /// the process, `kill -9` included. After a power failure what was not on the disk is
-    /// forgotten, and nothing is granted until every session of before has ended.
+    /// The end of the process, `kill -9` included. A change is handed to the operating system
+    /// before its reply is sent, and is on the disk within 100 ms. A power failure loses the
+    /// changes that are not on the disk. After one, nothing is granted until all earlier sessions
+    /// have ended.
     #[default]
     Async,
-    /// On the disk before the answer is sent. Survives a power failure, after which grants go on at
-    /// once. Requests that come together share one write to the disk; one by one each of them waits
-    /// for it.
+    /// A power failure. A change is on the disk before its reply is sent, so grants continue at
+    /// once after a restart. Concurrent requests share one sync of the disk; sequential requests
+    /// wait for one each.
     Fsync,
 }
 
@@ -40,27 +41,27 @@ impl FromStr for Durability {
             "async" => Ok(Self::Async),
             "fsync" => Ok(Self::Fsync),
             other => Err(format!(
-                "`{other}` is no durability: say memory, async or fsync"
+                "unknown durability `{other}`: use memory, async or fsync"
             )),
         }
     }
 }
 
-/// Settings of a server that keeps its table.
+/// The configuration of a server's storage.
 #[derive(Clone, Debug)]
 pub struct StorageOptions {
-    /// The folder, of this server alone. It is made if it is missing. The secrets of sessions are
-    /// in it.
+    /// The data folder. Only one server may use it. It is created if it is missing, and contains
+    /// the secrets of sessions.
     pub folder: PathBuf,
-    /// How well. Default: [`Durability::Async`].
+    /// Which failures the table survives. Default: [`Durability::Async`].
     pub durability: Durability,
-    /// A log is made anew when it is longer than this, and four times as long as it began. Default:
-    /// 64 MiB.
+    /// The log is replaced when it is longer than this and four times as long as its snapshot.
+    /// Default: 64 MiB.
     pub log_bytes: u64,
 }
 
 impl StorageOptions {
-    /// Keeps the table in `folder`.
+    /// Returns options that store the table in `folder`.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
@@ -70,7 +71,7 @@ impl StorageOptions {
         }
     }
 
-    /// Sets how well.
+    /// Sets which failures the table survives.
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;

@@ -1,10 +1,13 @@
-//! Changes as bytes.
+//! The binary format of the log.
 //!
-//! A frame is what one visit to the table has changed: its length (4 bytes, little-endian), a
-//! CRC-32 of the rest, and records. A record is a kind and that kind's fields; texts and values
-//! have their length in front, seven bits a byte. It leaves out what follows from the record before
-//! it in the frame, for the fewer bytes, the faster the server: most claims are of the session that
-//! the last one was of, and tokens count up.
+//! A log is a sequence of frames, one for the changes of each visit. A frame consists of the length
+//! of its records (4 bytes, little-endian), a CRC-32 of the records, and the records. A record
+//! consists of its kind (one byte) and the fields of that kind. Texts and values are preceded by
+//! their length as a varint.
+//!
+//! A record omits what follows from the previous record of its frame: most claims belong to the
+//! same session as the claim before, and most tokens are the successor of the token before. This
+//! makes the server faster, because its cost grows with the size of the log.
 
 use std::time::Duration;
 
@@ -14,25 +17,25 @@ use distsync_core::{Mode, Token};
 
 use crate::engine::{Change, NO_PRINCIPAL, Terms};
 
-/// A frame's length and checksum.
+/// The size of a frame's length and checksum, in bytes.
 const HEAD: usize = 8;
 
 /// The version of this format.
 const VERSION: u32 = 1;
 
-/// What a log consists of.
+/// A record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record<'a> {
-    /// The first of a log.
+    /// The first record of a log.
     Head {
-        /// Which run of which kernel wrote the log.
+        /// The boot id of the kernel when the log was created.
         boot: u128,
     },
-    /// What came before makes the table as it was when the log was begun.
+    /// The end of the snapshot.
     Complete,
     /// A change of the table.
     Change(Change<'a>),
-    /// The server ended in peace: nothing is missing.
+    /// The last record, written when the server stops properly. Nothing is missing before it.
     End,
 }
 
@@ -46,23 +49,23 @@ const GRANTED: u8 = 13;
 const UPDATED: u8 = 14;
 const LEFT: u8 = 15;
 const CHOSEN: u8 = 16;
-/// As [`OPENED`], with the session's principal at its end.
+/// As [`OPENED`], followed by the principal of the session.
 const OPENED_BY: u8 = 17;
 
-/// What an [`ARRIVED`] record says in its second byte: the mode in the low bits, and these.
+/// The second byte of an [`ARRIVED`] record: the mode in the two low bits, and the flags below.
 const SHARED: u8 = 1;
 const PERMIT: u8 = 2;
 const MODE: u8 = 3;
-/// The session is the one of the last arrival.
+/// The session is that of the previous arrival in the frame.
 const SAME_SESSION: u8 = 4;
-/// It holds: its token follows.
+/// The claim is held, and its token follows.
 const HOLDS: u8 = 8;
-/// It holds, with the token after the last one.
+/// The claim is held with the successor of the previous token in the frame.
 const HOLDS_NEXT: u8 = 16;
-/// Of several lines, any one is enough.
+/// The claim waits in more than one queue, and is granted in any one of them.
 const ANY: u8 = 32;
 
-/// What a record can leave out.
+/// The values that later records of a frame can omit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Context {
     session: Option<SessionId>,
@@ -94,7 +97,7 @@ impl Frame {
         self.bytes.len()
     }
 
-    /// The frame, complete.
+    /// Completes the frame, and returns its bytes.
     pub(super) fn sealed(&mut self) -> &[u8] {
         let (head, records) = self.bytes.split_at_mut(HEAD);
         head[..4].copy_from_slice(&length(records.len()).to_le_bytes());
@@ -102,7 +105,7 @@ impl Frame {
         &self.bytes
     }
 
-    /// Begins the next one. No more than `kept` bytes of memory stay with it.
+    /// Clears the frame for new records, and keeps at most `kept` bytes of its memory.
     pub(super) fn clear(&mut self, kept: usize) {
         self.bytes.truncate(HEAD);
         self.bytes.shrink_to(kept);
@@ -192,7 +195,7 @@ impl Frame {
             | if same_session { SAME_SESSION } else { 0 }
             | if token == 0 { 0 } else { holds }
             | if any { ANY } else { 0 };
-        // Most arrivals are all of this, and go in by one append.
+        // Append the fields that all arrivals have at once, which is faster than one by one.
         let mut usual = [ARRIVED; 2 + 16];
         usual[1] = flags;
         usual[2..].copy_from_slice(&id(if same_session {
@@ -236,24 +239,24 @@ fn id(bits: u128) -> [u8; 16] {
     bits.to_le_bytes()
 }
 
-/// Lengths are far below this: frames are sealed when they are long, and limits bound what a claim
-/// carries.
+/// Converts a length. It always fits: a frame is written when it is long, and limits bound the size
+/// of each record.
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// What stands at the start of some bytes.
+/// The result of reading a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
-    /// A frame: its records, and how long it is.
+    /// A valid frame: its records, and its size.
     Frame(&'a [u8], usize),
-    /// Nothing was written here.
+    /// Zeros: nothing was written here.
     Nothing,
-    /// No frame: cut short, or damaged.
+    /// An incomplete or damaged frame.
     Damage,
 }
 
-/// The frame at the start of `bytes`.
+/// Reads the frame at the start of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Found<'_> {
     let mut head = bytes;
     let (Ok(length), Ok(checksum)) = (head.try_get_u32_le(), head.try_get_u32_le()) else {
@@ -275,10 +278,10 @@ pub(super) fn read(bytes: &[u8]) -> Found<'_> {
     }
 }
 
-/// Why a frame's records end early.
+/// Why a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoRecord {
-    /// It is none.
+pub(super) enum InvalidRecord {
+    /// Its bytes are invalid.
     Damage,
     /// It is the head of a log of another version.
     Version(u32),
@@ -299,20 +302,20 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The next one; `None` at the end.
-    pub(super) fn next(&mut self) -> Option<Result<Record<'a>, NoRecord>> {
+    /// Reads the next record. Returns `None` at the end of the frame.
+    pub(super) fn next(&mut self) -> Option<Result<Record<'a>, InvalidRecord>> {
         if self.rest.is_empty() {
             None
         } else {
-            Some(self.read().unwrap_or(Err(NoRecord::Damage)))
+            Some(self.read().unwrap_or(Err(InvalidRecord::Damage)))
         }
     }
 
-    fn read(&mut self) -> Option<Result<Record<'a>, NoRecord>> {
+    fn read(&mut self) -> Option<Result<Record<'a>, InvalidRecord>> {
         Some(Ok(match self.rest.try_get_u8().ok()? {
             HEAD_KIND => match self.rest.try_get_u32_le().ok()? {
                 VERSION => Record::Head { boot: self.id()? },
-                other => return Some(Err(NoRecord::Version(other))),
+                other => return Some(Err(InvalidRecord::Version(other))),
             },
             COMPLETE => Record::Complete,
             END => Record::End,
@@ -521,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_none_is_told() {
+    fn invalid_records_are_detected() {
         for bytes in [
             &[99][..],
             &[LEFT],
@@ -529,7 +532,7 @@ mod tests {
             &[ARRIVED, HOLDS | HOLDS_NEXT],
             &[HEAD_KIND, 1],
         ] {
-            assert_eq!(Records::new(bytes).next(), Some(Err(NoRecord::Damage)));
+            assert_eq!(Records::new(bytes).next(), Some(Err(InvalidRecord::Damage)));
         }
     }
 }

@@ -1,45 +1,47 @@
-//! From a log back to a table: what is there, what is missing, and what must not be.
+//! Restores a table from a log, and determines whether acknowledged changes are missing.
 
 use distsync_core::spi::clock::Moment;
 use tracing::warn;
 
-use super::record::{Found, NoRecord, Record, Records, read};
+use super::record::{Found, InvalidRecord, Record, Records, read};
 use crate::engine::{Journal, LockTable};
 
-/// How a log ended.
+/// How a log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// All that was ever answered is in it.
-    Whole,
-    /// The machine went down: what was not on the disk is missing.
+pub(super) enum LogEnd {
+    /// The log contains all acknowledged changes.
+    Complete,
+    /// The machine went down. Changes that were not on the disk are missing.
     PowerFailure,
-    /// Something is missing that was answered and kept: the log was cut, overwritten or damaged.
+    /// Acknowledged changes are missing although the machine was up: the log was truncated,
+    /// overwritten or damaged.
     LostTail,
 }
 
-/// Why a log is none.
+/// Why a table cannot be restored from a log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// A frame is damaged, and it is not the last one.
     Damaged {
-        /// Where.
+        /// The offset of the frame.
         at: usize,
-        /// In which way.
+        /// A description of the damage.
         how: String,
     },
-    /// Another version wrote it.
+    /// Another version of netlock wrote the log.
     Version(u32),
 }
 
-/// Makes the table of a log. `boot`: the kernel's run of today; the same one has kept all that was
-/// written. `acknowledged`: how many bytes of the log were, if that is known.
+/// Restores a table from a log. `boot` is the current boot id of the kernel: if the log has the
+/// same one, the system has kept all that was written. `acknowledged` is the number of acknowledged
+/// bytes of the log, if it is known.
 pub(super) fn recover<J: Journal>(
     table: &mut LockTable<J>,
     log: &[u8],
     boot: u128,
     acknowledged: Option<u64>,
     now: Moment,
-) -> Result<Ending, Unreadable> {
+) -> Result<LogEnd, Unreadable> {
     let mut at = 0;
     let (mut same_boot, mut complete, mut ended) = (false, false, false);
     loop {
@@ -48,12 +50,12 @@ pub(super) fn recover<J: Journal>(
             how: how.to_owned(),
         };
         let (records, length) = match read(&log[at..]) {
-            Found::Frame(_, _) if ended => return Err(damaged("it follows the end")),
+            Found::Frame(_, _) if ended => return Err(damaged("a frame follows the end record")),
             Found::Frame(records, length) => (records, length),
             Found::Nothing | Found::Damage if complete && (!same_boot || is_last(&log[at..])) => {
                 break;
             }
-            Found::Nothing | Found::Damage => return Err(damaged("it cannot be read")),
+            Found::Nothing | Found::Damage => return Err(damaged("invalid frame")),
         };
         let mut records = Records::new(records);
         while let Some(record) = records.next() {
@@ -66,36 +68,37 @@ pub(super) fn recover<J: Journal>(
                         .restore(now, change)
                         .map_err(|misfit| damaged(&misfit.to_string()))?;
                 }
-                Err(NoRecord::Version(version)) => return Err(Unreadable::Version(version)),
-                Err(NoRecord::Damage) => return Err(damaged("it has a record of no known kind")),
+                Err(InvalidRecord::Version(version)) => return Err(Unreadable::Version(version)),
+                Err(InvalidRecord::Damage) => return Err(damaged("invalid record")),
             }
         }
         at += length;
     }
     if ended {
-        return Ok(Ending::Whole);
+        return Ok(LogEnd::Complete);
     }
     if same_boot {
-        // What follows the acknowledged part, whole or not, was never answered.
+        // Bytes after the acknowledged part belong to changes that no client was told of.
         if acknowledged.is_some_and(|acknowledged| acknowledged <= at as u64) {
-            return Ok(Ending::Whole);
+            return Ok(LogEnd::Complete);
         }
         warn!(
             at,
             ?acknowledged,
-            "the log lost its end: it was cut, overwritten or damaged"
+            "the log lost its end: it was truncated, overwritten or damaged"
         );
-        return Ok(Ending::LostTail);
+        return Ok(LogEnd::LostTail);
     }
     if is_last(&log[at..]) {
-        return Ok(Ending::PowerFailure);
+        return Ok(LogEnd::PowerFailure);
     }
-    // The disk wrote later frames before earlier ones, or lost an earlier one. Nothing tells which.
+    // Either the disk wrote later frames before earlier ones, or it lost an earlier one. The two
+    // cannot be told apart, so assume the worse.
     warn!(at, "the log is damaged before its end");
-    Ok(Ending::LostTail)
+    Ok(LogEnd::LostTail)
 }
 
-/// Whether what stands here can be one write that was cut short: no whole frame begins behind the
+/// Returns whether the bytes can be a single interrupted write: no valid frame begins after the
 /// first byte.
 fn is_last(rest: &[u8]) -> bool {
     let written = rest
@@ -138,92 +141,93 @@ mod tests {
         bytes
     }
 
-    /// How a log ends of which so much was acknowledged, and how many sessions are in it.
-    fn found(
+    /// Recovers a log of which `acknowledged` bytes were acknowledged. Returns how it ends, and the
+    /// number of sessions in it.
+    fn recovered(
         log: &[u8],
         boot: u128,
         acknowledged: Option<u64>,
-    ) -> Result<(Ending, usize), Unreadable> {
+    ) -> Result<(LogEnd, usize), Unreadable> {
         let mut table = LockTable::new(Limits::default(), Token::new(0).unwrap());
-        let ending = recover(&mut table, log, boot, acknowledged, Moment::default())?;
-        Ok((ending, table.stats().sessions))
+        let end = recover(&mut table, log, boot, acknowledged, Moment::default())?;
+        Ok((end, table.stats().sessions))
     }
 
-    fn sessions(log: &[u8], boot: u128) -> Result<(Ending, usize), Unreadable> {
-        found(log, boot, Some(log.len() as u64))
+    fn sessions(log: &[u8], boot: u128) -> Result<(LogEnd, usize), Unreadable> {
+        recovered(log, boot, Some(log.len() as u64))
     }
 
     #[test]
-    fn the_same_boot_has_kept_everything_and_another_only_what_was_ended() {
+    fn a_log_is_complete_on_the_same_boot_or_with_an_end_record() {
         let records = [opened(1), opened(2)];
-        assert_eq!(sessions(&log(&records), 2), Ok((Ending::PowerFailure, 2)));
+        assert_eq!(sessions(&log(&records), 2), Ok((LogEnd::PowerFailure, 2)));
         assert_eq!(
             sessions(&log(&[records[0], Record::End]), 2),
-            Ok((Ending::Whole, 1))
+            Ok((LogEnd::Complete, 1))
         );
         let with_room = [log(&records), vec![0; 100]].concat();
         assert_eq!(
-            found(&with_room, 1, Some(log(&records).len() as u64)),
-            Ok((Ending::Whole, 2))
+            recovered(&with_room, 1, Some(log(&records).len() as u64)),
+            Ok((LogEnd::Complete, 2))
         );
     }
 
     #[test]
-    fn a_log_without_what_was_acknowledged_lost_its_tail_whatever_is_in_its_place() {
+    fn a_log_that_lacks_acknowledged_bytes_lost_its_tail() {
         let (one, two) = (log(&[opened(1)]), log(&[opened(1), opened(2)]));
         let acknowledged = |log: &[u8]| Some(log.len() as u64);
         for length in one.len()..two.len() {
             let padded = [&two[..length], &[0; 64]].concat();
             for log in [&two[..length], &padded] {
                 assert_eq!(
-                    found(log, 1, acknowledged(&two)),
-                    Ok((Ending::LostTail, 1)),
+                    recovered(log, 1, acknowledged(&two)),
+                    Ok((LogEnd::LostTail, 1)),
                     "cut at {length}"
                 );
                 assert_eq!(
-                    found(log, 1, acknowledged(&one)),
-                    Ok((Ending::Whole, 1)),
+                    recovered(log, 1, acknowledged(&one)),
+                    Ok((LogEnd::Complete, 1)),
                     "an interrupted write"
                 );
                 assert_eq!(
-                    found(log, 1, None),
-                    Ok((Ending::LostTail, 1)),
-                    "nothing proves it whole"
+                    recovered(log, 1, None),
+                    Ok((LogEnd::LostTail, 1)),
+                    "nothing proves that it is complete"
                 );
             }
         }
         let mut damaged = [&two[..], &[0; 64]].concat();
         damaged[one.len() + 10] ^= 1;
         assert_eq!(
-            found(&damaged, 1, acknowledged(&two)),
-            Ok((Ending::LostTail, 1))
+            recovered(&damaged, 1, acknowledged(&two)),
+            Ok((LogEnd::LostTail, 1))
         );
         assert_eq!(
-            found(&two, 1, acknowledged(&one)),
-            Ok((Ending::Whole, 2)),
+            recovered(&two, 1, acknowledged(&one)),
+            Ok((LogEnd::Complete, 2)),
             "written, and not acknowledged"
         );
     }
 
     #[test]
-    fn damage_before_a_good_record_is_no_log_unless_the_machine_went_down() {
+    fn damage_before_a_valid_frame_is_an_error_unless_the_machine_went_down() {
         let whole = log(&[opened(1), opened(2), opened(3)]);
         let (second, third) = (log(&[opened(1)]).len(), log(&[opened(1), opened(2)]).len());
         let (mut changed, mut zeros) = (whole.clone(), whole);
         changed[second + 10] ^= 1;
         zeros[second..third].fill(0);
         for damaged in [changed, zeros] {
-            let how = "it cannot be read".to_owned();
+            let how = "invalid frame".to_owned();
             assert_eq!(
                 sessions(&damaged, 1),
                 Err(Unreadable::Damaged { at: second, how })
             );
-            assert_eq!(sessions(&damaged, 2), Ok((Ending::LostTail, 1)));
+            assert_eq!(sessions(&damaged, 2), Ok((LogEnd::LostTail, 1)));
         }
     }
 
     #[test]
-    fn what_does_not_fit_is_no_log() {
+    fn an_inconsistent_or_foreign_log_is_an_error() {
         let twice = log(&[opened(1), opened(1)]);
         let at = log(&[opened(1)]).len();
         assert_eq!(

@@ -1,20 +1,19 @@
-//! From one log to the next: the next one begins with the whole table, and is made in the
-//! background.
+//! Replaces the log by a new one that begins with a snapshot of the table.
 
 use std::io;
 
 use tracing::warn;
 
-use super::error::die;
+use super::error::abort;
 use super::full::headroom;
 use super::log::Log;
 use super::record::{Frame, Record};
-use super::syncer::Next;
+use super::syncer::NextLog;
 use super::tail::Tail;
 use super::{FRAME, Storage, Table};
 
 impl Storage {
-    /// Writes a whole new log, and puts it in the place of the old one.
+    /// Writes and syncs a new log, and installs it in place of the old one. Used at startup.
     pub(super) fn write_log(&self, table: &Table, generation: u64, tail: &Tail) -> io::Result<Log> {
         let written = (|| -> io::Result<Log> {
             let mut log = Log::begin(self.folder.next_log()?, &snapshot(table, self.boot))?;
@@ -34,43 +33,43 @@ impl Storage {
 
     fn remove_logs_before(&self, generation: u64) {
         if let Err(error) = self.folder.remove_logs_before(generation) {
-            // The newest log counts, so the others only take up room.
-            warn!(%error, "an old log cannot be removed");
+            // Only the newest log is read, so an old one does no harm.
+            warn!(%error, "cannot remove an old log: remove it by hand, it only takes up space");
         }
     }
 
-    /// Begins the next log when this one is long, and takes it into use when it is ready.
-    pub(super) fn turn_over(&mut self, table: &Table) {
+    /// Starts to build the next log when the active one is long, and switches to it when it is
+    /// ready.
+    pub(super) fn rotate(&mut self, table: &Table) {
         let Some(active) = &mut self.active else {
             return;
         };
-        if active.since.is_none() {
-            if active.log.len() >= active.replace_at {
-                active.since = Some(Vec::new());
-                active.syncer.make_next(snapshot(table, self.boot));
+        if active.since_snapshot.is_none() {
+            if active.log.len() >= active.rotate_at {
+                active.since_snapshot = Some(Vec::new());
+                active.syncer.build_next(snapshot(table, self.boot));
             }
             return;
         }
         let generation = active.generation + 1;
         match active.syncer.next() {
-            Next::None | Next::Making => {}
-            Next::Failed => active.put_off_replacement(),
-            Next::Ready { mut log } => {
-                let since = active.since.take().unwrap_or_default();
+            NextLog::None | NextLog::Building => {}
+            NextLog::Failed => active.postpone_rotation(),
+            NextLog::Ready(mut log) => {
+                let since = active.since_snapshot.take().unwrap_or_default();
                 let installed = log
                     .append(&since)
                     .and_then(|()| log.reserve(headroom(table)))
                     .and_then(|()| active.tail.note(generation, log.len()))
                     .and_then(|()| self.folder.install_next_log(generation));
                 match installed {
-                    Ok(()) => active.go_on_with(log, self.log_bytes),
-                    // The newest log counts at the next start, and it would not have what is
-                    // written from now on.
-                    Err(error) if self.folder.has_log(generation) => die(&error),
+                    Ok(()) => active.switch_to(log, self.log_bytes),
+                    // The next start would read the new log, which lacks all further changes.
+                    Err(error) if self.folder.has_log(generation) => abort(&error),
                     Err(error) => {
-                        warn!(%error, "the next log is not used: the old one grows on");
+                        warn!(%error, "cannot install the next log: the server continues with the old one");
                         self.folder.drop_next_log();
-                        active.put_off_replacement();
+                        active.postpone_rotation();
                     }
                 }
             }
@@ -78,7 +77,7 @@ impl Storage {
     }
 }
 
-/// The changes that make a table, as the start of a log.
+/// Returns the start of a log: the changes that create the table as it is now.
 fn snapshot(table: &Table, boot: u128) -> Vec<u8> {
     let (mut bytes, mut frame) = (Vec::new(), Frame::default());
     let mut put = |record: Record<'_>| {

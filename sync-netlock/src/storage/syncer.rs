@@ -1,4 +1,4 @@
-//! The thread `netlock-log`: brings the log to the disk, and makes the next one.
+//! The thread `netlock-log`, which syncs the log to the disk and builds the next log.
 
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,15 @@ use distsync_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::error::die;
+use super::error::abort;
 use super::folder::Folder;
 use super::log::Log;
 
-/// How often the log goes to the disk when nobody waits for it.
-const RHYTHM: Duration = Duration::from_millis(100);
+/// How often the log is synced when no reply waits for it. `Durability::Async` promises this
+/// interval.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The way to the thread, which ends when this is dropped.
+/// A handle to the thread. Dropping it stops the thread.
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<Shared>,
@@ -33,42 +34,32 @@ struct Shared {
 
 #[derive(Debug)]
 struct Work {
-    /// The log that is written.
+    /// The active log.
     file: Arc<File>,
-    /// How much of all logs is with the system.
+    /// The number of bytes written, over all logs.
     written: u64,
-    /// Logs before this generation can go once the folder is on the disk.
+    /// Logs before this generation can be removed after the folder is synced.
     replaced: Option<u64>,
-    next: Making,
-    /// The thread waits for work.
+    /// The snapshot for the next log, if one was requested and is not being built yet.
+    requested: Option<Vec<u8>>,
+    next: NextLog,
+    /// Whether the thread waits for work.
     idle: bool,
     stop: bool,
 }
 
+/// The state of the next log.
 #[derive(Debug, Default)]
-enum Making {
+pub(super) enum NextLog {
+    /// It was not requested.
     #[default]
     None,
-    Wanted(Vec<u8>),
-    Underway,
-    Failed,
-    Ready(Log),
-}
-
-/// How far the next log is.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Nobody has asked for one.
-    None,
-    /// It is being made.
-    Making,
-    /// It could not be made.
+    /// It is requested or being built.
+    Building,
+    /// It could not be built.
     Failed,
     /// It is on the disk.
-    Ready {
-        /// It.
-        log: Log,
-    },
+    Ready(Log),
 }
 
 impl Shared {
@@ -78,13 +69,14 @@ impl Shared {
 }
 
 impl Syncer {
-    /// Starts the thread. `at_once`: somebody waits for each byte.
+    /// Starts the thread. It syncs each write `at_once` if replies wait for it.
     pub(super) fn start(folder: Arc<Folder>, file: Arc<File>, at_once: bool) -> Result<Self> {
         let work = Work {
             file,
             written: 0,
             replaced: None,
-            next: Making::None,
+            requested: None,
+            next: NextLog::None,
             idle: false,
             stop: false,
         };
@@ -92,15 +84,15 @@ impl Syncer {
             work: Mutex::new(work),
             changed: Condvar::new(),
         });
-        let (tell, synced) = watch::channel(0);
-        let here = shared.clone();
+        let (synced_sender, synced) = watch::channel(0);
+        let thread_shared = shared.clone();
         let thread = std::thread::Builder::new()
             .name("netlock-log".to_owned())
-            .spawn(move || run(&here, &folder, &tell, at_once))
+            .spawn(move || run(&thread_shared, &folder, &synced_sender, at_once))
             .map_err(|error| {
                 Error::new(
                     ErrorKind::Unavailable,
-                    "cannot start the thread that writes the log",
+                    "cannot start the thread that syncs the log: raise the limit of threads",
                 )
                 .with_backend("netlock")
                 .with_source(error)
@@ -112,12 +104,12 @@ impl Syncer {
         })
     }
 
-    /// How much of all logs is on the disk.
+    /// Returns the number of bytes on the disk, over all logs, as a watch.
     pub(super) fn synced(&self) -> watch::Receiver<u64> {
         self.synced.clone()
     }
 
-    /// So much is with the system now; more than before.
+    /// Reports the number of bytes written, over all logs, after each write.
     pub(super) fn written(&self, written: u64) {
         let mut work = self.shared.work();
         work.written = written;
@@ -126,55 +118,54 @@ impl Syncer {
         }
     }
 
-    /// Another log is written from now on.
+    /// Reports that another log was installed. Its bytes are in `written` from now on.
     pub(super) fn replaced(&self, file: Arc<File>, generation: u64) {
         let mut work = self.shared.work();
         (work.file, work.replaced) = (file, Some(generation));
         self.shared.changed.notify_one();
     }
 
-    /// Makes a log that begins with these bytes.
-    pub(super) fn make_next(&self, start: Vec<u8>) {
-        self.shared.work().next = Making::Wanted(start);
+    /// Requests a next log that begins with this snapshot.
+    pub(super) fn build_next(&self, snapshot: Vec<u8>) {
+        let mut work = self.shared.work();
+        (work.requested, work.next) = (Some(snapshot), NextLog::Building);
         self.shared.changed.notify_one();
     }
 
-    /// How far the next log is; who hears that it is ready or failed hears it once.
-    pub(super) fn next(&self) -> Next {
+    /// Returns the state of the next log. `Failed` and `Ready` are returned once.
+    pub(super) fn next(&self) -> NextLog {
         let mut work = self.shared.work();
         match std::mem::take(&mut work.next) {
-            Making::None => Next::None,
-            Making::Failed => Next::Failed,
-            Making::Ready(log) => Next::Ready { log },
-            underway => {
-                work.next = underway;
-                Next::Making
+            NextLog::Building => {
+                work.next = NextLog::Building;
+                NextLog::Building
             }
+            done => done,
         }
     }
 }
 
 impl Drop for Syncer {
-    /// Waits for the thread, which may be writing: the folder is free afterwards.
+    /// Waits for the thread, so that nothing writes to the folder afterwards.
     fn drop(&mut self) {
         self.shared.work().stop = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            warn!("the thread that writes the log has panicked");
+            warn!("the thread that syncs the log has panicked");
         }
     }
 }
 
-fn run(shared: &Shared, folder: &Folder, tell: &watch::Sender<u64>, at_once: bool) {
+fn run(shared: &Shared, folder: &Folder, synced_sender: &watch::Sender<u64>, at_once: bool) {
     let mut synced = 0;
     loop {
         let mut work = shared.work();
         while !work.stop
             && work.written == synced
             && work.replaced.is_none()
-            && !matches!(work.next, Making::Wanted(_))
+            && work.requested.is_none()
         {
             work.idle = true;
             work = shared
@@ -186,12 +177,10 @@ fn run(shared: &Shared, folder: &Folder, tell: &watch::Sender<u64>, at_once: boo
         if work.stop {
             return;
         }
-        if let Making::Wanted(start) = &mut work.next {
-            let start = std::mem::take(start);
-            work.next = Making::Underway;
+        if let Some(snapshot) = work.requested.take() {
             drop(work);
-            let made = make(folder, &start);
-            shared.work().next = made;
+            let built = build(folder, &snapshot);
+            shared.work().next = built;
             continue;
         }
         if !at_once {
@@ -199,33 +188,37 @@ fn run(shared: &Shared, folder: &Folder, tell: &watch::Sender<u64>, at_once: boo
         }
         let (file, written, replaced) = (work.file.clone(), work.written, work.replaced.take());
         drop(work);
-        file.sync_data().unwrap_or_else(|error| die(&error));
+        file.sync_data().unwrap_or_else(|error| abort(&error));
         if let Some(generation) = replaced {
-            folder.sync().unwrap_or_else(|error| die(&error));
+            folder.sync().unwrap_or_else(|error| abort(&error));
             if let Err(error) = folder.remove_logs_before(generation) {
-                warn!(%error, "an old log cannot be removed");
+                warn!(%error, "cannot remove an old log: remove it by hand, it only takes up space");
             }
         }
         synced = written;
-        tell.send_replace(written);
+        synced_sender.send_replace(written);
     }
 }
 
-/// Waits for more to write, or the stop.
+/// Waits for [`SYNC_INTERVAL`], or until the thread is stopped, so that one sync covers many
+/// writes.
 fn pause<'a>(shared: &'a Shared, work: MutexGuard<'a, Work>) -> MutexGuard<'a, Work> {
     let waited = shared
         .changed
-        .wait_timeout_while(work, RHYTHM, |work| !work.stop);
+        .wait_timeout_while(work, SYNC_INTERVAL, |work| !work.stop);
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
-fn make(folder: &Folder, start: &[u8]) -> Making {
-    match folder.next_log().and_then(|file| Log::begin(file, start)) {
-        Ok(log) => Making::Ready(log),
+fn build(folder: &Folder, snapshot: &[u8]) -> NextLog {
+    let built = folder
+        .next_log()
+        .and_then(|file| Log::begin(file, snapshot));
+    match built {
+        Ok(log) => NextLog::Ready(log),
         Err(error) => {
-            warn!(%error, "the next log cannot be made: the old one grows on");
+            warn!(%error, "cannot build the next log: the server continues with the old one");
             folder.drop_next_log();
-            Making::Failed
+            NextLog::Failed
         }
     }
 }

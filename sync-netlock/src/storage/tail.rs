@@ -1,8 +1,8 @@
-//! How much of the log was acknowledged, noted beside the log: a log that lost its tail looks like
-//! one that ended earlier.
+//! A note of how much of the log was acknowledged. Without it, a log that lost its end could not be
+//! told from one that ended earlier.
 //!
-//! The note is made after each write to the log, in place and without a sync, so it costs little.
-//! It outlives the process as the log does; after a power failure it means nothing.
+//! The note is overwritten after each write to the log, without a sync, so it costs little. Like
+//! the log it survives the end of the process. After a power failure it has no meaning.
 
 use std::fs::File;
 use std::io;
@@ -11,20 +11,21 @@ use std::os::unix::fs::FileExt;
 use super::folder::Folder;
 use super::full::is_full;
 
-/// A slot: the generation of a log and its length (8 bytes each, little-endian), and their CRC-32.
+/// The size of a slot: the generation of a log and its length (8 bytes each, little-endian), and
+/// their CRC-32.
 const SLOT: usize = 8 + 8 + 4;
-/// Two logs exist while one replaces the other. Each has its slot.
+/// Two logs exist while one replaces the other, and each has a slot of its own.
 const SLOTS: usize = 2;
 const BYTES: usize = SLOT * SLOTS;
 
-/// The file of the note.
+/// The file with the note.
 #[derive(Debug)]
 pub(super) struct Tail {
     file: File,
 }
 
 impl Tail {
-    /// Opens the file, and makes it with the room that it will ever need.
+    /// Opens the file. Creates it with its final size, so that later notes need no more space.
     pub(super) fn open(folder: &Folder) -> io::Result<Self> {
         let file = folder.tail()?;
         if file.metadata()?.len() < BYTES as u64 {
@@ -33,33 +34,34 @@ impl Tail {
         Ok(Self { file })
     }
 
-    /// How many bytes of the log of this generation were acknowledged, if that is known.
+    /// Returns how many bytes of the log of this generation were acknowledged, if that is known.
     pub(super) fn of(&self, generation: u64) -> io::Result<Option<u64>> {
         let mut slot = [0; SLOT];
-        self.file.read_exact_at(&mut slot, place(generation))?;
+        self.file.read_exact_at(&mut slot, offset(generation))?;
         let found = u64::from_le_bytes(slot[8..16].try_into().unwrap_or_default());
-        Ok((slot == filled(generation, found)).then_some(found))
+        Ok((slot == encode(generation, found)).then_some(found))
     }
 
-    /// The log of this generation has this length, and what is in it may be acknowledged.
+    /// Notes that the log of this generation has this length. The changes in it may be acknowledged
+    /// afterwards.
     pub(super) fn note(&self, generation: u64, length: u64) -> io::Result<()> {
         match self
             .file
-            .write_all_at(&filled(generation, length), place(generation))
+            .write_all_at(&encode(generation, length), offset(generation))
         {
-            // A file system that copies on writing may need room. An older note proves less, and
-            // nothing false.
+            // A copy-on-write file system may need space for this. The older note is still true,
+            // and only detects less.
             Err(error) if is_full(&error) => Ok(()),
             noted => noted,
         }
     }
 }
 
-fn place(generation: u64) -> u64 {
+fn offset(generation: u64) -> u64 {
     generation % SLOTS as u64 * SLOT as u64
 }
 
-fn filled(generation: u64, length: u64) -> [u8; SLOT] {
+fn encode(generation: u64, length: u64) -> [u8; SLOT] {
     let mut slot = [0; SLOT];
     slot[..8].copy_from_slice(&generation.to_le_bytes());
     slot[8..16].copy_from_slice(&length.to_le_bytes());
@@ -73,11 +75,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lengths_of_two_logs_are_known_and_a_damaged_note_is_none() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = Folder::open(place.path()).unwrap();
+    fn the_lengths_of_two_logs_are_known_and_a_damaged_note_is_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::open(directory.path()).unwrap();
         let tail = Tail::open(&folder).unwrap();
-        assert_eq!(tail.of(0).unwrap(), None, "an empty slot says nothing");
+        assert_eq!(tail.of(0).unwrap(), None, "an empty slot");
         tail.note(7, 100).unwrap();
         tail.note(8, 10).unwrap();
         tail.note(7, 200).unwrap();
@@ -86,10 +88,10 @@ mod tests {
             (tail.of(7).unwrap(), tail.of(8).unwrap()),
             (Some(200), Some(10))
         );
-        assert_eq!(tail.of(9).unwrap(), None, "the slot is that of another log");
+        assert_eq!(tail.of(9).unwrap(), None, "the slot of another log");
         tail.note(9, 1).unwrap();
         assert_eq!((tail.of(9).unwrap(), tail.of(7).unwrap()), (Some(1), None));
-        tail.file.write_all_at(&[5], super::place(8) + 8).unwrap();
+        tail.file.write_all_at(&[5], offset(8) + 8).unwrap();
         assert_eq!(tail.of(8).unwrap(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Tables that are left and taken up again, while their logs are made anew.
+//! Tables that are restored again and again, while their logs are replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use crate::engine::{Command, Limits, Reply, Requester, Terms};
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const TTL: Duration = Duration::from_secs(600);
 
-struct Kept {
+struct StoredTable {
     table: Table,
     storage: Storage,
 }
 
-impl Kept {
+impl StoredTable {
     fn open(options: &StorageOptions) -> Self {
         let (table, storage) = Storage::open(options, &Limits::default()).unwrap();
         Self { table, storage }
     }
 
-    /// One visit, that nobody is told of yet.
+    /// Makes one visit, without writing its changes.
     fn visit(&mut self, command: Command<'_>) -> (Option<Reply>, LogPosition) {
         let from = Requester {
             connection: 1,
@@ -39,12 +39,12 @@ impl Kept {
     }
 
     fn ask(&mut self, command: Command<'_>) -> Option<Reply> {
-        let (reply, mark) = self.visit(command);
-        self.storage.write(&mut self.table, mark);
+        let (reply, position) = self.visit(command);
+        self.storage.write(&mut self.table, position);
         reply
     }
 
-    /// All that observers can see.
+    /// Returns everything that observers can see.
     fn seen(&mut self) -> Vec<Reply> {
         let entries = |reply| match reply {
             Some(Reply::Queue(mut queue)) => {
@@ -74,9 +74,9 @@ enum Step {
         session: u8,
         claim: u8,
     },
-    /// The process ends, in peace or not, and another goes on.
+    /// The server stops, properly or not, and another one takes over.
     Restart {
-        ends: bool,
+        properly: bool,
     },
 }
 
@@ -87,7 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (0..4u8, 0..20u8, prop::sample::subsequence(vec![0, 1, 2], 1..=3), any::<bool>(), any::<bool>())
             .prop_map(|(session, claim, names, shared, any)| Step::Enqueue { session, claim, names, shared, any }),
         10 => (0..4u8, 0..20u8).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
-        1 => any::<bool>().prop_map(|ends| Step::Restart { ends }),
+        1 => any::<bool>().prop_map(|properly| Step::Restart { properly }),
     ]
 }
 
@@ -110,7 +110,7 @@ fn open(number: u8, ttl: Duration) -> Command<'static> {
     }
 }
 
-/// For the name `a`.
+/// Enqueues a claim for the name `a`.
 fn enqueue(owner: u8, number: u8) -> Command<'static> {
     let (session, claim, mode) = (session(owner), claim(number), Mode::Exclusive);
     Command::Enqueue {
@@ -126,8 +126,7 @@ fn enqueue(owner: u8, number: u8) -> Command<'static> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// A log of a few hundred bytes is made anew all the time, in the background, while the table
-    /// changes.
+    /// The log is replaced in the background every few hundred bytes, while the table changes.
     #[test]
     fn a_table_is_the_same_after_every_restart(
         steps in proptest::collection::vec(step(), 1..300),
@@ -136,33 +135,33 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let durability = if fsync { Durability::Fsync } else { Durability::Async };
         let options = StorageOptions { log_bytes: 300, ..StorageOptions::new(folder.path()) }.with_durability(durability);
-        let mut kept = Kept::open(&options);
+        let mut stored = StoredTable::open(&options);
         for step in steps {
             match step {
                 Step::Open(number) => {
-                    kept.ask(open(number, TTL));
+                    stored.ask(open(number, TTL));
                 }
                 Step::Close(number) => {
-                    kept.ask(Command::Close { session: session(number) });
+                    stored.ask(Command::Close { session: session(number) });
                 }
                 Step::Enqueue { session: owner, claim: id, names, shared, any } => {
                     let mode = if shared { Mode::Shared } else { Mode::Exclusive };
                     let (session, claim) = (session(owner), claim(id));
                     let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
-                    kept.ask(Command::EnqueueAll { session, claim, names: &names, any, mode, waits: true, value: &[id] });
+                    stored.ask(Command::EnqueueAll { session, claim, names: &names, any, mode, waits: true, value: &[id] });
                 }
                 Step::Withdraw { session: owner, claim: id } => {
-                    kept.ask(Command::Withdraw { session: session(owner), claim: claim(id) });
+                    stored.ask(Command::Withdraw { session: session(owner), claim: claim(id) });
                 }
-                Step::Restart { ends } => {
-                    let (seen, last) = (kept.seen(), kept.table.last_token());
-                    if ends {
-                        kept.storage.end(&mut kept.table);
+                Step::Restart { properly } => {
+                    let (seen, last) = (stored.seen(), stored.table.last_token());
+                    if properly {
+                        stored.storage.end(&mut stored.table);
                     }
-                    drop(kept);
-                    kept = Kept::open(&options);
-                    prop_assert_eq!(kept.seen(), seen);
-                    prop_assert!(kept.table.last_token() > last, "tokens rise over a restart");
+                    drop(stored);
+                    stored = StoredTable::open(&options);
+                    prop_assert_eq!(stored.seen(), seen);
+                    prop_assert!(stored.table.last_token() > last, "tokens rise over a restart");
                 }
             }
         }
@@ -170,24 +169,24 @@ proptest! {
 }
 
 #[test]
-fn a_log_is_made_anew_before_it_is_long() {
+fn a_log_is_replaced_before_it_is_long() {
     let folder = tempfile::tempdir().unwrap();
     let options = StorageOptions {
         log_bytes: 4_096,
         ..StorageOptions::new(folder.path())
     };
-    let mut kept = Kept::open(&options);
-    kept.ask(open(1, TTL));
+    let mut stored = StoredTable::open(&options);
+    stored.ask(open(1, TTL));
     let deadline = clock::now().after(Duration::from_secs(20));
-    while kept.storage.generation() < 5 {
-        assert!(clock::now() < deadline, "the log is not made anew");
-        kept.ask(enqueue(1, 1));
-        kept.ask(Command::Withdraw {
+    while stored.storage.generation() < 5 {
+        assert!(clock::now() < deadline, "the log is not replaced");
+        stored.ask(enqueue(1, 1));
+        stored.ask(Command::Withdraw {
             session: session(1),
             claim: claim(1),
         });
     }
-    kept.storage.end(&mut kept.table);
+    stored.storage.end(&mut stored.table);
     let logs = || {
         std::fs::read_dir(folder.path()).unwrap().filter(|entry| {
             entry
@@ -203,54 +202,50 @@ fn a_log_is_made_anew_before_it_is_long() {
 }
 
 #[tokio::test]
-async fn a_full_disk_keeps_grants_of_before_and_releases_of_since() {
+async fn a_full_disk_keeps_earlier_grants_and_later_releases() {
     let folder = tempfile::tempdir().unwrap();
     let options = StorageOptions::new(folder.path()).with_durability(Durability::Fsync);
-    let mut kept = Kept::open(&options);
-    kept.ask(open(1, TTL));
-    kept.ask(open(2, TTL));
-    let (granted, before) = kept.visit(enqueue(1, 1));
+    let mut stored = StoredTable::open(&options);
+    stored.ask(open(1, TTL));
+    stored.ask(open(2, TTL));
+    let (granted, before) = stored.visit(enqueue(1, 1));
     assert!(
         matches!(granted, Some(Reply::Granted { .. })),
         "{granted:?}"
     );
-    kept.visit(enqueue(2, 2));
-    run_out(&mut kept.table, &std::io::ErrorKind::StorageFull.into());
-    let (_, after) = kept.visit(Command::Withdraw {
+    stored.visit(enqueue(2, 2));
+    run_out(&mut stored.table, &std::io::ErrorKind::StorageFull.into());
+    let (_, after) = stored.visit(Command::Withdraw {
         session: session(2),
         claim: claim(2),
     });
     for position in [before, after] {
-        kept.storage.write(&mut kept.table, position);
-        let on_disk = position.on_disk(kept.storage.synced().unwrap());
+        stored.storage.write(&mut stored.table, position);
+        let on_disk = position.on_disk(stored.storage.synced().unwrap());
         tokio::time::timeout(Duration::from_secs(20), on_disk)
             .await
-            .expect("it is told");
+            .expect("the change is on the disk in time");
     }
-    drop(kept);
-    let mut kept = Kept::open(&options);
-    assert_eq!(
-        kept.ask(enqueue(1, 1)),
-        granted,
-        "the grant is not forgotten"
-    );
-    let Some(Reply::Queue(queue)) = kept.ask(Command::Inspect { name: "a" }) else {
+    drop(stored);
+    let mut stored = StoredTable::open(&options);
+    assert_eq!(stored.ask(enqueue(1, 1)), granted, "the grant is not lost");
+    let Some(Reply::Queue(queue)) = stored.ask(Command::Inspect { name: "a" }) else {
         panic!("no queue")
     };
-    assert_eq!(queue.entries.len(), 1, "nor is the withdrawal");
+    assert_eq!(queue.entries.len(), 1, "the withdrawal is not lost");
 }
 
 #[test]
-fn an_old_log_that_cannot_be_removed_stops_no_start_and_keeps_no_other() {
+fn an_old_log_that_cannot_be_removed_does_not_prevent_a_start_or_other_removals() {
     let folder = tempfile::tempdir().unwrap();
     let options = StorageOptions::new(folder.path());
-    let mut kept = Kept::open(&options);
-    kept.ask(open(1, TTL));
-    let granted = kept.ask(enqueue(1, 1));
-    drop(kept);
-    // It has the name of a log, and is none that a file's removal removes.
+    let mut stored = StoredTable::open(&options);
+    stored.ask(open(1, TTL));
+    let granted = stored.ask(enqueue(1, 1));
+    drop(stored);
+    // A folder with the name of a log: removing it as a file fails.
     std::fs::create_dir(folder.path().join("log-0")).unwrap();
-    let mut kept = Kept::open(&options);
-    assert_eq!(kept.ask(enqueue(1, 1)), granted);
+    let mut stored = StoredTable::open(&options);
+    assert_eq!(stored.ask(enqueue(1, 1)), granted);
     assert!(!folder.path().join("log-1").exists() && folder.path().join("log-2").exists());
 }

@@ -171,7 +171,7 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
             "there is no certificate in it",
         ),
         (format!("data_dir = '{path}'"), "cannot be used"),
-        (format!("durability = 'memory'\n{kept}"), "it holds a log"),
+        (format!("durability = 'memory'\n{kept}"), "it contains a log"),
         (kept, "is damaged at byte 0"),
         (
             format!("table = '{:032x}'\n{of_another}", 11),
