@@ -1,9 +1,9 @@
-//! The program `netlockd`: flags, files, logs and signals around a [`Server`], and an operator's
-//! commands.
+//! The program `netlockd`: flags, configuration, logs and signals around a [`Server`], and the
+//! commands for operators.
 
+mod monitoring;
 mod operate;
 mod settings;
-mod watch;
 
 use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
@@ -23,8 +23,9 @@ use crate::server::{Server, token_line};
 use operate::Operation;
 use settings::{LogFormat, Settings, parse_assignment};
 
-/// The lock server of distsync. Without a command it serves until SIGTERM. Flags go over the
-/// environment, the environment over the configuration file, the file over the defaults.
+/// The lock server of distsync. Without a command, it runs until SIGTERM or SIGINT. A flag
+/// overrides its environment variable, which overrides the configuration file, which overrides the
+/// default.
 #[derive(Debug, Parser)]
 #[command(name = "netlockd", version)]
 struct Flags {
@@ -37,15 +38,16 @@ struct Flags {
 
 #[derive(Debug, clap::Args)]
 struct ServeFlags {
-    /// A TOML file with settings; `--print-config` shows all of them.
+    /// Read the settings from this TOML file. `--print-config` prints all settings.
     #[arg(long, env = "NETLOCKD_CONFIG", global = true)]
     config: Option<PathBuf>,
 
-    /// Print the settings as a configuration file, and end.
+    /// Print all settings as a configuration file, and exit.
     #[arg(long)]
     print_config: bool,
 
-    /// Where to listen, as host:port; port 0 takes a free one. [default: 127.0.0.1:7420]
+    /// Listen at this address, as host:port. With port 0, listen at a free port. [default:
+    /// 127.0.0.1:7420]
     #[arg(long, env = "NETLOCKD_LISTEN")]
     listen: Option<String>,
 
@@ -58,80 +60,82 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
-    /// Keep sessions and locks in this folder, so that they survive a restart. It is created if it
-    /// is missing.
+    /// Store sessions and locks in this folder, so that they survive a restart. The folder is
+    /// created if it is missing.
     #[arg(long, env = "NETLOCKD_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
-    /// When an answer is safe, with a data folder: `memory` keeps nothing but waits after a
-    /// restart, `async` survives the process's end, `fsync` a power failure too. [default: async]
+    /// What acknowledged changes survive, with a data folder. `memory`: nothing, and after a
+    /// restart the server grants nothing until earlier sessions have ended. `async`: the end of the
+    /// process. `fsync`: also a power failure. [default: async]
     #[arg(long, env = "NETLOCKD_DURABILITY")]
     durability: Option<String>,
 
-    /// The identity of the table, 32 hexadecimal digits, for clients with several addresses
-    /// (`?table=ID`). It is printed at the start. [default: drawn and kept in the data folder;
-    /// without one, new at each start]
+    /// The identity of the table, as 32 hexadecimal digits. Clients with more than one address need
+    /// it (`?table=ID`). The server prints it when it starts. [default: drawn at random, and stored
+    /// in the data folder if there is one]
     #[arg(long, env = "NETLOCKD_TABLE", value_name = "ID")]
     table: Option<String>,
 
-    /// Authenticate clients by this file of tokens, made by `netlockd hash-token`. It is read again
-    /// when it changes, and on SIGHUP.
+    /// Authenticate clients by the tokens in this file, which `netlockd hash-token` creates. The
+    /// file is read again when it changes, and on SIGHUP.
     #[arg(long, env = "NETLOCKD_TOKENS")]
     tokens: Option<PathBuf>,
 
-    /// Speak TLS: the server's certificate, as PEM. It is read again when it changes, and on
+    /// Use TLS with this certificate, as PEM. The file is read again when it changes, and on
     /// SIGHUP.
     #[arg(long, env = "NETLOCKD_TLS_CERT")]
     tls_cert: Option<PathBuf>,
 
-    /// The certificate's private key, as PEM.
+    /// The private key of the certificate, as PEM.
     #[arg(long, env = "NETLOCKD_TLS_KEY")]
     tls_key: Option<PathBuf>,
 
-    /// Ask clients for a certificate of these authorities: its alternative name says who a client
-    /// is.
+    /// Authenticate clients by certificates of these authorities, as PEM. The subject alternative
+    /// name of a certificate is the client's principal.
     #[arg(long, env = "NETLOCKD_TLS_CLIENT_CA")]
     tls_client_ca: Option<PathBuf>,
 
-    /// Write the deeds of administrators to this file too. It is opened again on SIGHUP.
+    /// Also append administrator actions to this audit log, one JSON object per line. The file is
+    /// opened again on SIGHUP.
     #[arg(long, env = "NETLOCKD_AUDIT_LOG")]
     audit_log: Option<PathBuf>,
 
-    /// The most connections at a time. [default: 12000]
+    /// The maximum number of connections. [default: 12000]
     #[arg(long, env = "NETLOCKD_CONNECTIONS")]
     connections: Option<u32>,
 
-    /// Log filter, such as info or distsync_netlock=debug. [default: info]
+    /// The log filter, such as info or distsync_netlock=debug. [default: info]
     #[arg(long, env = "NETLOCKD_LOG")]
     log: Option<String>,
 
-    /// How logs look: text or json. [default: text]
+    /// The format of logs: text or json. [default: text]
     #[arg(long, env = "NETLOCKD_LOG_FORMAT")]
     log_format: Option<String>,
 
-    /// Any other setting of the configuration file, such as limits.names=1000. Can be given several
-    /// times.
+    /// Set any setting of the configuration file, such as limits.names=1000. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_assignment)]
     set: Vec<(String, Value)>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Look at the configuration.
+    /// Examine the configuration.
     Config {
         #[command(subcommand)]
         action: ConfigAction,
     },
-    /// Print the line for the file of tokens that makes a token a principal's. The token is the
-    /// first line of standard input; without one a token is made, and printed to standard error.
+    /// Print a line for the file of tokens, which gives a token to a principal. The token is read
+    /// from the first line of standard input. If that is empty, a token is generated and printed to
+    /// standard error.
     HashToken {
-        /// Whose token it is.
+        /// The principal that the token authenticates.
         principal: String,
     },
-    /// Ask a server that runs, or order it.
+    /// Inspect and administer a running server.
     Admin {
-        /// The server, as netlock://[:TOKEN@]HOST:PORT. In the environment the token is not seen by
-        /// others.
+        /// The server, as netlock://[:TOKEN@]HOST:PORT. Use the environment variable for a URL with
+        /// a token, because other users can see the arguments of a process.
         #[arg(
             long,
             env = "NETLOCKD_SERVER",
@@ -146,9 +150,9 @@ enum Action {
 
 #[derive(Debug, Subcommand)]
 enum ConfigAction {
-    /// Refuse what a start would refuse, and end: reads the files that the configuration names and
-    /// the data folder, and changes nothing. Only whether the ports and the folder are in use is
-    /// left to the start.
+    /// Check the configuration and exit. Reads the files that it names and the data folder, and
+    /// changes nothing. Reports the errors that a start would report, except that ports or the data
+    /// folder are in use.
     Check,
 }
 
@@ -192,15 +196,15 @@ impl ServeFlags {
     }
 }
 
-/// Runs netlockd with the process's arguments until SIGTERM or SIGINT. Prints
-/// `listening on ADDRESS` to standard output once it serves; logs go to standard error.
+/// Runs netlockd with the arguments of the process, until SIGTERM or SIGINT. Prints
+/// `listening on ADDRESS` to standard output when it is ready. Logs go to standard error.
 #[must_use]
 pub fn main() -> ExitCode {
     run(Flags::parse())
 }
 
-/// Runs netlockd with these arguments, the program's name first. For programs that bring their own
-/// lock server.
+/// Runs netlockd with these arguments, of which the first is the name of the program. For programs
+/// that contain a lock server.
 #[must_use]
 pub fn main_with(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     run(Flags::parse_from(arguments))
@@ -214,7 +218,7 @@ fn run(flags: Flags) -> ExitCode {
         }) => check(&flags.serve),
         Some(Action::HashToken { principal }) => hash_token(&principal),
         Some(Action::Admin { server, operation }) => {
-            with_runtime(operate::carry_out(&server, operation))
+            with_runtime(operate::execute(&server, operation))
         }
     };
     match outcome {
@@ -236,7 +240,10 @@ fn with_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "cannot start").with_source(error))?;
+        .map_err(|error| {
+            let problem = "cannot start the runtime: raise the limits of threads and open files";
+            Error::new(ErrorKind::Unavailable, problem).with_source(error)
+        })?;
     runtime.block_on(work)
 }
 
@@ -262,7 +269,10 @@ fn filter(settings: &Settings) -> Result<EnvFilter> {
         .log
         .parse()
         .map_err(|error: tracing_subscriber::filter::ParseError| {
-            let problem = format!("the log filter `{}` is none", settings.log);
+            let problem = format!(
+                "invalid log filter `{}`: write a level such as info, or TARGET=LEVEL",
+                settings.log
+            );
             Error::new(ErrorKind::InvalidOption, problem).with_source(error)
         })
 }
@@ -273,11 +283,11 @@ fn check(flags: &ServeFlags) -> Result<()> {
     with_runtime(async {
         Server::check(&settings.listen, &settings.server_options()?).await?;
         match &settings.admin_listen {
-            Some(address) => watch::check(address).await,
+            Some(address) => monitoring::check(address).await,
             None => Ok(()),
         }
     })?;
-    println!("the configuration is good");
+    println!("the configuration is valid");
     Ok(())
 }
 
@@ -287,14 +297,16 @@ fn hash_token(principal: &str) -> Result<()> {
         || principal.contains('#')
         || principal == "*"
     {
-        let problem = format!("`{principal}` is no principal: one word, without # and not *");
+        let problem =
+            format!("invalid principal `{principal}`: give one word without #, other than *");
         return Err(Error::new(ErrorKind::InvalidOption, problem));
     }
     let mut token = String::new();
-    // No more than a token can be long: the greeting is 4 KiB.
+    // A token is shorter than this, because a greeting has at most 4 KiB.
     let read = std::io::BufReader::new(std::io::stdin().take(2_048)).read_line(&mut token);
     read.map_err(|error| {
-        Error::new(ErrorKind::InvalidOption, "standard input is no text").with_source(error)
+        let problem = "standard input is not text: give the token on its first line";
+        Error::new(ErrorKind::InvalidOption, problem).with_source(error)
     })?;
     let mut token = token.trim().to_owned();
     if token.is_empty() {
@@ -309,45 +321,45 @@ fn hash_token(principal: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes as many file descriptors as the system lets it: each connection is one.
-fn take_descriptors(connections: usize) {
+/// Raises the limit of open files as far as allowed, because each connection is one.
+fn raise_open_files(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
     let allowed = setrlimit(Resource::Nofile, raised).map_or(limit.current, |()| limit.maximum);
-    // A few for the listener, the runtime and the logs.
+    // The listener, the runtime and the logs need some too.
     let wanted = connections as u64 + 32;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
         warn!(
             allowed,
             wanted,
-            "fewer open files are allowed than there may be connections: raise the hard limit (ulimit -Hn)"
+            "the limit of open files is too low for the maximum number of connections: raise the hard limit (ulimit -Hn)"
         );
     }
 }
 
 async fn serve(settings: Settings) -> Result<()> {
     let options = settings.server_options()?;
-    take_descriptors(options.connections);
+    raise_open_files(options.connections);
     let server = Server::bind(&settings.listen, options).await?;
     let admin = match &settings.admin_listen {
-        Some(address) => Some(watch::bind(address).await?),
+        Some(address) => Some(monitoring::bind(address).await?),
         None => None,
     };
     println!("listening on {}", server.address());
     if let Some(admin) = &admin {
         println!("metrics on {}", admin.address());
     }
-    // Whoever started this may read no further than the first line.
+    // Ignore errors: a parent process may close the pipe after it has read the address.
     let _ = writeln!(std::io::stdout(), "table {}", server.table());
     let observer = server.observer();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let signals = async move {
         let unavailable = |error: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, "cannot listen to signals").with_source(error)
+            Error::new(ErrorKind::Unavailable, "cannot handle signals").with_source(error)
         };
         let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
@@ -362,7 +374,7 @@ async fn serve(settings: Settings) -> Result<()> {
         stopping.cancel();
         Ok(())
     };
-    let watched = watch::serve(admin, server.observer(), stop.clone());
-    let ((), heard, ()) = tokio::join!(server.run(stop), signals, watched);
-    heard
+    let monitored = monitoring::serve(admin, server.observer(), stop.clone());
+    let ((), signalled, ()) = tokio::join!(server.run(stop), signals, monitored);
+    signalled
 }

@@ -1,4 +1,4 @@
-//! What an operator asks of a server that runs: `netlockd sessions`, `netlockd evict` and so on.
+//! The commands for operators: `netlockd admin sessions`, `netlockd admin evict` and so on.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use distsync_core::{Error, ErrorKind, Mode, Result, Withdrawn};
 
 use crate::client::{Admin, Config};
 
-/// A question to a server, or an order.
+/// A command for a running server.
 #[derive(Debug, Subcommand)]
 pub(super) enum Operation {
-    /// List the sessions that live: id, client, time left, claims, connections.
+    /// List the open sessions: id, client, remaining time, claims, connections.
     Sessions,
-    /// List the names that somebody holds or waits for.
+    /// List the names that have holders or waiters.
     Names {
-        /// Only those that begin like this, such as distsync/l/
+        /// List only names that begin with this text, such as distsync/l/
         #[arg(default_value = "")]
         prefix: String,
     },
-    /// Show who holds a name and who waits: claim, session, client, token, mode, age, value.
+    /// Show the holders and waiters of a name: claim, session, client, token, age, mode, value.
     Inspect {
-        /// The name as the server has it, such as distsync/l/NAME
+        /// The full name, such as distsync/l/NAME
         name: String,
     },
     /// End one claim.
     Evict {
-        /// The name as the server has it, such as distsync/l/NAME
+        /// The full name, such as distsync/l/NAME
         name: String,
         /// The claim, as `inspect` shows it.
         claim: String,
@@ -37,32 +37,33 @@ pub(super) enum Operation {
         /// The session, as `sessions` shows it.
         session: String,
     },
-    /// Say that a client which could not be isolated can do nothing more: its locks go to others.
+    /// Confirm that a client is isolated, if the server could not isolate it. This releases its
+    /// locks.
     ConfirmIsolated {
-        /// Its session, as the log and `inspect` have it.
+        /// The session of the client, as `inspect` and the log show it.
         session: String,
     },
-    /// End all claims of the names that begin in one way.
+    /// End all claims of the names that begin with a prefix.
     ReleaseAll {
-        /// How they begin; nothing for all of them.
+        /// The prefix. Empty: all names.
         prefix: String,
     },
 }
 
 fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T> {
     text.parse().map_err(|_| {
-        let problem = format!("`{text}` is no {what}: give its 32 hexadecimal digits");
+        let problem = format!("invalid {what} `{text}`: give its 32 hexadecimal digits");
         Error::new(ErrorKind::InvalidOption, problem)
     })
 }
 
-/// Carries it out, and prints what comes of it.
-pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> {
+/// Executes a command, and prints its result.
+pub(super) async fn execute(server: &str, operation: Operation) -> Result<()> {
     let url: StoreUrl = server.parse()?;
     if !matches!(url.scheme(), "netlock" | "netlocks") {
-        // Without the rest of the URL, which can have a token in it.
+        // Do not print the rest of the URL, which may contain a token.
         let problem = format!(
-            "`{}:` leads to no netlock server: give netlock://HOST:PORT",
+            "the scheme `{}:` is not one of netlock: give netlock://HOST:PORT",
             url.scheme()
         );
         return Err(Error::new(ErrorKind::InvalidOption, problem));
@@ -89,11 +90,11 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
         Operation::Evict { name, claim } => {
             let claim: ClaimId = id(&claim, "claim")?;
             lines.push(match admin.evict(&name, claim).await? {
-                Withdrawn::Held => "it held, and is ended".to_owned(),
-                Withdrawn::Waiting => "it stood in line, and is ended".to_owned(),
+                Withdrawn::Held => "ended a claim that was held".to_owned(),
+                Withdrawn::Waiting => "ended a claim that waited".to_owned(),
                 Withdrawn::Absent => {
                     let problem = format!(
-                        "there is no claim {claim} at this name: `inspect` shows its claims"
+                        "there is no claim {claim} of this name: `inspect` shows its claims"
                     );
                     return Err(Error::new(ErrorKind::NotHeld, problem).with_name(&name));
                 }
@@ -102,22 +103,22 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
         Operation::EndSession { session } => {
             let session: SessionId = id(&session, "session")?;
             admin.end_session(session).await?;
-            lines.push("it is ended".to_owned());
+            lines.push("ended the session".to_owned());
         }
         Operation::ConfirmIsolated { session } => {
             admin.confirm_isolated(id(&session, "session")?).await?;
-            lines.push("its locks go to others".to_owned());
+            lines.push("released the locks of the client".to_owned());
         }
         Operation::ReleaseAll { prefix } => {
             lines.push(format!(
-                "{} claims are ended",
+                "ended {} claims",
                 admin.release_all(&prefix).await?
             ));
         }
     }
     let mut out = std::io::stdout().lock();
     for line in lines {
-        // Whoever closed the pipe has seen enough.
+        // The reader of a pipe, such as `head`, may close it early.
         if writeln!(out, "{line}").is_err() {
             break;
         }
@@ -125,6 +126,7 @@ pub(super) async fn carry_out(server: &str, operation: Operation) -> Result<()> 
     Ok(())
 }
 
+/// Formats a holder or waiter as one line.
 fn line(entry: &Entry) -> String {
     let token = entry.token.map_or_else(
         || "waits".to_owned(),

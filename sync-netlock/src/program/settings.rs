@@ -1,4 +1,5 @@
-//! The settings of netlockd: defaults, a TOML file over them, and flags and environment over both.
+//! The settings of netlockd. Flags and environment variables override the TOML file, which
+//! overrides the defaults.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,51 +14,51 @@ use crate::engine::Limits;
 use crate::server::{Access, IsolationOptions, OnFailure, Permission, ServerOptions, ServerTls};
 use crate::storage::{Durability, StorageOptions};
 
-/// All settings, as the file has them. `netlockd --print-config` shows them with their values.
+/// All settings, in the layout of the file. `netlockd --print-config` prints them with their
+/// values.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Settings {
-    /// Where to listen for clients.
+    /// The address for clients.
     pub(super) listen: String,
     /// Allow listening on a non-loopback address without authentication.
     insecure_allow_remote: bool,
-    /// Where metrics and health are served, if anywhere.
+    /// The address for metrics and health checks. Without it, they are not served.
     pub(super) admin_listen: Option<String>,
-    /// Where sessions and locks are kept, if anywhere.
+    /// The data folder. Without it, sessions and locks do not survive a restart.
     data_dir: Option<PathBuf>,
-    /// How well.
+    /// Which failures sessions and locks survive.
     durability: Durable,
-    /// The identity of the table; none: the data folder's, or a new one at each start.
+    /// The identity of the table. Default: the one stored in the data folder, or a new one.
     table: Option<String>,
-    /// A log is made anew when it is longer than this.
+    /// A log that is longer than this may be replaced.
     log_bytes: u64,
-    /// The file of tokens. With it, every client has to authenticate.
+    /// The file of tokens. If it is set, every client has to authenticate.
     tokens: Option<PathBuf>,
-    /// How often the files of tokens and certificates are looked at, and read again if they have
-    /// changed.
+    /// How often to check whether the files of tokens and certificates have changed.
     reread: Span,
-    /// Where the deeds of administrators are written, besides the log.
+    /// The file for administrator actions, which are also logged.
     audit_log: Option<PathBuf>,
-    /// What is logged: a filter such as `info` or `distsync_netlock=debug`.
+    /// The log filter, such as `info` or `distsync_netlock=debug`.
     pub(super) log: String,
-    /// `text` or `json`.
+    /// The format of logs.
     pub(super) log_format: LogFormat,
     tls: TlsFiles,
     isolation: Isolate,
     limits: Bounds,
-    /// Who may do what; without any, everybody whom the server knows may acquire and observe
-    /// everything.
-    permissions: Vec<Allowance>,
+    /// The permissions of principals. Without any, every authenticated principal may acquire and
+    /// observe all names.
+    permissions: Vec<PermissionEntry>,
 }
 
-/// The files of TLS.
+/// The files for TLS.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct TlsFiles {
-    /// The server's certificate. With it, the server speaks TLS and nothing else.
+    /// The certificate of the server. If it is set, the server accepts only TLS connections.
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
-    /// The authorities whose certificates say who a client is.
+    /// The authorities that issue certificates of clients.
     client_ca: Option<PathBuf>,
 }
 
@@ -75,23 +76,25 @@ impl TlsFiles {
                 client_ca,
             })),
             (None, None, None) => Ok(None),
-            _ => Err(wrong(
-                "TLS needs both `tls.cert` and `tls.key`; `tls.client_ca` can come beside them",
+            _ => Err(invalid(
+                "TLS settings are incomplete: give both `tls.cert` and `tls.key`",
             )),
         }
     }
 }
 
-/// How clients are isolated.
+/// The settings for isolating clients.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct Isolate {
-    /// The program and its arguments; none: nobody is isolated.
+    /// The program that isolates a client, and its arguments. If it is empty, no client is
+    /// isolated.
     command: Vec<String>,
     timeout: Span,
     retries: u32,
     parallel: usize,
-    /// `hold`, or the time after which the locks go to others though the program has failed.
+    /// What happens to the locks if the program fails: `hold` keeps them, a duration releases them
+    /// after that time.
     on_failure: String,
 }
 
@@ -122,14 +125,14 @@ impl Isolate {
         let on_failure = match self.on_failure.as_str() {
             "hold" => OnFailure::Hold,
             text => OnFailure::GrantAfter(humantime::parse_duration(text).map_err(|_| {
-                wrong(format!(
-                    "`isolation.on_failure` is `{text}`: say hold, or a duration such as 30s"
+                invalid(format!(
+                    "`isolation.on_failure` is `{text}`: give hold, or a duration such as 30s"
                 ))
             })?),
         };
         if self.parallel == 0 {
-            return Err(wrong(
-                "`isolation.parallel` is 0: nobody would be isolated; give at least 1",
+            return Err(invalid(
+                "`isolation.parallel` is 0, so no client would be isolated: give at least 1",
             ));
         }
         let (timeout, retries, parallel) = (self.timeout.into(), self.retries, self.parallel);
@@ -143,7 +146,7 @@ impl Isolate {
     }
 }
 
-/// How logs look.
+/// The format of logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum LogFormat {
@@ -152,7 +155,7 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// A durability, as text.
+/// A durability, serialized as text.
 #[derive(Clone, Copy, Debug, Default)]
 struct Durable(Durability);
 
@@ -175,7 +178,7 @@ impl<'de> Deserialize<'de> for Durable {
     }
 }
 
-/// A duration, as text such as `5s`.
+/// A duration, serialized as text such as `5s`.
 #[derive(Clone, Copy, Debug)]
 struct Span(Duration);
 
@@ -194,16 +197,16 @@ impl<'de> Deserialize<'de> for Span {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|_| {
             de::Error::custom(format!(
-                "`{text}` is no duration: write it with its unit, as 5s or 500ms"
+                "invalid duration `{text}`: write it with its unit, such as 5s or 500ms"
             ))
         })
     }
 }
 
-/// One permission.
+/// The settings of one permission.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Allowance {
+struct PermissionEntry {
     principal: String,
     #[serde(default)]
     prefix: String,
@@ -212,7 +215,7 @@ struct Allowance {
 
 macro_rules! bounds {
     ($($(#[$doc:meta])* $name:ident: $kind:ty = $($path:ident).+),* $(,)?) => {
-        /// The bounds of everything that grows or lasts.
+        /// The limits of the server, in the section `limits`.
         #[derive(Clone, Debug, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
         struct Bounds {
@@ -301,55 +304,58 @@ impl Default for Settings {
     }
 }
 
-fn wrong(problem: impl std::fmt::Display) -> Error {
+fn invalid(problem: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidOption, problem.to_string())
 }
 
 impl Settings {
-    /// The file, if there is one, and what flags and environment say over it.
-    pub(super) fn load(file: Option<&Path>, over: &[(&str, Value)]) -> Result<Self> {
+    /// Reads the file, if there is one, and replaces the values of `overrides`.
+    pub(super) fn load(file: Option<&Path>, overrides: &[(&str, Value)]) -> Result<Self> {
         let mut table = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file).map_err(|error| {
-                    wrong(format!(
-                        "the configuration file {} cannot be read",
+                    invalid(format!(
+                        "the configuration file {} cannot be read: check the path and its permissions",
                         file.display()
                     ))
                     .with_source(error)
                 })?;
                 text.parse::<Table>()
-                    .map_err(|error| wrong(format!("{}: {error}", file.display())))?
+                    .map_err(|error| invalid(format!("{}: {error}", file.display())))?
             }
             None => Table::new(),
         };
-        for (key, value) in over {
+        for (key, value) in overrides {
             put(&mut table, key, value.clone())?;
         }
         table.try_into().map_err(|error: toml::de::Error| {
-            let told: Vec<_> = error
+            let lines: Vec<_> = error
                 .to_string()
                 .lines()
                 .map(|line| line.trim().to_owned())
                 .collect();
-            wrong(format!("the configuration is wrong: {}", told.join("; ")))
+            invalid(format!(
+                "the configuration is invalid: {}",
+                lines.join("; ")
+            ))
         })
     }
 
-    /// The settings as a file.
+    /// Returns the settings as the text of a file.
     pub(super) fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(wrong)
+        toml::to_string(self).map_err(invalid)
     }
 
-    /// What the server takes of them. Reads the files that they name.
+    /// Returns the options of the server. Reads the files that the settings name.
     pub(super) fn server_options(&self) -> Result<ServerOptions> {
         if self.data_dir.is_none() && self.durability.0 != Durability::default() {
-            return Err(wrong(
-                "a `durability` without a `data_dir`: nothing would be kept, so name a folder",
+            return Err(invalid(
+                "`durability` is set without a `data_dir`, so it would have no effect: give a folder",
             ));
         }
         if self.reread.0.is_zero() {
-            return Err(wrong(
-                "`reread` is 0: how often files are looked at; give at least 1s",
+            return Err(invalid(
+                "`reread` is 0: give the interval for checking files, at least 1s",
             ));
         }
         let mut options = ServerOptions {
@@ -377,34 +383,35 @@ impl Settings {
             if self.permissions.is_empty() {
                 return Ok(None);
             }
-            let problem = "permissions, but clients cannot authenticate: name a file of `tokens`, or a `tls.client_ca`";
-            return Err(wrong(problem));
+            let problem = "there are permissions, but clients cannot authenticate: give a file of `tokens`, or a \
+                           `tls.client_ca`";
+            return Err(invalid(problem));
         }
         let mut access = Access::new();
         if let Some(tokens) = &self.tokens {
             access = access.with_tokens(tokens)?;
         }
-        let everybody = [Allowance {
+        let default = [PermissionEntry {
             principal: "*".to_owned(),
             prefix: String::new(),
             verbs: vec!["acquire".to_owned(), "observe".to_owned()],
         }];
-        let allowances = if self.permissions.is_empty() {
-            &everybody[..]
+        let entries = if self.permissions.is_empty() {
+            &default[..]
         } else {
             &self.permissions
         };
-        for Allowance {
+        for PermissionEntry {
             principal,
             prefix,
             verbs,
-        } in allowances
+        } in entries
         {
             let verbs = verbs
                 .iter()
                 .map(|verb| verb.parse())
                 .collect::<std::result::Result<_, String>>()
-                .map_err(wrong)?;
+                .map_err(invalid)?;
             access = access.with_permission(Permission {
                 principal: principal.clone(),
                 prefix: prefix.clone(),
@@ -415,7 +422,7 @@ impl Settings {
     }
 }
 
-/// Puts a value at a key such as `limits.names`.
+/// Sets the value of a key such as `limits.names`.
 fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
     match key.split_once('.') {
         None => {
@@ -427,8 +434,8 @@ fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
                 .entry(section)
                 .or_insert_with(|| Value::Table(Table::new()));
             let Value::Table(section_table) = section_table else {
-                return Err(wrong(format!(
-                    "`{section}` is a value and no section, so there is no `{key}`"
+                return Err(invalid(format!(
+                    "cannot set `{key}`, because `{section}` is a value and not a section: remove one of them"
                 )));
             };
             put(section_table, rest, value)
@@ -436,7 +443,7 @@ fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
     }
 }
 
-/// `KEY=VALUE`, where the value is TOML, or else text.
+/// Parses `KEY=VALUE`. A value that is not valid TOML is text.
 pub(super) fn parse_assignment(text: &str) -> std::result::Result<(String, Value), String> {
     let (key, value) = text
         .split_once('=')
@@ -455,14 +462,14 @@ pub(super) fn parse_assignment(text: &str) -> std::result::Result<(String, Value
 mod tests {
     use super::*;
 
-    fn load(file: &str, over: &[(&str, Value)]) -> Result<Settings> {
-        let place = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(place.path(), file).unwrap();
-        Settings::load(Some(place.path()), over)
+    fn load(text: &str, overrides: &[(&str, Value)]) -> Result<Settings> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Settings::load(Some(file.path()), overrides)
     }
 
     #[test]
-    fn a_file_goes_over_the_defaults_and_flags_over_the_file() {
+    fn a_file_overrides_the_defaults_and_flags_override_the_file() {
         let file = "listen = '127.0.0.1:1'\ndata_dir = 'd'\ndurability = 'fsync'\n[limits]\nnames = 7\nidle_timeout = '90s'\n";
         let (key, value) = parse_assignment("limits.names=9").unwrap();
         let settings = load(file, &[("listen", "127.0.0.1:2".into()), (&key, value)]).unwrap();
@@ -476,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_again_as_the_same() {
+    fn printed_settings_are_read_as_the_same_settings() {
         let printed = Settings::default().to_toml().unwrap();
         assert!(
             printed.contains("greeting_timeout = \"5s\"")
@@ -487,11 +494,11 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_named() {
+    fn every_error_names_the_setting() {
         for (file, reason) in [
             ("lisen = 'x'", "lisen"),
             ("durability = 'often'", "unknown durability `often`"),
-            ("[limits]\nidle_timeout = '5'", "`5` is no duration"),
+            ("[limits]\nidle_timeout = '5'", "invalid duration `5`"),
             ("[limits]\nname = 5", "name"),
             ("listen = ", "listen"),
             ("log_format = 'xml'", "xml"),
@@ -517,13 +524,13 @@ mod tests {
             .server_options()
             .unwrap_err()
             .to_string();
-        assert!(error.contains("name a file of `tokens`"), "{error}");
+        assert!(error.contains("give a file of `tokens`"), "{error}");
         assert!(parse_assignment("names").is_err());
         assert!(
             load("limits = 3", &[("limits.names", 1.into())])
                 .unwrap_err()
                 .to_string()
-                .contains("no section")
+                .contains("not a section")
         );
     }
 }

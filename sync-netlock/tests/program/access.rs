@@ -444,12 +444,12 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
     let claim = inspected.split(' ').next().unwrap();
     assert_eq!(
         operate(&["evict", "n/l/a", claim]),
-        "it held, and is ended\n"
+        "ended a claim that was held\n"
     );
     assert!(matches!(waiter.answer(), Response::Granted(_)));
-    assert_eq!(operate(&["release-all", "n/"]), "2 claims are ended\n");
+    assert_eq!(operate(&["release-all", "n/"]), "ended 2 claims\n");
     assert_eq!(operate(&["names"]), "m/l/a\n");
-    assert_eq!(operate(&["end-session", session]), "it is ended\n");
+    assert_eq!(operate(&["end-session", session]), "ended the session\n");
     assert_eq!(
         (operate(&["names"]), operate(&["sessions"])),
         (String::new(), String::new())

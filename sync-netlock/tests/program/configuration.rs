@@ -113,7 +113,7 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
     let good = check("listen = '127.0.0.1:0'\n");
     assert_eq!(
         String::from_utf8_lossy(&good.stdout),
-        "the configuration is good\n"
+        "the configuration is valid\n"
     );
     let at = |name: &str| place.path().join(name).display().to_string();
     std::fs::write(at("empty.pem"), "").unwrap();
@@ -148,7 +148,7 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
         ("log = 'a=b=c'".to_owned(), "log filter"),
         (
             "[limits]\nttl_max = 'long'".to_owned(),
-            "`long` is no duration",
+            "invalid duration `long`",
         ),
         ("durability = 3".to_owned(), "durability"),
         (
@@ -171,7 +171,10 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
             "there is no certificate in it",
         ),
         (format!("data_dir = '{path}'"), "cannot be used"),
-        (format!("durability = 'memory'\n{kept}"), "it contains a log"),
+        (
+            format!("durability = 'memory'\n{kept}"),
+            "it contains a log",
+        ),
         (kept, "is damaged at byte 0"),
         (
             format!("table = '{:032x}'\n{of_another}", 11),

@@ -1,5 +1,5 @@
-//! The port for those who watch over a server: `/metrics` for Prometheus, `/livez` (it runs) and
-//! `/readyz` (it grants).
+//! The HTTP port for monitoring: `/metrics` for Prometheus, `/livez` (the server runs) and
+//! `/readyz` (the server grants locks).
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use tracing::error;
 
 use crate::server::Observer;
 
-/// A port that is bound, and not served yet.
+/// A bound port that is not served yet.
 pub(super) struct Bound {
     listener: TcpListener,
     address: std::net::SocketAddr,
@@ -31,7 +31,7 @@ pub(super) async fn bind(address: &str) -> Result<Bound> {
     Ok(Bound { listener, address })
 }
 
-/// Looks whether it is an address, and binds nothing.
+/// Checks that an address can be resolved. Does not bind it.
 pub(super) async fn check(address: &str) -> Result<()> {
     tokio::net::lookup_host(address)
         .await
@@ -40,13 +40,13 @@ pub(super) async fn check(address: &str) -> Result<()> {
 }
 
 fn unusable(address: &str, error: std::io::Error) -> Error {
-    let problem = "cannot serve metrics here: give host:port, and a port that is not in use";
+    let problem = "cannot serve metrics here: give host:port with a port that is not in use";
     Error::new(ErrorKind::InvalidOption, problem)
         .with_name(address)
         .with_source(error)
 }
 
-/// Serves until `stop`, if there is a port.
+/// Serves the port until `stop` is cancelled. Returns at once if there is no port.
 pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: CancellationToken) {
     let Some(Bound { listener, .. }) = bound else {
         return;
@@ -67,7 +67,7 @@ pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: Cancel
         } else {
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "nothing is granted for now: the log says why\n",
+                "no locks are granted for now: see the log for the reason\n",
             )
         }
     };
@@ -78,6 +78,6 @@ pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: Cancel
     let served =
         axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
     if let Err(error) = served.await {
-        error!(%error, "metrics are served no more");
+        error!(%error, "the metrics port has failed: restart the server to serve it again");
     }
 }
