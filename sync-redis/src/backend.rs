@@ -19,9 +19,10 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::config::Config;
-use crate::connection::{Channel, Connection, on_table};
+use crate::connection::{Connection, on_table};
 use crate::error::Failure;
 use crate::inbox::News;
+use crate::keys::Channel;
 use crate::scripts::Scripts;
 use crate::steps::{Answer, Intent, Step, read_entry, read_standing, read_withdrawn};
 use crate::topology::{self, Known};

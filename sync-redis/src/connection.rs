@@ -1,13 +1,12 @@
 //! A connection to the primary, for requests and subscriptions.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use distsync_core::Result;
 use distsync_core::spi::batch::{BatchTransport, Batcher};
 use distsync_core::spi::home::Home;
-use distsync_core::spi::{SessionId, locked};
-use distsync_core::{LockName, Result};
+use distsync_core::spi::locked;
 use foldhash::fast::RandomState;
 use redis::{
     Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value,
@@ -17,34 +16,12 @@ use tracing::debug;
 use crate::config::{Config, Replicas};
 use crate::error::{Failure, is_replica};
 use crate::inbox::Inbox;
+use crate::keys::{Channel, TABLE};
 use crate::resp::{self, Words};
 use crate::scripts::Scripts;
 use crate::steps::{Step, refusal};
 use crate::topology::{self, Known};
 use crate::wire::Wire;
-
-/// The key of the table. All keys are in one hash slot, so that a script may use them together.
-const TABLE: &str = "distsync:{0}:table";
-/// The prefix of all channels. It begins like the keys, so that one ACL pattern covers both.
-pub(crate) const CHANNELS: &str = "distsync:{0}:on:";
-
-/// A channel that this client can subscribe to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Channel {
-    /// Grants and evictions of a session's claims.
-    Session(SessionId),
-    /// Changes of the queue of a name.
-    Watch(LockName),
-}
-
-impl fmt::Display for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Session(session) => write!(f, "{CHANNELS}{session}"),
-            Self::Watch(name) => write!(f, "{CHANNELS}watch:{}", name.path()),
-        }
-    }
-}
 
 /// A connection. It cannot be used any more once it is [lost](Self::is_lost).
 pub(crate) struct Connection {

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use redis::{PushKind, Value};
 use tokio::sync::Notify;
 
-use crate::connection::CHANNELS;
+use crate::keys::CHANNELS;
 
 /// The number of slots above which no slot is kept for a queued claim before its waiter asks.
 const ANTICIPATED: usize = 10_000;

@@ -35,6 +35,7 @@ mod connection;
 mod dial;
 mod error;
 mod inbox;
+mod keys;
 mod resp;
 mod scripts;
 mod steps;
