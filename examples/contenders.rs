@@ -231,7 +231,8 @@ struct Said {
 struct Tally {
     accepted: u64,
     refused: u64,
-    newest: u64,
+    /// The newest token by worker. What two workers say arrives in no certain order.
+    newest: [u64; WORKERS],
     out_of_order: u64,
 }
 
@@ -240,8 +241,9 @@ impl Tally {
         match said.event.as_str() {
             "accepted" => {
                 self.accepted += 1;
-                self.out_of_order += u64::from(said.token < self.newest);
-                self.newest = self.newest.max(said.token);
+                let newest = &mut self.newest[said.worker];
+                self.out_of_order += u64::from(said.token <= *newest);
+                *newest = said.token;
             }
             "refused" => self.refused += 1,
             _ => {}

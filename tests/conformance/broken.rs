@@ -79,6 +79,14 @@ caught! {
     prefixes_with_wildcards: ListsStrangers by api_a_prefix_is_literal;
     repeated_evictions: RepeatsEvictions by spi_an_eviction_is_reported_once;
     evictions_that_are_not_reported: HidesEvictions by spi_an_eviction_is_reported_once;
+    made_up_positions: MiscountsPositions by spi_random_requests_do_what_a_table_does;
+    made_up_outcomes: MisreportsWithdrawals by spi_random_requests_do_what_a_table_does;
+    random_barging_readers: ReadersBarge by spi_random_requests_do_what_a_table_does;
+    random_tries_that_stay: TryStays by spi_random_requests_do_what_a_table_does;
+    random_releases_of_others: ReleasesAnyHolder by spi_random_requests_do_what_a_table_does;
+    random_ended_sessions: GrantsEndedSessions by spi_random_requests_do_what_a_table_does;
+    random_repeated_tokens: RepeatsTokens by spi_random_requests_do_what_a_table_does;
+    random_permits: OnePermitTooMany by spi_random_requests_do_what_a_table_does;
     silent_evictions: HidesEvictions by api_an_operator_can_evict;
     decisions_on_old_news: DecidesOnStaleState by law_11_one_of_many_gets_a_free_name;
     decisions_on_old_news_in_turn: DecidesOnStaleState by law_11_all_of_many_get_a_free_name_in_turn;

@@ -69,6 +69,10 @@ pub enum Fault {
     ListsStrangers,
     /// An eviction is reported again and again.
     RepeatsEvictions,
+    /// A waiter is told that it is next, wherever it is in the queue.
+    MiscountsPositions,
+    /// A withdrawal of a waiter says that the claim was held.
+    MisreportsWithdrawals,
 }
 
 /// A backend with a fault.
@@ -223,7 +227,15 @@ impl Backend for Broken {
             let token = Token::new(newest).unwrap_or(Token::MAX);
             return Ok(Standing::Granted { token });
         }
-        Ok(self.standing(claim, standing))
+        Ok(match self.standing(claim, standing) {
+            Standing::Waiting { holder, .. } if self.has(Fault::MiscountsPositions) => {
+                Standing::Waiting {
+                    position: 1,
+                    holder,
+                }
+            }
+            standing => standing,
+        })
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
@@ -268,7 +280,11 @@ impl Backend for Broken {
         {
             return self.inner.evict(&name, holder.claim).await;
         }
-        self.inner.withdraw(claim).await
+        let withdrawn = self.inner.withdraw(claim).await?;
+        if self.has(Fault::MisreportsWithdrawals) && withdrawn == Withdrawn::Waiting {
+            return Ok(Withdrawn::Held);
+        }
+        Ok(withdrawn)
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {

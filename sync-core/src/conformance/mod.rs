@@ -166,6 +166,7 @@ macro_rules! conformance_cases {
             spi_each_call_answers_by_the_state_of_the_claim,
             spi_each_call_answers_that_the_session_has_ended,
             spi_an_eviction_is_reported_once,
+            spi_random_requests_do_what_a_table_does,
             api_a_prefix_is_literal,
             spi_a_session_is_opened_although_the_reply_was_lost,
             api_a_hold_limit_runs_out_unless_extended,

@@ -113,50 +113,59 @@ pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) 
 /// For some seconds, several tasks of one client acquire, try, cancel, drop and release, while each
 /// request succeeds, fails permanently, fails transiently, or gets no reply. Afterwards no claim is
 /// left, and the client works.
+///
+/// Faults that last until the session is lost leave nothing to see, so there are several rounds.
 pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
-    const NAMES: [&str; 3] = ["a", "b", "c"];
+    const ROUNDS: u64 = 4;
     let (client, observer) = (stage.client("client").await, stage.client("observer").await);
-    client.network.disturb(19);
-    let mut tasks = JoinSet::new();
-    for seed in 0..6 {
-        let client = client.clone();
-        tasks.spawn(async move {
-            let mut random = StdRng::seed_from_u64(seed);
-            loop {
-                let limit = Duration::from_millis(random.random_range(0..60));
-                let lock =
-                    client.lock_with(NAMES[random.random_range(0..3)], any_options(&mut random));
-                // Results are ignored: each of these outcomes can occur during an outage.
-                match random.random_range(0..4) {
-                    0 => drop(lock.try_acquire().await),
-                    1 => drop(tokio::time::timeout(limit, lock.acquire()).await),
-                    _ => {
-                        if let Ok(Ok(guard)) = tokio::time::timeout(limit, lock.acquire()).await {
-                            tokio::time::sleep(limit / 10).await;
-                            let _ = tokio::time::timeout(limit, guard.release()).await;
-                        }
-                    }
+    for round in 0..ROUNDS {
+        client.network.disturb(19 + round);
+        let mut tasks = JoinSet::new();
+        for task in 0..6 {
+            tasks.spawn(disturbed(client.clone(), round * 6 + task));
+        }
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        tasks.shutdown().await;
+        client.network.heal();
+        for name in DISTURBED {
+            eventually(
+                stage.freed_by() + SOON,
+                "the orphaned claims are removed",
+                || async { queue_of(&observer, name).await.entries.is_empty() },
+            )
+            .await;
+        }
+        let guard = client
+            .lock("a")
+            .acquire()
+            .await
+            .expect("the client works again");
+        guard.check(Duration::ZERO).expect("it holds");
+        guard.release().await.expect("release");
+    }
+}
+
+const DISTURBED: [&str; 3] = ["a", "b", "c"];
+
+/// Acquires, tries, cancels, drops and releases until it is dropped itself.
+async fn disturbed(client: Client, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    loop {
+        let limit = Duration::from_millis(random.random_range(0..60));
+        let name = DISTURBED[random.random_range(0..3)];
+        let lock = client.lock_with(name, any_options(&mut random));
+        // Results are ignored: each of these outcomes can occur during an outage.
+        match random.random_range(0..4) {
+            0 => drop(lock.try_acquire().await),
+            1 => drop(tokio::time::timeout(limit, lock.acquire()).await),
+            _ => {
+                if let Ok(Ok(guard)) = tokio::time::timeout(limit, lock.acquire()).await {
+                    tokio::time::sleep(limit / 10).await;
+                    let _ = tokio::time::timeout(limit, guard.release()).await;
                 }
             }
-        });
+        }
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    tasks.shutdown().await;
-    client.network.heal();
-    for name in NAMES {
-        eventually(
-            stage.freed_by() + SOON,
-            "the orphaned claims are removed",
-            || async { queue_of(&observer, name).await.entries.is_empty() },
-        )
-        .await;
-    }
-    let guard = client
-        .lock("a")
-        .acquire()
-        .await
-        .expect("the client works again");
-    guard.check(Duration::ZERO).expect("it holds");
 }
 
 fn any_options(random: &mut StdRng) -> LockOptions {

@@ -10,6 +10,7 @@ mod race;
 mod release;
 mod several;
 mod store;
+mod table;
 mod ticket;
 
 pub use election::*;
@@ -22,4 +23,5 @@ pub use race::*;
 pub use release::*;
 pub use several::*;
 pub use store::*;
+pub use table::*;
 pub use ticket::*;
