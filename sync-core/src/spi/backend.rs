@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::spi::capabilities::Capabilities;
 use crate::spi::joining::Joining;
-use crate::types::error::Result;
+use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::ids::{ClaimId, SessionId};
 use crate::types::mode::Mode;
 use crate::types::names::LockName;
@@ -224,16 +224,21 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the [capability](Capabilities::evict) says
-    /// no; otherwise as [`renew`](Self::renew).
-    async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn>;
+    /// no, as the default does; otherwise as [`renew`](Self::renew).
+    async fn evict(&self, _name: &LockName, _claim: ClaimId) -> Result<Withdrawn> {
+        Err(unsupported("evict", self.capabilities()))
+    }
 
     /// Waits until others have ended claims of `session`, and returns their ids. Each is reported
     /// once, so that a call without news waits.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the
-    /// [capability](Capabilities::reports_evictions) says no; otherwise as [`renew`](Self::renew).
-    async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>>;
+    /// [capability](Capabilities::reports_evictions) says no, as the default does; otherwise as
+    /// [`renew`](Self::renew).
+    async fn evictions(&self, _session: &Session) -> Result<Vec<ClaimId>> {
+        Err(unsupported("report evictions", self.capabilities()))
+    }
 
     /// Returns the holders and waiters of a name.
     ///
@@ -256,4 +261,12 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// # Errors
     /// As [`renew`](Self::renew).
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>>;
+}
+
+/// Returns the error of an optional method that a backend does not have.
+fn unsupported(operation: &'static str, capabilities: Capabilities) -> Error {
+    let problem = "this store cannot: check its capabilities first";
+    Error::new(ErrorKind::Unsupported, problem)
+        .with_operation(operation)
+        .with_backend(capabilities.backend)
 }
