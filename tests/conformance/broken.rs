@@ -28,6 +28,10 @@ impl Harness for Shared {
     async fn restart(&self) {
         self.0.restart().await;
     }
+
+    fn is_shared() -> bool {
+        false
+    }
 }
 
 /// The case has to fail on a store with this fault.

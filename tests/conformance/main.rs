@@ -6,6 +6,7 @@
 //! not built fail.
 
 mod broken;
+mod harness;
 #[path = "../stores/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the scenarios use the rest")]
 mod stores;

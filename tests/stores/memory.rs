@@ -32,4 +32,8 @@ impl Harness for Memory {
     async fn restart(&self) {
         *self.0.lock().unwrap() = Embedded::private();
     }
+
+    fn is_shared() -> bool {
+        false
+    }
 }

@@ -142,6 +142,10 @@ impl Harness for Netlock {
         running.take().unwrap().stop();
         *running = Some(Running::start(self.address.clone(), self.options.clone()).1);
     }
+
+    fn is_shared() -> bool {
+        false
+    }
 }
 
 impl Drop for Netlock {

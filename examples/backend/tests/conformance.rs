@@ -30,6 +30,10 @@ impl Harness for File {
 
     /// There is no server that could be restarted.
     async fn restart(&self) {}
+
+    fn is_shared() -> bool {
+        false
+    }
 }
 
 distsync::spi::conformance!(sqlite, async { File::create() });

@@ -352,4 +352,8 @@ impl<H: Harness> Harness for BrokenHarness<H> {
     async fn restart(&self) {
         self.inner.restart().await;
     }
+
+    fn is_shared() -> bool {
+        H::is_shared()
+    }
 }

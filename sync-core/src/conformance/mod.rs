@@ -7,13 +7,13 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use distsync_core::spi::Backend;
 //! use distsync_core::conformance::Harness;
+//! use distsync_core::spi::{Backend, async_trait};
 //!
 //! # async fn connect() -> Arc<dyn Backend> { panic!() }
 //! struct Mine; // the store: started for the test, stopped when dropped
 //!
-//! #[async_trait::async_trait]
+//! #[async_trait]
 //! impl Harness for Mine {
 //!     async fn backend(&self) -> Arc<dyn Backend> {
 //!         connect().await
@@ -31,7 +31,11 @@
 //! distsync_core::conformance!(mine, async { Arc::new(Mine) });
 //! ```
 //!
-//! Each case uses names of its own, so that cases can run concurrently on one store. Faults are
+//! A store outside of this workspace finds all of this in `distsync::spi`, with the feature
+//! `conformance` of the crate `distsync`.
+//!
+//! Each case uses names of its own, so that cases can run concurrently on one store. Only a case
+//! that restarts a [shared](Harness::is_shared) store runs by itself. Faults are
 //! injected by [`Faulty`], which wraps the backend, so no proxy is needed. Where a capability is
 //! `false`, the cases check that the operation is rejected. While the cases run, everything that
 //! the process logs through `tracing` is searched for [secrets].
@@ -48,6 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::RwLock;
 
 use crate::spi::backend::Backend;
 
@@ -64,12 +69,30 @@ pub trait Harness: Send + std::marker::Sync + 'static {
     /// miss renewals.
     fn ttl(&self) -> Duration;
 
-    /// Restarts the store within the TTL, with its data if it is persistent.
+    /// Restarts the store within half of the TTL, with its data if it is persistent.
+    ///
+    /// A session may have been renewed a third of its TTL before, so less than the TTL is left. Skip
+    /// the cases that restart the store if a restart takes longer, or use a longer TTL.
     async fn restart(&self);
+
+    /// Returns whether the cases share one store. Cases that restart it then run by themselves.
+    ///
+    /// Default: `true`. If each harness starts a store of its own, return `false`, so that no case
+    /// waits for others. A test runner with a process for each test, such as nextest, has to run the
+    /// cases that restart a shared store in a group of their own.
+    fn is_shared() -> bool
+    where
+        Self: Sized,
+    {
+        true
+    }
 }
 
 /// The time limit of one case, in addition to the TTLs that it waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The shared stores of this process. A case that restarts one holds this lock exclusively.
+static SHARED: RwLock<()> = RwLock::const_new(());
 
 /// Runs one case on its own runtime with two workers.
 ///
@@ -81,40 +104,149 @@ where
     F: Harness,
     C: Future<Output = ()>,
 {
+    start(async {
+        let _others_may_run = if F::is_shared() {
+            Some(SHARED.read().await)
+        } else {
+            None
+        };
+        play(harness, case).await;
+    });
+}
+
+/// Runs one case that restarts the store. No other case runs on a [shared](Harness::is_shared)
+/// store meanwhile.
+///
+/// # Panics
+/// If the case fails or does not end in time.
+pub fn run_alone<H, F, C>(harness: H, case: impl FnOnce(Stage) -> C)
+where
+    H: Future<Output = Arc<F>>,
+    F: Harness,
+    C: Future<Output = ()>,
+{
+    start(async {
+        let _no_other_runs = if F::is_shared() {
+            Some(SHARED.write().await)
+        } else {
+            None
+        };
+        play(harness, case).await;
+    });
+}
+
+fn start(case: impl Future<Output = ()>) {
     secrets::watch_logs();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime for the case");
-    runtime.block_on(async {
-        let stage = Stage::new(harness.await).await;
-        let limit = PATIENCE + stage.ttl() * 12;
-        if tokio::time::timeout(limit, case(stage)).await.is_err() {
-            panic!("the case did not end within {limit:?}");
-        }
-    });
+    runtime.block_on(case);
     runtime.shutdown_background();
 }
 
+async fn play<H, F, C>(harness: H, case: impl FnOnce(Stage) -> C)
+where
+    H: Future<Output = Arc<F>>,
+    F: Harness,
+    C: Future<Output = ()>,
+{
+    let stage = Stage::new(harness.await).await;
+    let limit = PATIENCE + stage.ttl() * 12;
+    if tokio::time::timeout(limit, case(stage)).await.is_err() {
+        panic!("the case did not end within {limit:?}");
+    }
+}
+
 /// Expands into a module of named tests, one for each case.
+///
+/// A case that a store cannot run yet is skipped with a reason. Its test is ignored: it is listed
+/// with its reason, and counted, in each run. A name that is no case does not compile.
+///
+/// # Examples
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// # use distsync_core::conformance::Harness;
+/// # use distsync_core::spi::{async_trait, Backend};
+/// # struct Mine;
+/// # #[async_trait]
+/// # impl Harness for Mine {
+/// #     async fn backend(&self) -> Arc<dyn Backend> { panic!() }
+/// #     fn ttl(&self) -> Duration { Duration::from_secs(2) }
+/// #     async fn restart(&self) {}
+/// # }
+/// distsync_core::conformance!(mine, async { Arc::new(Mine) }, skip {
+///     law_13_a_restart_shorter_than_the_ttl: "the test server is not ours to restart",
+/// });
+/// ```
+///
+/// ```compile_fail
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// # use distsync_core::conformance::Harness;
+/// # use distsync_core::spi::{async_trait, Backend};
+/// # struct Mine;
+/// # #[async_trait]
+/// # impl Harness for Mine {
+/// #     async fn backend(&self) -> Arc<dyn Backend> { panic!() }
+/// #     fn ttl(&self) -> Duration { Duration::from_secs(2) }
+/// #     async fn restart(&self) {}
+/// # }
+/// distsync_core::conformance!(mine, async { Arc::new(Mine) }, skip {
+///     law_13_a_restart: "there is no case of this name",
+/// });
+/// ```
 #[macro_export]
 macro_rules! conformance {
-    ($store:ident, $harness:expr) => {
+    ($store:ident, $harness:expr $(, skip { $($case:ident: $reason:literal),* $(,)? })? $(,)?) => {
         mod $store {
             #[allow(unused_imports)]
             use super::*;
-            $crate::conformance_cases!($harness);
+            $crate::conformance_tests!(($) $harness; $($($case: $reason),*)?);
         }
     };
 }
 
-/// The list of all cases. A case that is not listed here does not run.
+/// Expands into one test for each case. `$d` is a `$`, for the inner macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_tests {
+    (($d:tt) $harness:expr; $($skipped:ident: $reason:literal),*) => {
+        $(
+            #[allow(unused_imports)]
+            use $crate::conformance::cases::$skipped as _;
+        )*
+        macro_rules! conformance_test {
+            $(
+                ($skipped $d run:ident) => {
+                    #[test]
+                    #[ignore = $reason]
+                    fn $skipped() {
+                        $crate::conformance::$d run($harness, $crate::conformance::cases::$skipped);
+                    }
+                };
+            )*
+            ($d case:ident $d run:ident) => {
+                #[test]
+                fn $d case() {
+                    $crate::conformance::$d run($harness, $crate::conformance::cases::$d case);
+                }
+            };
+        }
+        $crate::conformance_cases!(conformance_test);
+    };
+}
+
+/// The list of all cases, each with the function that runs it. A case that is not listed here does
+/// not run.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {
-    ($harness:expr) => {
-        $crate::conformance_cases!($harness;
+    ($test:ident) => {
+        $crate::conformance_cases!($test run_alone; law_13_a_restart_shorter_than_the_ttl);
+        $crate::conformance_cases!($test run;
             law_01_a_fenced_resource_loses_no_update,
             law_01_a_token_is_presented_before_the_first_read,
             law_02_tokens_rise_across_sessions_and_modes,
@@ -146,7 +278,6 @@ macro_rules! conformance_cases {
             law_12_one_leader_a_term_and_terms_rise,
             law_12_observers_see_leaders_in_order_and_vacancy,
             law_12_a_leader_proclaims,
-            law_13_a_restart_shorter_than_the_ttl,
             law_14_keep_alive_does_not_grow_with_locks,
             law_15_blocked_workers_do_not_lose_the_lock,
             law_16_failures_are_a_risk_and_the_deadline_a_loss,
@@ -184,12 +315,7 @@ macro_rules! conformance_cases {
             api_a_waiter_is_notified_of_its_position,
         );
     };
-    ($harness:expr; $($case:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::conformance::run($harness, $crate::conformance::cases::$case);
-            }
-        )*
+    ($test:ident $run:ident; $($case:ident),* $(,)?) => {
+        $( $test!($case $run); )*
     };
 }

@@ -23,7 +23,8 @@ pub struct Capabilities {
     /// Grants survive every single failure that the store is designed to survive. If `false`, a
     /// fail-over can lose a grant: fence the resource.
     pub durable_grants: bool,
-    /// Sessions and claims survive a restart of the store that takes less than the TTL.
+    /// Sessions and claims survive a restart of the store that takes less than half of the TTL. A
+    /// session may have been renewed a third of its TTL before the restart.
     pub survives_restart: bool,
     /// Sessions expire by the wall clock of the store's server. If that clock is set forward,
     /// sessions end early, and for up to one TTL two clients can both believe that they hold. If it

@@ -258,4 +258,8 @@ impl Harness for Consul {
     async fn restart(&self) {
         self.running.restart(|| self.run());
     }
+
+    fn is_shared() -> bool {
+        false
+    }
 }

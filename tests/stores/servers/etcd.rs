@@ -240,4 +240,8 @@ impl Harness for Etcd {
     async fn restart(&self) {
         self.running.restart(|| self.run());
     }
+
+    fn is_shared() -> bool {
+        false
+    }
 }

@@ -600,4 +600,8 @@ impl Harness for Redis {
     async fn restart(&self) {
         self.running.restart(|| self.run());
     }
+
+    fn is_shared() -> bool {
+        false
+    }
 }
