@@ -25,13 +25,13 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     let (first, second) = (candidate(&one, "node-1"), candidate(&two, "node-2"));
     assert_eq!(first.status(), LeaderStatus::Follower);
     assert_eq!(first.leader().await.expect("leader"), None);
-    let office = first.elect().await.expect("elected");
+    let office = first.elect().await.expect("elect");
     assert_eq!(first.status(), LeaderStatus::Elected);
     let leadership = second
         .leader()
         .await
         .expect("leader")
-        .expect("there is a leader");
+        .expect("expected a leader");
     assert_eq!(
         (leadership.node.id(), leadership.term),
         ("node-1", office.token())
@@ -63,10 +63,13 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     let (next, second) = campaign
         .join_next()
         .await
-        .expect("one task")
-        .expect("no panic");
-    let next = next.expect("elected");
-    assert!(next.token() > office.token(), "terms rise");
+        .expect("expected a task")
+        .expect("a task of this case panicked");
+    let next = next.expect("elect");
+    assert!(
+        next.token() > office.token(),
+        "expected a greater token for the next term"
+    );
     assert_eq!(second.status(), LeaderStatus::Elected);
 
     two.network.cut();
@@ -75,8 +78,8 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     let third = first.elect();
     let third = tokio::time::timeout(stage.freed_by() * 2 + SOON, third)
         .await
-        .expect("in time")
-        .expect("elected");
+        .expect("expected an answer in time")
+        .expect("elect");
     assert_eq!(
         second.status(),
         LeaderStatus::Follower,
@@ -94,16 +97,16 @@ pub async fn law_12_observers_see_leaders_in_order_and_vacancy(stage: Stage) {
     let mut seen = async || -> Option<Leadership> {
         tokio::time::timeout(SOON, watch.next())
             .await
-            .expect("in time")
-            .expect("a stream")
-            .expect("no error")
+            .expect("expected an answer in time")
+            .expect("expected the watch to go on")
+            .expect("watch")
     };
-    assert_eq!(seen().await, None, "there is no leader yet");
+    assert_eq!(seen().await, None, "expected no leader yet");
     let mut last = None;
     for round in 0..3 {
         let node = format!("node-{round}");
-        let office = candidate(&one, &node).elect().await.expect("elected");
-        let leadership = seen().await.expect("there is a leader");
+        let office = candidate(&one, &node).elect().await.expect("elect");
+        let leadership = seen().await.expect("expected a leader");
         assert_eq!(
             (leadership.node.id(), leadership.term),
             (node.as_str(), office.token())
@@ -111,7 +114,7 @@ pub async fn law_12_observers_see_leaders_in_order_and_vacancy(stage: Stage) {
         assert!(Some(leadership.term) > last);
         last = Some(leadership.term);
         office.resign().await.expect("resign");
-        assert_eq!(seen().await, None, "there is no leader after a resignation");
+        assert_eq!(seen().await, None, "expected no leader after a resignation");
     }
 }
 
@@ -119,34 +122,34 @@ pub async fn law_12_observers_see_leaders_in_order_and_vacancy(stage: Stage) {
 /// one.
 pub async fn law_12_a_leader_proclaims(stage: Stage) {
     let (one, two) = (stage.client("one").await, stage.client("two").await);
-    let office = candidate(&one, "node").elect().await.expect("elected");
+    let office = candidate(&one, "node").elect().await.expect("elect");
     let observer = candidate(&two, "observer");
     let mut watch = observer.watch();
     let first = watch
         .next()
         .await
-        .expect("a stream")
-        .expect("no error")
-        .expect("there is a leader");
+        .expect("expected the watch to go on")
+        .expect("watch")
+        .expect("expected a leader");
     assert_eq!(first.node.value(), "");
     office.proclaim("127.0.0.1:80").await.expect("proclaim");
     let second = tokio::time::timeout(SOON, watch.next())
         .await
-        .expect("in time")
-        .expect("a stream")
-        .expect("no error");
-    let second = second.expect("there is a leader");
+        .expect("expected an answer in time")
+        .expect("expected the watch to go on")
+        .expect("watch");
+    let second = second.expect("expected a leader");
     assert_eq!(
         (second.node.id(), second.node.value()),
         ("node", "127.0.0.1:80")
     );
     assert_eq!(
         second.term, first.term,
-        "a proclamation does not start a new term"
+        "expected the same token after a proclamation"
     );
     assert!(
         office.proclaim(&"x".repeat(2_000)).await.is_err(),
-        "the length of a value is limited"
+        "expected a value over the limit to be rejected"
     );
     office.resign().await.expect("resign");
     assert!(

@@ -100,7 +100,7 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
     fenced
         .fence
         .enter(paused.token())
-        .expect("the holder enters");
+        .expect("expected the holder to enter the fence");
     let (read, half_read) = (fenced.value, half.value);
     first.network.cut();
     let waiter = second.queue_up("a", LockOptions::new(), 0).await;
@@ -108,7 +108,7 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
     fenced
         .fence
         .enter(next.token())
-        .expect("the next holder enters");
+        .expect("expected the next holder to enter the fence");
     let (next_read, half_next_read) = (fenced.value, half.value);
 
     // The first holder resumes and writes the value that it had computed.
@@ -116,7 +116,7 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
         fenced
             .fence
             .check(paused.token())
-            .expect_err("a former holder writes")
+            .expect_err("expected the write of a former holder to be rejected")
             .kind(),
         ErrorKind::NotHeld
     );
@@ -124,20 +124,29 @@ pub async fn law_01_a_token_is_presented_before_the_first_read(stage: Stage) {
         fenced
             .fence
             .enter(paused.token())
-            .expect_err("a former holder enters")
+            .expect_err("expected the entry of a former holder to be rejected")
             .kind(),
         ErrorKind::NotHeld
     );
     half.fence
         .enter(paused.token())
-        .expect("nothing newer has been seen at a write");
+        .expect("expected the write to be accepted: no newer token has been seen");
     half.value = half_read + 1;
     // Then the next holder writes.
-    fenced.fence.check(next.token()).expect("the holder writes");
+    fenced
+        .fence
+        .check(next.token())
+        .expect("expected the holder to write");
     fenced.value = next_read + 1;
-    half.fence.enter(next.token()).expect("the newest token");
+    half.fence
+        .enter(next.token())
+        .expect("expected the newest token");
     half.value = half_next_read + 1;
-    assert_eq!((read, fenced.value), (0, 1), "one write was accepted");
+    assert_eq!(
+        (read, fenced.value),
+        (0, 1),
+        "expected one write to be accepted before the first step"
+    );
     assert_eq!(
         half.value, 1,
         "two writes were accepted, and one was lost: the first step prevents this"
@@ -172,7 +181,7 @@ pub async fn law_02_tokens_rise_across_sessions_and_modes(stage: Stage) {
                 .try_acquire()
                 .await
                 .expect("try")
-                .expect("it is free");
+                .expect("expected the name to be free");
             assert!(
                 Some(guard.token()) > newest,
                 "{:?} after {newest:?}",
@@ -219,7 +228,10 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
         .try_acquire()
         .await
         .expect("try");
-    assert!(second.is_some(), "readers share");
+    assert!(
+        second.is_some(),
+        "expected a second reader to hold beside the first"
+    );
     assert!(
         clients[1]
             .lock("a")
@@ -227,7 +239,7 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
             .await
             .expect("try")
             .is_none(),
-        "a writer beside readers"
+        "a writer holds beside readers"
     );
     first.release().await.expect("release");
     drop(second);
@@ -244,7 +256,7 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
                     assert_eq!(
                         readers.now.load(Ordering::SeqCst),
                         0,
-                        "a writer beside readers"
+                        "a writer holds beside readers"
                     );
                     writers.stay().await;
                     guard.release().await.expect("release");
@@ -254,7 +266,7 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
                     assert_eq!(
                         writers.now.load(Ordering::SeqCst),
                         0,
-                        "a reader beside a writer"
+                        "a reader holds beside a writer"
                     );
                     readers.stay().await;
                     guard.release().await.expect("release");
@@ -263,7 +275,11 @@ pub async fn law_11_readers_share_and_writers_exclude(stage: Stage) {
         });
     }
     tasks.join_all().await;
-    assert_eq!(writers.most.load(Ordering::SeqCst), 1, "writers together");
+    assert_eq!(
+        writers.most.load(Ordering::SeqCst),
+        1,
+        "expected one writer at a time"
+    );
 }
 
 /// At most N permits are held at a time, and N can be.
@@ -286,7 +302,10 @@ pub async fn law_11_never_more_than_n_permits(stage: Stage) {
             .await
             .expect("try"),
     ];
-    assert!(held.iter().all(Option::is_some), "all permits can be held");
+    assert!(
+        held.iter().all(Option::is_some),
+        "expected all permits to be granted"
+    );
     let more = clients[1]
         .lock_with("a", LockOptions::permit(3))
         .try_acquire()
@@ -323,11 +342,14 @@ pub async fn law_11_permits_have_to_agree(stage: Stage) {
         .expect("a permit");
     for wait in [Wait::Never, Wait::For(SOON)] {
         let lock = second.lock_with("a", LockOptions::permit(3).with_wait(wait));
-        let error = lock.acquire().await.expect_err("another number of permits");
+        let error = lock
+            .acquire()
+            .await
+            .expect_err("expected a rejection: the name has another number of permits");
         assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
         assert!(
             error.to_string().contains('2'),
-            "the number in use is named: {error}"
+            "expected the error to name the number of permits in use: {error}"
         );
     }
     guard.release().await.expect("release");
@@ -339,6 +361,6 @@ pub async fn law_11_permits_have_to_agree(stage: Stage) {
             .lock_with("a", options)
             .acquire()
             .await
-            .expect("the number is free again"),
+            .expect("expected any number of permits at an empty name"),
     );
 }

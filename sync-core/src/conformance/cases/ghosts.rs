@@ -33,7 +33,8 @@ pub async fn law_19_a_dropped_guard_is_released_whatever_the_store_answers(stage
     tokio::time::sleep(stage.ttl() / 10).await;
     client.network.heal();
     becomes_empty(&stage, &observer, "a").await;
-    kept.check(Duration::ZERO).expect("the session continues");
+    kept.check(Duration::ZERO)
+        .expect("expected the session to continue");
 }
 
 /// A failed release leaves its guard armed. When the guard is dropped, the claim is released.
@@ -42,10 +43,16 @@ pub async fn law_19_a_guard_whose_release_failed_is_released(stage: Stage) {
     let guard = client.lock("a").acquire().await.expect("acquire");
     client.network.refuse();
     assert_eq!(
-        guard.release().await.expect_err("it is refused").kind(),
+        guard
+            .release()
+            .await
+            .expect_err("expected an error: the store refuses")
+            .kind(),
         ErrorKind::Store
     );
-    guard.check(Duration::ZERO).expect("the guard is unchanged");
+    guard
+        .check(Duration::ZERO)
+        .expect("expected the guard to be unchanged");
     drop(guard);
     tokio::time::sleep(stage.ttl() / 10).await;
     client.network.heal();
@@ -61,7 +68,10 @@ pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
     for wait in [Wait::Forever, Wait::For(SOON)] {
         let lock = client.lock_with("a", LockOptions::new().with_wait(wait));
         assert_eq!(
-            lock.acquire().await.expect_err("it is refused").kind(),
+            lock.acquire()
+                .await
+                .expect_err("expected an error: the store refuses")
+                .kind(),
             ErrorKind::Store
         );
     }
@@ -69,7 +79,7 @@ pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
         .lock("b")
         .try_acquire()
         .await
-        .expect_err("it is refused");
+        .expect_err("expected an error: the store refuses");
     assert_eq!(error.kind(), ErrorKind::Store);
     tokio::time::sleep(stage.ttl() / 10).await;
     client.network.heal();
@@ -89,7 +99,7 @@ pub async fn law_19_a_failed_acquire_leaves_nothing(stage: Stage) {
             .try_acquire()
             .await
             .expect("try")
-            .expect("it is free"),
+            .expect("expected the name to be free"),
     );
 }
 
@@ -107,7 +117,8 @@ pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) 
     );
     client.network.arrivals().await;
     becomes_empty(&stage, &observer, "a").await;
-    kept.check(Duration::ZERO).expect("the session continues");
+    kept.check(Duration::ZERO)
+        .expect("expected the session to continue");
 }
 
 /// For some seconds, several tasks of one client acquire, try, cancel, drop and release, while each
@@ -139,8 +150,10 @@ pub async fn law_19_nothing_is_left_after_random_faults(stage: Stage) {
             .lock("a")
             .acquire()
             .await
-            .expect("the client works again");
-        guard.check(Duration::ZERO).expect("it holds");
+            .expect("expected the client to work again");
+        guard
+            .check(Duration::ZERO)
+            .expect("expected the lock to be held");
         guard.release().await.expect("release");
     }
 }

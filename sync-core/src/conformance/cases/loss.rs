@@ -25,8 +25,8 @@ pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
         let (loss, revoked_at) = watching
             .join_next()
             .await
-            .expect("one task")
-            .expect("no panic");
+            .expect("expected a task")
+            .expect("a task of this case panicked");
         assert_eq!(loss, Loss::Expired);
         assert!(
             revoked_at < granted_at,
@@ -41,17 +41,25 @@ pub async fn law_04_revocation_precedes_the_next_grant(stage: Stage) {
 pub async fn law_04_a_check_reads_the_clock_itself(stage: Stage) {
     let client = stage.client("client").await;
     let guard = client.lock("a").acquire().await.expect("acquire");
-    assert_eq!(guard.check(Duration::ZERO).expect("held"), guard.token());
+    assert_eq!(
+        guard
+            .check(Duration::ZERO)
+            .expect("expected the lock to be held"),
+        guard.token()
+    );
     let error = guard
         .check(stage.ttl())
-        .expect_err("less than the full TTL is left");
+        .expect_err("expected an error: less than the full TTL is left");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     client.network.cut();
-    let until = guard.valid_until().expect("held");
+    let until = guard.valid_until().expect("expected the lock to be held");
     assert!(until < clock::now().after(stage.ttl()));
     clock::sleep_until(until).await;
     assert_eq!(
-        guard.check(Duration::ZERO).expect_err("lost").kind(),
+        guard
+            .check(Duration::ZERO)
+            .expect_err("expected an error after the loss")
+            .kind(),
         ErrorKind::SessionLost
     );
     assert_eq!(guard.remaining(), Duration::ZERO);
@@ -112,11 +120,11 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
     guard.release().await.expect("release");
     let standing = tokio::time::timeout(SOON + stage.freed_by(), waiting.join_next()).await;
     let standing = standing
-        .expect("the waiter is notified")
-        .expect("one task")
-        .expect("no panic");
+        .expect("expected the waiter to be notified")
+        .expect("expected a task")
+        .expect("a task of this case panicked");
     assert_eq!(
-        standing.expect("an answer"),
+        standing.expect("expected an answer without an error"),
         Standing::Gone {
             why: Gone::SessionLost
         }
@@ -126,7 +134,10 @@ pub async fn law_06_a_waiter_whose_session_died_is_not_granted(stage: Stage) {
         queue.entries.iter().all(|entry| entry.claim != claim.id),
         "a claim of an ended session is held: {queue:?}"
     );
-    let again = backend.enqueue(&claim).await.expect("an answer");
+    let again = backend
+        .enqueue(&claim)
+        .await
+        .expect("expected an answer without an error");
     assert_eq!(
         again,
         Standing::Gone {
@@ -147,7 +158,10 @@ pub async fn law_06_a_session_that_ran_out_gets_nothing(stage: Stage) {
         ..other
     };
     for claim in [claim, tried] {
-        let standing = backend.enqueue(&claim).await.expect("an answer");
+        let standing = backend
+            .enqueue(&claim)
+            .await
+            .expect("expected an answer without an error");
         assert_eq!(
             standing,
             Standing::Gone {
@@ -190,9 +204,9 @@ pub async fn law_06_an_evicted_waiter_is_not_granted(stage: Stage) {
     );
     let standing = tokio::time::timeout(SOON, backend.granted(&waiter))
         .await
-        .expect("notified in time");
+        .expect("expected the waiter to be notified");
     assert_eq!(
-        standing.expect("an answer"),
+        standing.expect("expected an answer without an error"),
         Standing::Gone { why: Gone::Evicted }
     );
     assert!(
@@ -273,10 +287,11 @@ pub async fn law_15_blocked_workers_do_not_lose_the_lock(stage: Stage) {
         );
         tokio::time::sleep(stage.ttl() / 10).await;
     }
-    let held = tokio::task::spawn_blocking(move || blocked.join().expect("no panic"))
-        .await
-        .expect("joined");
-    held.expect("still held after twice the TTL");
+    let held =
+        tokio::task::spawn_blocking(move || blocked.join().expect("a task of this case panicked"))
+            .await
+            .expect("expected the thread to end");
+    held.expect("expected the lock to be held after twice the TTL");
 }
 
 /// A failed renewal puts the claim at risk until one succeeds. At the deadline the claim is lost
@@ -301,7 +316,7 @@ pub async fn law_16_failures_are_a_risk_and_the_deadline_a_loss(stage: Stage) {
     client.network.fail();
     let loss = tokio::time::timeout(stage.ttl() * 2, guard.revoked())
         .await
-        .expect("the deadline comes");
+        .expect("expected the loss at the deadline");
     assert_eq!(loss, Loss::Expired);
     client.network.heal();
     tokio::time::sleep(stage.ttl() / 2).await;
@@ -314,7 +329,7 @@ pub async fn law_16_failures_are_a_risk_and_the_deadline_a_loss(stage: Stage) {
         .lock("a")
         .acquire()
         .await
-        .expect("a new session can acquire")
+        .expect("expected a new session to acquire")
         .release()
         .await
         .expect("release");
@@ -327,8 +342,8 @@ pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
     first.network.fail();
     let error = tokio::time::timeout(SOON * 2 + stage.ttl(), guard.extend())
         .await
-        .expect("it ends");
-    error.expect_err("the network fails");
+        .expect("expected the call to end");
+    error.expect_err("expected an error: the network fails");
     if guard.check(Duration::ZERO).is_ok() {
         assert!(
             second.lock("a").try_acquire().await.expect("try").is_none(),
@@ -342,7 +357,10 @@ pub async fn law_16_a_failed_extend_changes_nothing(stage: Stage) {
         .granted(stage.freed_by() * 2 + SOON)
         .await;
     first.network.heal();
-    let error = guard.extend().await.expect_err("too late");
+    let error = guard
+        .extend()
+        .await
+        .expect_err("expected an error: the lock was lost");
     assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
     assert_eq!(
         queue_of(&second, "a").await.entries.len(),
@@ -364,8 +382,8 @@ pub async fn law_16_a_claim_that_the_store_forgets_is_revoked(stage: Stage) {
     client.network.fail_over();
     let loss = tokio::time::timeout(stage.ttl(), lost.revoked())
         .await
-        .expect("notified within a TTL");
+        .expect("expected the loss within a TTL");
     assert_eq!(loss, Loss::Evicted);
     kept.check(Duration::ZERO)
-        .expect("the other claim is still held");
+        .expect("expected the other claim to be held still");
 }

@@ -57,7 +57,10 @@ pub async fn law_03_a_waiting_writer_is_not_overtaken(stage: Stage) {
     );
     reader.release().await.expect("release");
     let (writer, _) = writer.granted(SOON).await;
-    assert!(late.try_result().is_none(), "a reader beside a writer");
+    assert!(
+        late.try_result().is_none(),
+        "a reader holds beside a writer"
+    );
     let token = writer.token();
     writer.release().await.expect("release");
     let (late, _) = late.granted(SOON).await;
@@ -71,12 +74,15 @@ pub async fn law_09_a_limited_wait_ends_in_time(stage: Stage) {
     let patience = Duration::from_millis(200);
     let lock = second.lock_with("a", LockOptions::new().with_wait(Wait::For(patience)));
     let start = clock::now();
-    let error = lock.acquire().await.expect_err("it is held");
+    let error = lock
+        .acquire()
+        .await
+        .expect_err("expected an error: another client holds");
     let waited = clock::now().since(start);
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(
         error.to_string().contains("held by first"),
-        "the holder is named: {error}"
+        "expected the error to name the holder: {error}"
     );
     // A reported age is the current one, not the age at the moment at which the request was queued.
     assert!(
@@ -105,14 +111,17 @@ pub async fn law_09_a_limited_wait_names_an_outage(stage: Stage) {
         waiting.with_on_wait(move |_| notify.send(()).unwrap_or_default()),
     );
     let cut = async {
-        queued.recv().await.expect("in the queue");
+        queued
+            .recv()
+            .await
+            .expect("expected the waiter to be queued");
         second.network.cut();
     };
     let ended = async { tokio::join!(lock.acquire(), cut).0 };
     let outcome = tokio::time::timeout(stage.ttl() + SOON, ended)
         .await
-        .expect("the wait ends");
-    let error = outcome.expect_err("nobody has released");
+        .expect("expected the wait to end");
+    let error = outcome.expect_err("expected an error: the holder has not released");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let said = error.to_string();
     assert!(
@@ -131,11 +140,14 @@ pub async fn law_09_a_try_answers_at_once_and_leaves_nothing(stage: Stage) {
     let guard = first.lock("a").acquire().await.expect("acquire");
     for _ in 0..3 {
         assert!(lock.try_acquire().await.expect("try").is_none());
-        let error = lock.acquire().await.expect_err("it is held");
+        let error = lock
+            .acquire()
+            .await
+            .expect_err("expected an error: another client holds");
         assert_eq!(error.kind(), ErrorKind::Contended);
         assert!(
             error.to_string().contains("first"),
-            "the holder is named: {error}"
+            "expected the error to name the holder: {error}"
         );
         assert_eq!(error.name(), Some("a"));
     }
@@ -145,7 +157,7 @@ pub async fn law_09_a_try_answers_at_once_and_leaves_nothing(stage: Stage) {
         "a try leaves something behind"
     );
     guard.release().await.expect("release");
-    drop(lock.acquire().await.expect("it is free"));
+    drop(lock.acquire().await.expect("expected the name to be free"));
 }
 
 /// While networks fail and recover, every call ends, and after the faults all clients are served.
@@ -184,7 +196,7 @@ pub async fn law_10_every_waiter_is_served_after_faults(stage: Stage) {
                 // There are no more faults, so this must succeed.
                 lock.acquire()
                     .await
-                    .expect("served after the faults")
+                    .expect("expected a grant after the faults")
                     .release()
                     .await
                     .expect("release");

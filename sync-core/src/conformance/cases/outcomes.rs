@@ -49,7 +49,7 @@ pub async fn spi_each_call_answers_by_the_state_of_the_claim(stage: Stage) {
     );
     assert!(
         update(&*backend, &holder).await,
-        "a holder changes its value"
+        "expected a holder to change its value"
     );
     assert!(
         !update(&*backend, &unknown).await,
@@ -128,7 +128,7 @@ pub async fn spi_each_call_answers_that_the_session_has_ended(stage: Stage) {
         Standing::Waiting { .. }
     ));
     backend.close(&session).await.expect("close");
-    backend.close(&session).await.expect("closed twice");
+    backend.close(&session).await.expect("close again");
 
     for claim in [&holder, &waiter, &late] {
         let ended = Standing::Gone {
@@ -170,7 +170,7 @@ pub async fn spi_an_eviction_is_reported_once(stage: Stage) {
         let refused = backend
             .evictions(&session)
             .await
-            .expect_err("the capability says no");
+            .expect_err("expected a rejection: the capability says no");
         assert_eq!(refused.kind(), ErrorKind::Unsupported);
         return;
     }
@@ -209,7 +209,11 @@ pub async fn api_a_prefix_is_literal(stage: Stage) {
     for name in names {
         for prefix in [&name[..2], name] {
             let listed = client.sync.list(Kind::Lock, prefix).await.expect("list");
-            assert_eq!(listed, [name], "with the prefix `{prefix}`");
+            assert_eq!(
+                listed,
+                [name],
+                "expected one name with the prefix `{prefix}`"
+            );
         }
     }
     let mut all = client.sync.list(Kind::Lock, "a").await.expect("list");

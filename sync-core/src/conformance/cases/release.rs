@@ -22,15 +22,18 @@ pub async fn law_07_release_is_idempotent(stage: Stage) {
         .try_acquire()
         .await
         .expect("try")
-        .expect("released");
+        .expect("expected the name to be free after the release");
     assert_eq!(
         guard.release().await.expect("release"),
         Release::Done,
-        "the same answer"
+        "expected the same answer to the second release"
     );
     assert_eq!(revoked.await, Loss::Released);
     assert_eq!(
-        guard.check(Duration::ZERO).expect_err("released").kind(),
+        guard
+            .check(Duration::ZERO)
+            .expect_err("expected an error after the release")
+            .kind(),
         ErrorKind::NotHeld
     );
     drop(guard);
@@ -83,7 +86,7 @@ pub async fn spi_enqueue_and_withdraw_are_idempotent(stage: Stage) {
     assert_eq!(
         backend.enqueue(&first).await.expect("enqueue"),
         granted,
-        "another grant"
+        "expected the same grant for the same claim"
     );
     let tried = Claim {
         waits: false,
@@ -197,11 +200,11 @@ pub async fn law_08_a_lost_reply_makes_no_second_claim(stage: Stage) {
     let acquiring = lock.acquire();
     tokio::pin!(acquiring);
     let early = tokio::time::timeout(stage.ttl() / 5, &mut acquiring).await;
-    assert!(early.is_err(), "no reply can have come: {early:?}");
+    assert!(early.is_err(), "expected no reply yet: {early:?}");
     first.network.heal();
     let guard = tokio::time::timeout(SOON, acquiring)
         .await
-        .expect("in time")
+        .expect("expected an answer in time")
         .expect("acquire");
     assert_eq!(
         queue_of(&second, "a").await.entries.len(),
@@ -231,7 +234,7 @@ pub async fn law_17_a_release_outlives_its_caller(stage: Stage) {
     );
     assert!(
         guard.check(Duration::ZERO).is_err(),
-        "a claim that is being released does not count as held"
+        "expected a claim in release not to count as held"
     );
     drop(waiter.granted(SOON).await);
 }
@@ -247,7 +250,10 @@ pub async fn law_17_a_failed_release_stays_armed(stage: Stage) {
     // With a full TTL left, the release times out before the session expires.
     guard.extend().await.expect("extend");
     first.network.fail();
-    let error = guard.release().await.expect_err("the network fails");
+    let error = guard
+        .release()
+        .await
+        .expect_err("expected an error: the network fails");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.is_retryable());
     first.network.heal();
@@ -263,6 +269,6 @@ pub async fn law_17_a_failed_release_stays_armed(stage: Stage) {
             .try_acquire()
             .await
             .expect("try")
-            .expect("released"),
+            .expect("expected the name to be free after the release"),
     );
 }

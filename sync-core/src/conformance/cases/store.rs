@@ -25,7 +25,12 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
     stage.restart().await;
     if stage.capabilities().survives_restart {
         tokio::time::sleep(stage.ttl()).await;
-        assert_eq!(guard.check(Duration::ZERO).expect("still held"), token);
+        assert_eq!(
+            guard
+                .check(Duration::ZERO)
+                .expect("expected the lock to be held after the restart"),
+            token
+        );
         let other = stage.client("other").await;
         assert!(
             other.lock("a").try_acquire().await.expect("try").is_none(),
@@ -37,7 +42,7 @@ pub async fn law_13_a_restart_shorter_than_the_ttl(stage: Stage) {
     let after = stage.client("after").await;
     let lock = after.lock("a");
     let next = tokio::time::timeout(stage.freed_by() * 2 + SOON, lock.acquire()).await;
-    let next = next.expect("in time").expect("acquire");
+    let next = next.expect("expected an answer in time").expect("acquire");
     assert!(
         next.token() > token,
         "a token is not greater after a restart: {} after {token}",
@@ -90,7 +95,10 @@ pub async fn spi_a_session_is_opened_although_the_reply_was_lost(stage: Stage) {
     // A lock with a TTL of its own has a session of its own.
     let lock = client.lock_with("a", LockOptions::new().with_ttl(stage.ttl()));
     client.network.lose_reply_of_opening();
-    let guard = lock.acquire().await.expect("the session is open");
+    let guard = lock
+        .acquire()
+        .await
+        .expect("acquire after the reply of `open` was lost");
     assert!(
         guard.check(stage.ttl() / 4).is_ok(),
         "the session has less than its TTL"
@@ -169,11 +177,15 @@ pub async fn law_18_names_never_collide(stage: Stage) {
             .unwrap_or_else(|_| panic!("`{name}` is not seen"))
             .expect("a queue")
             .expect("watch");
-        assert_eq!(seen.entries.len(), 1, "`{name}` as it is watched");
+        assert_eq!(
+            seen.entries.len(),
+            1,
+            "expected one claim of `{name}` in its watch"
+        );
         assert_eq!(
             lock.inspect().await.expect("inspect").entries.len(),
             1,
-            "`{name}` as it is inspected"
+            "expected one claim of `{name}` by `inspect`"
         );
     }
     let election = client
@@ -182,8 +194,8 @@ pub async fn law_18_names_never_collide(stage: Stage) {
         .expect("an election");
     let office = tokio::time::timeout(SOON, election.elect())
         .await
-        .expect("the lock does not block the election")
-        .expect("elected");
+        .expect("expected the lock not to block the election of the same name")
+        .expect("elect");
     let mut listed = client.sync.list(Kind::Lock, "").await.expect("list");
     listed.sort();
     let mut expected = names.map(str::to_owned).to_vec();
@@ -201,7 +213,10 @@ pub async fn law_18_names_never_collide(stage: Stage) {
             .filter(|name| name.starts_with(start))
             .cloned()
             .collect();
-        assert_eq!(listed, beginning, "what begins with `{start}`");
+        assert_eq!(
+            listed, beginning,
+            "expected the names that begin with `{start}`"
+        );
     }
     for guard in guards {
         guard.release().await.expect("release");
@@ -211,7 +226,7 @@ pub async fn law_18_names_never_collide(stage: Stage) {
         let error = client
             .sync
             .lock(name, LockOptions::new())
-            .expect_err("not a name");
+            .expect_err("expected the name to be rejected");
         assert_eq!(error.kind(), ErrorKind::InvalidName, "{error}");
     }
     let longest = "ü".repeat(256);
@@ -219,7 +234,7 @@ pub async fn law_18_names_never_collide(stage: Stage) {
         .lock(&longest)
         .acquire()
         .await
-        .expect("the longest name")
+        .expect("acquire the longest name")
         .release()
         .await
         .expect("release");
@@ -240,7 +255,11 @@ pub async fn spi_a_closed_session_frees_all(stage: Stage) {
         held.iter()
             .all(|guard| guard.check(Duration::ZERO).is_err())
     );
-    let error = first.lock("a").acquire().await.expect_err("closed");
+    let error = first
+        .lock("a")
+        .acquire()
+        .await
+        .expect_err("expected an error after `close`");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
 }
 
@@ -250,7 +269,7 @@ pub async fn api_close_releases_everything(stage: Stage) {
     let guard = first.lock("a").acquire().await.expect("acquire");
     let revoked = guard.revoked();
     first.sync.close().await.expect("close");
-    first.sync.close().await.expect("again");
+    first.sync.close().await.expect("close again");
     assert_eq!(revoked.await, Loss::Closed);
     drop(
         second
@@ -258,7 +277,7 @@ pub async fn api_close_releases_everything(stage: Stage) {
             .try_acquire()
             .await
             .expect("try")
-            .expect("free"),
+            .expect("expected the name to be free"),
     );
 }
 
@@ -272,7 +291,7 @@ pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
         .acquire()
         .await
         .expect("acquire");
-    let before = guard.valid_until().expect("held");
+    let before = guard.valid_until().expect("expected the lock to be held");
     tokio::time::sleep(stage.ttl() / 2).await;
     let after = guard.extend().await.expect("extend");
     assert!(after > before, "an extension does not extend");
@@ -287,7 +306,7 @@ pub async fn api_a_hold_limit_runs_out_unless_extended(stage: Stage) {
     let error = first
         .sync
         .lock("a", LockOptions::new().with_ttl(Duration::ZERO))
-        .expect_err("no time at all");
+        .expect_err("expected a TTL of zero to be rejected");
     assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
 }
 
@@ -298,9 +317,9 @@ pub async fn api_inspect_watch_and_list_show_who_is_there(stage: Stage) {
     let mut next = async || {
         tokio::time::timeout(SOON, watch.next())
             .await
-            .expect("in time")
-            .expect("a stream")
-            .expect("no error")
+            .expect("expected an answer in time")
+            .expect("expected the watch to go on")
+            .expect("watch")
     };
     assert!(next().await.entries.is_empty());
     let options = LockOptions::new().with_value("batch 7");
@@ -373,7 +392,7 @@ pub async fn api_an_operator_can_evict(stage: Stage) {
         let error = operator
             .evict(guard.claim())
             .await
-            .expect_err("the capability says no");
+            .expect_err("expected a rejection: the capability says no");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         return;
     }
@@ -395,7 +414,9 @@ pub async fn api_an_operator_can_evict(stage: Stage) {
         std::future::ready(result.is_some())
     })
     .await;
-    let error = result.expect("notified").expect_err("evicted");
+    let error = result
+        .expect("expected a notification")
+        .expect_err("expected an error after the eviction");
     assert_eq!(error.kind(), ErrorKind::NotHeld, "{error}");
     let token = guard.token();
     assert_eq!(
@@ -407,7 +428,7 @@ pub async fn api_an_operator_can_evict(stage: Stage) {
     if stage.capabilities().reports_evictions {
         let loss = tokio::time::timeout(SOON, guard.revoked())
             .await
-            .expect("the holder is notified");
+            .expect("expected the holder to be notified");
         assert_eq!(loss, Loss::Evicted);
     }
     drop(guard);

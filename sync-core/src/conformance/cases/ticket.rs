@@ -15,9 +15,12 @@ use crate::types::loss::Loss;
 /// elsewhere, and is not valid afterwards.
 pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
     let (first, second) = (stage.client("first").await, stage.client("second").await);
-    let shared = first.lock("a").acquire().await.expect("free");
+    let shared = first.lock("a").acquire().await.expect("acquire");
     assert_eq!(
-        shared.detach().expect_err("shares a session").kind(),
+        shared
+            .detach()
+            .expect_err("expected an error: the lock shares a session")
+            .kind(),
         ErrorKind::InvalidOption
     );
     let limit = stage.ttl() * 2;
@@ -25,7 +28,7 @@ pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
         .lock_with("b", LockOptions::new().with_ttl(limit))
         .acquire()
         .await
-        .expect("free");
+        .expect("acquire");
     let (token, revoked) = (guard.token(), guard.revoked());
     let text = guard.detach().expect("a session of its own").expose();
     assert_eq!(revoked.await, Loss::Detached);
@@ -37,14 +40,27 @@ pub async fn api_a_detached_lock_is_resumed_elsewhere(stage: Stage) {
     );
 
     let ticket: Ticket = text.parse().expect("a ticket");
-    let guard = second.sync.resume(&ticket).await.expect("held");
-    assert_eq!(guard.check(Duration::ZERO).expect("held"), token);
-    let until = guard.extend().await.expect("extended");
+    let guard = second
+        .sync
+        .resume(&ticket)
+        .await
+        .expect("expected the lock to be held");
+    assert_eq!(
+        guard
+            .check(Duration::ZERO)
+            .expect("expected the lock to be held"),
+        token
+    );
+    let until = guard.extend().await.expect("extend");
     assert!(until.since(clock::now()) > limit / 2);
-    assert_eq!(guard.release().await.expect("released"), Release::Done);
-    let error = second.sync.resume(&ticket).await.expect_err("released");
+    assert_eq!(guard.release().await.expect("release"), Release::Done);
+    let error = second
+        .sync
+        .resume(&ticket)
+        .await
+        .expect_err("expected an error after the release");
     assert_eq!(error.kind(), ErrorKind::NotHeld, "{error}");
-    let next = second.lock("b").acquire().await.expect("free");
+    let next = second.lock("b").acquire().await.expect("acquire");
     assert!(next.token() > token);
 }
 
@@ -57,7 +73,7 @@ pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
             .lock_with("a", LockOptions::new().with_ttl(stage.ttl()))
             .acquire()
             .await
-            .expect("free");
+            .expect("acquire");
         (guard.claim(), guard.detach().expect("a session of its own"))
     };
     detached().await;
@@ -67,13 +83,13 @@ pub async fn api_a_detached_lock_ends_by_its_ttl(stage: Stage) {
     })
     .await;
     let (claim, ticket) = detached().await;
-    client.lock("a").evict(claim).await.expect("evicted");
+    client.lock("a").evict(claim).await.expect("evict");
     assert_eq!(
         client
             .sync
             .resume(&ticket)
             .await
-            .expect_err("evicted")
+            .expect_err("expected an error after the eviction")
             .kind(),
         ErrorKind::NotHeld
     );
@@ -88,12 +104,12 @@ pub async fn api_a_lock_can_outlive_its_handle(stage: Stage) {
         .lock_with("a", ignoring.clone())
         .acquire()
         .await
-        .expect("free");
+        .expect("acquire");
     let dropped = first
         .lock_with("b", ignoring)
         .acquire()
         .await
-        .expect("free");
+        .expect("acquire");
     drop(dropped);
     eventually(SOON, "a dropped guard releases", || async {
         queue_of(&second, "b").await.entries.is_empty()
@@ -117,14 +133,14 @@ pub async fn api_a_lock_can_outlive_its_handle(stage: Stage) {
 /// remains usable.
 pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stage) {
     let (client, other) = (stage.client("client").await, stage.client("other").await);
-    let blocking = other.lock("c").acquire().await.expect("free");
-    let shared = client.lock("a").acquire().await.expect("free");
+    let blocking = other.lock("c").acquire().await.expect("acquire");
+    let shared = client.lock("a").acquire().await.expect("acquire");
     let owner = client
         .lock_with("b", LockOptions::new().with_ttl(stage.ttl()))
         .acquire()
         .await
-        .expect("free");
-    client.sync.release_all().await.expect("released");
+        .expect("acquire");
+    client.sync.release_all().await.expect("release");
     assert_eq!(
         (shared.revoked().await, owner.revoked().await),
         (Loss::Closed, Loss::Closed)
@@ -132,7 +148,7 @@ pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stag
     for name in ["a", "b"] {
         assert!(
             queue_of(&other, name).await.entries.is_empty(),
-            "{name} is free"
+            "expected `{name}` to be free"
         );
     }
     assert_eq!(
@@ -144,7 +160,7 @@ pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stag
         .lock("a")
         .acquire()
         .await
-        .expect("the handle remains usable");
+        .expect("expected the handle to remain usable");
     assert!(again.token() > shared.token());
     drop(blocking);
 }
@@ -157,14 +173,21 @@ pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
     let lock = client.sync.lock("a", options);
     if !stage.capabilities().release_on_disconnect {
         assert_eq!(
-            lock.expect_err("this store cannot").kind(),
+            lock.expect_err("expected a rejection: the capability says no")
+                .kind(),
             ErrorKind::Unsupported
         );
         return;
     }
-    let guard = lock.expect("this store can").acquire().await.expect("free");
+    let guard = lock
+        .expect("this store can")
+        .acquire()
+        .await
+        .expect("acquire");
     // Longer than the grace period and the TTL, while the connections are open.
     tokio::time::sleep(stage.ttl() * 2).await;
-    guard.check(Duration::ZERO).expect("held");
-    assert_eq!(guard.release().await.expect("released"), Release::Done);
+    guard
+        .check(Duration::ZERO)
+        .expect("expected the lock to be held");
+    assert_eq!(guard.release().await.expect("release"), Release::Done);
 }
