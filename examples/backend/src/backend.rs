@@ -9,7 +9,7 @@ use distsync::spi::{
     Standing, Withdrawn, async_trait,
 };
 use distsync::{Capabilities, LockName, Moment, Result};
-use rusqlite::Transaction;
+use rusqlite::Connection;
 
 use crate::config::Config;
 use crate::database::Database;
@@ -34,7 +34,7 @@ impl Sqlite {
     /// Ends a claim, and returns what it was. `is_evicted` says whether its session is notified.
     async fn remove(&self, name: &LockName, claim: ClaimId, is_evicted: bool) -> Result<Withdrawn> {
         let name = name.clone();
-        let step = move |file: &Transaction<'_>, now| {
+        let step = move |file: &Connection, now| {
             let Some((session, held)) = rows::remove(file, &name, claim, now)? else {
                 return Ok(Withdrawn::Absent);
             };
@@ -47,7 +47,7 @@ impl Sqlite {
                 Withdrawn::Waiting
             })
         };
-        self.database.step(step).await
+        self.database.write(step).await
     }
 }
 
@@ -68,7 +68,7 @@ fn holder(queue: &[Entry]) -> Option<Box<Entry>> {
 }
 
 /// Adds a claim to its queue unless it is there, and returns its state.
-fn enqueue(file: &Transaction<'_>, claim: &Claim, now: Moment) -> Result<Standing, Failure> {
+fn enqueue(file: &Connection, claim: &Claim, now: Moment) -> Result<Standing, Failure> {
     let gone = Standing::Gone {
         why: Gone::SessionLost,
     };
@@ -98,7 +98,7 @@ fn enqueue(file: &Transaction<'_>, claim: &Claim, now: Moment) -> Result<Standin
 }
 
 /// Returns the state of a claim that was in its queue.
-fn state(file: &Transaction<'_>, claim: &Claim, now: Moment) -> Result<Standing, Failure> {
+fn state(file: &Connection, claim: &Claim, now: Moment) -> Result<Standing, Failure> {
     let queue = rows::queue(file, claim.name.path(), now)?;
     Ok(match standing(&queue, claim.id) {
         Some(standing) => standing,
@@ -130,35 +130,37 @@ impl Backend for Sqlite {
             secret: spec.secret,
             ttl: spec.ttl,
         };
-        let step = move |file: &Transaction<'_>, now: Moment| {
+        let step = move |file: &Connection, now: Moment| {
             rows::open(file, &session, now.after(session.ttl))
         };
-        self.database.step(step).await?;
+        self.database.write(step).await?;
         Ok(session)
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         let session = *session;
-        let step = move |file: &Transaction<'_>, now: Moment| {
+        let step = move |file: &Connection, now: Moment| {
             rows::renew(file, &session, now.after(session.ttl))
         };
-        Ok(match self.database.step(step).await? {
+        Ok(match self.database.write(step).await? {
             true => Renewal::Renewed { ttl: session.ttl },
             false => Renewal::Expired,
         })
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
-        let id = rows::id(session);
-        self.database
-            .step(move |file, now| rows::end(file, id, now))
-            .await
+        let session = *session;
+        let step = move |file: &Connection, now| match rows::lives(file, &session)? {
+            true => rows::end(file, rows::id(&session), now),
+            false => Ok(()),
+        };
+        self.database.write(step).await
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let claim = claim.clone();
         self.database
-            .step(move |file, now| enqueue(file, &claim, now))
+            .write(move |file, now| enqueue(file, &claim, now))
             .await
     }
 
@@ -168,7 +170,7 @@ impl Backend for Sqlite {
             let claim = claim.clone();
             let state = self
                 .database
-                .step(move |file, now| state(file, &claim, now))
+                .read(move |file, now| state(file, &claim, now))
                 .await?;
             if !matches!(state, Standing::Waiting { .. }) {
                 return Ok(state);
@@ -180,7 +182,7 @@ impl Backend for Sqlite {
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
         let claim = claim.clone();
         self.database
-            .step(move |file, _| rows::update(file, &claim, &value))
+            .write(move |file, _| rows::update(file, &claim, &value))
             .await
     }
 
@@ -195,10 +197,10 @@ impl Backend for Sqlite {
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
         let (session, mut changes) = (*session, self.database.changes());
         loop {
-            let taken = move |file: &Transaction<'_>, _| rows::take_evictions(file, &session);
-            let taken = self.database.step(taken).await?;
-            if !taken.is_empty() {
-                return Ok(taken);
+            let has_any = move |file: &Connection, _| rows::has_evictions(file, &session);
+            if self.database.read(has_any).await? {
+                let take = move |file: &Connection, _| rows::take_evictions(file, &session);
+                return self.database.write(take).await;
             }
             changes.next().await?;
         }
@@ -206,7 +208,7 @@ impl Backend for Sqlite {
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
         let name = name.clone();
-        let step = move |file: &Transaction<'_>, now| {
+        let step = move |file: &Connection, now| {
             let version = u64::try_from(rows::version(file)?).unwrap_or(0);
             let entries = rows::queue(file, name.path(), now)?;
             Ok(Queue {
@@ -214,7 +216,7 @@ impl Backend for Sqlite {
                 revision: Revision(version),
             })
         };
-        self.database.step(step).await
+        self.database.read(step).await
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
@@ -232,7 +234,7 @@ impl Backend for Sqlite {
         let prefix = prefix.to_owned();
         let paths = self
             .database
-            .step(move |file, _| rows::paths(file, &prefix))
+            .read(move |file, _| rows::paths(file, &prefix))
             .await?;
         paths.iter().map(|path| LockName::from_path(path)).collect()
     }

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use distsync::spi::clock;
 use distsync::{Error, Moment, Result};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
 use crate::error::Failure;
 use crate::rows;
 
-/// How long a step waits for the steps of other processes. The core gives a request up sooner.
-const BUSY: Duration = Duration::from_secs(5);
+/// How often a step tries to lock the file, once a millisecond: for longer than the core waits for
+/// an answer. SQLite's own handler sleeps for up to 100 ms, and a crowd would starve some of its
+/// members.
+const TRIES: i32 = 5_000;
 
 type Job = Box<dyn FnOnce(Result<&mut Connection, Failure>) + Send>;
 
@@ -46,21 +48,36 @@ impl Database {
         }
     }
 
-    /// Runs a step in one transaction. If the caller is gone before it begins, it is skipped.
-    pub(crate) async fn step<T: Send + 'static>(
+    /// Runs a step that changes something, with the lock of the file.
+    pub(crate) async fn write<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&Transaction<'_>, Moment) -> Result<T, Failure> + Send + 'static,
+        step: impl FnOnce(&Connection, Moment) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.run(move |connection| write(connection, step)).await
+    }
+
+    /// Runs a step that only reads, on one snapshot of the file. It waits for no other step.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Connection, Moment) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.run(move |connection| read(connection, step)).await
+    }
+
+    /// Runs a job on the thread. If the caller is gone before it begins, it is skipped.
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             if !answer.is_closed() {
-                let _ = answer.send(connection.and_then(|connection| transact(connection, step)));
+                let _ = answer.send(connection.and_then(job));
             }
         });
-        let sent = self.jobs.send(job).map_err(|_| Failure::NoThread);
-        let outcome = match sent {
+        let outcome = match self.jobs.send(job) {
             Ok(()) => answered.await.unwrap_or(Err(Failure::NoThread)),
-            Err(failure) => Err(failure),
+            Err(_) => Err(Failure::NoThread),
         };
         outcome.map_err(|failure| Error::from(failure).with_address(&self.path))
     }
@@ -115,7 +132,7 @@ fn serve(path: &Path, poll: Duration, jobs: &mpsc::Receiver<Job>, seen: &watch::
             job(Ok(connection));
         }
         if is_watched() {
-            match look(connection) {
+            match read(connection, |file, _| rows::version(file)) {
                 Ok(version) => {
                     seen.send_if_modified(|seen| std::mem::replace(seen, version) != version);
                 }
@@ -130,7 +147,10 @@ fn serve(path: &Path, poll: Duration, jobs: &mpsc::Receiver<Job>, seen: &watch::
 fn open(path: &Path) -> Result<Connection, Failure> {
     let boot = clock::boot().ok_or(Failure::NoBoot)?.to_be_bytes();
     let mut connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_handler(Some(|tries| {
+        thread::sleep(Duration::from_millis(1));
+        tries < TRIES
+    }))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // FULL: a token that was granted is on the disk, and is not granted again after a power failure.
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -152,10 +172,11 @@ fn open(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// Runs a step with the lock of the file, which is taken before the first read.
-fn transact<T>(
+/// Ends the sessions that have expired, then runs a step, in a transaction that has locked the file
+/// before its first read.
+fn write<T>(
     connection: &mut Connection,
-    step: impl FnOnce(&Transaction<'_>, Moment) -> Result<T, Failure>,
+    step: impl FnOnce(&Connection, Moment) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read after the lock was taken: the wait for it may have been long.
@@ -166,12 +187,16 @@ fn transact<T>(
     Ok(outcome)
 }
 
-/// Returns the version of the file. Ends expired sessions first, because other handles may be idle.
-fn look(connection: &mut Connection) -> Result<i64, Failure> {
-    let is_due = "SELECT EXISTS (SELECT 1 FROM sessions WHERE expires <= ?)";
-    let now = rows::nanos(clock::now());
-    if connection.query_row(is_due, params![now], |row| row.get(0))? {
-        return transact(connection, |transaction, _| rows::version(transaction));
+/// Runs a step on a snapshot. If sessions have expired, it runs as a [`write`], which ends them.
+fn read<T>(
+    connection: &mut Connection,
+    step: impl FnOnce(&Connection, Moment) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let now = clock::now();
+    let snapshot = connection.transaction()?;
+    if rows::is_any_due(&snapshot, now)? {
+        drop(snapshot);
+        return write(connection, step);
     }
-    rows::version(connection)
+    step(&snapshot, now)
 }

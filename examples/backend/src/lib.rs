@@ -22,11 +22,12 @@
 //! # How it works
 //!
 //! A session is a row with the moment at which it expires, a claim a row that refers to it, and a
-//! queue the claims of a name in order of arrival (`schema.sql`). Each step is one transaction that
-//! has locked the file before it reads (`BEGIN IMMEDIATE`), so no step decides on outdated rows:
+//! queue the claims of a name in order of arrival (`schema.sql`). Each step that changes something
+//! is one transaction that has locked the file before it reads (`BEGIN IMMEDIATE`), so no step
+//! decides on outdated rows. A step that only reads does so on one snapshot, and waits for nobody:
 //!
 //! ```text
-//! every step: delete the sessions that have expired, and with them their claims
+//! every step: if a session has expired, delete it, and with it its claims
 //! acquire:    insert the claim; grant the head of the queue as far as the modes fit together
 //! wait:       look again after each change of the file
 //! release:    delete the claim; grant the head of the queue

@@ -50,6 +50,12 @@ pub(crate) fn lives(file: &Connection, session: &Session) -> Result<bool, Failur
     )
 }
 
+/// Returns whether a session has expired.
+pub(crate) fn is_any_due(file: &Connection, now: Moment) -> Result<bool, Failure> {
+    let is_due = "SELECT EXISTS (SELECT 1 FROM sessions WHERE expires <= ?)";
+    Ok(file.query_row(is_due, [nanos(now)], |row| row.get(0))?)
+}
+
 /// Ends the sessions that have expired.
 pub(crate) fn expire(file: &Connection, now: Moment) -> Result<(), Failure> {
     let expired: Vec<Bits> = column(
@@ -151,6 +157,12 @@ pub(crate) fn note_eviction(
         params![session, claim.bits().to_be_bytes()],
     )?;
     Ok(())
+}
+
+/// Returns whether there are evictions of which a session has not been notified.
+pub(crate) fn has_evictions(file: &Connection, session: &Session) -> Result<bool, Failure> {
+    let has_any = "SELECT EXISTS (SELECT 1 FROM evictions WHERE session = ?)";
+    Ok(file.query_row(has_any, [id(session)], |row| row.get(0))?)
 }
 
 /// Removes and returns the evictions of which a session has not been notified.
