@@ -196,7 +196,8 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     ///
     /// # Errors
     /// [`InvalidOption`](crate::ErrorKind::InvalidOption) if the queue has permits of another
-    /// number ([`Mode::contradicts`]); otherwise as [`renew`](Self::renew).
+    /// number ([`Mode::contradicts`]), with the number in use in the message; otherwise as
+    /// [`renew`](Self::renew).
     async fn enqueue(&self, claim: &Claim) -> Result<Standing>;
 
     /// Waits until a claim in the queue is granted or gone, and returns its state.

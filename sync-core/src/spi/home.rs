@@ -93,6 +93,48 @@ impl Home {
 /// A mutex that callers on several runtimes share, for example to connect one at a time.
 ///
 /// No caller waits for a holder whose runtime is not driven.
+///
+/// # Examples
+/// One request connects while the others wait for its connection:
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use distsync_core::Result;
+/// use distsync_core::spi::home::Turns;
+///
+/// # #[derive(Default)]
+/// # struct Connection;
+/// # impl Connection {
+/// #     async fn open() -> Result<Self> { Ok(Self) }
+/// # }
+/// #[derive(Default)]
+/// struct Client {
+///     current: Mutex<Option<Arc<Connection>>>,
+///     connecting: Turns,
+/// }
+///
+/// impl Client {
+///     fn current(&self) -> Option<Arc<Connection>> {
+///         self.current.lock().unwrap().clone()
+///     }
+///
+///     async fn connection(&self) -> Result<Arc<Connection>> {
+///         if let Some(connection) = self.current() {
+///             return Ok(connection);
+///         }
+///         let _turn = self.connecting.turn().await?;
+///         // Another request may have connected meanwhile.
+///         if let Some(connection) = self.current() {
+///             return Ok(connection);
+///         }
+///         let connection = Arc::new(Connection::open().await?);
+///         *self.current.lock().unwrap() = Some(connection.clone());
+///         Ok(connection)
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() { Client::default().connection().await.unwrap(); }
+/// ```
 #[derive(Debug, Default)]
 pub struct Turns {
     turns: tokio::sync::Mutex<()>,

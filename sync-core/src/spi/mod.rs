@@ -1,10 +1,23 @@
 //! The interface for authors of stores: the trait that a backend implements, and the tools that all
 //! backends share.
 //!
-//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [`order`] computes who holds
-//! and who waits, [`batch`] joins the requests of several tasks, [`clock`] is the one module that
-//! reads a clock, [`home`] knows the runtime of a connection, [`StoreUrl`] and [`Tls`] parse what a
-//! user configures. The crate's feature `conformance` has the tests that every store passes.
+//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [docs/backends.md][guide] leads
+//! through a small store, and says in which order to write one. The feature `conformance` has the
+//! tests that every store passes.
+//!
+//! | tool | for |
+//! |---|---|
+//! | [`order`] | the holders and waiters of a queue, as pure functions |
+//! | [`clock`] | the one module that reads a clock; [`clock::until`] waits for an event, or until a moment to look |
+//! | [`home::Turns`] | one request connects while the others wait for its connection |
+//! | [`home::Home`] | calls from several runtimes over one connection |
+//! | [`race`] | several addresses of one server |
+//! | [`batch`] | the requests of several tasks in one message |
+//! | [`Joining`] | limits on a crowd that joins a queue |
+//! | [`StoreUrl`], [`Tls`], [`reread`] | what a user configures, and files that are read again |
+//! | [`Entry::new`], [`Error::unanswered`](crate::Error::unanswered) | an entry for observers, the error of a request that may have been sent |
+//!
+//! [guide]: https://github.com/distsync/distsync/blob/main/docs/backends.md
 //!
 //! # Rules
 //!

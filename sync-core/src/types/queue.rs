@@ -45,8 +45,7 @@ pub struct Entry {
     pub is_isolating: bool,
     /// The mode of the claim.
     pub mode: Mode,
-    /// The client's description of itself
-    /// ([`SessionSpec::client`](crate::spi::SessionSpec::client)).
+    /// The name of the client, as the [claim](crate::spi::Claim::client) gives it.
     pub client: String,
     /// The value of the claim.
     pub value: Bytes,
