@@ -123,12 +123,7 @@ fn from_status(status: StatusCode, text: &str) -> Error {
         .retryable(),
         status if status.is_server_error() => {
             // Most likely the cluster has no leader; an election takes a moment.
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("Consul cannot answer for now ({text})"),
-            )
-            .with_maybe_applied()
-            .retryable()
+            Error::unanswered(format!("Consul cannot answer for now ({text})"))
         }
         status => Error::new(
             ErrorKind::Store,

@@ -117,16 +117,9 @@ pub(crate) fn read_entry(pair: &Pair) -> Result<KeyEntry, Failure> {
             },
         };
         let value = Bytes::copy_from_slice(parts.next()?);
-        Some(Entry {
-            claim: claim.parse().ok()?,
-            session: None,
-            token: None,
-            age: None,
-            is_isolating: false,
-            mode,
-            client: client.to_owned(),
-            value,
-        })
+        let mut entry = Entry::new(claim.parse().ok()?, mode);
+        (entry.client, entry.value) = (client.to_owned(), value);
+        Some(entry)
     })();
     match parsed {
         Some(entry) => Ok(KeyEntry {

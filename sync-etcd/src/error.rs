@@ -134,18 +134,8 @@ impl From<Failure> for Error {
                 ),
             ),
             Failure::WatchLost => unreachable_store(),
-            Failure::Silent => Error::new(
-                ErrorKind::Unavailable,
-                "a member does not answer: is it running, and is the network up?",
-            )
-            .with_maybe_applied()
-            .retryable(),
-            Failure::ClientGone => Error::new(
-                ErrorKind::Unavailable,
-                "the runtime on which this client connected has ended: connect on a runtime that outlives the client",
-            )
-            .with_maybe_applied()
-            .retryable(),
+            Failure::Silent => Error::unanswered("a member does not answer: is it running, and is the network up?"),
+            Failure::ClientGone => Error::unanswered("the runtime on which this client connected has ended: connect on a runtime that outlives the client"),
             Failure::Connection(error) => Arc::try_unwrap(error).unwrap_or_else(|shared| {
                 let copy = Error::new(shared.kind(), shared.message());
                 if shared.is_retryable() { copy.with_maybe_applied().retryable() } else { copy }
@@ -194,7 +184,7 @@ fn from_status(status: tonic::Status) -> Error {
                 "no valid reply ({text}): is etcd listening there, and does it want TLS, or a certificate (`cert` \
                  and `key`)?"
             );
-            Error::new(ErrorKind::Unavailable, problem).with_maybe_applied().retryable()
+            Error::unanswered(problem)
         }
         _ => Error::new(ErrorKind::Store, format!("etcd rejects the request ({text}): see the log of etcd")),
     }

@@ -128,14 +128,7 @@ pub(crate) fn read_entry(kv: &KeyValue, token: Option<Token>) -> Result<Entry, F
         .map_or("", |(_, client)| client)
         .to_owned();
     let value = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-    Ok(Entry {
-        claim,
-        session: None,
-        token,
-        age: None,
-        is_isolating: false,
-        mode,
-        client,
-        value,
-    })
+    let mut entry = Entry::new(claim, mode);
+    (entry.token, entry.client, entry.value) = (token, client, value);
+    Ok(entry)
 }

@@ -179,19 +179,15 @@ pub(crate) fn read_entry(value: &Value) -> Option<Entry> {
     let [claim, token, mode, of, client, Value::BulkString(value)] = fields.as_slice() else {
         return None;
     };
-    Some(Entry {
-        claim: text(claim)?.parse().ok()?,
-        session: None,
-        age: None,
-        is_isolating: false,
-        token: number(token).and_then(Token::new),
-        mode: match text(mode)? {
-            "exclusive" => Mode::Exclusive,
-            "shared" => Mode::Shared,
-            "permit" => Mode::Permit { of: number(of)? },
-            _ => return None,
-        },
-        client: text(client)?.to_owned(),
-        value: value.clone().into(),
-    })
+    let mode = match text(mode)? {
+        "exclusive" => Mode::Exclusive,
+        "shared" => Mode::Shared,
+        "permit" => Mode::Permit { of: number(of)? },
+        _ => return None,
+    };
+    let mut entry = Entry::new(text(claim)?.parse().ok()?, mode);
+    entry.token = number(token).and_then(Token::new);
+    entry.client = text(client)?.to_owned();
+    entry.value = value.clone().into();
+    Some(entry)
 }

@@ -242,9 +242,7 @@ fn failure(retryable: bool) -> Error {
 }
 
 fn down() -> Error {
-    Error::new(ErrorKind::Unavailable, "the simulated network is down")
-        .with_maybe_applied()
-        .retryable()
+    Error::unanswered("the simulated network is down")
 }
 
 /// A backend whose requests pass through a simulated [`Network`].

@@ -24,10 +24,7 @@ pub(crate) fn ticket_ended() -> Error {
 
 /// Returns the error of a request that got no reply.
 pub(crate) fn silent(patience: Duration) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("no answer within {patience:?}: is the store up and reachable?"),
-    )
-    .with_maybe_applied()
-    .retryable()
+    Error::unanswered(format!(
+        "no answer within {patience:?}: is the store up and reachable?"
+    ))
 }

@@ -181,13 +181,10 @@ impl Turns {
 }
 
 fn stalled() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
+    Error::unanswered(
         "the runtime on which this handle connected is not driven, or has ended: keep one running for as long as the handle \
          is used",
     )
-    .with_maybe_applied()
-    .retryable()
 }
 
 #[cfg(test)]
