@@ -1,4 +1,4 @@
-//! What goes into the engine and what comes out: plain data, that a wire or a log can carry.
+//! The input and output of the engine: commands and replies, as plain data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use distsync_core::spi::{ClaimId, Entry, Gone, Queue, Revision, Secret, SessionId, Withdrawn};
 use distsync_core::{Mode, Token};
 
-/// Where a reply goes. The engine only carries it.
+/// The destination of a reply. The engine does not interpret it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requester {
-    /// The connection, as its host numbers it.
+    /// The number of the connection, chosen by the host.
     pub connection: u64,
-    /// The request, as its connection numbers it.
+    /// The id of the request, unique on its connection.
     pub request: u64,
 }
 
 impl Requester {
-    /// Where no reply goes: the host itself asks. Its connections have other numbers.
-    pub const NOBODY: Self = Self {
+    /// The host itself, which needs no reply. Its connections have other numbers.
+    pub const HOST: Self = Self {
         connection: 0,
         request: 0,
     };
 }
 
-/// The principal of clients that are not authenticated: it has no limits of its own.
+/// The principal of clients that are not authenticated. It has no limits of its own.
 pub const NO_PRINCIPAL: u64 = 0;
 
-/// How a session lives and ends.
+/// How a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// For how long it lives without renewal.
+    /// How long the session lives without renewal.
     pub ttl: Duration,
-    /// Whether it ends soon after its last connection is gone.
+    /// Whether the session ends soon after its last connection is closed.
     pub release_on_disconnect: bool,
 }
 
 impl Terms {
-    /// Ends by its TTL alone.
+    /// Returns terms for a session that ends only by its TTL.
     #[must_use]
     pub const fn lasting(ttl: Duration) -> Self {
         Self {
@@ -47,326 +47,328 @@ impl Terms {
     }
 }
 
-/// What is asked of the table. Whether the requester may speak for the session is for its host to
-/// know.
+/// A command to the table. The host checks before that the requester may use the session.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
-    /// Opens a session, or finds the one of the same id and secret. Answered [`Reply::Opened`].
+    /// Opens a session and attaches the connection to it. If a session with the same id and secret
+    /// exists, only attaches. Reply: [`Reply::Opened`].
     Open {
-        /// Chosen by the client, 128 random bits.
+        /// The id: 128 random bits, chosen by the client.
         session: SessionId,
-        /// What proves later that it is the same client.
+        /// The secret, which authorizes other connections to attach.
         secret: Secret,
-        /// How it lives and ends.
+        /// How the session ends.
         terms: Terms,
-        /// Who this is, for observers.
+        /// The name of the client, for observers.
         client: &'a str,
-        /// How its client can be isolated, if the session ends by itself while it holds; empty: not
+        /// How the client can be isolated, if the session ends while it holds claims. Empty: not
         /// at all.
         isolation: &'a [u8],
     },
-    /// Proves that the requester may speak for a session, whose connection it is from now on.
-    /// Answered [`Reply::Attached`].
+    /// Attaches the connection to a session, after checking the secret. Reply:
+    /// [`Reply::Attached`].
     Attach {
         /// The session.
         session: SessionId,
         /// Its secret.
         secret: Secret,
     },
-    /// The requester's connection is none of the session's any more. Answered [`Reply::Detached`].
+    /// Detaches the connection from a session. Reply: [`Reply::Detached`].
     Detach {
         /// The session.
         session: SessionId,
     },
-    /// Answered [`Reply::Renewed`], or refused as unknown if the session is gone.
+    /// Renews a session. Reply: [`Reply::Renewed`], or [`Refusal::SessionUnknown`] if it has ended.
     Renew {
         /// The session.
         session: SessionId,
     },
-    /// Ends a session and all its claims. Answered [`Reply::Closed`], also if it is gone.
+    /// Ends a session and all its claims. Reply: [`Reply::Closed`], also if it has ended before.
     Close {
         /// The session.
         session: SessionId,
     },
-    /// Puts a claim in line, or finds it there. Answered [`Reply::Granted`], [`Reply::Busy`], or
-    /// [`Reply::Waiting`], and after the latter once more: [`Reply::Granted`] or [`Reply::Gone`].
+    /// Adds a claim to the queue of a name. If it is queued already, only reports its state. Reply:
+    /// [`Reply::Granted`], [`Reply::Busy`], or [`Reply::Waiting`] and later a second reply,
+    /// [`Reply::Granted`] or [`Reply::Gone`].
     Enqueue {
-        /// The session it lives with.
+        /// The session of the claim.
         session: SessionId,
-        /// Its id.
+        /// The id of the claim.
         claim: ClaimId,
-        /// What it wants, as UTF-8. Looked at only if the name is new: nearly all are not.
+        /// The name, which has to be UTF-8. Only a new name is checked, because most names exist.
         name: &'a [u8],
-        /// In which company.
+        /// The mode.
         mode: Mode,
-        /// Whether it stands in line if the name is taken.
+        /// Whether the claim waits if the name is taken.
         waits: bool,
-        /// Seen by observers.
+        /// The value that observers see.
         value: &'a [u8],
     },
-    /// As [`Enqueue`](Self::Enqueue), for several names at a time: the claim stands in all their
-    /// lines. It is granted when all of them are free, and holds nothing before, with one token for
-    /// all; or any one of them, leaves the other lines, and is answered [`Reply::GrantedAny`].
-    /// Names given twice count once.
+    /// Adds one claim to the queues of all given names. It holds none of them while it waits. It is
+    /// granted when all are free, with one token for all. With `any`, it is granted as soon as one
+    /// name is free, leaves the other queues, and the reply is [`Reply::GrantedAny`]. Otherwise
+    /// the replies are those of [`Enqueue`](Self::Enqueue). Duplicate names are ignored.
     EnqueueAll {
-        /// The session it lives with.
+        /// The session of the claim.
         session: SessionId,
-        /// Its id.
+        /// The id of the claim.
         claim: ClaimId,
-        /// What it wants.
+        /// The names.
         names: &'a [&'a str],
-        /// Whether any one of them is enough: the first that is free, in this order, else the first
-        /// that becomes free.
+        /// Whether one of the names is enough. If more than one is free, the first in the given
+        /// order is granted.
         any: bool,
-        /// In which company, for each of them.
+        /// The mode for each name.
         mode: Mode,
-        /// Whether it stands in line if any name is taken.
+        /// Whether the claim waits if it cannot be granted at once.
         waits: bool,
-        /// Seen by observers of each.
+        /// The value that observers of each name see.
         value: &'a [u8],
     },
-    /// A holder's new value. Answered [`Reply::Updated`].
+    /// Sets the value of a held claim. Reply: [`Reply::Updated`].
     Update {
-        /// The claim's session.
+        /// The session of the claim.
         session: SessionId,
         /// The claim.
         claim: ClaimId,
-        /// Seen by observers.
+        /// The value that observers see.
         value: &'a [u8],
     },
-    /// Releases, or leaves the line. Answered [`Reply::Withdrawn`].
+    /// Releases a held claim, or removes a waiting one. Reply: [`Reply::Withdrawn`].
     Withdraw {
-        /// The claim's session.
+        /// The session of the claim.
         session: SessionId,
         /// The claim.
         claim: ClaimId,
     },
-    /// Ends another's claim. Answered [`Reply::Withdrawn`].
+    /// Ends a claim of any session. Reply: [`Reply::Withdrawn`].
     Evict {
-        /// The name it stands for.
+        /// A name of the claim.
         name: &'a str,
         /// The claim.
         claim: ClaimId,
     },
-    /// Answered [`Reply::Evictions`] once others have ended claims that the session held.
+    /// Waits until claims that the session held are evicted. Reply: [`Reply::Evictions`].
     Evictions {
         /// The session.
         session: SessionId,
     },
-    /// Answered [`Reply::Queue`].
+    /// Reads the queue of a name. Reply: [`Reply::Queue`].
     Inspect {
         /// The name.
         name: &'a str,
     },
-    /// Answered [`Reply::Queue`] once the queue is newer than `after`.
+    /// Waits until the revision of a queue is higher than `after`. Reply: [`Reply::Queue`].
     Changed {
         /// The name.
         name: &'a str,
-        /// The revision known.
+        /// The revision that the requester knows.
         after: Revision,
     },
-    /// Answered [`Reply::Names`].
+    /// Lists names that have holders or waiters. Reply: [`Reply::Names`].
     List {
-        /// The start of the names.
+        /// The prefix of the names.
         prefix: &'a str,
         /// Only names after this one; empty for the first page.
         after: &'a str,
     },
-    /// Ends a session that is not one's own: an operator's break. Answered [`Reply::Closed`], or
-    /// refused as unknown if there is none.
+    /// Ends any session, for an operator. Reply: [`Reply::Closed`], or
+    /// [`Refusal::SessionUnknown`] if there is none.
     EndSession {
         /// The session.
         session: SessionId,
     },
-    /// A client that was to be isolated can do nothing more. Answered [`Reply::Closed`], or refused
-    /// as unknown if no such client is being isolated.
+    /// Confirms that a client was isolated, which releases its claims. Reply: [`Reply::Closed`], or
+    /// [`Refusal::SessionUnknown`] if no such client is being isolated.
     ConfirmIsolated {
-        /// Its session.
+        /// The session of the client.
         session: SessionId,
     },
-    /// Ends all claims of the names that begin in one way. Answered [`Reply::Released`].
+    /// Ends all claims of the names that begin with a prefix. Reply: [`Reply::Released`].
     ReleaseAll {
-        /// The start of the names.
+        /// The prefix of the names.
         prefix: &'a str,
     },
-    /// Answered [`Reply::Sessions`].
+    /// Lists the open sessions. Reply: [`Reply::Sessions`].
     Sessions {
         /// Only sessions after this one; 0 for the first page.
         after: SessionId,
     },
-    /// The requester's connection does not wait for the answer to `request` any more. Not answered.
+    /// Cancels a request that waits for an event. No reply.
     Forget {
         /// A request of the same connection.
         request: u64,
     },
-    /// Says which principal the requester's connection belongs to, from now until it is gone.
-    /// Sessions that it opens count against the principal's share. Not answered.
+    /// Sets the principal of the connection. Sessions that the connection opens count against the
+    /// principal's share. No reply.
     Introduce {
-        /// The principal, as a number that its host chose, stays the same over restarts, and is not
-        /// [`NO_PRINCIPAL`].
+        /// The number of the principal. The host chooses a number that is not [`NO_PRINCIPAL`] and
+        /// stays the same over restarts.
         principal: u64,
     },
-    /// The requester's connection is gone. Not answered.
+    /// The connection was closed. No reply.
     Disconnected,
-    /// Time has passed. Not answered.
+    /// Only advances the time. No reply.
     Tick,
 }
 
-/// An answer, and whose it is.
+/// A reply to an earlier command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
-    /// Whose.
+    /// The destination of the reply.
     pub to: Requester,
-    /// The answer.
+    /// The reply.
     pub reply: Reply,
 }
 
-/// What the table answers.
+/// A reply of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// The session is open, with this TTL.
+    /// The session is open.
     Opened {
-        /// Without renewal it ends after this time.
+        /// The TTL of the session.
         ttl: Duration,
     },
-    /// The secret is right.
+    /// The connection is attached to the session.
     Attached,
-    /// The session does without this connection.
+    /// The connection is detached from the session.
     Detached,
-    /// The session lives on.
+    /// The session is renewed.
     Renewed {
-        /// Without renewal it ends after this time.
+        /// The TTL of the session.
         ttl: Duration,
     },
-    /// The session is gone.
+    /// The session has ended.
     Closed,
-    /// The claim holds.
+    /// The claim is held.
     Granted {
-        /// Its fencing token.
+        /// The fencing token.
         token: Token,
     },
-    /// The claim, which any of several names is enough for, holds one.
+    /// The claim for any one of its names is held.
     GrantedAny {
-        /// Its fencing token.
+        /// The fencing token.
         token: Token,
-        /// What it holds.
+        /// The name that was granted.
         name: Box<str>,
     },
-    /// The claim is in line.
+    /// The claim waits.
     Waiting {
-        /// How many are ahead.
+        /// The number of claims ahead.
         position: u32,
         /// The first holder.
         holder: Option<Box<Entry>>,
     },
-    /// The name is taken; nothing was left behind.
+    /// A name is taken, and the claim is not queued.
     Busy {
         /// The first holder.
         holder: Option<Box<Entry>>,
     },
-    /// The claim is in line no more.
+    /// The claim is no longer in the queue.
     Gone {
-        /// Why.
+        /// The reason.
         why: Gone,
     },
-    /// Whether the claim holds, and has the new value.
+    /// The result of an update.
     Updated {
-        /// It does.
+        /// Whether the claim is held, and so has the new value.
         held: bool,
     },
-    /// What the withdrawal or eviction found.
+    /// The state of the claim before it was withdrawn or evicted.
     Withdrawn(Withdrawn),
-    /// Claims that were held, and that others ended.
+    /// Held claims that were evicted.
     Evictions(Vec<ClaimId>),
-    /// A name's queue.
+    /// The queue of a name.
     Queue(Arc<Queue>),
-    /// Names, in order.
+    /// Names, in ascending order.
     Names {
-        /// One page of them.
+        /// One page of the list.
         names: Vec<String>,
-        /// There are more after the last one.
+        /// Whether there are more after the last one.
         more: bool,
     },
-    /// How many claims a release of all has ended.
+    /// The result of [`Command::ReleaseAll`].
     Released {
-        /// So many.
+        /// The number of claims that were ended.
         claims: u64,
     },
-    /// Sessions, in order of their ids.
+    /// Sessions, in ascending order of their ids.
     Sessions {
-        /// One page of them.
+        /// One page of the list.
         sessions: Vec<SessionEntry>,
-        /// There are more after the last one.
+        /// Whether there are more after the last one.
         more: bool,
     },
-    /// It was not done.
+    /// The command failed and had no effect.
     Refused(Refusal),
 }
 
-/// One session, as operators see it.
+/// An open session, as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEntry {
-    /// Its id.
+    /// The id.
     pub session: SessionId,
-    /// Who it is, in its own words.
+    /// The name of the client, as the client gave it.
     pub client: String,
-    /// When it ends unless it is renewed.
+    /// The time until the session ends, unless it is renewed.
     pub left: Duration,
-    /// Its claims, held and waiting.
+    /// The number of claims, held and waiting.
     pub claims: u64,
-    /// Its connections.
+    /// The number of attached connections.
     pub connections: u32,
 }
 
-/// Why something was not done.
+/// Why a command failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The session is gone, was never there, or its secret is another: not told apart.
+    /// The session has ended or never existed, or the secret is wrong. These cases are not told
+    /// apart, so that secrets cannot be probed.
     SessionUnknown,
-    /// The claim's id is in use for another session, or other names.
+    /// The id of the claim is in use for another session, or for other names.
     ClaimTaken,
-    /// A semaphore of this name has another number of permits.
+    /// The semaphore of this name has another number of permits.
     PermitsDiffer {
-        /// The number in force.
+        /// The number of permits of the semaphore.
         of: u16,
     },
     /// The TTL is out of range.
     TtlOutOfRange {
-        /// The shortest.
+        /// The shortest accepted TTL.
         min: Duration,
-        /// The longest.
+        /// The longest accepted TTL.
         max: Duration,
     },
-    /// The name is empty, too long, or has control characters.
+    /// The name is empty, too long, not UTF-8, or contains control characters.
     NameInvalid,
-    /// The number of permits is not within 1 to 65,535, or the mode is unknown.
+    /// The number of permits is not between 1 and 65,535, or the mode is unknown.
     NoPermits,
-    /// The value, or the client's name, is too long.
+    /// The value, the name of the client or the isolation data is too long.
     TooLong {
-        /// The longest, in bytes.
+        /// The maximum length, in bytes.
         max: usize,
     },
-    /// A limit of the server is reached.
+    /// A limit of the table is reached.
     TooMany {
-        /// Of what.
+        /// The limit that is reached.
         what: Bound,
-        /// The limit.
+        /// The value of the limit.
         max: usize,
     },
-    /// After a restart, grants of before may not have ended yet.
+    /// The table is in the [grace period](super::Freeze::Grace) after a restart.
     Settling {
-        /// For how long that can still be so.
+        /// The rest of the grace period.
         left: Duration,
     },
-    /// The server's disk is full, and a grant could not be remembered.
+    /// The disk of the server is full, so a grant could not be stored.
     StorageFull,
-    /// The requester may not do this.
+    /// The principal lacks the permission.
     Denied,
-    /// The session ended by itself while it held, and its client was isolated, or is about to be.
+    /// The session ended while it held claims, and its client was or is being isolated.
     Isolated,
 }
 
-/// What there can be too many of.
+/// The limit that [`Refusal::TooMany`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// [`Limits::names`](super::Limits::names).
@@ -381,7 +383,7 @@ pub enum Bound {
     WatchesPerConnection,
     /// [`Limits::names_per_claim`](super::Limits::names_per_claim).
     NamesPerClaim,
-    /// The server's bound on the sessions attached to one connection.
+    /// The server's limit of sessions attached to one connection.
     SessionsPerConnection,
     /// [`Limits::sessions_per_principal`](super::Limits::sessions_per_principal).
     SessionsPerPrincipal,
@@ -412,7 +414,7 @@ impl fmt::Display for Bound {
 }
 
 impl Refusal {
-    /// One word for those who count.
+    /// Returns a name of the refusal for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -435,37 +437,37 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SessionUnknown => f.write_str("the server does not know this session: it has ended"),
-            Self::ClaimTaken => f.write_str("this claim id is in use for another session or name"),
+            Self::SessionUnknown => f.write_str("the server does not know this session: open a new one"),
+            Self::ClaimTaken => f.write_str("this claim id is in use for another session or name: draw a new random id"),
             Self::PermitsDiffer { of } => {
                 write!(
                     f,
-                    "a semaphore of {of} permits is in use under this name: all have to agree on the number"
+                    "the semaphore of this name has {of} permits: use the same number"
                 )
             }
             Self::TtlOutOfRange { min, max } => {
-                write!(f, "the ttl is out of range: the server grants {min:?} to {max:?}")
+                write!(f, "the TTL is out of range: use {min:?} to {max:?}")
             }
-            Self::NameInvalid => f.write_str("the name is empty, too long, or has control characters"),
+            Self::NameInvalid => f.write_str("the name is empty, too long, not UTF-8, or has control characters: choose another name"),
             Self::NoPermits => {
-                f.write_str("a semaphore has 1 to 65535 permits, and a mode is exclusive, shared or permit")
+                f.write_str("invalid mode or number of permits: a semaphore has 1 to 65535 permits")
             }
-            Self::TooLong { max } => write!(f, "longer than the {max} bytes that the server takes"),
+            Self::TooLong { max } => write!(f, "a value or a client name is too long: use at most {max} bytes"),
             Self::TooMany { what, max } => {
                 write!(f, "the server's limit of {max} {what} is reached: try later, or raise it")
             }
             Self::Settling { left } => {
                 write!(
                     f,
-                    "the server has restarted, and locks of before may still be held for {left:?}: wait in line, or \
+                    "the server has restarted, and earlier locks may still be held for {left:?}: wait in the queue, or \
                      try later"
                 )
             }
             Self::Isolated => f.write_str(
-                "this client was isolated, for it did not renew what it held in time: end the process",
+                "this client was isolated, because it did not renew its session in time while it held: end the process",
             ),
             Self::Denied => f.write_str(
-                "this principal may not do that to this name: ask the server's operator for a permission",
+                "this principal lacks the permission for this name: ask the server's operator for it",
             ),
             Self::StorageFull => {
                 f.write_str("the server's disk is full, so it grants nothing: make room in its data folder")

@@ -1,16 +1,16 @@
-//! When which session has to be looked at.
+//! The times at which sessions have to be checked for expiry.
 
 use std::collections::BTreeSet;
 
 use distsync_core::spi::clock::Moment;
 
-use super::line::Slot;
+use super::queue::Slot;
 
-/// One entry a session, at its `armed` time.
+/// An ordered set with one entry for each session, at its `armed` time.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     due: BTreeSet<(Moment, Slot)>,
-    /// The first of them, which every command asks for.
+    /// The first deadline, cached because every command checks it.
     first: Option<Moment>,
 }
 
@@ -33,7 +33,7 @@ impl Deadlines {
         self.first
     }
 
-    /// Takes out the first session that is due at `now`.
+    /// Removes and returns the first session that is due at `now`.
     pub(super) fn pop(&mut self, now: Moment) -> Option<Slot> {
         if self.first()? > now {
             return None;

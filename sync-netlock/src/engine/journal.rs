@@ -1,5 +1,5 @@
-//! What the table tells whoever keeps its state: each change, in order. Applied to an empty table
-//! in the same order, they make the same table again.
+//! The journal: the sequence of changes of a table. Applied in order to an empty table, they create
+//! the same table again.
 
 use std::fmt::Debug;
 
@@ -8,14 +8,14 @@ use distsync_core::{Mode, Token};
 
 use super::command::Terms;
 
-/// Hears of every change. Renewals are none: after a restart every session lives for its whole TTL
-/// again.
+/// Receives every change of a table. Renewals are not changes, because a restored session starts
+/// with its whole TTL.
 pub trait Journal: Debug {
-    /// A change has happened.
+    /// Records a change.
     fn record(&mut self, change: Change<'_>);
 }
 
-/// Keeps nothing, and costs nothing.
+/// A journal that discards all changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoJournal;
 
@@ -26,19 +26,19 @@ impl Journal for NoJournal {
 /// One change of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
-    /// A session has begun.
+    /// A session was opened.
     Opened {
         /// The session.
         session: SessionId,
         /// Its secret.
         secret: Secret,
-        /// How it lives and ends.
+        /// How it ends.
         terms: Terms,
-        /// Who it is.
+        /// The name of its client.
         client: &'a str,
-        /// How its client can be isolated; empty: not at all.
+        /// How its client can be isolated. Empty: not at all.
         isolation: &'a [u8],
-        /// Whose share it counts against; [`NO_PRINCIPAL`](super::NO_PRINCIPAL): nobody's.
+        /// The principal that it counts against, or [`NO_PRINCIPAL`](super::NO_PRINCIPAL).
         principal: u64,
     },
     /// A session has ended, and all its claims with it.
@@ -46,45 +46,45 @@ pub enum Change<'a> {
         /// The session.
         session: SessionId,
     },
-    /// A claim has come to the end of a line. One of several names does so once in each of their
-    /// lines, and is granted, updated and ended in all of them at once.
+    /// A claim was added to the end of a queue. A claim for more than one name arrives once in each
+    /// queue. It is granted, updated and ended in all of them by one change.
     Arrived {
-        /// The session it lives with.
+        /// The session of the claim.
         session: SessionId,
         /// The claim.
         claim: ClaimId,
-        /// Whose line.
+        /// The name of the queue.
         name: &'a str,
-        /// In which company.
+        /// The mode.
         mode: Mode,
-        /// Seen by observers.
+        /// The value that observers see.
         value: &'a [u8],
-        /// Its token, if it held at once.
+        /// The token, if the claim was granted at once.
         token: Option<Token>,
-        /// Of several lines, any one is enough.
+        /// The claim waits in more than one queue, and is granted in any one of them.
         any: bool,
     },
-    /// A claim that any of several names is enough for holds one now, and has left the other lines.
+    /// A claim for any one of its names was granted one, and has left the other queues.
     Chosen {
         /// The claim.
         claim: ClaimId,
-        /// What it holds.
+        /// The name that was granted.
         name: &'a str,
-        /// Its token.
+        /// The token.
         token: Token,
     },
-    /// The next claim of a line holds now.
+    /// A waiting claim was granted.
     Granted {
         /// The claim.
         claim: ClaimId,
-        /// Its token.
+        /// The token.
         token: Token,
     },
     /// A claim has a new value.
     Updated {
         /// The claim.
         claim: ClaimId,
-        /// Seen by observers.
+        /// The value that observers see.
         value: &'a [u8],
     },
     /// A claim has ended.

@@ -1,10 +1,10 @@
-//! The bounds of everything that grows.
+//! The limits of a table.
 
 use std::time::Duration;
 
 use distsync_core::VALUE_MAX;
 
-/// The bounds of a table. Each has a refusal that names it.
+/// The limits of a table. A request that would exceed one is refused with an error that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Names with a claim or a watcher. Default: 4 million.
@@ -30,22 +30,21 @@ pub struct Limits {
     /// Watches of all connections of one principal: each can be of a name that nobody else uses.
     /// Default: 1 million.
     pub watches_per_principal: usize,
-    /// The longest name, in bytes, as it comes: namespace and escapes included. Default: 2 KiB.
+    /// The longest name, in bytes, including its namespace and percent-encoding. Default: 2 KiB.
     pub name_bytes: usize,
     /// The longest value of a claim, in bytes. Default: 1 KiB.
     pub value_bytes: usize,
     /// The longest name of a client, in bytes. Default: 256.
     pub client_bytes: usize,
-    /// The longest word on how a client can be isolated, in bytes. Default: 4 KiB.
+    /// The longest isolation data of a session, in bytes. Default: 4 KiB.
     pub isolation_bytes: usize,
-    /// How many names one page of a list has. Default: 1,000.
+    /// The number of entries in one page of a list. Default: 1,000.
     pub page: usize,
-    /// The shortest TTL granted. Default: 100 ms.
+    /// The shortest accepted TTL. Default: 100 ms.
     pub ttl_min: Duration,
-    /// The longest TTL granted. Default: a day.
+    /// The longest accepted TTL. Default: 1 day.
     pub ttl_max: Duration,
-    /// How long a session that is to end with its last connection waits for another one. Default: 1
-    /// s.
+    /// How long a session with `release_on_disconnect` outlives its last connection. Default: 1 s.
     pub reconnect_grace: Duration,
 }
 

@@ -1,33 +1,33 @@
-//! One name: its line, who of it holds, and who watches.
+//! The state of one name: its queue, its holders and its watchers.
 
 use distsync_core::spi::Revision;
 use distsync_core::spi::order::Run;
 use distsync_core::{Mode, Token};
 
 use super::command::Requester;
-use super::line::{InLine, List, NONE, Slot};
+use super::queue::{InQueue, List, NONE, Slot};
 
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) name: Box<str>,
-    /// The name's hash, so that leaving the index does not compute it again.
+    /// The hash of the name, stored so that removing the name does not compute it again.
     pub(super) hash: u64,
-    pub(super) line: List<InLine>,
-    /// The first in line that does not hold.
+    pub(super) queue: List<InQueue>,
+    /// The first waiter in the queue.
     pub(super) next: Slot,
-    /// All claims, holders included.
+    /// The number of claims, holders included.
     pub(super) claims: u32,
-    /// The holders.
+    /// The mode and the number of the holders.
     pub(super) run: Run,
-    /// How many permits there are, while any permit is held or waited for.
+    /// The number of permits. Valid while a permit is held or waited for.
     permits: u16,
     permit_claims: u32,
     pub(super) revision: Revision,
     pub(super) watchers: Vec<Requester>,
-    /// Nobody is at it; see [`Names`](super::names::Names), to which this and `rests` belong.
+    /// The name is unused. [`Names`](super::names::Names) maintains this and the next field.
     pub(super) idle: bool,
-    /// It is in the line of those that rest.
-    pub(super) rests: bool,
+    /// The name is in the list of idle names.
+    pub(super) is_listed_idle: bool,
 }
 
 impl Lock {
@@ -35,7 +35,7 @@ impl Lock {
         Self {
             name: name.into(),
             hash,
-            line: List::new(),
+            queue: List::new(),
             next: NONE,
             claims: 0,
             run: Run::default(),
@@ -44,21 +44,21 @@ impl Lock {
             revision,
             watchers: Vec::new(),
             idle: false,
-            rests: false,
+            is_listed_idle: false,
         }
     }
 
-    /// Nobody is here.
-    pub(super) fn is_deserted(&self) -> bool {
-        self.line.is_empty() && self.watchers.is_empty()
+    /// Returns whether the name has neither claims nor watchers.
+    pub(super) fn is_unused(&self) -> bool {
+        self.queue.is_empty() && self.watchers.is_empty()
     }
 
-    /// Whether a claim that comes now would hold at once.
+    /// Returns whether a new claim of this mode would be granted at once.
     pub(super) fn admits(&self, mode: Mode) -> bool {
         self.next == NONE && self.run.admits(mode)
     }
 
-    /// The number of permits in force, if `mode` contradicts it.
+    /// Returns the number of permits of the name, if `mode` has another one.
     pub(super) fn other_permits(&self, mode: Mode) -> Option<u16> {
         match mode {
             Mode::Permit { of } if self.permit_claims > 0 && of != self.permits => {
@@ -84,7 +84,7 @@ impl Lock {
     }
 }
 
-/// The fencing tokens of a table: one counter for all names, so each name's tokens rise too.
+/// The source of fencing tokens. One counter serves all names, so the tokens of each name rise too.
 #[derive(Debug)]
 pub(super) struct Tokens {
     last: u64,
@@ -100,8 +100,8 @@ impl Tokens {
         Token::new(self.last).unwrap_or(Token::MAX)
     }
 
-    /// No token up to this one is given any more.
-    pub(super) fn follow(&mut self, token: Token) {
+    /// Continues above this token.
+    pub(super) fn skip_to(&mut self, token: Token) {
         self.last = self.last.max(token.get());
     }
 

@@ -1,17 +1,19 @@
-//! The lock engine: a pure state machine. Commands in, effects out.
+//! The lock engine: a pure state machine that turns commands into effects.
 //!
-//! It imports the standard library, two data structures and the core's vocabulary, nothing else: no
-//! clock, randomness, I/O, task or channel. The same table serves the in-process host (`memory:`),
-//! the server, and the tests that drive it with made-up time.
+//! It has no clock, randomness, I/O, task or channel. It imports only the standard library, data
+//! structures and the types of the core. The same table serves the embedded store (`memory:`), the
+//! server, and tests that drive it with simulated time.
+//!
+//! Start with [`LockTable`] and [`Command`]. The *host* of a table is the code that calls it.
 
 mod command;
 mod counters;
 mod deadlines;
 mod journal;
 mod limits;
-mod line;
 mod lock;
 mod names;
+mod queue;
 mod session;
 mod table;
 #[cfg(test)]
@@ -24,4 +26,4 @@ pub use command::{
 pub use counters::{BUCKETS, Counters, Durations};
 pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
-pub use table::{Freeze, Isolation, LockTable, Misfit, Reason, Stats};
+pub use table::{Freeze, InvalidChange, Isolation, LockTable, Reason, Stats};

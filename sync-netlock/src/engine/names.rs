@@ -1,10 +1,10 @@
-//! The names in use, and how they are found.
+//! The names of a table, and the index that finds them.
 //!
-//! A name that nobody is at any more rests for a while before it is let go: most names that are
-//! released are acquired again soon, and then cost no allocation and no change of the index.
+//! A name that has become unused (idle) is kept for a while before it is removed. Most names that
+//! are released are acquired again soon, which then needs no allocation and no change of the index.
 //!
-//! Invariant: an idle name is in the line of those that rest; a name leaves the slab only when it
-//! leaves that line.
+//! Invariant: an idle name is in the list of idle names. A name is removed from the slab only when
+//! it is removed from that list.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -15,22 +15,22 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::line::{Claim, NONE, Slot, key, slot};
 use super::lock::Lock;
+use super::queue::{Claim, NONE, Slot, key, slot};
 
-/// How many names may rest.
-const RESTING: usize = 1_024;
+/// The maximum length of the list of idle names.
+const IDLE_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
     locks: Slab<Lock>,
-    /// Slots only: the names stand in the slab.
+    /// Contains slots only. The names are in the slab.
     by_name: HashTable<Slot>,
-    /// Seeded anew for each table, so that names cannot be made to collide ahead of time.
+    /// Seeded at random for each table, so that clients cannot prepare names that collide.
     hasher: RandomState,
-    /// Names that were idle when they came here, in order of that.
-    resting: VecDeque<Slot>,
-    /// How many names are idle.
+    /// Names in the order in which they became idle. Some may be in use again.
+    idle_list: VecDeque<Slot>,
+    /// The number of idle names.
     idle: usize,
 }
 
@@ -49,12 +49,12 @@ impl IndexMut<Slot> for Names {
 }
 
 impl Names {
-    /// How many somebody is at.
+    /// Returns the number of names in use.
     pub(super) fn len(&self) -> usize {
         self.locks.len() - self.idle
     }
 
-    /// Whether somebody is at the name of this slot, or was since it was entered last.
+    /// Returns whether the slot has a name that is not idle.
     pub(super) fn is_in_use(&self, index: Slot) -> bool {
         self.locks.get(key(index)).is_some_and(|lock| !lock.idle)
     }
@@ -63,15 +63,15 @@ impl Names {
         self.locks.iter().map(|(_, lock)| lock)
     }
 
-    /// The claims of all names that begin in one way, in the order of each line.
+    /// Returns the claims of all names that begin with `prefix`, in the order of each queue.
     pub(super) fn claims_below(&self, prefix: &str, claims: &Slab<Claim>) -> Vec<ClaimId> {
         let below = self.iter().filter(|lock| lock.name.starts_with(prefix));
         below
-            .flat_map(|lock| lock.line.iter(claims).map(|claim| claim.id))
+            .flat_map(|lock| lock.queue.iter(claims).map(|claim| claim.id))
             .collect()
     }
 
-    /// The names where somebody waits.
+    /// Returns the names that have waiters.
     pub(super) fn with_waiters(&self) -> Vec<Slot> {
         self.locks
             .iter()
@@ -95,7 +95,7 @@ impl Names {
         self.hasher.hash_one(name)
     }
 
-    /// The name's slot for somebody who comes to it, if it is known.
+    /// Returns the slot of a name for a new claim or watcher, if the name exists.
     pub(super) fn enter(&mut self, name: &[u8], hash: u64) -> Option<Slot> {
         let found = self.find_hashed(name, hash)?;
         if std::mem::take(&mut self[found].idle) {
@@ -104,7 +104,7 @@ impl Names {
         Some(found)
     }
 
-    /// A slot for a name that is not known, and for somebody who comes to it.
+    /// Adds a name that does not exist yet, for a new claim or watcher.
     pub(super) fn insert(&mut self, name: &str, hash: u64, revision: Revision) -> Slot {
         let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
         let locks = &self.locks;
@@ -113,39 +113,39 @@ impl Names {
         index
     }
 
-    /// The name's slot for somebody who comes to it, known or not.
+    /// Returns the slot of a name for a new claim or watcher. Adds the name if it does not exist.
     pub(super) fn enter_or_insert(&mut self, name: &str, revision: Revision) -> Slot {
         let hash = self.hash_one(name.as_bytes());
         self.enter(name.as_bytes(), hash)
             .unwrap_or_else(|| self.insert(name, hash, revision))
     }
 
-    /// Somebody has left the name. If nobody is at it now, it rests; the one let go for that is
-    /// returned.
+    /// Marks a name as idle if it has become unused. Returns the name that was removed to keep the
+    /// list of idle names short, if there is one.
     pub(super) fn leave(&mut self, index: Slot) -> Option<Lock> {
         let lock = &mut self[index];
-        if lock.idle || !lock.is_deserted() {
+        if lock.idle || !lock.is_unused() {
             return None;
         }
         lock.idle = true;
         self.idle += 1;
         let lock = &mut self[index];
-        if !std::mem::replace(&mut lock.rests, true) {
-            self.resting.push_back(index);
+        if !std::mem::replace(&mut lock.is_listed_idle, true) {
+            self.idle_list.push_back(index);
         }
-        if self.resting.len() > RESTING {
-            self.let_go()
+        if self.idle_list.len() > IDLE_MAX {
+            self.remove_oldest_idle()
         } else {
             None
         }
     }
 
-    /// Takes the first out of the line of those that rest, and lets it go unless it is in use
+    /// Removes the first name from the list of idle names, and from the table unless it is in use
     /// again.
-    fn let_go(&mut self) -> Option<Lock> {
-        let first = self.resting.pop_front()?;
+    fn remove_oldest_idle(&mut self) -> Option<Lock> {
+        let first = self.idle_list.pop_front()?;
         let lock = &mut self[first];
-        lock.rests = false;
+        lock.is_listed_idle = false;
         if !lock.idle {
             return None;
         }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_rests_is_taken_up_again() {
+    fn an_idle_name_is_reused() {
         let mut names = names();
         let a = names.enter_or_insert("a", Revision(1));
         assert_eq!(names.len(), 1);
@@ -178,26 +178,26 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_rest_and_none_that_is_in_use_is_let_go() {
+    fn the_number_of_idle_names_is_bounded_and_no_name_in_use_is_removed() {
         let mut names = names();
         let busy = names.enter_or_insert("busy", Revision(1));
         names.leave(busy);
         names.enter_or_insert("busy", Revision(1));
-        let mut let_go = Vec::new();
-        for number in 0..2 * RESTING {
+        let mut removed = Vec::new();
+        for number in 0..2 * IDLE_MAX {
             let name = format!("n{number}");
             let index = names.enter_or_insert(&name, Revision(1));
-            let_go.extend(names.leave(index).map(|lock| lock.name));
+            removed.extend(names.leave(index).map(|lock| lock.name));
         }
-        assert_eq!(let_go.len(), RESTING);
+        assert_eq!(removed.len(), IDLE_MAX);
         assert!(
-            let_go
+            removed
                 .iter()
                 .enumerate()
                 .all(|(number, name)| **name == *format!("n{number}"))
         );
         assert_eq!((names.len(), names.find("busy")), (1, Some(busy)));
-        assert_eq!(names.iter().count(), RESTING + 1);
+        assert_eq!(names.iter().count(), IDLE_MAX + 1);
         assert!(names.find("n0").is_none());
     }
 }

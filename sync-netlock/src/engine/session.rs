@@ -1,10 +1,10 @@
-//! One session: how long it lives, and what it has.
+//! The state of one session.
 
 use distsync_core::spi::clock::Moment;
 use distsync_core::spi::{ClaimId, Secret, SessionId};
 
 use super::command::{Requester, Terms};
-use super::line::{InSession, List, Slot};
+use super::queue::{InSession, List, Slot};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -12,23 +12,25 @@ pub(super) struct Session {
     pub(super) secret: Secret,
     pub(super) terms: Terms,
     pub(super) client: Box<str>,
-    /// When it ends unless renewed.
+    /// When the session ends unless it is renewed.
     pub(super) expires: Moment,
-    /// When the table looks next: `expires` or earlier, for a renewal moves only `expires`.
+    /// When the table checks the session next: at `expires` or earlier, because a renewal changes
+    /// only `expires`.
     pub(super) armed: Moment,
     pub(super) claims: List<InSession>,
     pub(super) claim_count: usize,
-    /// Whose share it counts against, as a slot of the table's shares.
+    /// The share that the session counts against.
     pub(super) share: Option<Slot>,
-    /// Held claims that others ended, not told yet. Bounded by the claims of the session.
+    /// Held claims that were evicted and are not reported yet. Bounded by the claims of the
+    /// session.
     pub(super) evicted: Vec<ClaimId>,
-    /// Who waits to be told.
+    /// The request that waits for evictions.
     pub(super) listener: Option<Requester>,
-    /// How its client can be isolated; empty: not at all.
+    /// How the client can be isolated. Empty: not at all.
     pub(super) isolation: Box<[u8]>,
-    /// It has ended, and holds on until its client is isolated.
+    /// The session has ended, but keeps its held claims until its client is isolated.
     pub(super) is_isolating: bool,
-    /// Its connections.
+    /// The connections attached to the session.
     pub(super) connections: Vec<u64>,
 }
 

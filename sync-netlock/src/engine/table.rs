@@ -1,18 +1,23 @@
 //! The lock table: sessions, names and claims, and what each command does to them.
 //!
-//! Invariants: the holders of a name are the head of its line ([`distsync_core::spi::order`]); a
-//! claim is in exactly one line and one session's list; tokens rise.
+//! Invariants:
+//!
+//! - The holders of a name are the head of its queue ([`distsync_core::spi::order`]).
+//! - A claim has one entry in the queue of each of its names, and each entry is in the list of the
+//!   claim's session.
+//! - A claim is held in all its queues or in none.
+//! - Tokens rise.
 
 mod claims;
 mod isolation;
+mod multi;
 mod observation;
 mod restoration;
 mod sessions;
-mod several;
 mod shares;
 
 pub use isolation::{Isolation, Reason};
-pub use restoration::{Freeze, Misfit};
+pub use restoration::{Freeze, InvalidChange};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,29 +34,29 @@ use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::journal::{Change, Journal, NoJournal};
 use super::limits::Limits;
-use super::line::{Claim, NONE, Part, Slot, key};
 use super::lock::Tokens;
 use super::names::Names;
+use super::queue::{Claim, NONE, Part, Slot, key};
 use super::session::Session;
 use super::watchers::Watchers;
 use isolation::Isolated;
-use several::{ArrivalOfSeveral, Several};
+use multi::{MultiArrival, MultiClaims};
 use shares::Shares;
 
-/// How much is in a table.
+/// The contents of a table, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Open sessions.
     pub sessions: usize,
     /// Names with a claim or a watcher.
     pub names: usize,
-    /// Claims, held or waiting.
+    /// Claims, held or waiting. A claim for more than one name counts once for each.
     pub claims: usize,
-    /// Claims that hold.
+    /// Claims that are held, counted likewise.
     pub holders: usize,
 }
 
-/// What arrives with an enqueue command.
+/// The fields of an `Enqueue` command, except the session.
 #[derive(Clone, Copy)]
 struct Arrival<'a> {
     claim: ClaimId,
@@ -61,7 +66,7 @@ struct Arrival<'a> {
     value: &'a [u8],
 }
 
-/// What arrives with an open command, beside the session's id and secret.
+/// The fields of an `Open` command, except the id and the secret of the session.
 #[derive(Clone, Copy)]
 struct Opening<'a> {
     terms: Terms,
@@ -70,42 +75,42 @@ struct Opening<'a> {
     principal: u64,
 }
 
-/// The table. See the [module](super).
+/// The lock table. See the [module](super).
 #[derive(Debug)]
 pub struct LockTable<J = NoJournal> {
     limits: Limits,
     now: Moment,
     tokens: Tokens,
     revision: Revision,
-    /// The newest revision at which a name left the table: a watcher of an absent name that knows
-    /// less may have missed it.
-    forgotten: Revision,
+    /// The newest revision of a name that was removed. A watcher of an absent name that knows only
+    /// an older one may have missed a change.
+    removed_revision: Revision,
     sessions: Slab<Session>,
     locks: Names,
     claims: Slab<Claim>,
-    several: Several,
-    /// Slots only: the keys stand in the slabs.
+    multi_claims: MultiClaims,
+    /// Contains slots only, like `by_claim`. The ids are in the slabs.
     by_session: HashTable<Slot>,
-    /// The session found last: commands come in batches of one session.
+    /// The session that was found last. Most commands are of the same session as the one before.
     recent: Slot,
     by_claim: HashTable<Slot>,
-    /// For ids. No behaviour depends on the order of an index.
+    /// Hashes ids. No behaviour depends on the order of an index.
     hasher: RandomState,
     deadlines: Deadlines,
     watchers: Watchers,
-    /// Which connections have which sessions.
+    /// Pairs of a connection and a session that it is attached to.
     attached: BTreeSet<(u64, Slot)>,
     shares: Shares,
     holders: usize,
     counters: Counters,
     isolated: Isolated,
-    /// Nothing is granted while this is set.
+    /// The reason why nothing is granted, if nothing is.
     frozen: Option<Freeze>,
     journal: J,
 }
 
 impl LockTable {
-    /// An empty table whose first token follows `last`, and that nobody keeps.
+    /// Creates an empty table whose tokens are above `last`, without a journal.
     #[must_use]
     pub fn new(limits: Limits, last: Token) -> Self {
         Self::with_journal(limits, last, NoJournal)
@@ -113,21 +118,22 @@ impl LockTable {
 }
 
 impl<J: Journal> LockTable<J> {
-    /// An empty table whose first token follows `last`, and whose changes `journal` hears of.
+    /// Creates an empty table whose tokens are above `last`, and which records changes in
+    /// `journal`.
     #[must_use]
     pub fn with_journal(limits: Limits, last: Token, journal: J) -> Self {
         Self {
             limits,
             now: Moment::default(),
             tokens: Tokens::after(last),
-            // Above all revisions of an earlier run, as tokens are: a watcher of before has missed
-            // something.
+            // Start above all revisions of an earlier run, so that its watchers learn that they may
+            // have missed changes.
             revision: Revision(last.get().max(1)),
-            forgotten: Revision(last.get().max(1)),
+            removed_revision: Revision(last.get().max(1)),
             sessions: Slab::new(),
             locks: Names::default(),
             claims: Slab::new(),
-            several: Several::default(),
+            multi_claims: MultiClaims::default(),
             by_session: HashTable::new(),
             recent: NONE,
             by_claim: HashTable::new(),
@@ -144,7 +150,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// How much is in it.
+    /// Returns the numbers of sessions, names and claims.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -155,29 +161,29 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// What it has done so far.
+    /// Returns the counters since the table was created.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// The last token granted.
+    /// Returns the last token granted.
     #[must_use]
     pub fn last_token(&self) -> Token {
         self.tokens.last()
     }
 
-    /// Who hears of the changes.
+    /// Returns the journal.
     pub fn journal(&mut self) -> &mut J {
         &mut self.journal
     }
 
-    /// No token up to this one is granted any more.
-    pub fn follow(&mut self, last: Token) {
-        self.tokens.follow(last);
+    /// Grants only tokens above `last` from now on.
+    pub fn skip_tokens_to(&mut self, last: Token) {
+        self.tokens.skip_to(last);
     }
 
-    /// When [`apply`](Self::apply) has to be called next, if nothing is asked before.
+    /// Returns when [`apply`](Self::apply) has to be called next, at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         match self.frozen {
@@ -188,9 +194,9 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Lets time pass until `now`, then does what `command` says. Never fails: refusals are
-    /// replies. Returns the reply to the command itself, if it has one now; appends those to
-    /// earlier commands, which are to be delivered first.
+    /// Advances the time to `now`, then executes a command. Returns the reply to the command, if it
+    /// has one now. Appends replies to earlier commands to `effects`; they have to be delivered
+    /// before the returned reply. Refusals are replies.
     pub fn apply(
         &mut self,
         now: Moment,
@@ -252,7 +258,7 @@ impl<J: Journal> LockTable<J> {
                 waits,
                 value,
             } => {
-                let arrival = ArrivalOfSeveral {
+                let arrival = MultiArrival {
                     claim,
                     names,
                     any,
@@ -297,19 +303,19 @@ impl<J: Journal> LockTable<J> {
         })
     }
 
-    /// After claims have left a line: grants to those who fit now, and tells watchers.
+    /// Grants waiting claims and notifies watchers, after claims have left the queue of a name.
     #[inline]
     fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
-        // Other lines, that have changed by a grant of several names.
+        // Other queues that have changed, because a claim for more than one name was granted.
         let mut more = Vec::new();
-        self.settle_line(index, &mut more, effects);
-        while let Some(line) = more.pop() {
-            self.settle_line(line, &mut more, effects);
+        self.settle_queue(index, &mut more, effects);
+        while let Some(queue) = more.pop() {
+            self.settle_queue(queue, &mut more, effects);
         }
     }
 
-    fn settle_line(&mut self, index: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
-        // It may have been settled before, and deserted since.
+    fn settle_queue(&mut self, index: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
+        // The name may have been settled and removed before.
         if !self.locks.is_in_use(index) {
             return;
         }
@@ -327,12 +333,12 @@ impl<J: Journal> LockTable<J> {
                 let (claim, to, token) = (claim.id, claim.requester, self.tokens.next());
                 self.journal.record(Change::Granted { claim, token });
                 let waited = self.begin_hold(next, token);
-                self.counters.waits.note(waited);
+                self.counters.waits.record(waited);
                 effects.push(Effect {
                     to,
                     reply: Reply::Granted { token },
                 });
-            } else if !self.grant_several(next, more, effects) {
+            } else if !self.grant_multi(next, more, effects) {
                 break;
             }
         }
@@ -340,10 +346,10 @@ impl<J: Journal> LockTable<J> {
         self.tidy(index);
     }
 
-    /// Somebody has left a name.
+    /// Marks a name as idle if it has become unused.
     fn tidy(&mut self, index: Slot) {
-        if let Some(gone) = self.locks.leave(index) {
-            self.forgotten = self.forgotten.max(gone.revision);
+        if let Some(removed) = self.locks.leave(index) {
+            self.removed_revision = self.removed_revision.max(removed.revision);
         }
     }
 }

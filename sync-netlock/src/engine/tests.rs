@@ -1,4 +1,4 @@
-//! Tables: commands in, effects out.
+//! Tests of the engine: commands and the effects that they must have.
 
 mod freezing;
 mod isolation;
@@ -25,7 +25,7 @@ fn gone(why: Gone) -> Reply {
 }
 
 #[test]
-fn a_free_name_is_granted_and_the_next_waits_its_turn() {
+fn a_free_name_is_granted_and_the_next_claim_waits() {
     let mut rig = Rig::with_sessions(2);
     let first = rig.acquire(0, 1, "a", X).token();
     assert_eq!(rig.acquire(1, 2, "a", X).position(), 1);
@@ -69,8 +69,8 @@ fn a_principal_has_its_own_share_of_sessions_and_claims() {
     rig.send(Command::Introduce { principal: 6 });
     assert!(matches!(rig.open(8, 0), Reply::Opened { .. }));
     rig.acquire(8, 8, "d", X).token();
-    // A table made of the recorded changes counts the same, and sessions that end give their share
-    // back.
+    // A table restored from the recorded changes has the same counts, and the end of a session
+    // reduces them.
     let mut copy = rig.copied(limits);
     for rig in [&mut rig, &mut copy] {
         rig.send(Command::Introduce { principal: 5 });
@@ -99,15 +99,15 @@ fn a_principal_has_its_own_share_of_each_queue() {
     for session in [0, 1] {
         rig.open(session, 0);
     }
-    // The claims of all its sessions count, held and waiting, shared ones that are granted at once
-    // too.
+    // The claims of all its sessions count: held, waiting, and shared ones that are granted at
+    // once.
     rig.acquire(0, 1, "a", S).token();
     rig.acquire(1, 2, "a", S).token();
     rig.acquire(1, 3, "a", X).position();
     assert_eq!(rig.acquire(0, 4, "a", S), own());
     assert_eq!(rig.enqueue_all(0, 4, &["b", "a"], false, S, true), own());
     rig.acquire(0, 5, "b", X).token();
-    // A table made of the recorded changes counts the same.
+    // A table restored from the recorded changes has the same counts.
     let mut copy = rig.copied(limits);
     for rig in [&mut rig, &mut copy] {
         rig.send(Command::Introduce { principal: 5 });
@@ -119,7 +119,7 @@ fn a_principal_has_its_own_share_of_each_queue() {
         rig.acquire(6, 7, "a", X).position();
         let full = too_many(Bound::ClaimsPerName, 5);
         assert_eq!(rig.acquire(6, 8, "a", X), full);
-        // A claim that has left makes room again.
+        // A claim that has ended makes room again.
         rig.withdraw(1, 2);
         rig.acquire(0, 4, "a", X).position();
         assert_eq!(rig.acquire(6, 8, "a", X), full);
@@ -142,7 +142,7 @@ fn holders_that_share_a_name_count_to_its_limit() {
         max: 2,
     });
     assert_eq!(rig.acquire(0, 3, "a", S), refused);
-    // A try of a name that is taken is told so, and not that the queue is full.
+    // A try of a taken name is refused as busy, not because the queue is full.
     assert!(busy(&rig.try_acquire(0, 3, "a", X)));
 }
 
@@ -205,7 +205,7 @@ fn a_try_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_try_does_not_pass_those_in_line() {
+fn a_try_does_not_overtake_waiters() {
     let mut rig = Rig::with_sessions(3);
     rig.acquire(0, 1, "a", S);
     rig.acquire(1, 2, "a", X);
@@ -229,7 +229,7 @@ fn readers_share_and_a_waiting_writer_is_not_overtaken() {
 }
 
 #[test]
-fn a_writer_that_leaves_the_line_lets_the_readers_behind_it_in() {
+fn readers_are_granted_when_a_writer_ahead_of_them_withdraws() {
     let mut rig = Rig::with_sessions(4);
     rig.acquire(0, 1, "a", S).token();
     rig.acquire(1, 2, "a", X);
@@ -289,7 +289,7 @@ fn a_renewal_moves_the_end_and_the_next_deadline_is_never_late() {
 }
 
 #[test]
-fn a_clock_that_goes_back_is_clamped() {
+fn a_clock_that_goes_backwards_is_ignored() {
     let mut rig = Rig::with_sessions(1);
     rig.pass(Rig::TTL / 2);
     rig.go_back(Rig::TTL);
@@ -304,7 +304,7 @@ fn a_clock_that_goes_back_is_clamped() {
 }
 
 #[test]
-fn waiters_of_a_dead_session_are_passed_over_and_told() {
+fn waiters_of_an_ended_session_are_skipped_and_notified() {
     let mut rig = Rig::with_sessions(3);
     rig.acquire(0, 1, "a", X);
     rig.acquire(1, 2, "a", X);
@@ -316,7 +316,7 @@ fn waiters_of_a_dead_session_are_passed_over_and_told() {
 }
 
 #[test]
-fn a_session_with_several_places_in_one_line_ends_as_a_whole() {
+fn a_session_with_several_claims_in_one_queue_ends_as_a_whole() {
     let mut rig = Rig::with_sessions(2);
     rig.acquire(0, 1, "a", X);
     rig.acquire(0, 2, "a", X);
@@ -335,7 +335,7 @@ fn a_session_with_several_places_in_one_line_ends_as_a_whole() {
 }
 
 #[test]
-fn an_open_is_idempotent_for_who_knows_the_secret() {
+fn an_open_with_the_right_secret_is_idempotent() {
     let mut rig = Rig::with_sessions(1);
     assert_eq!(rig.open(0, 0), Reply::Opened { ttl: Rig::TTL });
     assert_eq!(rig.open(0, 9), Reply::Refused(Refusal::SessionUnknown));
@@ -345,7 +345,7 @@ fn an_open_is_idempotent_for_who_knows_the_secret() {
 }
 
 #[test]
-fn a_holder_and_a_waiter_hear_of_their_eviction() {
+fn a_holder_and_a_waiter_are_notified_of_their_eviction() {
     let mut rig = Rig::with_sessions(2);
     rig.acquire(0, 1, "a", X);
     rig.acquire(1, 2, "a", X);
@@ -376,7 +376,7 @@ fn an_eviction_waits_for_its_listener() {
 }
 
 #[test]
-fn a_watcher_hears_of_every_change_once() {
+fn a_watcher_is_notified_of_every_change_once() {
     let mut rig = Rig::with_sessions(2);
     let watch = rig.changed_from_now("a");
     assert_eq!(rig.told_to(watch), None);
@@ -404,7 +404,7 @@ fn a_watcher_hears_of_every_change_once() {
 }
 
 #[test]
-fn a_watch_that_is_given_up_leaves_no_name_behind() {
+fn a_cancelled_watch_leaves_no_name_behind() {
     let mut rig = Rig::with_sessions(0);
     let watch = rig.changed_from_now("a");
     assert_eq!(rig.stats().names, 1);
@@ -448,7 +448,7 @@ fn a_principal_has_its_own_share_of_watches() {
     let what = Bound::WatchesPerPrincipal;
     let too_many = Reply::Refused(Refusal::TooMany { what, max: 2 });
     assert_eq!(rig.ask(watch("c")), too_many);
-    // A watch that ends gives its share back, however it ends.
+    // A watch that ends no longer counts, however it ends.
     rig.send(Command::Forget { request: first });
     rig.send(watch("c"));
     assert_eq!(rig.ask(watch("d")), too_many);
@@ -464,7 +464,7 @@ fn a_principal_has_its_own_share_of_watches() {
 }
 
 #[test]
-fn every_limit_refuses_by_name() {
+fn a_refusal_names_the_limit() {
     let limits = Limits {
         names: 1,
         sessions: 2,
@@ -533,13 +533,13 @@ fn every_limit_refuses_by_name() {
 }
 
 #[test]
-fn a_release_of_all_grants_nobody_what_he_is_about_to_lose() {
+fn release_all_grants_nothing_that_is_about_to_end() {
     let mut rig = Rig::with_sessions(3);
     rig.acquire(0, 1, "y", X);
     rig.acquire(0, 2, "x", X);
     rig.enqueue_all(1, 3, &["x", "y"], false, X, true);
     rig.withdraw(0, 1);
-    // Behind a claim that waits for another name too.
+    // The same behind a claim that also waits for another name.
     rig.acquire(2, 4, "y", X);
     assert_eq!(
         rig.ask(Command::ReleaseAll { prefix: "" }),

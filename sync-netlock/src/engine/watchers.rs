@@ -1,13 +1,13 @@
-//! Who waits to hear of what, by connection, so that a connection's watches end with it.
+//! Requests that wait for an event, by connection, so that they end with their connection.
 
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
 use super::command::{NO_PRINCIPAL, Requester};
-use super::line::Slot;
+use super::queue::Slot;
 
-/// What somebody waits to hear of.
+/// What a request waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Watched {
     /// A change of this name's queue.
@@ -16,7 +16,7 @@ pub(super) enum Watched {
     Session(Slot),
 }
 
-/// The index beside the locks' and sessions' own lists.
+/// An index of all waiting requests. Locks and sessions have lists of their own.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     of: BTreeMap<Requester, Watch>,
@@ -31,7 +31,7 @@ struct Watch {
     principal: u64,
 }
 
-/// How many watches there are of each. One without any is not kept.
+/// The number of watches by key. A key without watches is absent.
 #[derive(Debug, Default)]
 struct Counts(HashMap<u64, usize, RandomState>);
 
@@ -74,7 +74,7 @@ impl Watchers {
         Some(watched)
     }
 
-    /// All watches of a connection.
+    /// Returns all watches of a connection.
     pub(super) fn of_connection(&self, connection: u64) -> Vec<Requester> {
         let (first, last) = (
             Requester {
@@ -92,12 +92,12 @@ impl Watchers {
             .collect()
     }
 
-    /// How many watches a connection has.
+    /// Returns the number of watches of a connection.
     pub(super) fn count(&self, connection: u64) -> usize {
         self.by_connection.get(connection)
     }
 
-    /// How many watches a principal has; 0 for [`NO_PRINCIPAL`].
+    /// Returns the number of watches of a principal, or 0 for [`NO_PRINCIPAL`].
     pub(super) fn count_of_principal(&self, principal: u64) -> usize {
         self.by_principal.get(principal)
     }

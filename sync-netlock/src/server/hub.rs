@@ -196,7 +196,7 @@ impl Drop for Place {
         self.hub.leave(self.connection);
         let from = Requester {
             connection: self.connection,
-            ..Requester::NOBODY
+            ..Requester::HOST
         };
         self.hub.visit(|Desk { table, left, .. }| {
             table.apply(clock::now(), from, Command::Disconnected, left)
@@ -463,7 +463,7 @@ pub(super) async fn expire(hub: Arc<Hub>) {
             let now = clock::now();
             effects.append(&mut desk.left);
             desk.table
-                .apply(now, Requester::NOBODY, Command::Tick, &mut effects);
+                .apply(now, Requester::HOST, Command::Tick, &mut effects);
             desk.armed = Moment::from_nanos(u64::MAX);
             if let Some(storage) = &mut desk.storage {
                 storage.tend(&mut desk.table, &mut effects);

@@ -145,7 +145,7 @@ async fn confirm(hub: &Hub, session: SessionId) {
     let command = Command::ConfirmIsolated { session };
     let (_, mark) = hub.visit(|desk| {
         desk.table
-            .apply(clock::now(), Requester::NOBODY, command, &mut effects)
+            .apply(clock::now(), Requester::HOST, command, &mut effects)
     });
     hub.kept(mark).await;
     hub.post(&mut effects);

@@ -205,7 +205,7 @@ impl Storage {
             ..self.notes
         })
         .map_err(io)?;
-        table.follow(epoch::floor_of(self.notes.epoch));
+        table.skip_tokens_to(epoch::floor_of(self.notes.epoch));
         let log = self.write_log(&table, generation + 1, &tail).map_err(io)?;
         // Note the new durability after the new log is on the disk: until then, the promise of the
         // earlier run is the valid one.

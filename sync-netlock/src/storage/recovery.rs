@@ -66,7 +66,7 @@ pub(super) fn recover<J: Journal>(
                 Ok(Record::Change(change)) => {
                     table
                         .restore(now, change)
-                        .map_err(|misfit| damaged(&misfit.to_string()))?;
+                        .map_err(|invalid| damaged(&invalid.to_string()))?;
                 }
                 Err(InvalidRecord::Version(version)) => return Err(Unreadable::Version(version)),
                 Err(InvalidRecord::Damage) => return Err(damaged("invalid record")),
@@ -234,7 +234,7 @@ mod tests {
             sessions(&twice, 1),
             Err(Unreadable::Damaged {
                 at,
-                how: "a session begins twice".to_owned()
+                how: "a session is opened twice".to_owned()
             })
         );
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! Claims of one name: how they come, stand, hold and end.
+//! Claims: how they are queued, granted, updated and ended.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use distsync_core::{Mode, Token};
 use super::{Arrival, Freeze, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{Claim, InLine, NONE, Part, Slot, Thread, key, slot};
+use crate::engine::queue::{Claim, InQueue, NONE, Part, Slot, Thread, key, slot};
 
 impl<J: Journal> LockTable<J> {
     pub(super) fn find_claim(&self, id: ClaimId) -> Option<Slot> {
@@ -20,20 +20,20 @@ impl<J: Journal> LockTable<J> {
             .copied()
     }
 
-    /// The claim of this id, if it belongs to this session.
+    /// Returns the claim with this id, if it belongs to this session.
     pub(super) fn find_own(&self, session: SessionId, id: ClaimId) -> Option<Slot> {
         let found = self.find_claim(id)?;
         let owner = &self.sessions[key(self.claims[key(found)].session)];
         (owner.id == session && !owner.is_isolating).then_some(found)
     }
 
-    /// The name's slot for somebody who comes to it.
+    /// Returns the slot of a name for a new claim or watcher. Adds the name if it does not exist.
     pub(super) fn lock_of(&mut self, name: &[u8], revision: Revision) -> Result<Slot, Refusal> {
         let hash = self.locks.hash_one(name);
         if let Some(known) = self.locks.enter(name, hash) {
             return Ok(known);
         }
-        // Names that are known are good names.
+        // An existing name was checked when it was added.
         let name = self.checked_name(name)?;
         let max = self.limits.names;
         if self.locks.len() >= max {
@@ -70,7 +70,7 @@ impl<J: Journal> LockTable<J> {
             .unwrap_or_else(Reply::Refused)
     }
 
-    /// The claim is here already: the reply to an earlier request was lost, or its connection.
+    /// Replies to a request that repeats an earlier one, whose reply or connection was lost.
     pub(super) fn repeat(
         &mut self,
         from: Requester,
@@ -94,10 +94,10 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// How many are ahead of a claim in a line.
+    /// Returns the number of claims ahead of a claim in a queue.
     pub(super) fn ahead(&self, index: Slot, id: ClaimId) -> u32 {
         let ahead = self.locks[index]
-            .line
+            .queue
             .iter(&self.claims)
             .take_while(|other| other.id != id)
             .count();
@@ -121,8 +121,8 @@ impl<J: Journal> LockTable<J> {
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
         let token = match self.admission(session, &[index], mode, waits, false) {
-            Ok(Admission::AtOnce { .. }) => Some(self.tokens.next()),
-            Ok(Admission::InLine) => None,
+            Ok(Admission::Granted { .. }) => Some(self.tokens.next()),
+            Ok(Admission::Queued) => None,
             Ok(Admission::Busy { .. }) => {
                 return Ok(Reply::Busy {
                     holder: self.holder(index),
@@ -133,7 +133,7 @@ impl<J: Journal> LockTable<J> {
                 return Err(refusal);
             }
         };
-        self.stand(
+        self.add_claim(
             Claim::new(id, session, index, mode, from, value, self.now),
             token,
         );
@@ -147,32 +147,33 @@ impl<J: Journal> LockTable<J> {
         })
     }
 
-    /// What an arrival of this mode finds in these lines, all of which it wants, or any.
+    /// Determines whether a new claim is granted, queued or rejected, given the queues of all its
+    /// names.
     #[inline]
     pub(super) fn admission(
         &self,
         session: Slot,
-        lines: &[Slot],
+        queues: &[Slot],
         mode: Mode,
         waits: bool,
         any: bool,
     ) -> Result<Admission, Refusal> {
-        for line in lines {
-            if let Some(of) = self.locks[*line].other_permits(mode) {
+        for queue in queues {
+            if let Some(of) = self.locks[*queue].other_permits(mode) {
                 return Err(Refusal::PermitsDiffer { of });
             }
         }
-        let is_free = |line: &Slot| self.locks[*line].admits(mode);
-        let free = lines.iter().copied().find(is_free);
+        let is_free = |queue: &Slot| self.locks[*queue].admits(mode);
+        let free = queues.iter().copied().find(is_free);
         let taken = if any && free.is_some() {
             None
         } else {
-            lines.iter().find(|line| !is_free(line))
+            queues.iter().find(|queue| !is_free(queue))
         };
         if let (Some(free), None, None) = (free, taken, self.frozen) {
-            let joined = if any { &[free] } else { lines };
+            let joined = if any { &[free] } else { queues };
             self.check_queues(session, joined)?;
-            return Ok(Admission::AtOnce { free });
+            return Ok(Admission::Granted { free });
         }
         if let Some(refusal) = self.refusal_when_frozen(waits || taken.is_some()) {
             return Err(refusal);
@@ -180,8 +181,8 @@ impl<J: Journal> LockTable<J> {
         if let Some(at) = taken.filter(|_| !waits) {
             return Ok(Admission::Busy { at: *at });
         }
-        self.check_queues(session, lines)?;
-        Ok(Admission::InLine)
+        self.check_queues(session, queues)?;
+        Ok(Admission::Queued)
     }
 
     /// Checks that a session may add one claim to each of these queues.
@@ -201,7 +202,8 @@ impl<J: Journal> LockTable<J> {
         Ok(())
     }
 
-    /// Whether a session may have a claim like this, with so many names.
+    /// Checks that a session may have another claim of this mode and value, with this number of
+    /// names.
     #[inline]
     pub(super) fn check_claim(
         &self,
@@ -223,9 +225,9 @@ impl<J: Journal> LockTable<J> {
         self.shares.check_claims(session.share, names, &self.limits)
     }
 
-    /// A claim comes to the end of its line; with a token it holds.
+    /// Adds a new claim to the end of its queue. With a token, it is granted.
     #[inline]
-    pub(super) fn stand(&mut self, claim: Claim, token: Option<Token>) -> Slot {
+    pub(super) fn add_claim(&mut self, claim: Claim, token: Option<Token>) -> Slot {
         let session = self.sessions[key(claim.session)].id;
         let (name, value) = (&self.locks[claim.lock].name, &claim.value);
         let Claim { id, mode, any, .. } = claim;
@@ -238,29 +240,29 @@ impl<J: Journal> LockTable<J> {
             token,
             any,
         });
-        let index = self.put_in(claim);
+        let index = self.insert_claim(claim);
         if let Some(token) = token {
             let waited = self.begin_hold(index, token);
-            self.counters.waits.note(waited);
+            self.counters.waits.record(waited);
         }
         index
     }
 
-    /// The next in a line holds from now on. How long it has waited.
+    /// Grants the first waiter of a queue, and returns how long it has waited.
     #[inline]
     pub(super) fn begin_hold(&mut self, index: Slot, token: Token) -> Duration {
         let claim = &mut self.claims[key(index)];
         let lock = &mut self.locks[claim.lock];
         lock.run.admit(claim.mode);
-        lock.next = InLine::next(claim);
+        lock.next = InQueue::next(claim);
         self.holders += 1;
         claim.hold(token, self.now)
     }
 
-    /// Puts a claim into the index, its session's list and its line; the mirror of
-    /// [`take_out`](Self::take_out).
+    /// Adds a claim to the index, the list of its session and its queue. The inverse of
+    /// [`remove_claim`](Self::remove_claim).
     #[inline]
-    pub(super) fn put_in(&mut self, claim: Claim) -> Slot {
+    pub(super) fn insert_claim(&mut self, claim: Claim) -> Slot {
         let Claim {
             id,
             session,
@@ -271,14 +273,14 @@ impl<J: Journal> LockTable<J> {
         } = claim;
         let index = slot(self.claims.insert(claim));
         if part != Part::Further {
-            self.put_in_index(id, index);
+            self.index_claim(id, index);
         }
         let session = &mut self.sessions[key(session)];
         session.claims.push(&mut self.claims, index);
         session.claim_count += 1;
         self.shares.claim_came(session.share, lock);
         let lock = &mut self.locks[lock];
-        lock.line.push(&mut self.claims, index);
+        lock.queue.push(&mut self.claims, index);
         lock.arrived(mode);
         if lock.next == NONE {
             lock.next = index;
@@ -287,7 +289,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     #[inline]
-    pub(super) fn put_in_index(&mut self, id: ClaimId, index: Slot) {
+    pub(super) fn index_claim(&mut self, id: ClaimId, index: Slot) {
         let (claims, hasher) = (&self.claims, &self.hasher);
         let hash = |slot: &Slot| hasher.hash_one(claims[key(*slot)].id);
         self.by_claim
@@ -314,12 +316,12 @@ impl<J: Journal> LockTable<J> {
             return Reply::Refused(refusal);
         }
         match self.find_own(session, id) {
-            // Values are of any length: the room that is left is for releases.
+            // The reserved space is for releases, and a value could use up much of it.
             Some(_) if self.frozen == Some(Freeze::Full) => Reply::Refused(Refusal::StorageFull),
             Some(found) if self.claims[key(found)].holds() => {
                 self.journal.record(Change::Updated { claim: id, value });
-                for line in self.set_value(found, value) {
-                    self.changed_now(line, effects);
+                for queue in self.set_value(found, value) {
+                    self.changed_now(queue, effects);
                 }
                 Reply::Updated { held: true }
             }
@@ -327,7 +329,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// A claim's new value; in whose lines it is seen.
+    /// Sets the value of a claim. Returns the queues in which it is seen.
     pub(super) fn set_value(&mut self, found: Slot, value: &[u8]) -> Vec<Slot> {
         let parts = self.parts(found);
         let set = |part: Slot| {
@@ -351,7 +353,7 @@ impl<J: Journal> LockTable<J> {
         Reply::Withdrawn(withdrawn)
     }
 
-    /// Ends one claim. Whoever waits for its grant hears why there will be none.
+    /// Ends a claim, and replies to the request that waits for its grant.
     pub(super) fn end_claim(
         &mut self,
         found: Slot,
@@ -359,11 +361,11 @@ impl<J: Journal> LockTable<J> {
         effects: &mut Vec<Effect>,
     ) -> Withdrawn {
         if self.claims[key(found)].part != Part::Whole {
-            let (lines, withdrawn) = self.leave(found, why, effects);
-            self.settle_all(lines, effects);
+            let (queues, withdrawn) = self.leave(found, why, effects);
+            self.settle_all(queues, effects);
             return withdrawn;
         }
-        let claim = self.take_out(found);
+        let claim = self.remove_claim(found);
         self.journal.record(Change::Left { claim: claim.id });
         if !claim.holds() {
             effects.push(Effect {
@@ -379,22 +381,22 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// As [`end_claim`](Self::end_claim), but for the settling of the lines that it has left.
+    /// As [`end_claim`](Self::end_claim), but without settling the queues, which are returned.
     pub(super) fn leave(
         &mut self,
         found: Slot,
         why: Gone,
         effects: &mut Vec<Effect>,
     ) -> (Vec<Slot>, Withdrawn) {
-        let (lines, claim) = self.take_out_several(found);
+        let (queues, claim) = self.remove_all_parts(found);
         if claim.holds() {
-            return (lines, Withdrawn::Held);
+            return (queues, Withdrawn::Held);
         }
         effects.push(Effect {
             to: claim.requester,
             reply: Reply::Gone { why },
         });
-        (lines, Withdrawn::Waiting)
+        (queues, Withdrawn::Waiting)
     }
 
     pub(super) fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
@@ -410,7 +412,8 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn release_all(&mut self, prefix: &str, effects: &mut Vec<Effect>) -> Reply {
-        // All of them leave before others advance: no claim is granted that is about to end.
+        // Remove all claims before the queues are settled, so that none is granted that is about to
+        // end.
         let (mut claims, mut touched) = (0, Vec::new());
         for id in self.locks.claims_below(prefix, &self.claims) {
             if let Some(found) = self.find_claim(id) {
@@ -423,7 +426,8 @@ impl<J: Journal> LockTable<J> {
         Reply::Released { claims }
     }
 
-    /// A claim is about to end that is somebody else's: its session hears of it, if it holds.
+    /// Counts an eviction, and reports it to the claim's session if the claim is held. Called
+    /// before the claim ends.
     fn note_eviction(&mut self, found: Slot, effects: &mut Vec<Effect>) {
         self.counters.evictions += 1;
         let claim = &self.claims[key(found)];
@@ -442,9 +446,9 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Takes a claim out of its line, its session and the index. Its lock has to be settled
-    /// afterwards.
-    pub(super) fn take_out(&mut self, index: Slot) -> Claim {
+    /// Removes a claim, or one part of it, from its queue, its session and the index. The queue has
+    /// to be settled afterwards.
+    pub(super) fn remove_claim(&mut self, index: Slot) -> Claim {
         let claim = &self.claims[key(index)];
         let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());
         let hash = self.hasher.hash_one(claim.id);
@@ -452,18 +456,18 @@ impl<J: Journal> LockTable<J> {
             found.remove();
         }
         if claim.part == Part::First {
-            self.several.remove(&claim.id);
+            self.multi_claims.remove(&claim.id);
         }
         let name = lock;
         let lock = &mut self.locks[name];
         if holds {
             self.holders -= 1;
-            self.counters.holds.note(self.now.since(claim.since));
+            self.counters.holds.record(self.now.since(claim.since));
             lock.run.leave();
         } else if lock.next == index {
-            lock.next = InLine::next(&self.claims[key(index)]);
+            lock.next = InQueue::next(&self.claims[key(index)]);
         }
-        lock.line.remove(&mut self.claims, index);
+        lock.queue.remove(&mut self.claims, index);
         lock.left(mode);
         let session = &mut self.sessions[key(session)];
         session.claims.remove(&mut self.claims, index);
@@ -473,12 +477,12 @@ impl<J: Journal> LockTable<J> {
     }
 }
 
-/// How a claim comes to its lines.
+/// What happens to a new claim.
 pub(super) enum Admission {
-    /// It holds: all of them are free, or any is. This one is the first that is.
-    AtOnce { free: Slot },
-    /// It waits.
-    InLine,
-    /// It does not come: this line is taken.
+    /// It is granted at once. `free` is the first of its names that is free.
+    Granted { free: Slot },
+    /// It waits in the queues of all its names.
+    Queued,
+    /// It is not queued, because the name `at` is taken.
     Busy { at: Slot },
 }

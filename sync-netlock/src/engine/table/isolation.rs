@@ -1,5 +1,5 @@
-//! Sessions that ended by themselves and hold on: until somebody has made sure that their client
-//! can do nothing more.
+//! Isolation: a session that ends while it holds claims keeps them until its client is isolated,
+//! which means that the client can do nothing more. Known elsewhere as node fencing (STONITH).
 
 use std::collections::{HashSet, VecDeque};
 
@@ -10,56 +10,59 @@ use foldhash::fast::RandomState;
 use super::LockTable;
 use crate::engine::command::{Effect, Refusal, Reply};
 use crate::engine::journal::Journal;
-use crate::engine::line::{Claim, Slot, key};
+use crate::engine::queue::{Claim, Slot, key};
 
-/// How many isolated clients are remembered, so that they are told.
+/// How many isolated sessions are remembered, so that their clients learn of it when they return.
 const REMEMBERED: usize = 10_000;
 
 /// Why a client is isolated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Its session was not renewed in time, or its last connection was gone.
+    /// Its session was not renewed in time, or its last connection was closed.
     Expired,
     /// An operator ended its session.
     Ended,
 }
 
-/// A client that somebody has to isolate.
+/// A client that has to be isolated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Isolation {
     /// Its session, which also names this isolation.
     pub session: SessionId,
-    /// Who it is, in its own words.
+    /// The name of the client, as the client gave it.
     pub client: String,
-    /// How it can be isolated, in its own words.
+    /// How the client can be isolated, as the client gave it.
     pub info: Vec<u8>,
-    /// Why.
+    /// Why the client is isolated.
     pub reason: Reason,
-    /// What it holds: names, tokens, values.
+    /// The names that it holds, with their tokens and values.
     pub locks: Vec<(String, Token, Vec<u8>)>,
 }
 
-/// Who is being isolated, and who was.
+/// The sessions whose clients are being or were isolated.
 #[derive(Debug, Default)]
 pub(super) struct Isolated {
-    /// Whether sessions that say how are isolated at all.
+    /// Whether clients are isolated at all.
     enabled: bool,
-    /// Not handed to the host yet.
+    /// Sessions that were not handed to the host yet.
     pending: Vec<(Slot, Reason)>,
-    /// Whose sessions still hold.
+    /// Sessions that still hold claims.
     underway: Vec<Slot>,
+    /// The most recent isolated sessions.
     known: HashSet<SessionId, RandomState>,
+    /// The sessions of `known`, the oldest first.
     order: VecDeque<SessionId>,
 }
 
 impl<J: Journal> LockTable<J> {
-    /// From now on sessions that say how they can be isolated hold on when they end by themselves,
-    /// until [`confirm_isolated`](crate::engine::Command::ConfirmIsolated).
+    /// Enables isolation. A session whose client said how it can be isolated then keeps its held
+    /// claims when it ends, until
+    /// [`ConfirmIsolated`](crate::engine::Command::ConfirmIsolated).
     pub fn enable_isolation(&mut self) {
         self.isolated.enabled = true;
     }
 
-    /// Takes the clients that have to be isolated since the last time.
+    /// Takes the clients that have to be isolated and were not taken before.
     pub fn take_isolations(&mut self) -> Vec<Isolation> {
         let pending = std::mem::take(&mut self.isolated.pending);
         pending
@@ -68,7 +71,7 @@ impl<J: Journal> LockTable<J> {
             .collect()
     }
 
-    /// Whether there are any.
+    /// Returns whether there are clients to [take](Self::take_isolations).
     #[must_use]
     pub fn has_isolations(&self) -> bool {
         !self.isolated.pending.is_empty()
@@ -91,17 +94,17 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Whether a session that ends by itself may not give up what it holds before its client is
+    /// Returns whether a session that ends has to keep its held claims until its client is
     /// isolated.
-    pub(super) fn has_to_be_isolated(&self, index: Slot) -> bool {
+    pub(super) fn needs_isolation(&self, index: Slot) -> bool {
         let session = &self.sessions[key(index)];
         self.isolated.enabled
             && !session.isolation.is_empty()
             && session.claims.iter(&self.claims).any(Claim::holds)
     }
 
-    /// The session ends for its client, and holds on: it leaves the lines in which it waits.
-    /// Returns whose lines have changed, which have to be settled.
+    /// Ends a session for its client, and keeps its held claims. Its waiting claims are removed.
+    /// Returns the queues that have to be settled.
     pub(super) fn begin_isolation(
         &mut self,
         index: Slot,
@@ -142,7 +145,7 @@ impl<J: Journal> LockTable<J> {
         touched
     }
 
-    /// The client can do nothing more: what it held goes to others.
+    /// Ends a session whose client was isolated, which releases its claims.
     pub(super) fn confirm_isolated(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
         let found = self
             .isolated
@@ -160,7 +163,7 @@ impl<J: Journal> LockTable<J> {
         Reply::Closed
     }
 
-    /// Why there is no session of this id.
+    /// Returns the reason why there is no session with this id.
     pub(super) fn unknown(&self, id: SessionId) -> Refusal {
         if self.isolated.known.contains(&id) {
             Refusal::Isolated
@@ -169,7 +172,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// How many clients are being isolated.
+    /// Returns the number of clients that are being isolated.
     #[must_use]
     pub fn isolating(&self) -> usize {
         self.isolated.underway.len()

@@ -1,4 +1,4 @@
-//! Who holds, who waits, and who wants to hear of it.
+//! Inspecting and watching queues, and lists of names and sessions.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use distsync_core::spi::{Entry, Queue, Revision, SessionId};
 use super::LockTable;
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester, SessionEntry};
 use crate::engine::journal::Journal;
-use crate::engine::line::{Claim, Slot, key};
+use crate::engine::queue::{Claim, Slot, key};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 
 impl<J: Journal> LockTable<J> {
-    /// A line has changed: a new revision, and its watchers hear of it.
+    /// Gives a changed queue a new revision, and notifies its watchers.
     pub(super) fn changed_now(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         self.revision.0 += 1;
         let lock = &mut self.locks[index];
@@ -21,7 +21,7 @@ impl<J: Journal> LockTable<J> {
             return;
         }
         let watchers = std::mem::take(&mut lock.watchers);
-        // One queue for all of them: a long one for each would be a lot of memory at one moment.
+        // Share one copy, because a long copy for each watcher would take a lot of memory at once.
         let queue = Arc::new(self.queue_of(index));
         for to in watchers {
             self.watchers.remove(to);
@@ -32,7 +32,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// The longest TTL of any session.
+    /// Returns the longest TTL of all sessions.
     #[must_use]
     pub fn longest_ttl(&self) -> std::time::Duration {
         self.sessions
@@ -56,14 +56,14 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn holder(&self, index: Slot) -> Option<Box<Entry>> {
-        let first = self.locks[index].line.iter(&self.claims).next()?;
+        let first = self.locks[index].queue.iter(&self.claims).next()?;
         first.holds().then(|| Box::new(self.entry(first)))
     }
 
     fn queue_of(&self, index: Slot) -> Queue {
         let lock = &self.locks[index];
         let entries = lock
-            .line
+            .queue
             .iter(&self.claims)
             .map(|claim| self.entry(claim))
             .collect();
@@ -78,7 +78,7 @@ impl<J: Journal> LockTable<J> {
             Some(found) => self.queue_of(found),
             None => Queue {
                 entries: Vec::new(),
-                revision: self.forgotten,
+                revision: self.removed_revision,
             },
         }
     }
@@ -92,7 +92,7 @@ impl<J: Journal> LockTable<J> {
         let known = self
             .locks
             .find(name)
-            .map_or(self.forgotten, |found| self.locks[found].revision);
+            .map_or(self.removed_revision, |found| self.locks[found].revision);
         if known > after {
             return Some(Reply::Queue(Arc::new(self.queue(name))));
         }
@@ -126,7 +126,7 @@ impl<J: Journal> LockTable<J> {
         Ok(())
     }
 
-    /// Nobody waits for the answer to this request any more.
+    /// Cancels a request that waits for an event.
     pub(super) fn forget(&mut self, requester: Requester) {
         match self.watchers.remove(requester) {
             Some(Watched::Name(index)) => {
@@ -167,7 +167,7 @@ impl<J: Journal> LockTable<J> {
         let mut names: Vec<&str> = self
             .locks
             .iter()
-            .filter(|lock| !lock.line.is_empty())
+            .filter(|lock| !lock.queue.is_empty())
             .map(|lock| &*lock.name)
             .filter(|name| name.starts_with(prefix) && *name > after)
             .collect();

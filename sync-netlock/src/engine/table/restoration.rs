@@ -1,4 +1,5 @@
-//! From a table to changes that make it again, and back; and the times at which nothing is granted.
+//! Converts a table to a sequence of changes and back, and freezes a table so that it grants
+//! nothing.
 
 use std::fmt;
 
@@ -9,41 +10,40 @@ use distsync_core::spi::clock::Moment;
 use super::{LockTable, Opening};
 use crate::engine::command::{Effect, Refusal, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{Claim, Part, Slot, key};
+use crate::engine::queue::{Claim, Part, Slot, key};
 
-/// Why a table grants nothing for now. Renewals and releases go on.
+/// Why a table grants nothing for now. Renewals and releases are still accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freeze {
-    /// Grants of before a restart may have been forgotten, and their holders may still believe in
-    /// them. New claims stand in line.
+    /// A restart may have lost grants that clients still hold. New claims are queued.
     Grace {
-        /// When all of them have ended.
+        /// The time when the sessions of all such clients have ended.
         until: Moment,
     },
-    /// A grant could not be remembered. New claims and sessions are refused.
+    /// The disk is full, so a grant could not be stored. New claims and sessions are refused.
     Full,
 }
 
-/// A change that does not follow from those before it.
+/// The error for a change that does not follow from the changes before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Misfit(&'static str);
+pub struct InvalidChange(&'static str);
 
-impl fmt::Display for Misfit {
+impl fmt::Display for InvalidChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for InvalidChange {}
 
 impl<J: Journal> LockTable<J> {
-    /// Tells the changes that make this table of an empty one.
-    pub fn dump(&self, mut tell: impl FnMut(Change<'_>)) {
+    /// Emits the changes that create this table from an empty one.
+    pub fn dump(&self, mut emit: impl FnMut(Change<'_>)) {
         for (_, session) in &self.sessions {
             let (id, secret, terms) = (session.id, session.secret, session.terms);
             let (client, isolation) = (&session.client, &session.isolation);
             let principal = self.shares.principal(session.share);
-            tell(Change::Opened {
+            emit(Change::Opened {
                 session: id,
                 secret,
                 terms,
@@ -53,8 +53,8 @@ impl<J: Journal> LockTable<J> {
             });
         }
         for lock in self.locks.iter() {
-            for claim in lock.line.iter(&self.claims) {
-                tell(Change::Arrived {
+            for claim in lock.queue.iter(&self.claims) {
+                emit(Change::Arrived {
                     session: self.sessions[key(claim.session)].id,
                     claim: claim.id,
                     name: &lock.name,
@@ -67,13 +67,13 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Repeats a change that was recorded earlier; it is not recorded again. Nobody is granted
-    /// anything by it that was not before: see [`thaw`](Self::thaw). Sessions live for their whole
-    /// TTL from `now`.
+    /// Applies a change that was recorded earlier, without recording it again. Grants nothing that
+    /// was not granted then; call [`thaw`](Self::thaw) after the last change. Restored sessions
+    /// have their whole TTL from `now`.
     ///
     /// # Errors
-    /// The change does not fit the table.
-    pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), Misfit> {
+    /// The change contradicts the state of the table.
+    pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), InvalidChange> {
         self.now = self.now.max(now);
         match change {
             Change::Opened {
@@ -85,7 +85,7 @@ impl<J: Journal> LockTable<J> {
                 principal,
             } => {
                 if self.find_session(session).is_some() {
-                    return Err(Misfit("a session begins twice"));
+                    return Err(InvalidChange("a session is opened twice"));
                 }
                 self.begin_session(
                     session,
@@ -101,7 +101,7 @@ impl<J: Journal> LockTable<J> {
             Change::Closed { session } => {
                 let found = self
                     .find_session(session)
-                    .ok_or(Misfit("an unknown session ends"))?;
+                    .ok_or(InvalidChange("an unknown session ends"))?;
                 self.deadlines
                     .disarm(self.sessions[key(found)].armed, found);
                 for lock in self.empty_session(found, &mut Vec::new()) {
@@ -120,27 +120,20 @@ impl<J: Journal> LockTable<J> {
             } => {
                 let session = self
                     .find_session(session)
-                    .ok_or(Misfit("a claim of an unknown session"))?;
+                    .ok_or(InvalidChange("a claim of an unknown session"))?;
                 let first = self.find_claim(claim);
                 let lock = self.locks.enter_or_insert(name, self.revision);
-                let arriving = Claim::new(
-                    claim,
-                    session,
-                    lock,
-                    mode,
-                    Requester::NOBODY,
-                    value,
-                    self.now,
-                )
-                .of_part(Part::Whole, any);
+                let arriving =
+                    Claim::new(claim, session, lock, mode, Requester::HOST, value, self.now)
+                        .of_part(Part::Whole, any);
                 let index = match first {
-                    None => self.put_in(arriving),
+                    None => self.insert_claim(arriving),
                     Some(first) if self.is_further(&arriving, first) => {
-                        let index = self.put_in(arriving.of_part(Part::Further, any));
-                        self.join(first, index);
+                        let index = self.insert_claim(arriving.of_part(Part::Further, any));
+                        self.add_part(first, index);
                         index
                     }
-                    Some(_) => return Err(Misfit("a claim arrives twice")),
+                    Some(_) => return Err(InvalidChange("a claim arrives twice")),
                 };
                 if let Some(token) = token {
                     self.restore_grant(index, token)?;
@@ -155,12 +148,11 @@ impl<J: Journal> LockTable<J> {
                 let parts = self.parts(self.restored(claim)?);
                 let is_chosen =
                     |part: &&Slot| &*self.locks[self.claims[key(**part)].lock].name == name;
-                let chosen = *parts
-                    .iter()
-                    .find(is_chosen)
-                    .ok_or(Misfit("a claim holds where it never stood"))?;
-                for line in self.choose(chosen) {
-                    self.tidy(line);
+                let chosen = *parts.iter().find(is_chosen).ok_or(InvalidChange(
+                    "a claim is granted a name that it did not request",
+                ))?;
+                for queue in self.choose(chosen) {
+                    self.tidy(queue);
                 }
                 self.restore_grant(chosen, token)?;
             }
@@ -169,15 +161,15 @@ impl<J: Journal> LockTable<J> {
             }
             Change::Left { claim } => {
                 for part in self.parts(self.restored(claim)?).into_iter().rev() {
-                    let line = self.take_out(part).lock;
-                    self.tidy(line);
+                    let queue = self.remove_claim(part).lock;
+                    self.tidy(queue);
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether what arrives is a part of a claim that is here already.
+    /// Returns whether an arriving claim is a further part of a claim that exists.
     fn is_further(&self, arriving: &Claim, first: Slot) -> bool {
         let claim = &self.claims[key(first)];
         claim.session == arriving.session
@@ -189,40 +181,42 @@ impl<J: Journal> LockTable<J> {
                 .all(|part| self.claims[key(*part)].lock != arriving.lock)
     }
 
-    fn restored(&self, claim: ClaimId) -> Result<Slot, Misfit> {
+    fn restored(&self, claim: ClaimId) -> Result<Slot, InvalidChange> {
         self.find_claim(claim)
-            .ok_or(Misfit("a change of an unknown claim"))
+            .ok_or(InvalidChange("a change of an unknown claim"))
     }
 
-    fn restore_grant(&mut self, index: Slot, token: Token) -> Result<(), Misfit> {
+    fn restore_grant(&mut self, index: Slot, token: Token) -> Result<(), InvalidChange> {
         let claim = &self.claims[key(index)];
         let lock = &self.locks[claim.lock];
         if lock.next != index || !lock.run.admits(claim.mode) {
-            return Err(Misfit("a claim is granted that is not next in its line"));
+            return Err(InvalidChange(
+                "a claim is granted that is not first in its queue",
+            ));
         }
         self.begin_hold(index, token);
-        self.tokens.follow(token);
+        self.tokens.skip_to(token);
         Ok(())
     }
 
-    /// Grants nothing from now on, for this reason.
+    /// Stops grants, for this reason.
     pub fn freeze(&mut self, why: Freeze) {
         self.frozen = Some(why);
     }
 
-    /// Why nothing is granted, if nothing is.
+    /// Returns the reason why nothing is granted, if nothing is.
     #[must_use]
     pub fn frozen(&self) -> Option<Freeze> {
         self.frozen
     }
 
-    /// Grants again, beginning with those who stand in line.
+    /// Resumes grants, beginning with the claims that wait.
     pub fn thaw(&mut self, effects: &mut Vec<Effect>) {
         self.frozen = None;
         self.settle_all(self.locks.with_waiters(), effects);
     }
 
-    /// A grace that is over by now ends.
+    /// Ends the grace period if it is over.
     pub(super) fn end_grace(&mut self, effects: &mut Vec<Effect>) {
         if let Some(Freeze::Grace { until }) = self.frozen
             && until <= self.now
@@ -231,7 +225,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Why a claim that would hold at once has to wait, or cannot come at all.
+    /// Returns the refusal for a new claim while the table is frozen. `None` if the claim can wait.
     pub(super) fn refusal_when_frozen(&self, waits: bool) -> Option<Refusal> {
         match self.frozen? {
             Freeze::Full => Some(Refusal::StorageFull),

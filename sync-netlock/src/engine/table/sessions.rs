@@ -1,4 +1,4 @@
-//! Sessions: how they come, live and end.
+//! Sessions: how they are opened, renewed and ended.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use distsync_core::spi::{Gone, Secret, SessionId};
 use super::{Freeze, LockTable, Opening, Reason};
 use crate::engine::command::{Bound, Effect, NO_PRINCIPAL, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{NONE, Part, Slot, key, slot};
+use crate::engine::queue::{NONE, Part, Slot, key, slot};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 
@@ -57,7 +57,7 @@ impl<J: Journal> LockTable<J> {
             }
         }
         if let Some(found) = self.find_session(id) {
-            // The reply to an earlier request was lost.
+            // The request repeats an earlier one, whose reply was lost.
             return if self.sessions[key(found)].secret == secret {
                 self.connect(connection, found);
                 Reply::Opened {
@@ -97,7 +97,7 @@ impl<J: Journal> LockTable<J> {
         Reply::Opened { ttl: terms.ttl }
     }
 
-    /// The mirror of [`remove_session`](Self::remove_session).
+    /// Adds a session. The inverse of [`remove_session`](Self::remove_session).
     pub(super) fn begin_session(
         &mut self,
         id: SessionId,
@@ -122,8 +122,8 @@ impl<J: Journal> LockTable<J> {
         index
     }
 
-    /// The session has this connection from now on, and lives on if it was about to end for want of
-    /// one.
+    /// Attaches a connection to a session. Renews the session if it was about to end because it had
+    /// no connection.
     fn connect(&mut self, connection: u64, index: Slot) {
         if self.attached.insert((connection, index)) {
             let session = &mut self.sessions[key(index)];
@@ -146,7 +146,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// A connection is gone.
+    /// Detaches a closed connection from all its sessions.
     pub(super) fn disconnect(&mut self, connection: u64) {
         let of_connection = (connection, 0)..=(connection, Slot::MAX);
         let sessions: Vec<Slot> = self
@@ -163,7 +163,7 @@ impl<J: Journal> LockTable<J> {
     fn lose_connection(&mut self, connection: u64, index: Slot) {
         let session = &mut self.sessions[key(index)];
         session.connections.retain(|other| *other != connection);
-        // One that is isolating has ended: it is none of the deadlines'.
+        // A session that is isolating has ended already, and has no deadline.
         if !session.connections.is_empty()
             || !session.terms.release_on_disconnect
             || session.is_isolating
@@ -208,7 +208,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Starts the TTL anew, never backwards.
+    /// Renews a session, and returns its TTL. Never shortens the time that is left.
     fn touch(&mut self, index: Slot) -> Duration {
         let session = &mut self.sessions[key(index)];
         session.expires = session.expires.max(self.now.after(session.terms.ttl));
@@ -233,7 +233,7 @@ impl<J: Journal> LockTable<J> {
         Reply::Closed
     }
 
-    /// Ends a session for an operator: its client is isolated first, where it has to be.
+    /// Ends a session for an operator. If its client has to be isolated, isolation begins instead.
     pub(super) fn end_session(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
         let Some(found) = self.find_session(id) else {
             return Reply::Refused(self.unknown(id));
@@ -244,8 +244,8 @@ impl<J: Journal> LockTable<J> {
         Reply::Closed
     }
 
-    /// Ends sessions that are off the deadlines already: first all their claims leave, then others
-    /// advance, so that no claim of a dead session is granted on the way.
+    /// Ends sessions whose deadlines are removed. All their claims are removed before the queues
+    /// are settled, so that no claim of an ended session is granted.
     pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
         let touched = ending
             .iter()
@@ -254,12 +254,12 @@ impl<J: Journal> LockTable<J> {
         self.settle_all(touched, effects);
     }
 
-    /// As [`end_sessions`](Self::end_sessions), for sessions that end by themselves or by an
-    /// operator: those whose clients have to be isolated hold on.
+    /// As [`end_sessions`](Self::end_sessions), for sessions that expire or that an operator ends.
+    /// If a client has to be isolated, its session keeps its held claims.
     fn end_or_isolate(&mut self, ending: &[Slot], reason: Reason, effects: &mut Vec<Effect>) {
         let mut touched = Vec::new();
         for index in ending {
-            touched.extend(if self.has_to_be_isolated(*index) {
+            touched.extend(if self.needs_isolation(*index) {
                 self.begin_isolation(*index, reason, effects)
             } else {
                 self.end_one(*index, effects)
@@ -268,7 +268,7 @@ impl<J: Journal> LockTable<J> {
         self.settle_all(touched, effects);
     }
 
-    /// Ends a session; returns whose lines its claims have left, which have to be settled.
+    /// Ends a session. Returns the queues that its claims have left, which have to be settled.
     fn end_one(&mut self, index: Slot, effects: &mut Vec<Effect>) -> Vec<Slot> {
         let touched = self.empty_session(index, effects);
         self.forget_session(index, effects);
@@ -276,7 +276,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn settle_all(&mut self, mut touched: Vec<Slot>, effects: &mut Vec<Effect>) {
-        // Several claims can have stood in one line: settle it once, for settling may remove it.
+        // A queue can be listed more than once. Settle it once, because that may remove its name.
         touched.sort_unstable();
         touched.dedup();
         for lock in touched {
@@ -284,7 +284,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Takes all claims of a session out; returns whose lines they stood in.
+    /// Removes all claims of a session. Returns their queues.
     pub(super) fn empty_session(&mut self, index: Slot, effects: &mut Vec<Effect>) -> Vec<Slot> {
         let mut touched = Vec::new();
         loop {
@@ -292,7 +292,7 @@ impl<J: Journal> LockTable<J> {
             if head == NONE {
                 return touched;
             }
-            let claim = self.take_out(head);
+            let claim = self.remove_claim(head);
             if !claim.holds() && claim.part != Part::Further {
                 effects.push(Effect {
                     to: claim.requester,
@@ -319,7 +319,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Takes a session that has no claims any more off the table.
+    /// Removes a session that has no claims.
     pub(super) fn remove_session(&mut self, index: Slot) -> Session {
         self.forget_id(index);
         let session = self.sessions.remove(key(index));
@@ -330,7 +330,7 @@ impl<J: Journal> LockTable<J> {
         session
     }
 
-    /// The session cannot be found by its id any more.
+    /// Removes a session from the index of ids.
     pub(super) fn forget_id(&mut self, index: Slot) {
         let hash = self.hasher.hash_one(self.sessions[key(index)].id);
         if let Ok(found) = self.by_session.find_entry(hash, |slot| *slot == index) {

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use crate::engine::command::{Bound, NO_PRINCIPAL, Refusal};
 use crate::engine::limits::Limits;
-use crate::engine::line::{Slot, key, slot};
+use crate::engine::queue::{Slot, key, slot};
 
 /// What one principal uses.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Shares {
             .unwrap_or(NO_PRINCIPAL)
     }
 
-    /// The principal of a share; [`NO_PRINCIPAL`] if there is none.
+    /// Returns the principal of a share, or [`NO_PRINCIPAL`] if there is none.
     pub(super) fn principal(&self, share: Option<Slot>) -> u64 {
         share.map_or(NO_PRINCIPAL, |share| self.all[key(share)].principal)
     }
@@ -105,7 +105,7 @@ impl Shares {
         Ok(())
     }
 
-    /// Counts a session that begins; returns its principal's share.
+    /// Counts a new session, and returns the share of its principal.
     pub(super) fn enter(&mut self, principal: u64) -> Option<Slot> {
         if principal == NO_PRINCIPAL {
             return None;

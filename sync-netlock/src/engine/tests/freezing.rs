@@ -1,4 +1,4 @@
-//! The times at which nothing is granted.
+//! Tests of frozen tables, which grant nothing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::rig::Rig;
 use crate::engine::{Command, Freeze, Refusal, Reply};
 
 #[test]
-fn in_a_grace_claims_wait_in_line_and_are_granted_when_it_ends() {
+fn claims_wait_during_a_grace_period_and_are_granted_after_it() {
     let mut rig = Rig::with_sessions(2);
     let grace = Duration::from_secs(3);
     let until = rig.now().after(grace);

@@ -1,4 +1,4 @@
-//! Sessions that hold on after their end.
+//! Tests of sessions that keep their claims until their client is isolated.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn confirm(rig: &mut Rig, session: u128) {
 }
 
 #[test]
-fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
+fn a_holder_that_expires_keeps_its_claims_until_it_is_isolated() {
     let mut rig = Rig::with_sessions(2);
     rig.open_to_isolate(9);
     let token = rig.acquire(9, 1, "a", Mode::Exclusive).token();
@@ -29,7 +29,8 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
         session: SessionId::from_bits(9),
     };
     assert_eq!(rig.ask(ended), Reply::Closed);
-    // Its last connection goes, and its time passes: either would end it by itself.
+    // Its last connection closes and its TTL passes. Either would end a session that is not
+    // isolating.
     for second in 0..20 {
         if second == 1 {
             rig.disconnect();
@@ -76,7 +77,7 @@ fn a_holder_that_ends_by_itself_holds_on_until_it_is_isolated() {
 }
 
 #[test]
-fn who_holds_nothing_or_closes_in_peace_is_not_isolated() {
+fn a_session_that_holds_nothing_or_is_closed_is_not_isolated() {
     let mut rig = Rig::with_sessions(1);
     rig.open_to_isolate(8);
     rig.open_to_isolate(9);
@@ -92,13 +93,13 @@ fn who_holds_nothing_or_closes_in_peace_is_not_isolated() {
 }
 
 #[test]
-fn nobody_is_granted_anything_on_the_way_to_an_end_of_several() {
+fn no_claim_is_granted_while_several_sessions_end() {
     let mut rig = Rig::with_sessions(1);
     rig.acquire(0, 1, "a", Mode::Shared).token();
     rig.open_to_isolate(8);
     rig.open_to_isolate(9);
     rig.acquire(8, 2, "b", Mode::Exclusive).token();
-    // A writer that leaves the line would let the reader behind it in, which ends at the same time.
+    // If the writer were removed first, the reader behind it would be granted, but it ends too.
     rig.acquire(8, 3, "a", Mode::Exclusive).position();
     rig.acquire(9, 4, "a", Mode::Shared).position();
     let last = rig.acquire(0, 5, "c", Mode::Exclusive).token();

@@ -1,4 +1,4 @@
-//! Random commands against an oracle: the same rules, written the slow and obvious way.
+//! Random commands against an oracle, which implements the same rules in a slow and obvious way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::rig::Rig;
 use crate::engine::{Command, Refusal, Reply};
 
-/// In order.
+/// In ascending order.
 const NAMES: [&str; 3] = ["a", "a/b", "b"];
 const SESSIONS: u128 = 4;
 const CLAIMS: u128 = 12;
@@ -22,7 +22,7 @@ enum Step {
     Close(u128),
     Renew(u128),
     Enqueue(Wish),
-    /// Several names at a time; none, one or all of them included.
+    /// A claim for any number of names, including none, one and all.
     EnqueueAll(Wish),
     Withdraw {
         session: u128,
@@ -40,7 +40,7 @@ struct Wish {
     session: u128,
     claim: u128,
     names: Vec<usize>,
-    /// Any one of them is enough.
+    /// Whether one of the names is enough.
     any: bool,
     mode: Mode,
     waits: bool,
@@ -91,7 +91,7 @@ struct Standing {
     session: u128,
     mode: Mode,
     token: Option<Token>,
-    /// It stands in several lines, and one is enough.
+    /// It waits in more than one queue, and one is enough.
     any: bool,
 }
 
@@ -99,25 +99,26 @@ struct Standing {
 struct Oracle {
     now: Duration,
     sessions: BTreeMap<u128, Duration>,
-    lines: BTreeMap<usize, Vec<Standing>>,
+    queues: BTreeMap<usize, Vec<Standing>>,
     newest: Option<Token>,
 }
 
-/// Which waiters the table is to tell that their claim is gone, and why.
+/// The waiters that the table has to notify that their claim has ended, and the reasons.
 type Told = Vec<(u128, Gone)>;
 
 impl Oracle {
-    /// In which lines a claim stands, and where.
+    /// Returns the queues that contain a claim, and its positions in them.
     fn positions(&self, claim: u128) -> Vec<(usize, usize)> {
-        let position = |line: &[Standing]| line.iter().position(|standing| standing.claim == claim);
-        self.lines
+        let position =
+            |queue: &[Standing]| queue.iter().position(|standing| standing.claim == claim);
+        self.queues
             .iter()
-            .filter_map(|(name, line)| Some((*name, position(line)?)))
+            .filter_map(|(name, queue)| Some((*name, position(queue)?)))
             .collect()
     }
 
     fn standing(&self, claim: u128) -> Option<&Standing> {
-        self.lines
+        self.queues
             .values()
             .flatten()
             .find(|standing| standing.claim == claim)
@@ -125,24 +126,24 @@ impl Oracle {
 
     fn remove(&mut self, claim: u128) -> Option<Standing> {
         let standing = self.standing(claim).cloned();
-        self.lines
+        self.queues
             .values_mut()
-            .for_each(|line| line.retain(|standing| standing.claim != claim));
+            .for_each(|queue| queue.retain(|standing| standing.claim != claim));
         standing
     }
 
-    /// Whether a claim is next in a line, or holds there.
+    /// Returns whether a claim is held in a queue, or is its first waiter and can be granted.
     fn is_granted(&self, (name, index): (usize, usize)) -> bool {
-        let line = &self.lines[&name];
-        let modes: Vec<_> = line
+        let queue = &self.queues[&name];
+        let modes: Vec<_> = queue
             .iter()
             .map(|standing| (Rig::claim(standing.claim), standing.mode))
             .collect();
-        position(&modes, Rig::claim(line[index].claim)) == Position::Granted
-            && line[..index].iter().all(|ahead| ahead.token.is_some())
+        position(&modes, Rig::claim(queue[index].claim)) == Position::Granted
+            && queue[..index].iter().all(|ahead| ahead.token.is_some())
     }
 
-    /// Whether a claim that waits is to be granted; one that any name is enough for, this one.
+    /// Returns whether a waiting claim has to be granted. With `any`, it is granted this name.
     fn is_due(&self, claim: u128, chosen: Option<usize>) -> bool {
         let any = self.standing(claim).expect("granted to nobody").any;
         let mut positions = self.positions(claim).into_iter();
@@ -159,15 +160,15 @@ impl Oracle {
     fn end_sessions(&mut self, ended: &[u128]) -> Told {
         let mut told = Vec::new();
         self.sessions.retain(|session, _| !ended.contains(session));
-        for line in self.lines.values_mut() {
+        for queue in self.queues.values_mut() {
             let lost = |standing: &Standing| ended.contains(&standing.session);
-            let waiting = line
+            let waiting = queue
                 .iter()
                 .filter(|standing| lost(standing) && standing.token.is_none());
             told.extend(waiting.map(|standing| (standing.claim, Gone::SessionLost)));
-            line.retain(|standing| !lost(standing));
+            queue.retain(|standing| !lost(standing));
         }
-        // Once each, in however many lines they stood.
+        // Each claim once, also if it was in more than one queue.
         told.sort_unstable_by_key(|(claim, _)| *claim);
         told.dedup_by_key(|(claim, _)| *claim);
         told
@@ -177,12 +178,12 @@ impl Oracle {
         assert!(Some(token) > self.newest, "tokens rise");
         self.newest = Some(token);
         if let Some(chosen) = chosen {
-            for (_, line) in self.lines.iter_mut().filter(|(name, _)| **name != chosen) {
-                line.retain(|standing| standing.claim != claim);
+            for (_, queue) in self.queues.iter_mut().filter(|(name, _)| **name != chosen) {
+                queue.retain(|standing| standing.claim != claim);
             }
         }
         let standing = self
-            .lines
+            .queues
             .values_mut()
             .flatten()
             .filter(|standing| standing.claim == claim);
@@ -267,7 +268,7 @@ fn run(steps: &[Step]) {
                     waits,
                     ..
                 } = *wish;
-                // In another order, and one of them twice.
+                // Repeat the names in another order, and one of them twice.
                 let mut names: Vec<_> = wish.names.iter().rev().map(|name| NAMES[*name]).collect();
                 names.extend(names.first().copied());
                 let reply = rig.enqueue_all(session, claim, &names, any, mode, waits);
@@ -284,7 +285,7 @@ fn run(steps: &[Step]) {
     drain(&mut rig);
 }
 
-/// What the end of a claim is answered, and who is told of it besides.
+/// Checks the reply to the end of a claim. Returns the waiter that has to be notified of it.
 fn ended(reply: &Reply, found: Option<Standing>, why: Gone) -> Option<(u128, Gone)> {
     let (withdrawn, told) = match found {
         Some(Standing { token: Some(_), .. }) => (Withdrawn::Held, None),
@@ -295,7 +296,7 @@ fn ended(reply: &Reply, found: Option<Standing>, why: Gone) -> Option<(u128, Gon
     told
 }
 
-/// Whom the table grants is due at that moment, and nobody who is due is left out.
+/// Checks that the table grants exactly the claims that the oracle grants.
 fn settle(rig: &mut Rig, oracle: &mut Oracle) {
     for (token, claim, name) in rig.grants() {
         let chosen = name.map(|name| number_of(&name));
@@ -306,7 +307,7 @@ fn settle(rig: &mut Rig, oracle: &mut Oracle) {
         oracle.grant(claim, token, chosen);
     }
     let waiting = oracle
-        .lines
+        .queues
         .values()
         .flatten()
         .filter(|standing| standing.token.is_none());
@@ -364,8 +365,8 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
         return assert_eq!(*reply, Reply::Refused(Refusal::NameInvalid));
     }
     for name in names {
-        let mut line = oracle.lines.get(name).into_iter().flatten();
-        let permits = line.find_map(|standing| match standing.mode {
+        let mut queue = oracle.queues.get(name).into_iter().flatten();
+        let permits = queue.find_map(|standing| match standing.mode {
             Mode::Permit { of } => Some(of),
             _ => None,
         });
@@ -376,7 +377,7 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
         }
     }
     for name in names {
-        oracle.lines.entry(*name).or_default().push(Standing {
+        oracle.queues.entry(*name).or_default().push(Standing {
             claim,
             session,
             mode,
@@ -386,7 +387,7 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
     }
     let positions = oracle.positions(claim);
     if oracle.is_due(claim, None) {
-        // The first in the order in which they are asked for.
+        // The first free name in the order of the request.
         let is_free = |position: &&(usize, usize)| oracle.is_granted(**position);
         let chosen = positions
             .iter()
@@ -418,7 +419,7 @@ fn enqueue(oracle: &mut Oracle, reply: &Reply, wish: &Wish) {
     }
 }
 
-/// The table shows exactly the oracle's lines.
+/// Checks that the queues of the table are those of the oracle.
 fn compare(rig: &mut Rig, oracle: &Oracle) {
     for (index, name) in NAMES.iter().enumerate() {
         let queue = rig.inspect(name);
@@ -432,26 +433,26 @@ fn compare(rig: &mut Rig, oracle: &Oracle) {
                 .iter()
                 .filter_map(|(.., token)| *token)
                 .is_sorted_by(|a, b| a < b),
-            "in line order"
+            "in queue order"
         );
         let expected: Vec<_> = oracle
-            .lines
+            .queues
             .get(&index)
             .into_iter()
             .flatten()
             .map(|standing| (Rig::claim(standing.claim), standing.mode, standing.token))
             .collect();
-        assert_eq!(shown, expected, "the line of {name}");
+        assert_eq!(shown, expected, "the queue of {name}");
     }
     let stats = rig.stats();
     assert_eq!(stats.sessions, oracle.sessions.len());
     assert_eq!(
         stats.claims,
-        oracle.lines.values().map(Vec::len).sum::<usize>()
+        oracle.queues.values().map(Vec::len).sum::<usize>()
     );
 }
 
-/// After all sessions have ended nothing is left.
+/// Ends all sessions, and checks that nothing is left.
 fn drain(rig: &mut Rig) {
     rig.send(Command::Tick);
     for session in 0..SESSIONS {

@@ -1,4 +1,4 @@
-//! A table with made-up time and short ways to speak to it.
+//! A table with simulated time, and shorthands for its commands.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::{
     Stats, Terms,
 };
 
-/// A second table that is made of the first one's changes.
+/// A second table that is restored from the changes of the first.
 #[derive(Debug)]
 struct Mirror(LockTable);
 
@@ -22,11 +22,11 @@ impl Mirror {
         Self(LockTable::new(Limits::default(), Token::new(0).unwrap()))
     }
 
-    /// Its time stands still, so that it ends nothing by itself.
+    /// Its time does not advance, so that no session expires in it.
     fn queue(&mut self, name: &str) -> Queue {
         match self.0.apply(
             Moment::default(),
-            Requester::NOBODY,
+            Requester::HOST,
             Command::Inspect { name },
             &mut Vec::new(),
         ) {
@@ -48,7 +48,7 @@ pub(super) struct Rig {
     table: LockTable<Mirror>,
     now: Moment,
     request: u64,
-    /// Answers not looked at yet.
+    /// Replies that were not taken yet.
     told: HashMap<u64, Vec<Reply>>,
     /// The last request that enqueued a claim.
     enqueued: HashMap<u128, u64>,
@@ -76,7 +76,7 @@ impl Rig {
         rig
     }
 
-    /// A table that is made of this one's changes, as after a restart.
+    /// Returns a table restored from the changes of this one, as after a restart.
     pub(super) fn copied(&self, limits: Limits) -> Self {
         let mut mirror = Mirror::new();
         self.table.dump(|change| mirror.record(change));
@@ -95,7 +95,7 @@ impl Rig {
         ClaimId::from_bits(claim)
     }
 
-    /// Sends a command, and returns its request.
+    /// Sends a command, and returns the id of its request.
     pub(super) fn send(&mut self, command: Command<'_>) -> u64 {
         self.request += 1;
         let mut effects = Vec::new();
@@ -130,13 +130,13 @@ impl Rig {
         self.answer(request)
     }
 
-    /// What the waiter of this claim was told since.
+    /// Takes the replies that the waiter of this claim has got since.
     pub(super) fn told(&mut self, claim: u128) -> Reply {
         self.answer(self.enqueued[&claim])
     }
 
-    /// The grants that waiters were told of since, in order of their tokens, with the name if it
-    /// was one of several.
+    /// Takes the grants that waiters have got since, in the order of their tokens, with the name if
+    /// the claim was for any of several.
     pub(super) fn grants(&mut self) -> Vec<(Token, u128, Option<Box<str>>)> {
         let mut grants = Vec::new();
         for (claim, request) in &self.enqueued {
@@ -217,7 +217,7 @@ impl Rig {
         self.remember(claim, request)
     }
 
-    /// Several names at a time.
+    /// Enqueues a claim for more than one name.
     pub(super) fn enqueue_all(
         &mut self,
         session: u128,
@@ -293,8 +293,8 @@ impl Rig {
         })
     }
 
-    /// The queue of a name, which is the same in a table made of the changes, and in one made of a
-    /// dump.
+    /// Returns the queue of a name. Checks that it is the same in a table restored from the
+    /// changes, and in one restored from a dump.
     pub(super) fn inspect(&mut self, name: &str) -> Queue {
         let queue = self.look_at(name);
         assert_eq!(
@@ -316,7 +316,8 @@ impl Rig {
         queue
     }
 
-    /// The queue of a name as it is seen, the isolation that no journal hears of included.
+    /// Returns the queue of a name as observers see it, including isolation, which is not
+    /// journaled.
     pub(super) fn look_at(&mut self, name: &str) -> Queue {
         self.ask(Command::Inspect { name }).queue()
     }
@@ -354,7 +355,7 @@ impl Rig {
         self.now = self.now.before(time);
     }
 
-    /// A session that can be isolated, and that ends with its last connection.
+    /// Opens a session that can be isolated, and that ends with its last connection.
     pub(super) fn open_to_isolate(&mut self, session: u128) -> Reply {
         self.table.enable_isolation();
         let terms = Terms {
@@ -393,7 +394,7 @@ impl Rig {
 }
 
 impl Reply {
-    /// The token of a grant.
+    /// Returns the token of a grant.
     pub(super) fn token(&self) -> Token {
         match self {
             Self::Granted { token } | Self::GrantedAny { token, .. } => *token,

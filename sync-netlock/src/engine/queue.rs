@@ -1,5 +1,5 @@
-//! Claims in memory: one slab of them, threaded twice, as the line of a name and as the list of a
-//! session.
+//! Claims in memory. All claims are in one slab. Each is a node of two linked lists: the queue of
+//! its name, and the list of its session.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use slab::Slab;
 
 use super::command::Requester;
 
-/// A place in a slab. 32 bits, because claims are many.
+/// An index into a slab. It has 32 bits to save memory, because claims are many.
 pub(super) type Slot = u32;
-/// No place.
+/// The absence of a slot.
 pub(super) const NONE: Slot = Slot::MAX;
 
-/// The slab's key of a slot.
+/// Converts a slot to a key of a slab.
 pub(super) fn key(slot: Slot) -> usize {
     slot as usize
 }
 
-/// The slot of a slab's key. The limits keep every slab below [`NONE`].
+/// Converts a key of a slab to a slot. The limits keep every slab smaller than [`NONE`].
 pub(super) fn slot(key: usize) -> Slot {
     Slot::try_from(key).unwrap_or(NONE)
 }
 
-/// The neighbours in a list.
+/// The neighbours of a claim in a list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {
     pub(super) previous: Slot,
@@ -33,39 +33,39 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) const ALONE: Self = Self {
+    pub(super) const UNLINKED: Self = Self {
         previous: NONE,
         next: NONE,
     };
 }
 
-/// Whether a claim stands in one line, or is part of one that stands in several.
+/// Whether an entry is a whole claim, or the part of a claim that waits in more than one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Whole,
-    /// The part by which the claim is found.
+    /// The part that the index of claims refers to.
     First,
     Further,
 }
 
-/// One claim, or its part in one of several lines.
+/// A claim, or its part in one of its queues.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) id: ClaimId,
-    /// 0 while it waits.
+    /// The fencing token. 0 while the claim waits.
     token: u64,
     pub(super) session: Slot,
     pub(super) lock: Slot,
     pub(super) mode: Mode,
     pub(super) part: Part,
-    /// Of several lines, any one is enough.
+    /// The claim waits in more than one queue, and is granted in any one of them.
     pub(super) any: bool,
-    /// Whom to tell of the grant.
+    /// The destination of the second reply.
     pub(super) requester: Requester,
-    /// When it came, or when it began to hold.
+    /// When the claim arrived, or when it was granted.
     pub(super) since: Moment,
     pub(super) value: Box<[u8]>,
-    in_line: Links,
+    in_queue: Links,
     in_session: Links,
 }
 
@@ -90,8 +90,8 @@ impl Claim {
             requester,
             since: now,
             value: value.into(),
-            in_line: Links::ALONE,
-            in_session: Links::ALONE,
+            in_queue: Links::UNLINKED,
+            in_session: Links::UNLINKED,
         }
     }
 
@@ -103,13 +103,13 @@ impl Claim {
         self.token != 0
     }
 
-    /// From now on it holds. How long it has waited.
+    /// Marks the claim as held, and returns how long it has waited.
     pub(super) fn hold(&mut self, token: Token, now: Moment) -> Duration {
         self.token = token.get();
         now.since(std::mem::replace(&mut self.since, now))
     }
 
-    /// Its token, if it holds.
+    /// Returns the token, if the claim is held.
     pub(super) fn token(&self) -> Option<Token> {
         if self.holds() {
             Token::new(self.token)
@@ -119,27 +119,27 @@ impl Claim {
     }
 }
 
-/// Which of a claim's two lists.
+/// Selects one of the two lists that a claim is in.
 pub(super) trait Thread {
     fn links(claim: &mut Claim) -> &mut Links;
     fn next(claim: &Claim) -> Slot;
 }
 
-/// The line of a name.
+/// Selects the queue of a name.
 #[derive(Debug)]
-pub(super) enum InLine {}
+pub(super) enum InQueue {}
 
-impl Thread for InLine {
+impl Thread for InQueue {
     fn links(claim: &mut Claim) -> &mut Links {
-        &mut claim.in_line
+        &mut claim.in_queue
     }
 
     fn next(claim: &Claim) -> Slot {
-        claim.in_line.next
+        claim.in_queue.next
     }
 }
 
-/// The list of a session.
+/// Selects the list of a session.
 #[derive(Debug)]
 pub(super) enum InSession {}
 
@@ -153,7 +153,7 @@ impl Thread for InSession {
     }
 }
 
-/// A list of claims along one of their threads.
+/// A doubly linked list of claims.
 #[derive(Debug)]
 pub(super) struct List<T> {
     head: Slot,
@@ -191,7 +191,7 @@ impl<T: Thread> List<T> {
     }
 
     pub(super) fn remove(&mut self, claims: &mut Slab<Claim>, slot: Slot) {
-        let links = std::mem::replace(T::links(&mut claims[key(slot)]), Links::ALONE);
+        let links = std::mem::replace(T::links(&mut claims[key(slot)]), Links::UNLINKED);
         match links.previous {
             NONE => self.head = links.next,
             previous => T::links(&mut claims[key(previous)]).next = links.next,

@@ -1,9 +1,10 @@
-//! Claims of several names: in all their lines at a time, granted when all of them are free, and
-//! nothing held before; or as soon as any one is free, and the other lines are left.
+//! Claims for more than one name. Such a claim waits in the queues of all its names. It is granted
+//! when all of them are free, and holds none before. With `any`, it is granted as soon as one name
+//! is free, and leaves the other queues.
 //!
-//! A claim has a part in each line, which counts there as any claim does. The parts come to their
-//! lines in one step, so of two claims the one that came first is ahead in every line that both
-//! stand in: no two wait for each other.
+//! The claim has a part in each queue, which counts there like a claim of its own. All parts are
+//! added in one step. Of two claims, the earlier one is therefore ahead in every queue that both
+//! are in, so no two claims wait for each other (there is no deadlock).
 
 use std::collections::HashMap;
 
@@ -15,14 +16,15 @@ use super::claims::Admission;
 use super::{Arrival, LockTable};
 use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::line::{Claim, Part, Slot, key};
+use crate::engine::queue::{Claim, Part, Slot, key};
 
-/// The parts of the claims of several names, the one that is found by the claim's id first.
-pub(super) type Several = HashMap<ClaimId, Vec<Slot>, RandomState>;
+/// The parts of each claim for more than one name. The first part is the one in the index of
+/// claims.
+pub(super) type MultiClaims = HashMap<ClaimId, Vec<Slot>, RandomState>;
 
-/// What arrives with a command for several names.
+/// The fields of an `EnqueueAll` command, except the session.
 #[derive(Clone, Copy)]
-pub(super) struct ArrivalOfSeveral<'a> {
+pub(super) struct MultiArrival<'a> {
     pub(super) claim: ClaimId,
     pub(super) names: &'a [&'a str],
     pub(super) any: bool,
@@ -36,7 +38,7 @@ impl<J: Journal> LockTable<J> {
         &mut self,
         from: Requester,
         session: SessionId,
-        arrival: ArrivalOfSeveral<'_>,
+        arrival: MultiArrival<'_>,
         effects: &mut Vec<Effect>,
     ) -> Reply {
         let max = self.limits.names_per_claim;
@@ -46,7 +48,7 @@ impl<J: Journal> LockTable<J> {
                 max,
             });
         }
-        // Once each, in the order given.
+        // Remove duplicates, and keep the given order.
         let mut names: Vec<&str> = Vec::with_capacity(arrival.names.len());
         for name in arrival.names {
             if !names.contains(name) {
@@ -56,7 +58,7 @@ impl<J: Journal> LockTable<J> {
         if let [name] = *names {
             let (
                 name,
-                ArrivalOfSeveral {
+                MultiArrival {
                     claim,
                     mode,
                     waits,
@@ -81,17 +83,17 @@ impl<J: Journal> LockTable<J> {
             return Reply::Refused(self.unknown(session));
         };
         if let Some(found) = self.find_claim(arrival.claim) {
-            return self.repeat_several(from, found, session, &names, arrival.any);
+            return self.repeat_multi(from, found, session, &names, arrival.any);
         }
-        let arrival = ArrivalOfSeveral {
+        let arrival = MultiArrival {
             names: &names,
             ..arrival
         };
-        self.arrive_at_several(from, session, arrival, effects)
+        self.arrive_multi(from, session, arrival, effects)
             .unwrap_or_else(Reply::Refused)
     }
 
-    fn repeat_several(
+    fn repeat_multi(
         &mut self,
         from: Requester,
         found: Slot,
@@ -111,17 +113,17 @@ impl<J: Journal> LockTable<J> {
             };
         }
         let parts = self.parts(found);
-        let lines: Vec<_> = parts
+        let queues: Vec<_> = parts
             .iter()
             .map(|part| self.claims[key(*part)].lock)
             .collect();
         let is_same = self.claims[key(found)].session == session
             && self.claims[key(found)].any == any
-            && lines.len() == names.len()
+            && queues.len() == names.len()
             && names.iter().all(|name| {
                 self.locks
                     .find(name)
-                    .is_some_and(|line| lines.contains(&line))
+                    .is_some_and(|queue| queues.contains(&queue))
             });
         if !is_same {
             return Reply::Refused(Refusal::ClaimTaken);
@@ -130,30 +132,30 @@ impl<J: Journal> LockTable<J> {
             return Reply::Granted { token };
         }
         self.claims[key(found)].requester = from;
-        self.waiting(self.claims[key(found)].id, &lines)
+        self.waiting(self.claims[key(found)].id, &queues)
     }
 
-    /// Where a claim waits, of these lines.
-    fn waiting(&self, id: ClaimId, lines: &[Slot]) -> Reply {
-        let farthest = lines
+    /// Returns the reply for a claim that waits in these queues.
+    fn waiting(&self, id: ClaimId, queues: &[Slot]) -> Reply {
+        let farthest = queues
             .iter()
-            .map(|line| self.ahead(*line, id))
+            .map(|queue| self.ahead(*queue, id))
             .max()
             .unwrap_or_default();
         Reply::Waiting {
             position: farthest,
-            holder: lines.iter().find_map(|line| self.holder(*line)),
+            holder: queues.iter().find_map(|queue| self.holder(*queue)),
         }
     }
 
-    fn arrive_at_several(
+    fn arrive_multi(
         &mut self,
         from: Requester,
         session: Slot,
-        arrival: ArrivalOfSeveral<'_>,
+        arrival: MultiArrival<'_>,
         effects: &mut Vec<Effect>,
     ) -> Result<Reply, Refusal> {
-        let ArrivalOfSeveral {
+        let MultiArrival {
             claim: id,
             names,
             any,
@@ -165,77 +167,86 @@ impl<J: Journal> LockTable<J> {
             return Err(Refusal::NameInvalid);
         }
         self.check_claim(session, mode, value, names.len())?;
-        let mut lines = Vec::with_capacity(names.len());
+        let mut queues = Vec::with_capacity(names.len());
         let admission = self
-            .enter_all(names, &mut lines)
-            .and_then(|()| self.admission(session, &lines, mode, waits, any));
-        if !matches!(admission, Ok(Admission::AtOnce { .. } | Admission::InLine)) {
-            lines.iter().for_each(|line| self.tidy(*line));
+            .find_or_insert_all(names, &mut queues)
+            .and_then(|()| self.admission(session, &queues, mode, waits, any));
+        if !matches!(admission, Ok(Admission::Granted { .. } | Admission::Queued)) {
+            queues.iter().for_each(|queue| self.tidy(*queue));
         }
         let token = match admission? {
-            Admission::AtOnce { free } if any => {
+            Admission::Granted { free } if any => {
                 let claim = Claim::new(id, session, free, mode, from, value, self.now);
-                return Ok(self.hold_any(claim, &lines, effects));
+                return Ok(self.hold_any(claim, &queues, effects));
             }
-            Admission::AtOnce { .. } => Some(self.tokens.next()),
-            Admission::InLine => None,
+            Admission::Granted { .. } => Some(self.tokens.next()),
+            Admission::Queued => None,
             Admission::Busy { at } => {
                 return Ok(Reply::Busy {
                     holder: self.holder(at),
                 });
             }
         };
-        let mut parts = Vec::with_capacity(lines.len());
-        for line in &lines {
+        let mut parts = Vec::with_capacity(queues.len());
+        for queue in &queues {
             let part = if parts.is_empty() {
                 Part::First
             } else {
                 Part::Further
             };
             let claim =
-                Claim::new(id, session, *line, mode, from, value, self.now).of_part(part, any);
-            parts.push(self.stand(claim, token));
+                Claim::new(id, session, *queue, mode, from, value, self.now).of_part(part, any);
+            parts.push(self.add_claim(claim, token));
         }
-        self.several.insert(id, parts);
-        for line in &lines {
-            self.changed_now(*line, effects);
+        self.multi_claims.insert(id, parts);
+        for queue in &queues {
+            self.changed_now(*queue, effects);
         }
         Ok(match token {
             Some(token) => Reply::Granted { token },
-            None => self.waiting(id, &lines),
+            None => self.waiting(id, &queues),
         })
     }
 
-    /// A claim holds its name, which is free, and comes to no other.
-    fn hold_any(&mut self, claim: Claim, lines: &[Slot], effects: &mut Vec<Effect>) -> Reply {
+    /// Grants a new claim the name that is free. The claim is added to no other queue.
+    fn hold_any(&mut self, claim: Claim, queues: &[Slot], effects: &mut Vec<Effect>) -> Reply {
         let (free, token) = (claim.lock, self.tokens.next());
-        self.stand(claim, Some(token));
+        self.add_claim(claim, Some(token));
         let name = self.locks[free].name.clone();
         self.changed_now(free, effects);
-        lines.iter().for_each(|line| self.tidy(*line));
+        queues.iter().for_each(|queue| self.tidy(*queue));
         Reply::GrantedAny { token, name }
     }
 
-    /// Finds or makes all names.
-    fn enter_all(&mut self, names: &[&str], lines: &mut Vec<Slot>) -> Result<(), Refusal> {
+    /// Finds or adds all names.
+    fn find_or_insert_all(
+        &mut self,
+        names: &[&str],
+        queues: &mut Vec<Slot>,
+    ) -> Result<(), Refusal> {
         for name in names {
-            lines.push(self.lock_of(name.as_bytes(), self.revision)?);
+            queues.push(self.lock_of(name.as_bytes(), self.revision)?);
         }
         Ok(())
     }
 
-    /// All parts of a claim.
+    /// Returns all parts of a claim.
     pub(super) fn parts(&self, found: Slot) -> Vec<Slot> {
         let claim = &self.claims[key(found)];
         match claim.part {
             Part::Whole => vec![found],
-            Part::First | Part::Further => self.several.get(&claim.id).cloned().unwrap_or_default(),
+            Part::First | Part::Further => self
+                .multi_claims
+                .get(&claim.id)
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 
-    /// A part is next in its line. Grants the claim if all of its parts are, and fit; their lines
-    /// have to be settled too then.
-    pub(super) fn grant_several(
+    /// Grants a claim of which one part is the first waiter of its queue, if the same holds for all
+    /// its parts and all names are free. Returns whether it was granted, and appends the queues
+    /// that have to be settled to `more`.
+    pub(super) fn grant_multi(
         &mut self,
         next: Slot,
         more: &mut Vec<Slot>,
@@ -259,7 +270,7 @@ impl<J: Journal> LockTable<J> {
         self.journal.record(Change::Granted { claim: id, token });
         for part in parts {
             let waited = self.begin_hold(part, token);
-            self.counters.waits.note(waited);
+            self.counters.waits.record(waited);
             more.push(self.claims[key(part)].lock);
         }
         effects.push(Effect {
@@ -269,7 +280,7 @@ impl<J: Journal> LockTable<J> {
         true
     }
 
-    /// A part is next in its line and fits, and it is enough.
+    /// Grants a claim for any one of its names, of which one is free.
     fn grant_any(&mut self, next: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
         more.extend(self.choose(next));
         let (claim, token) = (&self.claims[key(next)], self.tokens.next());
@@ -280,49 +291,49 @@ impl<J: Journal> LockTable<J> {
             token,
         });
         let waited = self.begin_hold(next, token);
-        self.counters.waits.note(waited);
+        self.counters.waits.record(waited);
         effects.push(Effect {
             to,
             reply: Reply::GrantedAny { token, name },
         });
     }
 
-    /// Of a claim's parts this one is left. Whose lines the others have left, which have to be
-    /// settled.
+    /// Reduces a claim to one of its parts. Returns the queues of the removed parts, which have to
+    /// be settled.
     pub(super) fn choose(&mut self, chosen: Slot) -> Vec<Slot> {
         let parts = self.parts(chosen);
         let Claim { id, requester, .. } = self.claims[key(parts[0])];
         let others = parts.into_iter().filter(|part| *part != chosen);
-        let left = others.map(|part| self.take_out(part).lock).collect();
-        self.several.remove(&id);
+        let left = others.map(|part| self.remove_claim(part).lock).collect();
+        self.multi_claims.remove(&id);
         let claim = &mut self.claims[key(chosen)];
         claim.requester = requester;
         if std::mem::replace(&mut claim.part, Part::Whole) == Part::Further {
-            self.put_in_index(id, chosen);
+            self.index_claim(id, chosen);
         }
         left
     }
 
-    /// Takes a claim out of all its lines, which have to be settled afterwards.
-    pub(super) fn take_out_several(&mut self, found: Slot) -> (Vec<Slot>, Claim) {
+    /// Removes a claim from all its queues. Returns these queues, which have to be settled.
+    pub(super) fn remove_all_parts(&mut self, found: Slot) -> (Vec<Slot>, Claim) {
         let parts = self.parts(found);
-        let lines = parts
+        let queues = parts
             .iter()
             .map(|part| self.claims[key(*part)].lock)
             .collect();
         for part in &parts[1..] {
-            self.take_out(*part);
+            self.remove_claim(*part);
         }
-        let claim = self.take_out(parts[0]);
+        let claim = self.remove_claim(parts[0]);
         self.journal.record(Change::Left { claim: claim.id });
-        (lines, claim)
+        (queues, claim)
     }
 
-    /// A claim that comes back from a journal once more is of several names.
-    pub(super) fn join(&mut self, first: Slot, part: Slot) {
+    /// Adds a part to a claim that is being restored.
+    pub(super) fn add_part(&mut self, first: Slot, part: Slot) {
         let claim = &mut self.claims[key(first)];
         claim.part = Part::First;
-        self.several
+        self.multi_claims
             .entry(claim.id)
             .or_insert_with(|| vec![first])
             .push(part);
