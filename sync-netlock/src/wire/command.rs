@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use distsync_core::Mode;
 use distsync_core::spi::{ClaimId, Revision, Secret, SessionId};
 
 use super::fast_path;
 use super::frame::encode;
 use super::proto::{self, request::Body};
+use super::values::{from_mode, to_mode};
 use crate::engine::{Command, Refusal, Terms};
 
 /// Appends a command to `out` as a request. `session` is the number of the command's session on
@@ -151,24 +151,6 @@ pub(super) fn to_request(id: u64, session: u32, command: Command<'_>) -> Option<
 /// Returns whole milliseconds, rounded up so that a TTL is never shortened.
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-pub(super) fn from_mode(mode: Mode) -> (proto::Mode, u32) {
-    match mode {
-        Mode::Exclusive => (proto::Mode::Exclusive, 0),
-        Mode::Shared => (proto::Mode::Shared, 0),
-        Mode::Permit { of } => (proto::Mode::Permit, u32::from(of)),
-    }
-}
-
-pub(super) fn to_mode(mode: i32, permits: u32) -> Option<Mode> {
-    Some(match proto::Mode::try_from(mode).ok()? {
-        proto::Mode::Exclusive => Mode::Exclusive,
-        proto::Mode::Shared => Mode::Shared,
-        proto::Mode::Permit => Mode::Permit {
-            of: u16::try_from(permits).ok()?,
-        },
-    })
 }
 
 /// Why a request cannot be converted to a command.

@@ -8,10 +8,9 @@
 use distsync_core::Token;
 use distsync_core::spi::{ClaimId, SessionId};
 
-use super::command::{from_mode, to_mode};
 use super::frame::HEADER;
 use super::proto;
-use super::reply::{from_found, to_found};
+use super::values::{from_found, from_mode, to_found, to_mode};
 use crate::engine::{Command, Reply};
 
 /// Protobuf tags: the number of the field times 8, plus the wire type (0: varint, 1: eight bytes,

@@ -5,6 +5,7 @@ mod command;
 mod fast_path;
 mod frame;
 mod reply;
+mod values;
 
 pub use command::{InvalidRequest, encode_command, read_command, to_command};
 pub use frame::{Frames, RESPONSE_MAX, TooLong, encode};

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use distsync_core::Token;
 use distsync_core::spi as backend;
-use distsync_core::spi::{ClaimId, Revision, SessionId, Withdrawn};
+use distsync_core::spi::{ClaimId, Revision, SessionId};
 
-use super::command::{from_mode, to_mode};
 use super::fast_path;
 use super::frame::encode;
-use super::proto::{self, gone::Why, refused, response::Body, withdrawn::Found};
+use super::proto::{self, gone::Why, refused, response::Body};
+use super::values::{from_found, from_mode, to_found, to_mode};
 use crate::engine::{Bound, Refusal, Reply, SessionEntry};
 
 fn millis(duration: Duration) -> u64 {
@@ -102,22 +102,6 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
         id,
         body: Some(body),
     }
-}
-
-pub(super) fn from_found(withdrawn: Withdrawn) -> Found {
-    match withdrawn {
-        Withdrawn::Absent => Found::Absent,
-        Withdrawn::Held => Found::Held,
-        Withdrawn::Waiting => Found::Waiting,
-    }
-}
-
-pub(super) fn to_found(found: i32) -> Option<Withdrawn> {
-    Some(match Found::try_from(found).ok()? {
-        Found::Absent => Withdrawn::Absent,
-        Found::Held => Withdrawn::Held,
-        Found::Waiting => Withdrawn::Waiting,
-    })
 }
 
 fn from_entry(entry: backend::Entry) -> proto::Entry {
