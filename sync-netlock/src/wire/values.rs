@@ -38,3 +38,20 @@ pub(super) fn to_found(found: i32) -> Option<Withdrawn> {
         Found::Waiting => Withdrawn::Waiting,
     })
 }
+
+impl From<u128> for proto::Id {
+    fn from(bits: u128) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "splits the id into its halves"
+        )]
+        let (high, low) = ((bits >> 64) as u64, bits as u64);
+        Self { high, low }
+    }
+}
+
+impl From<proto::Id> for u128 {
+    fn from(id: proto::Id) -> Self {
+        Self::from(id.high) << 64 | Self::from(id.low)
+    }
+}

@@ -1,0 +1,3 @@
+//! The messages, generated from `proto/netlock.proto`.
+
+include!("netlock.v1.rs");
