@@ -1,5 +1,5 @@
-//! Who may do what: principals, and what they may do to which names. Checked at one place, after a
-//! request is decoded and whatever its form.
+//! Authentication by tokens, and the permissions of principals. Permissions are checked in one
+//! place, [`Access::allows`], after a request is decoded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,16 +11,16 @@ use distsync_core::spi::reread::{Files, Reread};
 use distsync_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
-use crate::engine::{Command, NO_PRINCIPAL};
+use crate::engine::{Command, NO_PRINCIPAL, Reply};
 
-/// What can be allowed.
+/// An operation that a permission can allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Stand in line for a name, and hold it.
+    /// Acquire a name, which includes waiting for it.
     Acquire,
-    /// See who holds a name and who waits, and which names there are.
+    /// List names, and see their holders and waiters.
     Observe,
-    /// End others' claims and sessions.
+    /// End the claims and sessions of others.
     Admin,
 }
 
@@ -33,21 +33,21 @@ impl FromStr for Verb {
             "observe" => Ok(Self::Observe),
             "admin" => Ok(Self::Admin),
             other => Err(format!(
-                "`{other}` is no verb: say acquire, observe or admin"
+                "unknown verb `{other}`: use acquire, observe or admin"
             )),
         }
     }
 }
 
-/// What one principal may do to the names that begin in one way.
+/// Allows a principal to use the names with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// The principal; `*` is every authenticated principal.
+    /// The principal. `*` means every authenticated principal.
     pub principal: String,
-    /// How the names begin; empty: all. Clients of distsync write NAMESPACE/l/NAME for locks and
-    /// NAMESPACE/e/NAME for elections.
+    /// The prefix of the names. Empty: all names. The distsync clients use `NAMESPACE/l/NAME` for
+    /// locks and `NAMESPACE/e/NAME` for elections.
     pub prefix: String,
-    /// What is allowed.
+    /// The allowed operations.
     pub verbs: Vec<Verb>,
 }
 
@@ -57,14 +57,14 @@ impl Permission {
     }
 }
 
-/// Who is known, and who may do what.
+/// The tokens and the permissions of principals.
 #[derive(Debug, Default)]
 pub struct Access {
     tokens: Option<Reread<TokenFile>>,
     permissions: Vec<Permission>,
 }
 
-/// A token, as the server knows it.
+/// The SHA-256 hash of a token. The server does not store tokens themselves.
 pub(super) type TokenHash = [u8; 32];
 
 /// The principals, by the hashes of their tokens.
@@ -92,8 +92,10 @@ impl Files for TokenFile {
             let problem = format!("the file of tokens {}: {problem}", self.0.display());
             Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
         };
-        let text = std::fs::read_to_string(&self.0)
-            .map_err(|error| explain("it cannot be read".to_owned()).with_source(error))?;
+        let text = std::fs::read_to_string(&self.0).map_err(|error| {
+            explain("cannot read it: check the path and its permissions".to_owned())
+                .with_source(error)
+        })?;
         let mut tokens = HashMap::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -113,7 +115,7 @@ impl Files for TokenFile {
 }
 
 impl Access {
-    /// Nobody is known, and nobody may do anything.
+    /// Creates an access control without tokens and permissions, which allows nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -126,25 +128,26 @@ impl Access {
         self
     }
 
-    /// Reads the file of tokens: a line each, `PRINCIPAL sha256:HEX`, as [`token_line`] makes them;
-    /// `#` begins a comment. A server that runs reads it again when it has changed.
+    /// Reads a file of tokens. Each line has the form `PRINCIPAL sha256:HEX`, which [`token_line`]
+    /// returns. `#` begins a comment. A running server reads the file again when it has changed.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if it cannot be read, or names the line that is none.
+    /// [`ErrorKind::InvalidOption`] if the file cannot be read, or has an invalid line, which the
+    /// error names.
     pub fn with_tokens(mut self, file: &Path) -> Result<Self> {
         self.tokens = Some(Reread::new(TokenFile(file.to_owned()))?);
         Ok(self)
     }
 
-    /// Whose token this is.
+    /// Returns the hash of a token, and the principal that it authenticates.
     pub(super) fn principal_of(&self, token: &str) -> Option<(TokenHash, Arc<str>)> {
-        // Found by its hash: how long that takes says nothing of the token.
+        // Look the token up by its hash, so that the duration reveals nothing about the token.
         let hash = hash(token);
         let principal = self.tokens.as_ref()?.content().0.get(&hash)?.clone();
         Some((hash, principal))
     }
 
-    /// Whether a token is still a principal's.
+    /// Returns whether a token still authenticates a principal.
     pub(super) fn still_knows(&self, token: &TokenHash, principal: &str) -> bool {
         self.tokens.as_ref().is_some_and(|tokens| {
             tokens
@@ -155,21 +158,21 @@ impl Access {
         })
     }
 
-    /// Reads the file of tokens again if it has changed. `true`: it has.
+    /// Reads the file of tokens again if it has changed, and returns whether it has.
     pub(super) fn reread(&self) -> bool {
         self.tokens.as_ref().is_some_and(Reread::reread)
     }
 
-    /// Whether a principal may do what a command says.
+    /// Returns whether a principal may execute a command.
     pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
         let may = |verb, name: &[u8]| self.allows_verb(principal, verb, name);
         match command {
-            // Any permission is enough: a principal without one has no use for a session.
+            // Any permission suffices. A principal without one has no use for a session.
             Command::Open { .. } => self
                 .permissions
                 .iter()
                 .any(|permission| permission.is_for(principal)),
-            // The secret of the session that it speaks for is permission enough.
+            // The connection has attached to the session by its secret, which suffices.
             Command::Attach { .. }
             | Command::Detach { .. }
             | Command::Renew { .. }
@@ -197,6 +200,30 @@ impl Access {
         }
     }
 
+    /// Removes the holder of a name from a reply, if the principal may acquire the name but not
+    /// observe it.
+    pub(super) fn redact(
+        &self,
+        principal: &str,
+        command: &Command<'_>,
+        reply: Option<Reply>,
+    ) -> Option<Reply> {
+        let may_see = |name: &[u8]| self.allows_verb(principal, Verb::Observe, name);
+        let shows = match command {
+            Command::Enqueue { name, .. } => may_see(name),
+            Command::EnqueueAll { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
+            _ => true,
+        };
+        match reply {
+            Some(Reply::Waiting { position, .. }) if !shows => Some(Reply::Waiting {
+                position,
+                holder: None,
+            }),
+            Some(Reply::Busy { .. }) if !shows => Some(Reply::Busy { holder: None }),
+            reply => reply,
+        }
+    }
+
     pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &[u8]) -> bool {
         self.permissions.iter().any(|permission| {
             permission.is_for(principal)
@@ -206,7 +233,7 @@ impl Access {
     }
 }
 
-/// The principal as a number, the same after every restart: its hash.
+/// Returns a number for a principal: its hash, which stays the same over restarts.
 pub(super) fn number_of(principal: &str) -> u64 {
     let digest: [u8; 32] = Sha256::digest(principal.as_bytes()).into();
     digest
@@ -219,8 +246,8 @@ fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The line of a file of tokens that says that a token is a principal's. The token itself is not in
-/// it.
+/// Returns the line of a file of tokens by which a token authenticates a principal. The line
+/// contains a hash of the token, not the token itself.
 #[must_use]
 pub fn token_line(principal: &str, token: &str) -> String {
     use fmt::Write;
@@ -301,7 +328,7 @@ mod tests {
         std::fs::write(file.path(), "a secret-a\n").unwrap();
         assert!(
             !access.reread() && access.principal_of("secret-b").is_some(),
-            "what was read before stays"
+            "an invalid file changes nothing"
         );
         let error = Access::new()
             .with_tokens(file.path())

@@ -1,4 +1,4 @@
-//! What administrators did: to the log, and to a file of its own where one is wanted.
+//! The audit log: administrator actions, written to the log and optionally to a file of their own.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -15,13 +15,14 @@ use tracing::{error, info};
 
 use crate::engine::{Command, Refusal, Reply};
 
-/// Where it is written.
+/// The audit log.
 #[derive(Debug)]
 pub(super) struct Audit {
     file: Option<AuditFile>,
 }
 
-/// The file, which others may move away (`logrotate` does) and expect to be made anew.
+/// The file of the audit log. Programs such as `logrotate` may move it away, and expect that it is
+/// created again.
 #[derive(Debug)]
 struct AuditFile {
     path: PathBuf,
@@ -38,19 +39,19 @@ impl AuditFile {
         options.map_err(|error| unwritable(path, error))
     }
 
-    /// Whether what is open is what stands at the path now.
+    /// Returns whether the open file is still the one at the path.
     fn is_current(&self, open: &File) -> bool {
-        let place = |data: &std::fs::Metadata| (data.dev(), data.ino());
+        let identity = |data: &std::fs::Metadata| (data.dev(), data.ino());
         matches!(
             (&open.metadata(), &std::fs::metadata(&self.path)),
-            (Ok(open), Ok(there)) if place(open) == place(there)
+            (Ok(open), Ok(found)) if identity(open) == identity(found)
         )
     }
 }
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {
     let problem = format!(
-        "the audit log {} cannot be written: does its folder exist?",
+        "cannot write the audit log {}: check that its folder exists and is writable",
         path.display()
     );
     Error::new(ErrorKind::InvalidOption, problem)
@@ -58,17 +59,17 @@ fn unwritable(path: &Path, error: std::io::Error) -> Error {
         .with_source(error)
 }
 
-/// One thing that somebody did, or was refused.
+/// One action of an administrator, executed or refused.
 #[derive(Debug, Serialize)]
-struct Deed<'a> {
+struct Action<'a> {
     /// Milliseconds since 1970.
     at_ms: u64,
     principal: Option<&'a str>,
     peer: String,
     deed: &'static str,
-    /// The name, or the start of the names.
+    /// The name, or the prefix of the names.
     name: Option<&'a str>,
-    /// The claim or session.
+    /// The id of the claim or session.
     id: Option<String>,
     outcome: String,
 }
@@ -87,7 +88,7 @@ impl Audit {
         })
     }
 
-    /// Looks whether the file could be opened, and does not make it.
+    /// Checks whether the file could be opened, without creating it.
     pub(super) fn check(path: Option<&Path>) -> Result<()> {
         let Some(path) = path else { return Ok(()) };
         let looked = match OpenOptions::new().append(true).open(path) {
@@ -114,13 +115,15 @@ impl Audit {
         match AuditFile::open(&file.path) {
             Ok(fresh) => {
                 *open = fresh;
-                info!(path = %file.path.display(), "the audit log was moved away, and is made anew");
+                info!(path = %file.path.display(), "the audit log was moved away: created a new one");
             }
-            Err(error) => error!(%error, "the old audit log is written on"),
+            Err(error) => {
+                error!(%error, "cannot open the new audit log: continuing with the old one")
+            }
         }
     }
 
-    /// Notes a command if it is an administrator's.
+    /// Records a command, if it is an action of an administrator.
     pub(super) fn note(
         &self,
         principal: Option<&str>,
@@ -147,7 +150,7 @@ impl Audit {
             _ => "done".to_owned(),
         };
         let at_ms = clock::wall_millis();
-        let deed = Deed {
+        let action = Action {
             at_ms,
             principal,
             peer: peer.to_string(),
@@ -158,23 +161,23 @@ impl Audit {
         };
         info!(
             target: "netlock::audit",
-            principal = deed.principal,
-            peer = deed.peer,
-            deed = deed.deed,
-            name = deed.name,
-            id = deed.id,
-            outcome = deed.outcome,
+            principal = action.principal,
+            peer = action.peer,
+            deed = action.deed,
+            name = action.name,
+            id = action.id,
+            outcome = action.outcome,
             "administrator action"
         );
         if let Some(file) = &self.file {
-            let written = serde_json::to_vec(&deed)
+            let written = serde_json::to_vec(&action)
                 .map_err(std::io::Error::from)
                 .and_then(|mut line| {
                     line.push(b'\n');
                     locked(&file.open).write_all(&line)
                 });
             if let Err(error) = written {
-                error!(%error, "the audit log cannot be written");
+                error!(%error, "cannot write the audit log: this action is only in this log");
             }
         }
     }

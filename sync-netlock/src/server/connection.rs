@@ -1,9 +1,9 @@
-//! One connection of the server: read, apply, write, in one task.
+//! One connection of the server. One task reads requests, applies them and writes the replies.
 
 mod ending;
 mod greeting;
-mod numbers;
-mod patience;
+mod session_numbers;
+mod timeouts;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,46 +16,46 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{debug, info};
 
 use super::access::number_of;
-use super::hub::{Desk, Hub, Place};
-use super::per_principal::Share;
+use super::hub::{Hub, HubState, Registration};
+use super::principal_counts::Share;
 use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
 use crate::wire::{Frames, InvalidRequest, encode, encode_reply, read_command, to_command};
-pub(super) use ending::turn_away;
-use ending::{COURTESY, End, cut, refuse, too_long, unknown};
-use greeting::Known;
-pub(super) use greeting::welcome;
-use numbers::Numbers;
+pub(super) use ending::reject;
+use ending::{End, LAST_WRITE, cut, refuse, too_long, unknown};
+use greeting::Authenticated;
+pub(super) use greeting::accept;
+use session_numbers::SessionNumbers;
 
-/// Serves a connection until it ends. `principal`: whom its certificate names.
+/// Serves a connection until it ends. `principal` is the one that the peer's certificate names.
 async fn serve(
     hub: Arc<Hub>,
-    place: Place,
+    registration: Registration,
     stream: Stream,
     peer: SocketAddr,
     principal: Option<Arc<str>>,
 ) {
-    let number = place.connection;
+    let number = registration.connection;
     debug!(connection = number, %peer, "connected");
     let now = clock::now();
     let mut connection = Connection {
         hub,
-        place,
+        registration,
         stream,
         frames: Frames::new(),
         effects: Vec::new(),
         others: Vec::new(),
         out: Vec::new(),
-        sessions: Numbers::default(),
+        sessions: SessionNumbers::default(),
         greeted: false,
         certified: principal,
-        known: None,
+        authenticated: None,
         share: None,
         peer,
-        since: now,
-        heard: now,
+        connected_at: now,
+        last_request: now,
         partial_since: None,
     };
     let end = connection.run().await;
@@ -66,7 +66,7 @@ async fn serve(
             request,
             limit,
         }) => {
-            info!(connection = number, %peer, ?code, reason, "connection cut");
+            info!(connection = number, %peer, ?code, reason, "connection closed by the server");
             let refused = proto::Refused {
                 code: code.into(),
                 message: reason,
@@ -76,62 +76,67 @@ async fn serve(
             let body = Some(proto::response::Body::Refused(refused));
             encode(&proto::Response { id: request, body }, &mut connection.out);
             if code == Code::Denied {
-                // Guessing takes its time.
-                tokio::time::sleep(COURTESY).await;
+                // Slow down guessing of tokens.
+                tokio::time::sleep(LAST_WRITE).await;
             }
-            // A courtesy: whoever does not take it does not get it.
-            let _ =
-                tokio::time::timeout(COURTESY, connection.stream.write_all(&connection.out)).await;
-            let _ = tokio::time::timeout(COURTESY, connection.stream.shutdown()).await;
+            // Ignore errors: the connection ends in any case.
+            let _ = tokio::time::timeout(LAST_WRITE, connection.stream.write_all(&connection.out))
+                .await;
+            let _ = tokio::time::timeout(LAST_WRITE, connection.stream.shutdown()).await;
         }
         Err(End::Unread) => {
-            info!(connection = number, %peer, "connection cut: too much waits for clients that do not read");
+            info!(connection = number, %peer, "connection closed by the server: too much waits for clients that do not read");
         }
-        Err(End::Peer(error)) => debug!(connection = number, %peer, %error, "connection lost"),
-        Err(End::Closed) | Ok(()) => debug!(connection = number, %peer, "connection closed"),
+        Err(End::Io(error)) => debug!(connection = number, %peer, %error, "connection lost"),
+        Err(End::Closed) | Ok(()) => {
+            debug!(connection = number, %peer, "connection closed by the client")
+        }
     }
 }
 
-/// After this many requests their answers are written, so that a client that waits for many works
-/// on the first of them while the server works on the rest.
-const VISIT: usize = 64;
-/// The same for a server with a data folder, where each visit is a write to the log too.
-const VISIT_KEPT: usize = 128;
-/// At this many bytes answers are written before more are made, and no more than this is kept of
-/// the buffer.
-const OUT_KEPT: usize = 64 << 10;
+/// The most requests of one visit. Their replies are written afterwards, so that a client with many
+/// requests works on the first replies while the server works on the rest.
+const VISIT_MAX: usize = 64;
+/// The same for a server with a data folder, where each visit also writes to the log.
+const VISIT_MAX_STORED: usize = 128;
+/// The size of replies at which a visit ends, so that they are written first. Also the most memory
+/// that the buffer of replies keeps.
+const OUT_MAX: usize = 64 << 10;
 
 struct Connection {
     hub: Arc<Hub>,
     peer: SocketAddr,
-    place: Place,
+    registration: Registration,
     stream: Stream,
     frames: Frames,
-    /// Reused from request to request.
+    /// The effects of the current request. A field only to reuse its memory.
     effects: Vec<Effect>,
+    /// Effects for other connections.
     others: Vec<Effect>,
+    /// Encoded replies for this connection.
     out: Vec<u8>,
-    sessions: Numbers,
+    sessions: SessionNumbers,
     greeted: bool,
-    /// Whom the peer's certificate names.
+    /// The principal that the peer's certificate names.
     certified: Option<Arc<str>>,
-    /// The principal and its permissions, where the server authenticates its clients.
-    known: Option<Known>,
-    /// Its share of the connections of its principal.
+    /// The principal and its permissions, if the server authenticates its clients.
+    authenticated: Option<Authenticated>,
+    /// Counts this connection for its principal.
     share: Option<Share>,
-    since: Moment,
-    heard: Moment,
-    /// Since when a request is incomplete.
+    connected_at: Moment,
+    /// When the last complete request arrived.
+    last_request: Moment,
+    /// When the request began that is incomplete, if there is one.
     partial_since: Option<Moment>,
 }
 
 impl Connection {
     async fn run(&mut self) -> Result<(), End> {
-        let outbox = self.place.outbox.clone();
+        let outbox = self.registration.outbox.clone();
         let mut filled = pin!(outbox.filled.notified());
-        // Armed anew when it fires, and when a request is begun and not completed: not for every
-        // read.
-        let mut watchdog = pin!(tokio::time::sleep(self.patience()));
+        // Resetting the timer for every read would be expensive. It is reset when it fires, and
+        // when a request becomes incomplete.
+        let mut watchdog = pin!(tokio::time::sleep(self.time_left()));
         loop {
             let read = tokio::select! {
                 biased;
@@ -141,8 +146,8 @@ impl Connection {
                     None
                 }
                 () = &mut watchdog => {
-                    self.check_patience()?;
-                    watchdog.set(tokio::time::sleep(self.patience()));
+                    self.check_timeouts()?;
+                    watchdog.set(tokio::time::sleep(self.time_left()));
                     continue;
                 }
             };
@@ -156,22 +161,22 @@ impl Connection {
                     .fetch_add(read as u64, Ordering::Relaxed);
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
-                while self.answer(now).await? {
-                    let is_heavy = self.out.len() >= OUT_KEPT / 4;
+                while self.apply_requests(now).await? {
+                    let is_heavy = self.out.len() >= OUT_MAX / 4;
                     self.write().await?;
                     if is_heavy {
-                        // A socket takes megabytes before it is full: others have their turn in
-                        // between.
+                        // A socket buffers megabytes, so the write may not have waited. Let other
+                        // connections run.
                         tokio::task::yield_now().await;
                     }
                 }
-                self.note_partial(now);
+                self.update_partial(now);
                 if self.partial_since.is_some() && !was_partial {
-                    watchdog.set(tokio::time::sleep(self.patience()));
+                    watchdog.set(tokio::time::sleep(self.time_left()));
                 }
             }
             if self.hub.is_stopped() {
-                return Err(cut(Code::Stopping, "the server stops"));
+                return Err(cut(Code::Stopping, "the server is shutting down"));
             }
             if outbox.displaced.load(Ordering::Relaxed) && !self.greeted {
                 return Err(cut(
@@ -180,14 +185,15 @@ impl Connection {
                 ));
             }
             if outbox.overflowed.load(Ordering::Relaxed) {
-                return Err(cut(
-                    Code::TooSlow,
-                    "the client does not read what it is told",
-                ));
+                return Err(cut(Code::TooSlow, "the client does not read its replies"));
             }
-            if outbox.suspected.load(Ordering::Relaxed) {
-                outbox.suspected.store(false, Ordering::Relaxed);
-                if self.known.as_ref().is_some_and(Known::is_forgotten) {
+            if outbox.recheck_token.load(Ordering::Relaxed) {
+                outbox.recheck_token.store(false, Ordering::Relaxed);
+                if self
+                    .authenticated
+                    .as_ref()
+                    .is_some_and(Authenticated::is_revoked)
+                {
                     return Err(cut(
                         Code::Denied,
                         "the server does not know this token any more",
@@ -203,12 +209,12 @@ impl Connection {
         if self.out.is_empty() {
             return Ok(());
         }
-        // Most often the socket takes it at once, and no timer is needed.
+        // Usually the socket takes everything at once, and no timer is needed.
         let written = self.stream.write_now(&self.out).await?;
         if written < self.out.len() || self.stream.needs_flush() {
             let left = self.out.len() - written;
-            let _share = if left > OUT_KEPT {
-                Some(self.share_of_unread(left)?)
+            let _share = if left > OUT_MAX {
+                Some(self.count_unread(left)?)
             } else {
                 None
             };
@@ -218,7 +224,7 @@ impl Connection {
             };
             match tokio::time::timeout(self.hub.options.write_timeout, rest).await {
                 Ok(written) => written?,
-                Err(_) => return Err(cut(Code::TooSlow, "the client does not read its answers")),
+                Err(_) => return Err(cut(Code::TooSlow, "the client does not read its replies")),
             }
         }
         self.hub
@@ -226,15 +232,18 @@ impl Connection {
             .written
             .fetch_add(self.out.len() as u64, Ordering::Relaxed);
         self.out.clear();
-        self.out.shrink_to(OUT_KEPT);
+        self.out.shrink_to(OUT_MAX);
         Ok(())
     }
 
-    /// Counts the rest of a long answer in what waits for the clients of this principal. A short
-    /// rest is not counted: each connection has at most one, and counting takes a lock that all
-    /// connections share.
-    fn share_of_unread(&self, bytes: usize) -> Result<Share, End> {
-        let principal = self.known.as_ref().map(|known| known.principal.clone());
+    /// Counts the rest of a long reply as unread by the clients of this principal. A short rest is
+    /// not counted: each connection has at most one, and counting takes a lock that all connections
+    /// share.
+    fn count_unread(&self, bytes: usize) -> Result<Share, End> {
+        let principal = self
+            .authenticated
+            .as_ref()
+            .map(|authenticated| authenticated.principal.clone());
         let max = self.hub.options.unread_per_principal;
         self.hub
             .unread
@@ -242,16 +251,17 @@ impl Connection {
             .ok_or(End::Unread)
     }
 
-    /// Answers some of what was read, in one visit to the table. Whether there may be more.
-    async fn answer(&mut self, now: Moment) -> Result<bool, End> {
+    /// Applies requests that were read, in one visit to the table. Returns whether there may be
+    /// more.
+    async fn apply_requests(&mut self, now: Moment) -> Result<bool, End> {
         let hub = self.hub.clone();
         let requests = if hub.options.storage.is_some() {
-            VISIT_KEPT
+            VISIT_MAX_STORED
         } else {
-            VISIT
+            VISIT_MAX
         };
         let mut frames = std::mem::take(&mut self.frames);
-        let (more, mark) = hub.visit(|desk| {
+        let (more, position) = hub.visit(|state| {
             for _ in 0..requests {
                 let max = if self.greeted {
                     hub.options.request_max
@@ -264,30 +274,30 @@ impl Connection {
                 let Some(request) = request else {
                     return Ok(false);
                 };
-                self.heard = now;
-                self.ask(desk, request)?;
-                if self.out.len() >= OUT_KEPT || desk.table.journal().is_long() {
+                self.last_request = now;
+                self.apply_request(state, request)?;
+                if self.out.len() >= OUT_MAX || state.table.journal().is_long() {
                     break;
                 }
             }
             Ok(true)
         });
         self.frames = frames;
-        hub.kept(mark).await;
+        hub.stored(position).await;
         hub.post(&mut self.others);
         more
     }
 
-    /// Puts one request to the table, and sends each answer its way: one's own into the buffer,
-    /// others' to their outboxes.
-    fn ask(&mut self, desk: &mut Desk, request: &[u8]) -> Result<(), End> {
-        // A connection that has not greeted has no session either, and so takes the long way.
+    /// Applies one request. Appends replies for this connection to `out`, and effects for other
+    /// connections to `others`.
+    fn apply_request(&mut self, state: &mut HubState, request: &[u8]) -> Result<(), End> {
+        // The fast path needs a session, and a connection has none before its greeting.
         let (id, reply) = match read_command(request, |number| self.sessions.get(number)) {
-            Some((id, command)) => (id, self.apply(desk, id, command)),
-            None => self.ask_at_length(desk, request)?,
+            Some((id, command)) => (id, self.apply(state, id, command)),
+            None => self.apply_decoded(state, request)?,
         };
         if !self.effects.is_empty() {
-            self.sort_effects();
+            self.route_effects();
         }
         if let Some(reply) = reply {
             if let Reply::Refused(refusal) = &reply {
@@ -298,27 +308,27 @@ impl Connection {
         Ok(())
     }
 
-    /// The one place where commands of clients reach the table: what a principal may not do is
-    /// refused here.
-    fn apply(&mut self, desk: &mut Desk, request: u64, command: Command<'_>) -> Option<Reply> {
+    /// Checks the permission for a command, and applies it. This is the only place where commands
+    /// of clients reach the table.
+    fn apply(&mut self, state: &mut HubState, request: u64, command: Command<'_>) -> Option<Reply> {
         let from = self.requester(request);
-        let Some(known) = &self.known else {
-            return desk
+        let Some(authenticated) = &self.authenticated else {
+            return state
                 .table
-                .apply(self.heard, from, command, &mut self.effects);
+                .apply(self.last_request, from, command, &mut self.effects);
         };
-        if !known.allows(&command) {
+        if !authenticated.allows(&command) {
             return Some(Reply::Refused(Refusal::Denied));
         }
-        let reply = desk
+        let reply = state
             .table
-            .apply(self.heard, from, command, &mut self.effects);
-        known.veil(&command, reply)
+            .apply(self.last_request, from, command, &mut self.effects);
+        authenticated.redact(&command, reply)
     }
 
-    fn sort_effects(&mut self) {
+    fn route_effects(&mut self) {
         for effect in self.effects.drain(..) {
-            if effect.to.connection == self.place.connection {
+            if effect.to.connection == self.registration.connection {
                 encode_reply(effect.to.request, effect.reply, &mut self.out);
             } else {
                 self.others.push(effect);
@@ -328,19 +338,23 @@ impl Connection {
 
     fn requester(&self, request: u64) -> Requester {
         Requester {
-            connection: self.place.connection,
+            connection: self.registration.connection,
             request,
         }
     }
 
-    /// A request of any kind, or none at all: its id, and the table's reply to it.
-    fn ask_at_length(
+    /// Decodes a request by the generic codec, and applies it. Returns its id and the reply.
+    fn apply_decoded(
         &mut self,
-        desk: &mut Desk,
+        state: &mut HubState,
         request: &[u8],
     ) -> Result<(u64, Option<Reply>), End> {
-        let request = proto::Request::decode(request)
-            .map_err(|error| cut(Code::Malformed, format!("a frame is no request: {error}")))?;
+        let request = proto::Request::decode(request).map_err(|error| {
+            cut(
+                Code::Malformed,
+                format!("a frame is not a request: {error}"),
+            )
+        })?;
         if request.id == 0 {
             return Err(cut(Code::Malformed, "a request has no id"));
         }
@@ -350,12 +364,16 @@ impl Connection {
         match body {
             Body::Hello(hello) => {
                 self.greet(request.id, hello)?;
-                if let Some(known) = &self.known {
+                if let Some(authenticated) = &self.authenticated {
                     let introduce = Command::Introduce {
-                        principal: number_of(&known.principal),
+                        principal: number_of(&authenticated.principal),
                     };
-                    desk.table
-                        .apply(self.heard, self.requester(0), introduce, &mut self.effects);
+                    state.table.apply(
+                        self.last_request,
+                        self.requester(0),
+                        introduce,
+                        &mut self.effects,
+                    );
                 }
                 return Ok((request.id, None));
             }
@@ -378,14 +396,18 @@ impl Connection {
         }
         let mut names = Vec::new();
         let reply = match to_command(body, &mut names, |number| self.sessions.get(number)) {
-            Ok(command) => match self.no_room_for(body) {
+            Ok(command) => match self.session_limit(body) {
                 Some(refusal) => Some(Reply::Refused(refusal)),
                 None => {
-                    let reply = self.apply(desk, request.id, command);
-                    if let Some(replaced) = self.note_session(body, command, reply.as_ref()) {
+                    let reply = self.apply(state, request.id, command);
+                    if let Some(replaced) = self.update_numbers(body, command, reply.as_ref()) {
                         let detach = Command::Detach { session: replaced };
-                        desk.table
-                            .apply(self.heard, self.requester(0), detach, &mut self.effects);
+                        state.table.apply(
+                            self.last_request,
+                            self.requester(0),
+                            detach,
+                            &mut self.effects,
+                        );
                     }
                     self.hub
                         .audit
@@ -400,6 +422,8 @@ impl Connection {
     }
 
     fn principal(&self) -> Option<&str> {
-        self.known.as_ref().map(|known| &*known.principal)
+        self.authenticated
+            .as_ref()
+            .map(|authenticated| &*authenticated.principal)
     }
 }

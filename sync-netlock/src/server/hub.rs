@@ -1,4 +1,5 @@
-//! Where connections meet: the table, the outboxes, and the clock's task.
+//! The state that all connections share: the table, the outboxes of connections, and the task that
+//! ends sessions on time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,9 @@ use distsync_core::spi::{Secret, locked};
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
-use super::metrics::{Reading, Traffic};
+use super::metrics::{Snapshot, Traffic};
 use super::options::ServerOptions;
-use super::per_principal::{PerPrincipal, Share};
+use super::principal_counts::{PrincipalCounts, Share};
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
 use crate::storage::{Durability, LogPosition, LogWriter, Storage};
@@ -24,56 +25,56 @@ pub(super) struct Hub {
     pub(super) options: ServerOptions,
     /// The identity of the table.
     pub(super) table: u128,
-    /// Another number after each start that may have forgotten something.
+    /// A number that changes at each start that may have lost acknowledged changes.
     pub(super) incarnation: u64,
-    desk: Mutex<Desk>,
+    state: Mutex<HubState>,
     roster: Mutex<Roster>,
-    /// Wakes the clock's task: a deadline is sooner than it thinks, or the server stops.
-    sooner: Notify,
+    /// Wakes the task that ends sessions: it has to run earlier, or the server stops.
+    wake_expiry: Notify,
     pub(super) audit: Audit,
-    /// Wakes the isolator: somebody has to be isolated, or the server stops.
+    /// Wakes the isolator: a client has to be isolated, or the server stops.
     pub(super) to_isolate: Notify,
     pub(super) traffic: Traffic,
-    /// Bytes of answers that peers have not taken yet.
-    pub(super) unread: PerPrincipal,
+    /// Bytes of long replies that clients have not read yet.
+    pub(super) unread: PrincipalCounts,
     /// Connections that have greeted.
-    pub(super) connected: PerPrincipal,
+    pub(super) connected: PrincipalCounts,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<super::tls::ServerSide>,
-    /// How much of the log is on the disk, where answers have to wait for that.
+    /// The number of bytes of the log on the disk, if replies have to wait for that.
     synced: Option<watch::Receiver<u64>>,
     stopped: AtomicBool,
 }
 
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct HubState {
     pub(super) table: LockTable<LogWriter>,
     storage: Option<Storage>,
-    /// When the clock's task looks next.
-    armed: Moment,
-    /// It knows that the disk is full.
-    mending: bool,
-    /// What the clock's task has to tell, for those who cannot wait until it is kept.
+    /// When the task that ends sessions runs next.
+    next_run: Moment,
+    /// Whether that task retries a full disk.
+    retries_full: bool,
+    /// Effects of visits by callers that cannot wait for the log. That task delivers them.
     left: Vec<Effect>,
 }
 
-impl Desk {
+impl HubState {
     fn is_full(&self) -> bool {
         self.table.frozen() == Some(Freeze::Full)
     }
 }
 
-/// The connections, by number. Numbers are not used twice.
+/// All connections, by number. A number is used once.
 #[derive(Debug, Default)]
 struct Roster {
     last: u64,
     outboxes: HashMap<u64, Arc<Outbox>>,
-    /// The numbers of those that have not greeted, the oldest first.
+    /// The connections that have not greeted, the oldest first.
     ungreeted: BTreeSet<u64>,
 }
 
 impl Roster {
-    /// Asks the oldest connection that has not greeted to end. Whether there is one.
+    /// Asks the oldest connection that has not greeted to end. Returns whether there was one.
     fn displace_one(&mut self) -> bool {
         let Some(oldest) = self.ungreeted.pop_first() else {
             return false;
@@ -86,11 +87,11 @@ impl Roster {
     }
 }
 
-/// How many connections more than the limit there may be while connections that were asked to end
+/// How far the number of connections may exceed the limit, while connections that were asked to end
 /// do so.
 const DISPLACED_MAX: usize = 256;
 
-/// Answers that other connections or the clock have for a connection.
+/// Replies for a connection that other tasks produce.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
@@ -100,25 +101,26 @@ pub(super) struct Outbox {
     pub(super) overflowed: AtomicBool,
     /// The connection has not greeted, and has to make room for a new one.
     pub(super) displaced: AtomicBool,
-    /// Whether the connection's token is still known has to be looked at.
-    pub(super) suspected: AtomicBool,
+    /// The tokens have changed, so the connection has to check its own.
+    pub(super) recheck_token: AtomicBool,
 }
 
-/// Encoded answers that wait for a connection.
+/// Encoded replies that wait for a connection.
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// How many of the bytes are the ends of waits. Each ends one claim's wait, so the limits on
-    /// claims bound them, and a client that is granted many locks at one moment is not too slow for
-    /// that.
-    ends: usize,
-    /// The shares of long answers in what waits for the clients of one principal.
+    /// How many of the bytes are second replies, which end the wait of a claim. The limits on
+    /// claims bound them. They do not count as unread, because a client that is granted many locks
+    /// at one moment is not slow.
+    second_replies: usize,
+    /// The long replies, counted for the principal.
     shares: Vec<Share>,
 }
 
 impl Waiting {
-    /// Adds a reply, and returns whether there was room for it: at most `max` bytes beside the ends
-    /// of waits, and a share of what waits for the principal if the reply is long.
+    /// Adds a reply, and returns whether there was room for it. There is room for `max` bytes
+    /// besides second replies. A long reply also has to get a share of the principal's unread
+    /// bytes.
     fn add(
         &mut self,
         request: u64,
@@ -132,10 +134,10 @@ impl Waiting {
             Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. }
         ) {
             encode_reply(request, reply, &mut self.bytes);
-            self.ends += self.bytes.len() - before;
+            self.second_replies += self.bytes.len() - before;
             return true;
         }
-        if before - self.ends > max {
+        if before - self.second_replies > max {
             return false;
         }
         encode_reply(request, reply, &mut self.bytes);
@@ -166,39 +168,39 @@ impl Outbox {
         }
     }
 
-    /// Moves what waits to the end of `out`.
+    /// Moves the waiting replies to the end of `out`.
     pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
         let mut waiting = locked(&self.waiting);
         if !waiting.bytes.is_empty() {
             out.extend_from_slice(&waiting.bytes);
             waiting.bytes.clear();
             waiting.bytes.shrink_to(OUTBOX_KEPT);
-            waiting.ends = 0;
-            // The connection counts them from here on.
+            waiting.second_replies = 0;
+            // From here on, the connection counts them itself.
             waiting.shares.clear();
         }
     }
 }
 
-/// How much of an outbox's buffer is kept once it is empty.
+/// The most memory that an empty outbox keeps. A longer reply is a long one.
 const OUTBOX_KEPT: usize = 64 << 10;
 
-/// A connection's place at the hub; given up when dropped.
+/// The registration of a connection. Dropping it removes the connection.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Registration {
     hub: Arc<Hub>,
     pub(super) connection: u64,
     pub(super) outbox: Arc<Outbox>,
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.hub.leave(self.connection);
         let from = Requester {
             connection: self.connection,
             ..Requester::HOST
         };
-        self.hub.visit(|Desk { table, left, .. }| {
+        self.hub.visit(|HubState { table, left, .. }| {
             table.apply(clock::now(), from, Command::Disconnected, left)
         });
     }
@@ -231,8 +233,8 @@ impl Hub {
             incarnation: storage.as_ref().map_or(0, Storage::incarnation),
             audit: Audit::open(options.audit.as_deref())?,
             traffic: Traffic::default(),
-            unread: PerPrincipal::default(),
-            connected: PerPrincipal::default(),
+            unread: PrincipalCounts::default(),
+            connected: PrincipalCounts::default(),
             to_isolate: Notify::new(),
             #[cfg(feature = "tls")]
             tls: options
@@ -242,20 +244,20 @@ impl Hub {
                 .transpose()?,
             options,
             synced: storage.as_ref().and_then(Storage::synced),
-            desk: Mutex::new(Desk {
+            state: Mutex::new(HubState {
                 table,
                 storage,
-                armed: Moment::from_nanos(u64::MAX),
-                mending: false,
+                next_run: Moment::from_nanos(u64::MAX),
+                retries_full: false,
                 left: Vec::new(),
             }),
             roster: Mutex::default(),
-            sooner: Notify::new(),
+            wake_expiry: Notify::new(),
             stopped: AtomicBool::new(false),
         })
     }
 
-    /// Looks whether a hub could be made with these options, and changes nothing.
+    /// Checks whether a hub could be created with these options, and changes nothing.
     pub(super) fn check(options: &ServerOptions) -> Result<()> {
         if let Some(storage) = &options.storage {
             Storage::check(storage, &options.limits, options.table)?;
@@ -270,23 +272,23 @@ impl Hub {
         Ok(())
     }
 
-    /// What it does and has done.
-    pub(super) fn reading(&self) -> Reading {
+    /// Returns the values of all metrics.
+    pub(super) fn snapshot(&self) -> Snapshot {
         let connections = locked(&self.roster).outboxes.len();
-        let desk = locked(&self.desk);
-        Reading {
-            stats: desk.table.stats(),
-            counters: desk.table.counters(),
+        let state = locked(&self.state);
+        Snapshot {
+            stats: state.table.stats(),
+            counters: state.table.counters(),
             connections,
-            log_lag: desk.storage.as_ref().map_or(0, Storage::lag),
-            isolating: desk.table.isolating(),
-            grants: desk.table.frozen().is_none(),
-            traffic: self.traffic.reading(),
+            log_lag: state.storage.as_ref().map_or(0, Storage::lag),
+            isolating: state.table.isolating(),
+            grants: state.table.frozen().is_none(),
+            traffic: self.traffic.snapshot(),
         }
     }
 
     pub(super) fn grants(&self) -> bool {
-        locked(&self.desk).table.frozen().is_none()
+        locked(&self.state).table.frozen().is_none()
     }
 
     /// Reads the certificate and the tokens again, if they have changed.
@@ -303,13 +305,13 @@ impl Hub {
             .is_some_and(|access| access.reread())
         {
             for outbox in locked(&self.roster).outboxes.values() {
-                outbox.suspected.store(true, Ordering::Relaxed);
+                outbox.recheck_token.store(true, Ordering::Relaxed);
                 outbox.filled.notify_one();
             }
         }
     }
 
-    /// What a restart leaves.
+    /// Returns which changes survive a restart.
     pub(super) fn durability(&self) -> proto::Durability {
         match self
             .options
@@ -324,12 +326,12 @@ impl Hub {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        locked(&self.desk).table.stats()
+        locked(&self.state).table.stats()
     }
 
-    /// A place for one more connection, if there is one. Where there is none, the oldest connection
-    /// that has not greeted makes room, so that peers that never greet keep no client out.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// Registers a connection, if there is room. If there is none, the oldest connection that has
+    /// not greeted has to make room, so that peers that never greet cannot exclude clients.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Registration> {
         let mut roster = locked(&self.roster);
         let (connections, max) = (roster.outboxes.len(), self.options.connections);
         if connections >= max + DISPLACED_MAX || (connections >= max && !roster.displace_one()) {
@@ -339,14 +341,14 @@ impl Hub {
         let (connection, outbox) = (roster.last, Arc::<Outbox>::default());
         roster.outboxes.insert(connection, outbox.clone());
         roster.ungreeted.insert(connection);
-        Some(Place {
+        Some(Registration {
             hub: self.clone(),
             connection,
             outbox,
         })
     }
 
-    /// A connection has greeted: it stays until it ends by itself, or is cut for a fault.
+    /// Marks a connection as greeted. It no longer has to make room for others.
     pub(super) fn greeted(&self, connection: u64) {
         locked(&self.roster).ungreeted.remove(&connection);
     }
@@ -357,62 +359,64 @@ impl Hub {
         roster.ungreeted.remove(&connection);
     }
 
-    /// One visit to the table. Nobody may be told of what it found before the mark is
-    /// [kept](Self::kept).
-    pub(super) fn visit<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> (T, Option<LogPosition>) {
-        let mut desk = locked(&self.desk);
-        let desk = &mut *desk;
-        if let Some(storage) = &mut desk.storage {
-            storage.prepare(&mut desk.table);
+    /// Visits the table. Its replies may be sent only after the log is [stored](Self::stored) up to
+    /// the returned position.
+    pub(super) fn visit<T>(
+        &self,
+        work: impl FnOnce(&mut HubState) -> T,
+    ) -> (T, Option<LogPosition>) {
+        let mut state = locked(&self.state);
+        let state = &mut *state;
+        if let Some(storage) = &mut state.storage {
+            storage.begin_visit(&mut state.table);
         }
-        let result = work(desk);
-        let mark = match &mut desk.storage {
-            Some(storage) => storage.keep(&mut desk.table),
+        let result = work(state);
+        let position = match &mut state.storage {
+            Some(storage) => storage.end_visit(&mut state.table),
             None => None,
         };
-        if desk
+        if state
             .table
             .next_deadline()
-            .is_some_and(|due| due < desk.armed)
-            || (desk.is_full() && !desk.mending)
-            || !desk.left.is_empty()
+            .is_some_and(|due| due < state.next_run)
+            || (state.is_full() && !state.retries_full)
+            || !state.left.is_empty()
         {
-            self.sooner.notify_one();
+            self.wake_expiry.notify_one();
         }
-        if desk.table.has_isolations() {
+        if state.table.has_isolations() {
             self.to_isolate.notify_one();
         }
-        (result, mark)
+        (result, position)
     }
 
-    /// Waits until what a visit did is kept as well as the options say.
-    pub(super) async fn kept(&self, mark: Option<LogPosition>) {
-        let Some(mark) = mark else { return };
-        if !mark.is_written() {
-            // Other connections that have something to ask visit the table first: one write for all
-            // of them.
+    /// Waits until the log is stored up to a position, as the durability requires.
+    pub(super) async fn stored(&self, position: Option<LogPosition>) {
+        let Some(position) = position else { return };
+        if !position.is_written() {
+            // Let other connections visit the table first, so that one write covers all of them.
             tokio::task::yield_now().await;
-            let mut desk = locked(&self.desk);
-            let desk = &mut *desk;
-            if let Some(storage) = &mut desk.storage {
-                storage.write(&mut desk.table, mark);
+            let mut state = locked(&self.state);
+            let state = &mut *state;
+            if let Some(storage) = &mut state.storage {
+                storage.write(&mut state.table, position);
             }
         }
         if let Some(synced) = &self.synced {
-            mark.on_disk(synced.clone()).await;
+            position.on_disk(synced.clone()).await;
         }
     }
 
-    /// The server has stopped: brings the table to the disk.
+    /// Completes the log after the server has stopped.
     pub(super) fn end(&self) {
-        let mut desk = locked(&self.desk);
-        if let Some(mut storage) = desk.storage.take() {
-            storage.end(&mut desk.table);
+        let mut state = locked(&self.state);
+        if let Some(mut storage) = state.storage.take() {
+            storage.end(&mut state.table);
         }
     }
 
-    /// Delivers answers for other connections. Those for connections that are gone are dropped:
-    /// their clients ask again.
+    /// Delivers replies to the outboxes of their connections. Drops replies for closed connections,
+    /// whose clients will repeat the requests.
     pub(super) fn post(&self, effects: &mut Vec<Effect>) {
         if effects.is_empty() {
             return;
@@ -437,10 +441,10 @@ impl Hub {
         outbox.filled.notify_one();
     }
 
-    /// Ends the clock's task and all connections.
+    /// Ends all tasks and connections.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.sooner.notify_one();
+        self.wake_expiry.notify_one();
         self.to_isolate.notify_one();
         for outbox in locked(&self.roster).outboxes.values() {
             outbox.filled.notify_one();
@@ -452,38 +456,40 @@ impl Hub {
     }
 }
 
-/// How often a full disk is looked at.
-const MEND: Duration = Duration::from_secs(1);
+/// How often the space of a full disk is checked.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
-/// Lets sessions end on time.
+/// Ends sessions on time, does the periodic work of the storage, and delivers effects that were
+/// left.
 pub(super) async fn expire(hub: Arc<Hub>) {
     let mut effects = Vec::new();
     while !hub.is_stopped() {
-        let (due, mark) = hub.visit(|desk| {
+        let (due, position) = hub.visit(|state| {
             let now = clock::now();
-            effects.append(&mut desk.left);
-            desk.table
+            effects.append(&mut state.left);
+            state
+                .table
                 .apply(now, Requester::HOST, Command::Tick, &mut effects);
-            desk.armed = Moment::from_nanos(u64::MAX);
-            if let Some(storage) = &mut desk.storage {
-                storage.tend(&mut desk.table, &mut effects);
-                desk.armed = storage.due();
+            state.next_run = Moment::from_nanos(u64::MAX);
+            if let Some(storage) = &mut state.storage {
+                storage.maintain(&mut state.table, &mut effects);
+                state.next_run = storage.next_maintenance();
             }
-            desk.mending = desk.is_full();
-            desk.armed = desk
+            state.retries_full = state.is_full();
+            state.next_run = state
                 .table
                 .next_deadline()
-                .map_or(desk.armed, |due| due.min(desk.armed));
-            if desk.mending {
-                desk.armed = desk.armed.min(now.after(MEND));
+                .map_or(state.next_run, |due| due.min(state.next_run));
+            if state.retries_full {
+                state.next_run = state.next_run.min(now.after(FULL_RETRY));
             }
-            desk.armed
+            state.next_run
         });
-        hub.kept(mark).await;
+        hub.stored(position).await;
         hub.post(&mut effects);
         tokio::select! {
             () = clock::sleep_until(due) => {}
-            () = hub.sooner.notified() => {}
+            () = hub.wake_expiry.notified() => {}
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Makes sure that a client whose session ended by itself can do nothing more, before what it held
-//! goes to others: by a program of the operator's, which knows how (end the process, cut its
-//! connections, power off its host).
+//! Isolates clients whose session ended while it held claims, before the claims are granted to
+//! others. A program of the operator does it, for example by ending the client's process, closing
+//! its connections or powering off its host.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use super::hub::Hub;
 use super::options::{IsolationOptions, OnFailure};
 use crate::engine::{Command, Isolation, Reason, Requester};
 
-/// What the program is told.
+/// The input of the program, as JSON.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Event<'a> {
     event: String,
     session: String,
     client: &'a str,
@@ -38,7 +38,7 @@ struct Held<'a> {
     value: String,
 }
 
-fn told(isolation: &Isolation) -> Vec<u8> {
+fn event(isolation: &Isolation) -> Vec<u8> {
     let Isolation {
         session,
         client,
@@ -47,7 +47,7 @@ fn told(isolation: &Isolation) -> Vec<u8> {
         locks,
     } = isolation;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let told = Told {
+    let event = Event {
         event: session.to_string(),
         session: session.to_string(),
         client,
@@ -65,31 +65,31 @@ fn told(isolation: &Isolation) -> Vec<u8> {
             })
             .collect(),
     };
-    // Strings and numbers are always JSON.
-    serde_json::to_vec(&told).unwrap_or_default()
+    // Serializing strings and numbers cannot fail.
+    serde_json::to_vec(&event).unwrap_or_default()
 }
 
-/// Isolates whom the table names, until the server stops. What is under way then is left: the
-/// program is killed, and asked again after a restart, when the session has ended anew.
+/// Isolates the clients that the table names, until the server stops. Stopping kills the running
+/// programs. After a restart they run again, when the sessions have expired again.
 pub(super) async fn serve(hub: Arc<Hub>) {
     let Some(options) = hub.options.isolation.clone().map(Arc::new) else {
         return;
     };
-    let turns = Arc::new(Semaphore::new(options.parallel));
-    let mut underway = JoinSet::new();
+    let permits = Arc::new(Semaphore::new(options.parallel));
+    let mut running = JoinSet::new();
     while !hub.is_stopped() {
-        let (isolations, _) = hub.visit(|desk| desk.table.take_isolations());
+        let (isolations, _) = hub.visit(|state| state.table.take_isolations());
         for isolation in isolations {
-            underway.spawn(isolate(
+            running.spawn(isolate(
                 hub.clone(),
                 options.clone(),
-                turns.clone(),
+                permits.clone(),
                 isolation,
             ));
         }
         tokio::select! {
             () = hub.to_isolate.notified() => {}
-            Some(_) = underway.join_next() => {}
+            Some(_) = running.join_next() => {}
         }
     }
 }
@@ -97,30 +97,30 @@ pub(super) async fn serve(hub: Arc<Hub>) {
 async fn isolate(
     hub: Arc<Hub>,
     options: Arc<IsolationOptions>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     isolation: Isolation,
 ) {
     let session = isolation.session;
-    let input = told(&isolation);
+    let input = event(&isolation);
     let mut pause = Duration::from_secs(1);
     for attempt in 0..=options.retries {
-        let Ok(turn) = turns.acquire().await else {
+        let Ok(permit) = permits.acquire().await else {
             return;
         };
         match run(&options, &input).await {
             Ok(()) => {
-                info!(%session, client = isolation.client, "isolated: its locks go to others");
+                info!(%session, client = isolation.client, "client isolated: its locks are released");
                 hub.traffic.isolations.fetch_add(1, Ordering::Relaxed);
                 return confirm(&hub, session).await;
             }
             Err(why) => {
-                warn!(%session, client = isolation.client, attempt, why, "not isolated");
+                warn!(%session, client = isolation.client, attempt, why, "cannot isolate the client");
                 hub.traffic
                     .isolation_failures
                     .fetch_add(1, Ordering::Relaxed);
             }
         }
-        drop(turn);
+        drop(permit);
         if attempt < options.retries {
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -130,10 +130,15 @@ async fn isolate(
         OnFailure::Hold => error!(
             %session,
             client = isolation.client,
-            "cannot be isolated: its locks are held until an operator says `confirm-isolated`"
+            "cannot isolate the client: its locks stay held until an operator runs `confirm-isolated`"
         ),
         OnFailure::GrantAfter(time) => {
-            error!(%session, client = isolation.client, ?time, "cannot be isolated: its locks go to others after this time");
+            error!(
+                %session,
+                client = isolation.client,
+                ?time,
+                "cannot isolate the client: its locks are released after this time"
+            );
             tokio::time::sleep(time).await;
             confirm(&hub, session).await;
         }
@@ -143,29 +148,30 @@ async fn isolate(
 async fn confirm(hub: &Hub, session: SessionId) {
     let mut effects = Vec::new();
     let command = Command::ConfirmIsolated { session };
-    let (_, mark) = hub.visit(|desk| {
-        desk.table
+    let (_, position) = hub.visit(|state| {
+        state
+            .table
             .apply(clock::now(), Requester::HOST, command, &mut effects)
     });
-    hub.kept(mark).await;
+    hub.stored(position).await;
     hub.post(&mut effects);
 }
 
 /// Runs the program once.
 async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
     let Some((program, arguments)) = options.command.split_first() else {
-        return Err("no program is given".to_owned());
+        return Err("no program is configured".to_owned());
     };
     let mut child = Program::new(program)
         .args(arguments)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        // What it starts ends with it.
+        // A group of its own, so that its children can be killed with it.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("`{program}` cannot be started ({error})"))?;
+        .map_err(|error| format!("cannot start `{program}` ({error})"))?;
     let group = child
         .id()
         .and_then(|id| i32::try_from(id).ok())
@@ -173,7 +179,7 @@ async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
     let mut stdin = child.stdin.take();
     let work = async {
         if let Some(stdin) = &mut stdin {
-            // A program that does not read is fine.
+            // The program need not read its input.
             let _ = stdin.write_all(input).await;
         }
         drop(stdin);
@@ -182,10 +188,10 @@ async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
     match tokio::time::timeout(options.timeout, work).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("`{program}` ended with {status}")),
-        Ok(Err(error)) => Err(format!("`{program}` cannot be waited for ({error})")),
+        Ok(Err(error)) => Err(format!("cannot wait for `{program}` ({error})")),
         Err(_) => {
             if let Some(group) = group {
-                // It may have ended by now.
+                // Ignore errors: the program may have ended in the meantime.
                 let _ = kill_process_group(group, Signal::KILL);
             }
             Err(format!(

@@ -1,4 +1,4 @@
-//! What a server tells those who watch over it, in the text format of Prometheus.
+//! The metrics of a server, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::{Counters, Durations, Refusal, Stats};
 
-/// What connections count.
+/// Counters that connections increment.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     /// Bytes read and written.
@@ -27,13 +27,13 @@ pub(super) struct Traffic {
     refusals: Mutex<Refusals>,
 }
 
-/// How many there were, by reason.
+/// The number of refusals by reason.
 type Refusals = BTreeMap<&'static str, u64>;
 
 impl Traffic {
-    pub(super) fn reading(&self) -> TrafficReading {
+    pub(super) fn snapshot(&self) -> TrafficSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        TrafficReading {
+        TrafficSnapshot {
             read: count(&self.read),
             written: count(&self.written),
             isolations: count(&self.isolations),
@@ -49,9 +49,9 @@ impl Traffic {
     }
 }
 
-/// All of it at one moment.
+/// The values of all metrics at one moment.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct Snapshot {
     pub(super) stats: Stats,
     pub(super) counters: Counters,
     pub(super) connections: usize,
@@ -59,12 +59,12 @@ pub(super) struct Reading {
     pub(super) log_lag: u64,
     pub(super) isolating: usize,
     pub(super) grants: bool,
-    pub(super) traffic: TrafficReading,
+    pub(super) traffic: TrafficSnapshot,
 }
 
-/// What connections have counted so far.
+/// The values of [`Traffic`] at one moment.
 #[derive(Debug)]
-pub(super) struct TrafficReading {
+pub(super) struct TrafficSnapshot {
     read: u64,
     written: u64,
     isolations: u64,
@@ -74,8 +74,8 @@ pub(super) struct TrafficReading {
     refusals: Refusals,
 }
 
-impl Reading {
-    /// As Prometheus reads it.
+impl Snapshot {
+    /// Returns the metrics in the text format of Prometheus.
     pub(super) fn into_text(self) -> String {
         let mut registry = Registry::with_prefix("netlock");
         registry.register_collector(Box::new(self));
@@ -94,20 +94,20 @@ fn whole(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-impl Collector for Reading {
+impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let stats = self.stats;
         for (name, help, value) in [
-            ("sessions", "Sessions that live", size(stats.sessions)),
+            ("sessions", "Open sessions", size(stats.sessions)),
             (
                 "names",
-                "Names that somebody holds, waits for or watches",
+                "Names that are held, waited for or watched",
                 size(stats.names),
             ),
-            ("holders", "Claims that hold", size(stats.holders)),
+            ("holders", "Claims that are held", size(stats.holders)),
             (
                 "waiters",
-                "Claims that stand in line",
+                "Claims that wait",
                 size(stats.claims - stats.holders),
             ),
             (
@@ -127,7 +127,7 @@ impl Collector for Reading {
             ),
             (
                 "grants_enabled",
-                "1, or 0 while nothing is granted: after a power failure, or with a full disk",
+                "1, or 0 while nothing is granted: during a grace period, or with a full disk",
                 i64::from(self.grants),
             ),
         ] {
@@ -140,20 +140,16 @@ impl Collector for Reading {
         }
         let (counters, traffic) = (self.counters, &self.traffic);
         for (name, help, value) in [
-            (
-                "expiries",
-                "Sessions that ended because their time was over",
-                counters.expiries,
-            ),
-            ("evictions", "Claims that others ended", counters.evictions),
+            ("expiries", "Sessions that expired", counters.expiries),
+            ("evictions", "Claims that were evicted", counters.evictions),
             (
                 "isolations",
-                "Times that a client was isolated",
+                "Clients that were isolated",
                 traffic.isolations,
             ),
             (
                 "isolation_failures",
-                "Times that the program to isolate a client failed",
+                "Failures of the program that isolates clients",
                 traffic.isolation_failures,
             ),
             (
@@ -188,12 +184,12 @@ impl Collector for Reading {
         for (name, help, durations) in [
             (
                 "wait_seconds",
-                "How long claims waited that were granted, at once or later",
+                "How long granted claims have waited, including those granted at once",
                 counters.waits,
             ),
             (
                 "hold_seconds",
-                "How long claims held that have ended",
+                "How long released claims were held",
                 counters.holds,
             ),
         ] {

@@ -1,8 +1,8 @@
 //! The lock server as a library: bind it to a port, and run it.
 //!
-//! One table behind one mutex. Each connection is one task: it reads what there is, applies all
-//! complete requests in one visit to the table, and writes all answers at once. Answers for other
-//! connections go into their outboxes. One more task lets sessions end on time.
+//! One mutex protects the table. Each connection is one task. It reads the bytes that have arrived,
+//! applies all complete requests in one visit to the table, and writes all replies at once. Replies
+//! for other connections go into the outboxes of those. One more task ends sessions on time.
 
 mod access;
 mod audit;
@@ -11,7 +11,7 @@ mod hub;
 mod isolator;
 mod metrics;
 mod options;
-mod per_principal;
+mod principal_counts;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -33,10 +33,10 @@ pub use tls::ServerTls;
 use crate::engine::Stats;
 use hub::Hub;
 
-/// How long connections get to end once the server stops.
+/// How long connections may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A server that is bound to its port, and not running yet.
+/// A server that is bound to its port and does not run yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -45,14 +45,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds to `address` (`host:port`; port 0 takes a free one).
+    /// Binds to `address` (`host:port`). Port 0 binds a free port.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] if it is no address, or one that others can reach and the
-    /// options do not say so; [`ErrorKind::Unavailable`] if the port is in use or may not be bound.
+    /// [`ErrorKind::InvalidOption`] if the address is invalid, or if other machines can reach it
+    /// and the options do not allow that. [`ErrorKind::Unavailable`] if the port is in use or
+    /// cannot be bound.
     ///
     /// # Cancel safety
-    /// Safe: dropped, nothing is bound.
+    /// Safe: if the future is dropped, nothing is bound.
     pub async fn bind(address: &str, options: ServerOptions) -> Result<Self> {
         let explain = |error: Error| {
             error
@@ -62,15 +63,15 @@ impl Server {
         };
         let addresses = resolve(address, &options).await.map_err(explain)?;
         let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
-            let problem = "cannot listen here: is the port in use?";
+            let problem = "cannot listen at this address: is the port in use?";
             explain(Error::new(ErrorKind::Unavailable, problem).with_source(error))
         })?;
         Self::on(listener, options).map_err(explain)
     }
 
-    /// Looks whether a server could [bind](Self::bind) with these options, and changes nothing:
-    /// reads every file that they name, and the data folder. Binds no port and locks no folder, so
-    /// a server may be running with the same options.
+    /// Checks whether a server could [bind](Self::bind) with these options. Reads all files that
+    /// the options name and the data folder, and changes nothing. Binds no port and locks no
+    /// folder, so a server may run with the same options at the same time.
     ///
     /// # Errors
     /// Those of [`bind`](Self::bind), except for a port or a folder in use.
@@ -87,15 +88,16 @@ impl Server {
         Hub::check(options)
     }
 
-    /// A server on a socket that is bound already: one inherited from a supervisor, say. Who can
-    /// reach it is the caller's care.
+    /// Creates a server on a bound socket, for example one inherited from a supervisor. Does not
+    /// check whether other machines can reach the socket.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the socket is none any more; [`ErrorKind::Store`] or
+    /// [`ErrorKind::Unavailable`] if the socket is closed. [`ErrorKind::Store`] or
     /// [`Unavailable`](ErrorKind::Unavailable) if the data folder cannot be used.
     pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self> {
         let address = listener.local_addr().map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the socket is gone").with_source(error)
+            let problem = "the socket is closed: pass one that listens";
+            Error::new(ErrorKind::Unavailable, problem).with_source(error)
         })?;
         Ok(Self {
             listener,
@@ -104,19 +106,19 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address at which the server listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The identity of its table, as the option `table` of a client's URL has it.
+    /// Returns the identity of the table, for the option `table` of a client's URL.
     #[must_use]
     pub fn table(&self) -> String {
         format!("{:032x}", self.hub.table)
     }
 
-    /// How much is in its table; also while it runs.
+    /// Returns an observer, which can be used while the server runs.
     #[must_use]
     pub fn observer(&self) -> Observer {
         Observer {
@@ -124,11 +126,12 @@ impl Server {
         }
     }
 
-    /// Serves until `stop`, then closes all connections and returns. What was held is lost, unless
-    /// the options say where it is kept. A disk that fails then ends the process.
+    /// Serves until `stop` is cancelled, then closes all connections and returns. Sessions and
+    /// locks are lost, unless the options have storage. With storage, a failed write to the disk
+    /// aborts the process.
     ///
     /// # Cancel safety
-    /// Dropped, the server and its connections end at once.
+    /// If the future is dropped, the server and its connections end at once.
     pub async fn run(self, stop: CancellationToken) {
         info!(address = %self.address, "listening");
         let mut connections = JoinSet::new();
@@ -142,9 +145,10 @@ impl Server {
                 () = stop.cancelled() => break,
                 _ = files.tick() => self.hub.reread(),
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer, &mut connections),
+                    Ok((stream, peer)) => self.accept(stream, peer, &mut connections),
                     Err(error) => {
-                        // Out of file descriptors, most likely: those in use will free some.
+                        // Most likely, the process is out of file descriptors. Wait until some are
+                        // freed.
                         warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
@@ -159,7 +163,7 @@ impl Server {
         if drained.await.is_err() {
             warn!(
                 left = connections.len(),
-                "connections did not end in time: cut"
+                "connections did not end in time and are aborted"
             );
             connections.shutdown().await;
         }
@@ -167,72 +171,73 @@ impl Server {
         info!("stopped");
     }
 
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+    fn accept(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "connection lost at once");
             return;
         }
-        let place = self.hub.enter();
-        if place.is_none() {
+        let registration = self.hub.enter();
+        if registration.is_none() {
             warn!(%peer, "refused: too many connections");
         }
         let hub = self.hub.clone();
         connections.spawn(async move {
-            match place {
-                Some(place) => connection::welcome(hub, place, stream, peer).await,
-                None => connection::turn_away(stream).await,
+            match registration {
+                Some(registration) => connection::accept(hub, registration, stream, peer).await,
+                None => connection::reject(stream).await,
             }
         });
     }
 }
 
-/// Where to listen, if these options allow it.
+/// Resolves the address to listen at, and checks that the options allow it.
 async fn resolve(address: &str, options: &ServerOptions) -> Result<Vec<SocketAddr>> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
         .await
         .map_err(|error| {
-            let problem = "this is no address to listen at: give host:port";
+            let problem = "invalid address to listen at: give host:port";
             Error::new(ErrorKind::InvalidOption, problem).with_source(error)
         })?
         .collect();
     let is_remote = addresses.iter().any(|address| !address.ip().is_loopback());
     if is_remote && !options.allow_remote && !options.is_guarded() {
-        let problem = "other machines can reach this address, and without TLS and authentication whoever reaches the \
-                       server can take and break locks: listen at 127.0.0.1, set up both, or allow insecure remote \
-                       clients explicitly";
+        let problem = "other machines can reach this address, and without TLS and authentication anyone who can reach \
+                       the server can take and break locks: listen at 127.0.0.1, set up both, or allow insecure \
+                       remote clients explicitly";
         return Err(Error::new(ErrorKind::InvalidOption, problem));
     }
     Ok(addresses)
 }
 
-/// Looks at a server from outside.
+/// Observes a running server.
 #[derive(Clone, Debug)]
 pub struct Observer {
     hub: Arc<Hub>,
 }
 
 impl Observer {
-    /// How much is in the table.
+    /// Returns the numbers of sessions, names and claims.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.hub.stats()
     }
 
-    /// What it does and has done, in the text format of Prometheus.
+    /// Returns the metrics in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.hub.reading().into_text()
+        self.hub.snapshot().into_text()
     }
 
-    /// Whether it grants locks: not for a while after a power failure, nor with a full disk.
+    /// Returns whether the server grants locks. It does not during a grace period, or when its disk
+    /// is full.
     #[must_use]
     pub fn grants(&self) -> bool {
         self.hub.grants()
     }
 
-    /// Reads the server's certificate and its file of tokens again, if they have changed; the
-    /// server does so by itself in [`ServerOptions::reread`]. What cannot be used is logged, and
-    /// changes nothing. Connections whose token is gone are closed.
+    /// Reads the certificate and the file of tokens again, if they have changed. The server does so
+    /// itself every [`ServerOptions::reread`]. If a new file cannot be used, the server logs that
+    /// and continues with the old one. Connections whose token was removed are closed.
     pub fn reread(&self) {
         self.hub.reread();
     }

@@ -1,4 +1,4 @@
-//! The settings of a server, with their defaults.
+//! The options of a server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,57 +8,55 @@ use super::access::Access;
 use crate::engine::Limits;
 use crate::storage::StorageOptions;
 
-/// Settings of a server.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Whether it may listen where other machines can reach it without TLS and authentication.
-    /// Default: no.
+    /// Whether the server may listen where other machines can reach it without TLS and
+    /// authentication. Default: no.
     pub allow_remote: bool,
-    /// Who is known, and who may do what. Default: nobody is asked, and everybody who reaches the
+    /// The tokens and permissions of principals. Default: none, so any client that can reach the
     /// server may do everything.
     pub access: Option<Arc<Access>>,
-    /// A line of JSON goes to the end of this file for each thing that an administrator does.
-    /// Default: to the log alone.
+    /// The file to which a line of JSON is appended for each action of an administrator. Default:
+    /// none. Actions are also logged.
     pub audit: Option<PathBuf>,
-    /// The server's certificate. Default: none, and no TLS.
+    /// The files for TLS. Default: none, so the server does not use TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<super::tls::ServerTls>,
-    /// How often the files of the certificate and of the tokens are looked at, and read again if
-    /// they have changed. Default: 30 s.
+    /// How often to check whether the files of certificates and tokens have changed. Default: 30 s.
     pub reread: Duration,
-    /// How clients are isolated that end by themselves while they hold. Default: they are not.
+    /// How clients are isolated whose session ends while it holds claims. Default: not at all.
     pub isolation: Option<IsolationOptions>,
-    /// Where and how well the table is kept. Default: not at all, so a restart forgets it.
+    /// How the table is stored. Default: not at all, so a restart loses it.
     pub storage: Option<StorageOptions>,
-    /// The identity of the table, by which clients tell servers apart. Default: drawn with the data
-    /// folder and kept in it; without a folder, drawn at each start.
+    /// The identity of the table, by which clients tell servers apart. Default: drawn at random,
+    /// and stored in the data folder if there is one.
     pub table: Option<u128>,
-    /// The bounds of the table.
+    /// The limits of the table.
     pub limits: Limits,
-    /// Connections at a time. Default: 12,000. One more is told so and closed.
+    /// The maximum number of connections. Default: 12,000. Further connections are refused.
     pub connections: usize,
-    /// Sessions attached to one connection. Default: 10,000.
+    /// The maximum number of sessions attached to one connection. Default: 10,000.
     pub sessions_per_connection: usize,
-    /// The most connections of one principal at a time, where the server asks who they are.
-    /// Default: 6,000.
+    /// The maximum number of connections of one principal, if clients authenticate. Default: 6,000.
     pub connections_per_principal: usize,
     /// The longest request, in bytes. Default: 64 KiB.
     pub request_max: usize,
     /// The longest request before the greeting, in bytes. Default: 4 KiB.
     pub greeting_max: usize,
-    /// How long a new connection may take to greet. Default: 5 s.
+    /// How long a new connection may take to send its greeting. Default: 5 s.
     pub greeting_timeout: Duration,
     /// How long a request may take from its first byte to its last. Default: 10 s.
     pub request_timeout: Duration,
     /// How long a connection may be silent. Clients ping every 5 s. Default: 60 s.
     pub idle_timeout: Duration,
-    /// How long a connection may refuse to take answers. Default: 10 s.
+    /// How long a write of replies may take, if the client does not read. Default: 10 s.
     pub write_timeout: Duration,
-    /// The most that waits for a connection that does not read, in bytes. Default: 1 MiB. Then it
-    /// is cut.
+    /// The maximum size of the replies that wait for a connection, in bytes. Default: 1 MiB. A
+    /// connection that exceeds it is closed.
     pub outbox_max: usize,
-    /// The most of long answers that waits for all connections of one principal, in bytes. Default:
-    /// 64 MiB. A connection whose answer would be more is cut.
+    /// The maximum size of the long replies that wait for all connections of one principal, in
+    /// bytes. Default: 64 MiB. A connection whose reply would exceed it is closed.
     pub unread_per_principal: usize,
 }
 
@@ -91,7 +89,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Whether it speaks TLS and authenticates its clients.
+    /// Returns whether the server uses TLS and authenticates its clients.
     pub(super) fn is_guarded(&self) -> bool {
         #[cfg(feature = "tls")]
         return self.tls.is_some() && self.access.is_some();
@@ -99,45 +97,46 @@ impl ServerOptions {
         false
     }
 
-    /// The defaults.
+    /// Returns the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-/// How clients are isolated.
+/// The options for isolating clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsolationOptions {
-    /// The program and its arguments. No shell is between, and the environment is empty. It gets
-    /// one JSON object on standard input: `event` and `session` (the same, a stable id), `client`,
-    /// `isolation` (what the client said of itself), `reason` (`expired` or `ended`), `locks` (with
-    /// `name`, `token`, `value`). It ends with 0 once the client can do nothing more, and may be
-    /// asked again for the same event.
+    /// The program that isolates a client, and its arguments. It runs without a shell and with an
+    /// empty environment. It gets one JSON object on standard input: `event` and `session` (the
+    /// same stable id), `client`, `isolation` (what the client gave when it opened the session),
+    /// `reason` (`expired` or `ended`) and `locks` (each with `name`, `token` and `value`). It has
+    /// to exit with 0 when the client can do nothing more. It may run more than once for the same
+    /// event.
     pub command: Vec<String>,
-    /// How long one run may take; then it is killed and counts as failed. Default: 10 s.
+    /// How long one run may take. Then it is killed and counts as failed. Default: 10 s.
     pub timeout: Duration,
-    /// How often it is run again after a failure, after 1 s, 2 s, 4 s and so on. Default: 3.
+    /// How many times the program is run again after a failure, after 1 s, 2 s, 4 s and so on.
+    /// Default: 3.
     pub retries: u32,
-    /// How many run at a time. Default: 4.
+    /// How many programs run at a time. Default: 4.
     pub parallel: usize,
-    /// What becomes of the locks when it has failed for the last time. Default:
-    /// [`OnFailure::Hold`].
+    /// What happens to the locks after the last failure. Default: [`OnFailure::Hold`].
     pub on_failure: OnFailure,
 }
 
-/// What becomes of the locks of a client that cannot be isolated.
+/// What happens to the locks of a client that cannot be isolated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// They are held until an operator confirms that the client can do nothing more.
+    /// They stay held until an operator confirms that the client can do nothing more.
     #[default]
     Hold,
-    /// They go to others after this time.
+    /// They are released after this time.
     GrantAfter(Duration),
 }
 
 impl IsolationOptions {
-    /// Isolates clients by this program.
+    /// Returns options that isolate clients by this program.
     #[must_use]
     pub fn new(command: Vec<String>) -> Self {
         let (timeout, on_failure) = (Duration::from_secs(10), OnFailure::default());

@@ -1,5 +1,5 @@
-//! TLS of the server: its certificate, read again when it changes, and who a client's certificate
-//! says it is.
+//! TLS of the server: its certificate, which is read again when it changes, and the principal that
+//! a client's certificate names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,26 +19,26 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::wire::ALPN;
 
-/// Handshakes at a time: each costs more than a thousand requests.
+/// The maximum number of concurrent handshakes. Each costs more than a thousand requests.
 const HANDSHAKES: usize = 256;
 
-/// How long, and for how many bytes, a peer whose handshake failed is listened to before the server
-/// hangs up.
+/// How long the server reads from a peer whose handshake failed before it closes the connection.
 const LINGER: Duration = Duration::from_secs(1);
-const REST: u64 = 64 << 10;
+/// How many bytes the server reads from such a peer.
+const LINGER_BYTES: u64 = 64 << 10;
 
-/// Where the server's certificate is, and whose certificates it asks of clients.
+/// The files for TLS, all in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    /// PEM: the certificate, and those that lead from it to its authority.
+    /// The certificate of the server, followed by the chain to its authority.
     pub certificate: PathBuf,
-    /// PEM: its private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
-    /// PEM: the authorities whose certificates say who a client is. Without, clients show none.
+    /// The authorities of client certificates. If it is set, clients have to present a certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// The TLS of a server that runs.
+/// The TLS state of a running server.
 #[derive(Debug)]
 pub(super) struct ServerSide {
     config: Reread<ServerTls>,
@@ -69,18 +69,18 @@ impl Files for ServerTls {
                 Ok(found) if !found.is_empty() => Ok(found),
                 Ok(_) => Err(bad(file, "there is no certificate in it")),
                 Err(error) => {
-                    Err(bad(file, "it cannot be read as certificates in PEM").with_source(error))
+                    Err(bad(file, "cannot read it as certificates in PEM").with_source(error))
                 }
             }
         };
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
-            bad(&self.key, "it cannot be read as a private key in PEM").with_source(error)
+            bad(&self.key, "cannot read it as a private key in PEM").with_source(error)
         })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| {
-                bad(&self.certificate, "TLS 1.3 is not to be had").with_source(error)
+                bad(&self.certificate, "TLS 1.3 is not available").with_source(error)
             })?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
@@ -88,12 +88,13 @@ impl Files for ServerTls {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(file)? {
                     roots.add(certificate).map_err(|error| {
-                        bad(file, "no authority's certificate").with_source(error)
+                        bad(file, "a certificate in it is not one of an authority")
+                            .with_source(error)
                     })?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
                     .build()
-                    .map_err(|error| bad(file, "it has no authority").with_source(error))?;
+                    .map_err(|error| bad(file, "it contains no authority").with_source(error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -119,7 +120,7 @@ impl ServerSide {
         self.config.reread();
     }
 
-    /// Does the TLS handshake, and returns the principal that the peer's certificate names, if
+    /// Performs the TLS handshake. Returns the principal that the peer's certificate names, if
     /// there is one.
     pub(super) async fn accept(
         &self,
@@ -138,10 +139,10 @@ impl ServerSide {
         {
             Ok(stream) => stream,
             Err((error, mut stream)) => {
-                // The peer has said more by now, and to hang up on that would take our reason from
-                // it.
+                // The peer may have sent more by now. Closing the socket with unread data would
+                // reset the connection, and the peer would not get our alert.
                 let _ = stream.shutdown().await;
-                let mut rest = stream.take(REST);
+                let mut rest = stream.take(LINGER_BYTES);
                 let _ = tokio::time::timeout(
                     LINGER,
                     tokio::io::copy(&mut rest, &mut tokio::io::sink()),
@@ -160,8 +161,9 @@ impl ServerSide {
     }
 }
 
-/// Whom a certificate names: the first of its alternative names that is a URI, else the first that
-/// is a DNS name. Not its common name, which means nothing any more.
+/// Returns the principal that a certificate names: its first subject alternative name that is a
+/// URI, otherwise the first that is a DNS name. The common name is ignored, because it is
+/// deprecated.
 fn principal_of(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = &certificate

@@ -35,7 +35,7 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 impl Storage {
     /// Reserves the space for the changes of a visit. Called before it.
-    pub(crate) fn prepare(&mut self, table: &mut Table) {
+    pub(crate) fn begin_visit(&mut self, table: &mut Table) {
         if table.frozen() == Some(Freeze::Full) {
             return;
         }

@@ -62,8 +62,8 @@ impl Storage {
     }
 
     /// Does periodic work: ends the grace period, retries a full disk and reviews the TTLs in use.
-    /// Called at the latest at [`due`](Self::due).
-    pub(crate) fn tend(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
+    /// Called at the latest at [`next_maintenance`](Self::next_maintenance).
+    pub(crate) fn maintain(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
         if table.frozen() == Some(Freeze::Full) {
             self.retry_reserve(table, effects);
         }
@@ -82,8 +82,8 @@ impl Storage {
         }
     }
 
-    /// Returns when [`tend`](Self::tend) has to be called next.
-    pub(crate) fn due(&self) -> Moment {
+    /// Returns when [`maintain`](Self::maintain) has to be called next.
+    pub(crate) fn next_maintenance(&self) -> Moment {
         self.grace
             .map_or(self.review_at, |until| self.review_at.min(until))
     }

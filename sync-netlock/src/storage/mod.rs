@@ -240,7 +240,7 @@ impl Storage {
 
     /// Collects the changes of a visit. Called at its end. Returns the position up to which the log
     /// has to be [written](Self::write) before replies are sent, or `None` if there is no log.
-    pub(crate) fn keep(&mut self, table: &mut Table) -> Option<LogPosition> {
+    pub(crate) fn end_visit(&mut self, table: &mut Table) -> Option<LogPosition> {
         self.note_longest_ttl(table);
         let frame = &mut table.journal().frame;
         let Some(active) = &self.active else {

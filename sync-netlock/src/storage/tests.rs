@@ -31,11 +31,11 @@ impl StoredTable {
             connection: 1,
             request: 1,
         };
-        self.storage.prepare(&mut self.table);
+        self.storage.begin_visit(&mut self.table);
         let reply = self
             .table
             .apply(clock::now(), from, command, &mut Vec::new());
-        (reply, self.storage.keep(&mut self.table).unwrap())
+        (reply, self.storage.end_visit(&mut self.table).unwrap())
     }
 
     fn ask(&mut self, command: Command<'_>) -> Option<Reply> {

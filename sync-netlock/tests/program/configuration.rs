@@ -155,7 +155,7 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
             "listen = '0.0.0.0:0'".to_owned(),
             "other machines can reach this address",
         ),
-        ("listen = 'here'".to_owned(), "no address to listen at"),
+        ("listen = 'here'".to_owned(), "invalid address to listen at"),
         (
             "admin_listen = 'there'".to_owned(),
             "cannot serve metrics here",

@@ -1,4 +1,4 @@
-//! Why a connection ends, and the last words to its peer.
+//! The reasons why a connection ends, and the last reply to its peer.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::wire::{VERSION, encode, proto};
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The peer went away.
-    Peer(std::io::Error),
-    /// The peer closed its side.
+    /// Snapshot or writing failed.
+    Io(std::io::Error),
+    /// The peer closed the connection.
     Closed,
-    /// Too much waits for this client and others of its principal. It is in the middle of an
-    /// answer, so it is told nothing.
+    /// Too many unread replies wait for clients of this principal. The peer is not told, because
+    /// the connection is in the middle of a reply.
     Unread,
-    /// It was cut, for this reason, which the peer is told.
+    /// The server ends the connection, and tells the peer this reason.
     Cut {
         code: Code,
         reason: String,
@@ -29,7 +29,7 @@ pub(super) enum End {
 
 impl From<std::io::Error> for End {
     fn from(error: std::io::Error) -> Self {
-        Self::Peer(error)
+        Self::Io(error)
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) fn cut(code: Code, reason: impl Into<String>) -> End {
     refuse(0, code, reason)
 }
 
-/// The connection is cut as the answer to this request.
+/// Returns the end of a connection, with its reason as the reply to this request.
 pub(super) fn refuse(request: u64, code: Code, reason: impl Into<String>) -> End {
     End::Cut {
         code,
@@ -47,9 +47,9 @@ pub(super) fn refuse(request: u64, code: Code, reason: impl Into<String>) -> End
     }
 }
 
-/// A frame of `length` bytes, of which `max` are allowed.
+/// Returns the end for a frame of `length` bytes, which is longer than `max`.
 pub(super) fn too_long(length: usize, max: usize) -> End {
-    let reason = format!("a request of {length} bytes, longer than the {max} that are allowed");
+    let reason = format!("a request has {length} bytes: the server accepts at most {max}");
     End::Cut {
         code: Code::FrameTooLong,
         reason,
@@ -62,15 +62,15 @@ pub(super) fn unknown(request: u64) -> End {
     refuse(
         request,
         Code::Malformed,
-        format!("a request that version {VERSION} does not know"),
+        format!("version {VERSION} of the protocol does not have this request: upgrade the server"),
     )
 }
 
-/// How long the last words to a connection may take.
-pub(super) const COURTESY: Duration = Duration::from_millis(200);
+/// How long the last write to a connection may take.
+pub(super) const LAST_WRITE: Duration = Duration::from_millis(200);
 
-/// Tells a connection that there is no place for it.
-pub(in crate::server) async fn turn_away(mut stream: TcpStream) {
+/// Refuses a connection because the server has too many.
+pub(in crate::server) async fn reject(mut stream: TcpStream) {
     let refused = proto::Refused {
         code: Code::Overloaded.into(),
         message: "the server has too many connections: try later, or raise its limit".to_owned(),
@@ -84,5 +84,5 @@ pub(in crate::server) async fn turn_away(mut stream: TcpStream) {
         },
         &mut out,
     );
-    let _ = tokio::time::timeout(COURTESY, stream.write_all(&out)).await;
+    let _ = tokio::time::timeout(LAST_WRITE, stream.write_all(&out)).await;
 }

@@ -1,5 +1,4 @@
-//! How a connection begins: the TLS handshake, the greeting, and whom the server takes the peer
-//! for.
+//! The start of a connection: the TLS handshake, the greeting and authentication.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,16 +12,16 @@ use tracing::warn;
 use super::ending::{End, refuse};
 use super::{Connection, serve};
 use crate::engine::{Command, Reply};
-use crate::server::access::{Access, TokenHash, Verb};
-use crate::server::hub::{Hub, Place};
+use crate::server::access::{Access, TokenHash};
+use crate::server::hub::{Hub, Registration};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::{VERSION, encode, proto};
 
-/// Shakes hands with a peer, where the server speaks TLS, and serves it.
-pub(in crate::server) async fn welcome(
+/// Performs the TLS handshake, if the server uses TLS, and serves the connection.
+pub(in crate::server) async fn accept(
     hub: Arc<Hub>,
-    place: Place,
+    registration: Registration,
     stream: TcpStream,
     peer: SocketAddr,
 ) {
@@ -32,39 +31,46 @@ pub(in crate::server) async fn welcome(
         let shaken = tokio::select! {
             biased;
             shaken = handshake => shaken,
-            // It cannot be told before the handshake is done.
-            () = place.outbox.is_displaced() => return,
+            // The peer cannot be told the reason before the handshake is done.
+            () = registration.outbox.is_displaced() => return,
         };
         match shaken {
             Ok(Ok((stream, principal))) => {
-                serve(hub, place, Stream::Tls(Box::new(stream)), peer, principal).await;
+                serve(
+                    hub,
+                    registration,
+                    Stream::Tls(Box::new(stream)),
+                    peer,
+                    principal,
+                )
+                .await;
             }
             failed => {
                 hub.traffic
                     .failed_handshakes
                     .fetch_add(1, Ordering::Relaxed);
                 match failed {
-                    Ok(Err(error)) => info!(%peer, %error, "no connection by TLS"),
-                    _ => info!(%peer, "no TLS handshake in time"),
+                    Ok(Err(error)) => info!(%peer, %error, "TLS handshake failed"),
+                    _ => info!(%peer, "TLS handshake timed out"),
                 }
             }
         }
         return;
     }
-    serve(hub, place, Stream::Plain(stream), peer, None).await;
+    serve(hub, registration, Stream::Plain(stream), peer, None).await;
 }
 
-/// A principal whom the server knows.
-pub(super) struct Known {
+/// The authenticated principal of a connection.
+pub(super) struct Authenticated {
     pub(super) principal: Arc<str>,
-    /// The token that says so; none: a certificate does.
+    /// The token that authenticated it. `None` if a certificate did.
     token: Option<TokenHash>,
     access: Arc<Access>,
 }
 
-impl Known {
-    /// Whether it is known no more.
-    pub(super) fn is_forgotten(&self) -> bool {
+impl Authenticated {
+    /// Returns whether the token was removed from the file of tokens.
+    pub(super) fn is_revoked(&self) -> bool {
         self.token
             .is_some_and(|token| !self.access.still_knows(&token, &self.principal))
     }
@@ -73,26 +79,9 @@ impl Known {
         self.access.allows(&self.principal, command)
     }
 
-    /// Removes from a reply what this principal may not see: the holder of a name that it may only
-    /// acquire.
-    pub(super) fn veil(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
-        let may_see = |name: &[u8]| {
-            self.access
-                .allows_verb(&self.principal, Verb::Observe, name)
-        };
-        let shows = match command {
-            Command::Enqueue { name, .. } => may_see(name),
-            Command::EnqueueAll { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
-            _ => true,
-        };
-        match reply {
-            Some(Reply::Waiting { position, .. }) if !shows => Some(Reply::Waiting {
-                position,
-                holder: None,
-            }),
-            Some(Reply::Busy { .. }) if !shows => Some(Reply::Busy { holder: None }),
-            reply => reply,
-        }
+    /// Removes from a reply what the principal may not see.
+    pub(super) fn redact(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
+        self.access.redact(&self.principal, command, reply)
     }
 }
 
@@ -100,7 +89,7 @@ impl Connection {
     pub(super) fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
         if hello.version != VERSION {
             let reason = format!(
-                "the client speaks version {} of the protocol, the server {VERSION}: upgrade the older one",
+                "the client uses version {} of the protocol, and the server {VERSION}: upgrade the older one",
                 hello.version
             );
             return Err(refuse(request, Code::VersionUnknown, reason));
@@ -117,14 +106,14 @@ impl Connection {
                     .traffic
                     .refused_tokens
                     .fetch_add(1, Ordering::Relaxed);
-                warn!(peer = %self.peer, "refused: no token that is known");
+                warn!(peer = %self.peer, "refused: unknown or missing token");
                 let reason = "the server does not know this token: write it into the URL, as in \
                               netlock://:TOKEN@host, and its hash into the server's file of tokens"
                     .to_owned();
                 return Err(refuse(request, Code::Denied, reason));
             };
             let max = self.hub.options.connections_per_principal;
-            // A second greeting gives its first share back.
+            // A second greeting releases the count of the first.
             self.share = None;
             self.share = self.hub.connected.share(Some(principal.clone()), 1, max);
             if self.share.is_none() {
@@ -138,15 +127,15 @@ impl Connection {
                     limit: max as u64,
                 });
             }
-            let _ = self.place.outbox.principal.set(principal.clone());
-            self.known = Some(Known {
+            let _ = self.registration.outbox.principal.set(principal.clone());
+            self.authenticated = Some(Authenticated {
                 principal,
                 token,
                 access: access.clone(),
             });
         }
         self.greeted = true;
-        self.hub.greeted(self.place.connection);
+        self.hub.greeted(self.registration.connection);
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);
         let body = Some(proto::response::Body::Welcome(proto::Welcome {
             version: VERSION,

@@ -1,4 +1,4 @@
-//! What is told, and when.
+//! Tests of when replies for other connections are delivered.
 
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use super::*;
 use crate::engine::{Limits, Terms};
 use crate::storage::StorageOptions;
 
-fn apply(hub: &Hub, place: &Place, command: Command<'_>) -> Option<Reply> {
+fn apply(hub: &Hub, registration: &Registration, command: Command<'_>) -> Option<Reply> {
     let from = Requester {
-        connection: place.connection,
+        connection: registration.connection,
         request: 1,
     };
-    hub.visit(|desk| {
-        desk.table
+    hub.visit(|state| {
+        state
+            .table
             .apply(clock::now(), from, command, &mut Vec::new())
     })
     .0
@@ -45,7 +46,7 @@ fn enqueue(number: u128) -> Command<'static> {
 }
 
 #[tokio::test]
-async fn a_grant_that_the_end_of_a_connection_makes_is_told_once_it_is_kept() {
+async fn a_grant_caused_by_the_end_of_a_connection_is_delivered_after_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let ttl = Duration::from_millis(1);
     let options = ServerOptions {
@@ -72,17 +73,17 @@ async fn a_grant_that_the_end_of_a_connection_makes_is_told_once_it_is_kept() {
     clock::sleep_until(opened.after(2 * ttl)).await;
     drop(third);
     assert_eq!(
-        locked(&hub.desk).table.stats().sessions,
+        locked(&hub.state).table.stats().sessions,
         1,
-        "the holder's has ended by this visit"
+        "this visit has ended the holder's session"
     );
     assert!(
         locked(&waiter.outbox.waiting).bytes.is_empty(),
-        "told, and not written yet"
+        "delivered before the log was written"
     );
     let told = tokio::time::timeout(Duration::from_secs(20), waiter.outbox.filled.notified());
     tokio::select! {
-        told = told => told.expect("it is told"),
+        told = told => told.expect("the grant is delivered"),
         () = expire(hub.clone()) => {}
     }
     assert!(!locked(&waiter.outbox.waiting).bytes.is_empty());

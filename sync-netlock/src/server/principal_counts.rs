@@ -1,25 +1,26 @@
-//! Counts by principal, for limits that keep one principal from using up what all share.
+//! Counts by principal, for limits that keep one principal from using up shared resources.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use distsync_core::spi::locked;
 
-/// A count for each principal. All connections are of one principal where the server does not ask
-/// who they are.
+/// A count for each principal. Without authentication, all connections count for the principal
+/// `None`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PerPrincipal(Arc<Mutex<HashMap<Option<Arc<str>>, usize>>>);
+pub(super) struct PrincipalCounts(Arc<Mutex<HashMap<Option<Arc<str>>, usize>>>);
 
-/// A share of a principal's count, until it is dropped.
+/// An amount of a principal's count. Dropping it subtracts the amount.
 #[derive(Debug)]
 pub(super) struct Share {
-    counts: PerPrincipal,
+    counts: PrincipalCounts,
     principal: Option<Arc<str>>,
     amount: usize,
 }
 
-impl PerPrincipal {
-    /// Counts `amount` more for a principal; `None` if it would then have more than `max`.
+impl PrincipalCounts {
+    /// Adds `amount` to the count of a principal. Returns `None`, and adds nothing, if the count
+    /// would exceed `max`.
     pub(super) fn share(
         &self,
         principal: Option<Arc<str>>,
@@ -59,14 +60,14 @@ mod tests {
 
     #[test]
     fn each_principal_has_a_count_of_its_own() {
-        let counts = PerPrincipal::default();
+        let counts = PrincipalCounts::default();
         let of = |name: &str| Some(Arc::from(name));
         let first = counts.share(of("a"), 60, 100).unwrap();
         assert!(counts.share(of("a"), 41, 100).is_none());
         let second = counts.share(of("b"), 100, 100).unwrap();
         assert!(
             counts.share(of("a"), 40, 100).is_some(),
-            "what was dropped counts no more"
+            "a dropped amount does not count"
         );
         drop((first, second));
         assert!(locked(&counts.0).is_empty());

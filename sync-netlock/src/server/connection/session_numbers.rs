@@ -1,4 +1,4 @@
-//! The numbers by which a connection names its sessions.
+//! The numbers by which a client names sessions on its connection.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -10,15 +10,15 @@ use super::Connection;
 use crate::engine::{Bound, Command, Refusal, Reply};
 use crate::wire::proto::{self, request::Body};
 
-/// The client's numbers for sessions that it has proved to be its own.
+/// The numbers of the sessions that a connection is attached to.
 #[derive(Default)]
-pub(super) struct Numbers {
+pub(super) struct SessionNumbers {
     all: HashMap<u32, SessionId, RandomState>,
-    /// The one asked for last: most connections have one session.
+    /// The last one that was looked up. Most connections have one session.
     recent: Cell<Option<(u32, SessionId)>>,
 }
 
-impl Numbers {
+impl SessionNumbers {
     pub(super) fn get(&self, number: u32) -> Option<SessionId> {
         if let Some((recent, session)) = self.recent.get()
             && recent == number
@@ -40,8 +40,8 @@ impl Numbers {
 }
 
 impl Connection {
-    /// Why there is no room for one more session, if this asks for one.
-    pub(super) fn no_room_for(&self, body: &Body) -> Option<Refusal> {
+    /// Returns the refusal for a request that would attach too many sessions to this connection.
+    pub(super) fn session_limit(&self, body: &Body) -> Option<Refusal> {
         let max = self.hub.options.sessions_per_connection;
         let (Body::Open(proto::Open {
             session: number, ..
@@ -59,10 +59,9 @@ impl Connection {
         })
     }
 
-    /// Remembers a session that the client has just proved to be its own, and forgets one that it
-    /// closed. Returns the session that had the number before and has none on this connection any
-    /// more.
-    pub(super) fn note_session(
+    /// Updates the numbers after a request that attaches, detaches or closes a session. Returns the
+    /// session that had the number before, if it has no other number on this connection.
+    pub(super) fn update_numbers(
         &mut self,
         body: &Body,
         command: Command<'_>,
@@ -83,7 +82,7 @@ impl Connection {
                 Command::Attach { session, .. },
             ) => {
                 if !proved {
-                    // A refused request changes nothing.
+                    // A refused request leaves the number as it was.
                     return None;
                 }
                 let replaced = self
