@@ -56,6 +56,8 @@ pub struct Network {
     enqueues: Arc<AtomicU64>,
     withdrawal_delay: Arc<AtomicU64>,
     enqueue_delay: Arc<AtomicU64>,
+    /// How late the next request to enqueue a claim arrives, after its caller got an error.
+    straggler: Arc<AtomicU64>,
     /// Delayed requests, which arrive even if their caller has given up.
     late: Arc<Mutex<JoinSet<()>>>,
     random: Arc<Mutex<StdRng>>,
@@ -72,6 +74,7 @@ impl Default for Network {
             enqueues: Arc::default(),
             withdrawal_delay: Arc::default(),
             enqueue_delay: Arc::default(),
+            straggler: Arc::default(),
             late: Arc::default(),
             random: Arc::new(Mutex::new(StdRng::seed_from_u64(0))),
             incarnation: Arc::default(),
@@ -150,6 +153,13 @@ impl Network {
             u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
+    }
+
+    /// Makes the next request to enqueue a claim fail, as if its connection broke. It arrives after
+    /// `delay` nevertheless.
+    pub fn straggle(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.straggler.store(millis, Ordering::Relaxed);
     }
 
     /// Resolves when all delayed requests have arrived.
@@ -258,6 +268,15 @@ impl Faulty {
     pub fn new(inner: Arc<dyn Backend>, network: Network) -> Self {
         Self { inner, network }
     }
+
+    /// Enqueues a claim after `delay`, even if its caller has given up.
+    fn enqueue_late(&self, claim: &Claim, delay: Duration) {
+        let (inner, late) = (self.inner.clone(), claim.clone());
+        locked(&self.network.late).spawn(async move {
+            tokio::time::sleep(delay).await;
+            let _ = inner.enqueue(&late).await;
+        });
+    }
 }
 
 #[async_trait]
@@ -297,14 +316,15 @@ impl Backend for Faulty {
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         self.network.enqueues.fetch_add(1, Ordering::Relaxed);
-        let delay = self.network.enqueue_delay.load(Ordering::Relaxed);
-        if delay > 0 {
-            let (inner, late) = (self.inner.clone(), claim.clone());
-            locked(&self.network.late).spawn(async move {
-                tokio::time::sleep(Duration::from_millis(delay)).await;
-                let _ = inner.enqueue(&late).await;
-            });
-            tokio::time::sleep(Duration::from_millis(delay)).await;
+        let straggler = self.network.straggler.swap(0, Ordering::Relaxed);
+        if straggler > 0 {
+            self.enqueue_late(claim, Duration::from_millis(straggler));
+            return Err(down());
+        }
+        let delay = Duration::from_millis(self.network.enqueue_delay.load(Ordering::Relaxed));
+        if !delay.is_zero() {
+            self.enqueue_late(claim, delay);
+            tokio::time::sleep(delay).await;
         }
         self.network.transmit(self.inner.enqueue(claim)).await
     }

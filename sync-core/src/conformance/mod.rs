@@ -290,6 +290,7 @@ macro_rules! conformance_cases {
             law_19_a_guard_whose_release_failed_is_released,
             law_19_a_failed_acquire_leaves_nothing,
             law_19_a_request_that_arrives_very_late_is_withdrawn,
+            law_19_a_repeated_request_that_arrives_later_is_withdrawn,
             law_19_nothing_is_left_after_random_faults,
             spi_enqueue_and_withdraw_are_idempotent,
             spi_claims_reuse_key_slots_where_the_store_has_them,

@@ -9,6 +9,7 @@ use crate::locks::context::Context;
 use crate::locks::ticket::Ticket;
 use crate::options::checks::check_value;
 use crate::session::Health;
+use crate::session::arrivals::Late;
 use crate::session::call::Call;
 use crate::session::hold::Hold;
 use crate::session::revocation::Revoked;
@@ -237,7 +238,7 @@ impl Guard {
         let outcome = match withdrawn {
             Ok(Ok(Withdrawn::Absent)) | Err(_) => Release::AlreadyGone,
             Ok(Ok(_)) => {
-                if self.hold.has_arrived() {
+                if self.hold.late() == Late::None {
                     self.hold.session().release_key_slot(claim);
                 }
                 Release::Done
@@ -247,6 +248,9 @@ impl Guard {
                 return Err(error);
             }
         };
+        if self.hold.late() != Late::None {
+            self.withdraw_in_the_background();
+        }
         self.finish();
         Ok(*self.outcome.get_or_init(|| outcome))
     }
@@ -291,6 +295,16 @@ impl Guard {
         }
     }
 
+    /// Leaves the withdrawal of the claim to the keeper. A session of its own ends the claim.
+    fn withdraw_in_the_background(&self) {
+        if !self.owns_session {
+            let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
+            self.context
+                .keeper
+                .withdraw(claim, session, self.hold.late());
+        }
+    }
+
     /// Leaves the release to the keeper.
     fn hand_over(&self) {
         if self.outcome.get().is_some() {
@@ -298,11 +312,8 @@ impl Guard {
         }
         let held = self.hold.seems_held();
         self.hold.set_releasing(true);
-        if held && !self.owns_session {
-            let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
-            self.context
-                .keeper
-                .withdraw(claim, session, self.hold.has_arrived());
+        if held {
+            self.withdraw_in_the_background();
         }
         self.finish();
         self.outcome.get_or_init(|| {

@@ -1,7 +1,6 @@
 //! One claim in the store's queue, from its enqueueing to its grant.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracing::debug;
 
@@ -10,6 +9,7 @@ use crate::locks::guard::Guard;
 use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, evicted};
 use crate::options::Waiting;
+use crate::session::arrivals::{Arrivals, Late};
 use crate::session::call::pause_briefly;
 use crate::session::hold::Hold;
 use crate::session::live::LiveSession;
@@ -27,8 +27,8 @@ pub(super) struct QueuedClaim<'a> {
     session: Arc<LiveSession>,
     /// `None` once there is nothing to withdraw.
     claim: Option<Claim>,
-    /// The number of requests for the claim that the store has not answered.
-    unanswered: AtomicU32,
+    /// The requests that enqueue the claim.
+    arrivals: Arrivals,
 }
 
 impl<'a> QueuedClaim<'a> {
@@ -43,7 +43,7 @@ impl<'a> QueuedClaim<'a> {
             context,
             session,
             claim: Some(claim),
-            unanswered: AtomicU32::new(0),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -87,7 +87,7 @@ impl<'a> QueuedClaim<'a> {
         let mut is_queued = false;
         loop {
             let enqueue = || {
-                self.unanswered.fetch_add(1, Ordering::Relaxed);
+                self.arrivals.send();
                 backend.enqueue(claim)
             };
             // A try does not wait behind a crowd that joins.
@@ -109,7 +109,7 @@ impl<'a> QueuedClaim<'a> {
                 Ok(Err(error)) => return Err(error),
                 Err(loss) => return Ok(Err(loss)),
             };
-            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            self.arrivals.answer();
             drop(joining);
             if let Standing::Waiting { position, holder } = standing {
                 if let Some(on_wait) = self.request.on_wait.as_ref().filter(|_| !is_queued) {
@@ -163,7 +163,7 @@ impl<'a> QueuedClaim<'a> {
         let Some(claim) = self.claim.take() else {
             return Ok(Err(Loss::Closed));
         };
-        let hold = Hold::begin(claim, token, self.session.clone(), self.has_arrived());
+        let hold = Hold::begin(claim, token, self.session.clone(), self.arrivals.late());
         let owns_session = self.request.owns_session();
         Ok(match hold {
             Some(hold) => Ok(Attempt::Held(Guard::new(
@@ -175,14 +175,13 @@ impl<'a> QueuedClaim<'a> {
         })
     }
 
-    /// Whether no request for the claim can be on its way to the store any more.
-    fn has_arrived(&self) -> bool {
-        self.unanswered.load(Ordering::Relaxed) == 0
-    }
-
     /// Ends the attempt where the store has nothing to withdraw, other than a session of its own.
+    /// If a request may still arrive, the claim is withdrawn nevertheless.
     fn abandon(mut self) {
-        if let Some(claim) = self.claim.take().filter(|_| self.has_arrived()) {
+        if self.arrivals.late() != Late::None {
+            return;
+        }
+        if let Some(claim) = self.claim.take() {
             self.session.release_key_slot(&claim);
         }
         if self.request.owns_session() {
@@ -201,7 +200,7 @@ impl Drop for QueuedClaim<'_> {
         } else {
             self.context
                 .keeper
-                .withdraw(claim, self.session.clone(), self.has_arrived());
+                .withdraw(claim, self.session.clone(), self.arrivals.late());
         }
     }
 }

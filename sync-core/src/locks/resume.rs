@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
 use crate::locks::ticket::Ticket;
+use crate::session::arrivals::Late;
 use crate::session::errors::ticket_ended;
 use crate::session::hold::Hold;
 use crate::spi::backend::Claim;
@@ -48,7 +49,7 @@ pub(crate) async fn resume(context: &Arc<Context>, ticket: &Ticket) -> Result<Gu
         value: Bytes::new(),
         token: Some(ticket.token),
     };
-    match Hold::begin(claim, ticket.token, session, true) {
+    match Hold::begin(claim, ticket.token, session, Late::None) {
         Some(hold) => Ok(Guard::new(context.clone(), hold, true)),
         None => Err(call.explain(ticket_ended())),
     }

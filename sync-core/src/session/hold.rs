@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::session::arrivals::Late;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock::{self, Moment};
@@ -18,9 +19,8 @@ pub(crate) struct Hold {
     claim: Claim,
     token: Token,
     session: Arc<LiveSession>,
-    /// Whether all requests that enqueue the claim have been answered, so that none can arrive
-    /// later.
-    arrived: bool,
+    /// The requests that enqueue the claim and may still arrive.
+    late: Late,
     /// Whether its release is in progress. The store may then have released the claim already.
     releasing: AtomicBool,
     /// The first reason of a loss, which is kept.
@@ -36,7 +36,7 @@ impl Hold {
         claim: Claim,
         token: Token,
         session: Arc<LiveSession>,
-        arrived: bool,
+        late: Late,
     ) -> Option<Arc<Self>> {
         let hold = Arc::new(Self {
             claim: Claim {
@@ -45,7 +45,7 @@ impl Hold {
             },
             token,
             session: session.clone(),
-            arrived,
+            late,
             releasing: AtomicBool::new(false),
             loss: OnceLock::new(),
             lost: Notify::new(),
@@ -58,8 +58,8 @@ impl Hold {
         &self.claim
     }
 
-    pub(crate) fn has_arrived(&self) -> bool {
-        self.arrived
+    pub(crate) fn late(&self) -> Late {
+        self.late
     }
 
     /// Records that a release begins (`true`) or has failed (`false`).

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::live::LiveSession;
 use crate::options::OnLost;
+use crate::session::arrivals::Late;
 use crate::session::call::{with_retries, with_timeout};
 use crate::session::errors::{closed, isolated, silent, ticket_ended};
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec};
@@ -47,7 +48,7 @@ enum Job {
     Withdraw {
         claim: Claim,
         session: Arc<LiveSession>,
-        arrived: bool,
+        late: Late,
     },
 }
 
@@ -142,14 +143,14 @@ impl Keeper {
 
     /// Withdraws a claim in the background, and retries until its session ends.
     ///
-    /// `arrived` says whether all requests that enqueue the claim have been answered. If not, one
-    /// may still be on its way on another connection, and arrive after the withdrawal.
-    pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>, arrived: bool) {
+    /// A request that is `late` may still be on its way on another connection, and arrive after
+    /// the withdrawal.
+    pub(crate) fn withdraw(&self, claim: Claim, session: Arc<LiveSession>, late: Late) {
         // Fails if the thread has ended. Its sessions, and this claim, have then ended too.
         let _ = self.jobs.send(Job::Withdraw {
             claim,
             session,
-            arrived,
+            late,
         });
     }
 
@@ -233,10 +234,10 @@ impl KeeperLoop {
             Job::Withdraw {
                 claim,
                 session,
-                arrived,
+                late,
             } => {
                 self.withdrawals
-                    .spawn(withdraw(backend, claim, session, arrived));
+                    .spawn(withdraw(backend, claim, session, late));
             }
             Job::ReleaseAll { done } => {
                 self.end_sessions().await;
@@ -486,33 +487,28 @@ async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
 /// claim as well. Every error is retried: the session is renewed meanwhile, so a remaining claim
 /// would block its name indefinitely.
 ///
-/// If the claim may not have arrived yet, the withdrawal is repeated, at intervals of half the
-/// elapsed time, until no request can arrive any more. An outage that the session survives is
+/// If a request that enqueues the claim may still arrive, the withdrawal is repeated, at intervals
+/// of half the elapsed time, until none can arrive any more. An outage that the session survives is
 /// shorter than its TTL, so a request that the store reads at the end of the outage is found within
 /// half a TTL.
-async fn withdraw(
-    backend: Arc<dyn Backend>,
-    claim: Claim,
-    session: Arc<LiveSession>,
-    arrived: bool,
-) {
+async fn withdraw(backend: Arc<dyn Backend>, claim: Claim, session: Arc<LiveSession>, late: Late) {
     let began = clock::now();
     let mut pause = FIRST_PAUSE;
     loop {
         let pause = match session.request(backend.withdraw(&claim)).await {
             Err(_) => return,
-            Ok(Some(Ok(Withdrawn::Held | Withdrawn::Waiting))) => {
-                if arrived {
-                    session.release_key_slot(&claim);
-                }
-                return;
-            }
-            Ok(Some(Ok(Withdrawn::Absent))) => {
+            Ok(Some(Ok(withdrawn))) => {
                 let age = clock::now().since(began);
-                if arrived || age > LATEST_ARRIVAL {
-                    return;
+                match (late, withdrawn) {
+                    (Late::None, Withdrawn::Absent) => return,
+                    (Late::None, _) => {
+                        session.release_key_slot(&claim);
+                        return;
+                    }
+                    (Late::TheOnly, Withdrawn::Held | Withdrawn::Waiting) => return,
+                    _ if age > LATEST_ARRIVAL => return,
+                    _ => (age / 2).max(FIRST_PAUSE),
                 }
-                (age / 2).max(FIRST_PAUSE)
             }
             failed => {
                 if let Some(Err(error)) = failed.ok().flatten()

@@ -121,6 +121,39 @@ pub async fn law_19_a_request_that_arrives_very_late_is_withdrawn(stage: Stage) 
         .expect("expected the session to continue");
 }
 
+/// A request whose connection broke is repeated, and then arrives after its claim was released,
+/// cancelled or refused. The claim that it creates is withdrawn.
+pub async fn law_19_a_repeated_request_that_arrives_later_is_withdrawn(stage: Stage) {
+    let (client, observer) = (stage.client("client").await, stage.client("observer").await);
+    // The session continues, and the claims that are created late with it.
+    let kept = client.lock("kept").acquire().await.expect("acquire");
+    let delay = stage.ttl() / 4;
+
+    client.network.straggle(delay);
+    let guard = client.lock("released").acquire().await.expect("acquire");
+    guard.release().await.expect("release");
+    client.network.straggle(delay);
+    drop(client.lock("dropped").acquire().await.expect("acquire"));
+
+    let held = observer.lock("busy").acquire().await.expect("acquire");
+    client.network.straggle(delay);
+    let waiter = client.queue_up("busy", LockOptions::new(), 1).await;
+    waiter.cancel();
+    let held_too = observer.lock("tried").acquire().await.expect("acquire");
+    client.network.straggle(delay);
+    let tried = client.lock("tried").try_acquire().await.expect("try");
+    assert!(tried.is_none(), "expected the name to be busy");
+
+    client.network.arrivals().await;
+    held.release().await.expect("release");
+    held_too.release().await.expect("release");
+    for name in ["released", "dropped", "busy", "tried"] {
+        becomes_empty(&stage, &observer, name).await;
+    }
+    kept.check(Duration::ZERO)
+        .expect("expected the session to continue");
+}
+
 /// For some seconds, several tasks of one client acquire, try, cancel, drop and release, while each
 /// request succeeds, fails permanently, fails transiently, or gets no reply. Afterwards no claim is
 /// left, and the client works.
