@@ -152,7 +152,8 @@ fn open(path: &Path) -> Result<Connection, Failure> {
         tries < TRIES
     }))?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // FULL: a token that was granted is on the disk, and is not granted again after a power failure.
+    // FULL: a token that was granted is on the disk, and is not granted again after a power
+    // failure.
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -11,7 +11,8 @@
 //! # let file = folder.path().join("locks.db");
 //! # let file = file.display();
 //! distsync_example_sqlite::register()?;
-//! let sync = distsync::connect(&format!("sqlite:{file}?ttl=5s")).await?; // sqlite:/var/lib/shop/locks.db
+//! // For example sqlite:/var/lib/shop/locks.db
+//! let sync = distsync::connect(&format!("sqlite:{file}?ttl=5s")).await?;
 //! let guard = sync.lock("nightly report", distsync::LockOptions::new())?.acquire().await?;
 //! guard.release().await?;
 //! sync.close().await?;

@@ -77,7 +77,8 @@ pub(crate) fn end(file: &Connection, session: Bits, now: Moment) -> Result<(), F
     names.iter().try_for_each(|name| settle(file, name, now))
 }
 
-/// Grants the head of a queue as far as the modes fit together. Called after each change of a queue.
+/// Grants the head of a queue as far as the modes fit together. Called after each change of a
+/// queue.
 fn settle(file: &Connection, name: &str, now: Moment) -> Result<(), Failure> {
     raise(file)?;
     let mut run = Run::default();

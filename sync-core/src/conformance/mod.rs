@@ -71,15 +71,15 @@ pub trait Harness: Send + std::marker::Sync + 'static {
 
     /// Restarts the store within half of the TTL, with its data if it is persistent.
     ///
-    /// A session may have been renewed a third of its TTL before, so less than the TTL is left. Skip
-    /// the cases that restart the store if a restart takes longer, or use a longer TTL.
+    /// A session may have been renewed a third of its TTL before, so less than the TTL is left.
+    /// Skip the cases that restart the store if a restart takes longer, or use a longer TTL.
     async fn restart(&self);
 
     /// Returns whether the cases share one store. Cases that restart it then run by themselves.
     ///
     /// Default: `true`. If each harness starts a store of its own, return `false`, so that no case
-    /// waits for others. A test runner with a process for each test, such as nextest, has to run the
-    /// cases that restart a shared store in a group of their own.
+    /// waits for others. A test runner with a process for each test, such as nextest, has to run
+    /// the cases that restart a shared store in a group of their own.
     fn is_shared() -> bool
     where
         Self: Sized,

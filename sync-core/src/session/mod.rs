@@ -2,9 +2,9 @@
 //!
 //! `validity` is the arithmetic, `live` the shared state of one session, and `keeper` the thread
 //! that renews sessions and does background work. `hold` is a claim that is held, `revocation`
-//! notifies its holder of its loss, `call` makes the core's requests to a backend, `arrivals` knows
-//! which of them may still arrive, and `key_slots` assigns the few keys that the claims of a session
-//! reuse.
+//! notifies its holder of its loss, and `call` makes the core's requests to a backend. `arrivals`
+//! knows which of them may still arrive, and `key_slots` assigns the few keys that the claims of a
+//! session reuse.
 
 pub(crate) mod arrivals;
 pub(crate) mod call;

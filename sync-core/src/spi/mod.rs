@@ -1,9 +1,9 @@
 //! The interface for authors of stores: the trait that a backend implements, and the tools that all
 //! backends share.
 //!
-//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [docs/backends.md][guide] leads
-//! through a small store, and says in which order to write one. The feature `conformance` has the
-//! tests that every store passes.
+//! [`Backend`] is the trait, [`Capabilities`] what a store promises. [docs/backends.md][guide]
+//! leads through a small store, and says in which order to write one. The feature `conformance` has
+//! the tests that every store passes.
 //!
 //! | tool | for |
 //! |---|---|

@@ -49,7 +49,8 @@ impl Run {
     }
 }
 
-/// Returns how many claims of a queue hold. `queue` has the modes of the claims in order of arrival.
+/// Returns how many claims of a queue hold. `queue` has the modes of the claims in order of
+/// arrival.
 pub fn holders(queue: impl IntoIterator<Item = Mode>) -> usize {
     let mut run = Run::default();
     queue

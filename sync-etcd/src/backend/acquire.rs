@@ -1,4 +1,5 @@
-//! The transactions that queue a claim: at once if the queue is empty, behind others, or not at all.
+//! The transactions that queue a claim: at once if the queue is empty, behind others, or not at
+//! all.
 
 use distsync_core::spi::{Backend, Claim, Gone, Standing, order};
 use distsync_core::{Error, ErrorKind, Mode, Result};
