@@ -1,10 +1,10 @@
 //! Sessions: how they are kept alive, and how their loss reaches the claims that they hold.
 //!
 //! `validity` is the arithmetic, `live` the shared state of one session, and `keeper` the thread
-//! that renews sessions and does background work. `hold` is a claim that is held, `revocation`
-//! notifies its holder of its loss, and `call` makes the core's requests to a backend. `arrivals`
-//! knows which of them may still arrive, and `key_slots` assigns the few keys that the claims of a
-//! session reuse.
+//! that runs a `lifecycle` for each session and a `withdrawal` for each claim to remove. `hold` is
+//! a claim that is held, `revocation` notifies its holder of its loss, and `call` makes the core's
+//! requests to a backend. `arrivals` knows which of them may still arrive, and `key_slots` assigns
+//! the few keys that the claims of a session reuse.
 
 pub(crate) mod arrivals;
 pub(crate) mod call;
@@ -12,9 +12,11 @@ pub(crate) mod errors;
 pub(crate) mod hold;
 pub(crate) mod keeper;
 mod key_slots;
+mod lifecycle;
 pub(crate) mod live;
 mod on_lost;
 pub(crate) mod revocation;
 mod validity;
+mod withdrawal;
 
 pub use validity::Health;
