@@ -44,9 +44,9 @@
 //!   containers with time namespaces of their own, break the locks.
 //! - Anyone who can write the file can take every lock. Deleting the file while it is in use breaks
 //!   all of them.
-//! - Each change is written to the disk before it is acknowledged, because a token must never be
-//!   granted twice. The disk limits how many grants are possible in a second.
-//! - All sessions end at a reboot of the machine, like the processes that opened them.
+//! - All sessions end at a reboot of the machine, like the processes that opened them. No step but
+//!   the first of a boot waits for the disk. A power failure can take the latest grants from the
+//!   file, so tokens go on far above them after a reboot.
 //!
 //! [guide]: https://github.com/distsync/distsync/blob/main/docs/backends.md
 

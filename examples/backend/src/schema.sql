@@ -1,7 +1,7 @@
 -- Moments are nanoseconds of the boot-time clock. Ids and secrets have 16 bytes.
 
 -- One row. `boot` identifies the boot of the machine that the moments belong to. `version` is raised
--- by each grant and each other change of a queue, and never falls.
+-- by each grant and each other change of a queue, and never falls. It jumps at a new boot.
 CREATE TABLE IF NOT EXISTS store (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     boot BLOB NOT NULL,
