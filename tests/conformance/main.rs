@@ -1,6 +1,5 @@
 //! Every law of the design, on every store: `cargo test --test conformance -- --list` names the
-//! cases. Beside them: stores that are broken on purpose, and random steps that are compared with
-//! the table of `memory:`.
+//! cases. Beside them: stores that are broken on purpose.
 //!
 //! All of it needs the feature `full` (`--all-features`). Without it the cases of a store that is
 //! not built fail.
@@ -10,8 +9,6 @@ mod harness;
 #[path = "../stores/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the scenarios use the rest")]
 mod stores;
-#[cfg(feature = "full")]
-mod together;
 
 use stores::{Consul, Etcd, Memory, Netlock, Redis};
 

@@ -2,6 +2,7 @@
 //! conformance do not say. `cargo test --all-features --test scenarios -- --list` names them.
 #![cfg(feature = "full")]
 
+mod batches;
 mod clocks;
 mod consul;
 mod consul_crowds;

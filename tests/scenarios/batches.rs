@@ -1,5 +1,5 @@
-//! What tasks of one process ask at the same moment travels together, and ends as if it had come
-//! one after the other: the lock table of `memory:` says how that is.
+//! Requests that tasks of one process make at the same moment. They travel together, and end as if
+//! they had come one after the other: the lock table of `memory:` is the model.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -16,30 +16,30 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
-use super::stores::{Consul, Etcd, Memory, Redis};
+use crate::stores::{Consul, Etcd, Memory, Redis};
 
-/// A small generator of numbers that anybody can repeat.
-struct Dice(u64);
+/// A small generator of numbers that can be repeated from its seed.
+struct Random(u64);
 
-impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % sides
+        usize::try_from(self.0 >> 33).unwrap() % limit
     }
 }
 
-/// One thing to do with a claim, which is known by its number.
+/// One request for a claim, which is known by its number.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Request {
     Enqueue(usize),
     Withdraw(usize),
     Evict(usize),
 }
 
 #[derive(Clone, Debug)]
-struct Wish {
+struct Known {
     id: ClaimId,
     /// Of three sessions, of which the last has ended.
     session: usize,
@@ -48,7 +48,7 @@ struct Wish {
     waits: bool,
 }
 
-/// What came of it, in words that are the same for every store.
+/// The outcome of a request, without what differs from store to store.
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
     Granted(Same<Token>),
@@ -59,7 +59,7 @@ enum Outcome {
     Failed(ErrorKind),
 }
 
-/// What differs from store to store.
+/// A value that differs from store to store: all compare as equal.
 #[derive(Clone, Copy, Debug)]
 struct Same<T>(T);
 
@@ -85,7 +85,7 @@ fn withdrawn(withdrawn: Result<Withdrawn>) -> Outcome {
     withdrawn.map_or_else(|error| Outcome::Failed(error.kind()), Outcome::Withdrawn)
 }
 
-/// A store, and what is done there.
+/// A store, with the state that the comparison needs.
 struct Side {
     backend: Arc<dyn Backend>,
     sessions: Vec<Session>,
@@ -122,35 +122,42 @@ impl Side {
         }
     }
 
-    fn claim(&self, wish: &Wish) -> Claim {
+    fn claim(&self, number: &Known) -> Claim {
         Claim {
-            id: wish.id,
-            mode: wish.mode,
-            waits: wish.waits,
+            id: number.id,
+            mode: number.mode,
+            waits: number.waits,
             value: Bytes::from_static(b"value"),
-            token: self.tokens.get(&wish.id).copied(),
-            ..bare::claim(self.sessions[wish.session], self.names[wish.name].clone())
+            token: self.tokens.get(&number.id).copied(),
+            ..bare::claim(
+                self.sessions[number.session],
+                self.names[number.name].clone(),
+            )
         }
     }
 
-    fn act<'a>(&'a self, act: Act, wishes: &[Wish]) -> Pin<Box<dyn Future<Output = Outcome> + 'a>> {
-        match act {
-            Act::Enqueue(wish) => {
-                let claim = self.claim(&wishes[wish]);
+    fn request<'a>(
+        &'a self,
+        request: Request,
+        known: &[Known],
+    ) -> Pin<Box<dyn Future<Output = Outcome> + 'a>> {
+        match request {
+            Request::Enqueue(number) => {
+                let claim = self.claim(&known[number]);
                 Box::pin(async move { outcome(self.backend.enqueue(&claim).await) })
             }
-            Act::Withdraw(wish) => {
-                let claim = self.claim(&wishes[wish]);
+            Request::Withdraw(number) => {
+                let claim = self.claim(&known[number]);
                 Box::pin(async move { withdrawn(self.backend.withdraw(&claim).await) })
             }
-            Act::Evict(wish) => {
-                let (name, id) = (self.names[wishes[wish].name].clone(), wishes[wish].id);
+            Request::Evict(number) => {
+                let (name, id) = (self.names[known[number].name].clone(), known[number].id);
                 Box::pin(async move { withdrawn(self.backend.evict(&name, id).await) })
             }
         }
     }
 
-    /// A claim holds by this token: no other of its name ever had it.
+    /// Records that a claim holds by this token, which no other claim of its name ever had.
     fn note(&mut self, name: usize, claim: ClaimId, token: Token) {
         match self.tokens.insert(claim, token) {
             Some(known) => assert_eq!(known, token, "two tokens for one grant"),
@@ -161,10 +168,10 @@ impl Side {
         }
     }
 
-    /// What was answered, in this order: later grants of a name have greater tokens.
-    fn note_answer(&mut self, act: Act, wishes: &[Wish], outcome: &Outcome) {
-        if let (Act::Enqueue(wish), Outcome::Granted(Same(token))) = (act, outcome) {
-            let Wish { id, name, .. } = wishes[wish];
+    /// Records a reply, in the order of replies: later grants of a name have greater tokens.
+    fn note_answer(&mut self, request: Request, known: &[Known], outcome: &Outcome) {
+        if let (Request::Enqueue(number), Outcome::Granted(Same(token))) = (request, outcome) {
+            let Known { id, name, .. } = known[number];
             assert!(
                 Some(*token) > self.newest[name],
                 "{token:?} after {:?}",
@@ -175,24 +182,24 @@ impl Side {
         }
     }
 
-    /// All lines, as who stands in them, and whether they hold.
-    async fn lines(&mut self) -> Vec<Vec<(ClaimId, Mode, bool)>> {
-        let mut lines = Vec::new();
+    /// Returns all queues: the claims of each, and whether they hold.
+    async fn queues(&mut self) -> Vec<Vec<(ClaimId, Mode, bool)>> {
+        let mut queues = Vec::new();
         for name in 0..self.names.len() {
             let queue = self.backend.queue(&self.names[name]).await.unwrap();
             for entry in queue.holders() {
                 self.note(name, entry.claim, entry.token.unwrap());
             }
-            let line =
+            let view =
                 |entry: &distsync_core::Entry| (entry.claim, entry.mode, entry.token.is_some());
-            lines.push(queue.entries.iter().map(line).collect());
+            queues.push(queue.entries.iter().map(view).collect());
         }
-        lines
+        queues
     }
 }
 
-/// Does the same in both stores, there one after the other, here in bunches; `once`: with each name
-/// once in a bunch.
+/// Makes the same requests to both stores: one after the other to the model, in batches to the other.
+/// With `once`, each name is in a batch once.
 async fn ends_as_one_after_the_other(
     backend: Arc<dyn Backend>,
     once: bool,
@@ -210,56 +217,65 @@ async fn ends_as_one_after_the_other(
         Side::on(memory.backend().await, names).await,
         Side::on(backend, names).await,
     );
-    let (mut dice, mut wishes, mut changes) = (Dice(seed), Vec::<Wish>::new(), 0);
-    // The wishes that stand in a line.
+    let (mut random, mut known, mut changes) = (Random(seed), Vec::<Known>::new(), 0);
+    // The numbers of the claims that are queued.
     let mut there = Vec::new();
-    for bunch in 0..60 {
-        let mut acts = Vec::new();
+    for batch in 0..60 {
+        let mut requests = Vec::new();
         let mut used = vec![false; names];
-        // Every other bunch is so small that it may go by itself.
-        for _ in 0..1 + dice.below(if once { names } else { [3, 40][bunch % 2] }) {
+        // Every other batch is so small that it may go by itself.
+        for _ in 0..1 + random.below(if once { names } else { [3, 40][batch % 2] }) {
             // Most often one that is there: else names would never be free again.
-            let old = match dice.below(4) {
-                0 if !wishes.is_empty() => Some(dice.below(wishes.len())),
-                _ if !there.is_empty() => Some(there[dice.below(there.len())]),
+            let old = match random.below(4) {
+                0 if !known.is_empty() => Some(random.below(known.len())),
+                _ if !there.is_empty() => Some(there[random.below(there.len())]),
                 _ => None,
             };
             // With every other seed more leave than come, and names are free again.
-            let act = match (dice.below([8, 6][usize::try_from(seed % 2).unwrap()]), old) {
-                (0, Some(old)) => Act::Evict(old),
-                (1..=3, Some(old)) => Act::Withdraw(old),
+            let request = match (
+                random.below([8, 6][usize::try_from(seed % 2).unwrap()]),
+                old,
+            ) {
+                (0, Some(old)) => Request::Evict(old),
+                (1..=3, Some(old)) => Request::Withdraw(old),
                 _ => {
                     // The dead one now and then. It waits, for etcd does not look at the session of
                     // a try that is refused.
-                    let is_dead = dice.below(16) == 0;
-                    wishes.push(Wish {
+                    let is_dead = random.below(16) == 0;
+                    known.push(Known {
                         id: ClaimId::random(),
-                        session: if is_dead { 2 } else { dice.below(2) },
-                        name: dice.below(names),
-                        mode: MODES[dice.below(MODES.len())],
-                        waits: is_dead || dice.below(3) > 0,
+                        session: if is_dead { 2 } else { random.below(2) },
+                        name: random.below(names),
+                        mode: MODES[random.below(MODES.len())],
+                        waits: is_dead || random.below(3) > 0,
                     });
-                    Act::Enqueue(wishes.len() - 1)
+                    Request::Enqueue(known.len() - 1)
                 }
             };
-            let (Act::Enqueue(wish) | Act::Withdraw(wish) | Act::Evict(wish)) = act;
-            if !(once && std::mem::replace(&mut used[wishes[wish].name], true)) {
-                acts.push(act);
+            let (Request::Enqueue(number) | Request::Withdraw(number) | Request::Evict(number)) =
+                request;
+            if !(once && std::mem::replace(&mut used[known[number].name], true)) {
+                requests.push(request);
             }
         }
         let mut expected = Vec::new();
-        for act in &acts {
-            expected.push(model.act(*act, &wishes).await);
+        for request in &requests {
+            expected.push(model.request(*request, &known).await);
         }
-        let seen = join_all(acts.iter().map(|act| side.act(*act, &wishes))).await;
-        for ((act, expected), seen) in acts.iter().zip(&expected).zip(&seen) {
+        let seen = join_all(
+            requests
+                .iter()
+                .map(|request| side.request(*request, &known)),
+        )
+        .await;
+        for ((request, expected), seen) in requests.iter().zip(&expected).zip(&seen) {
             assert_eq!(
                 seen, expected,
-                "{act:?} of bunch {bunch}, seed {seed}: {acts:?}"
+                "{request:?} of batch {batch}, seed {seed}: {requests:?}"
             );
         }
-        for (act, seen) in acts.iter().zip(&seen) {
-            side.note_answer(*act, &wishes, seen);
+        for (request, seen) in requests.iter().zip(&seen) {
+            side.note_answer(*request, &known, seen);
         }
         let is_change = |seen: &&Outcome| {
             use Outcome::{Granted, Waiting};
@@ -269,19 +285,19 @@ async fn ends_as_one_after_the_other(
             )
         };
         changes += seen.iter().filter(is_change).count();
-        let lines = model.lines().await;
-        there = (0..wishes.len())
-            .filter(|wish| {
-                lines
+        let queues = model.queues().await;
+        there = (0..known.len())
+            .filter(|number| {
+                queues
                     .iter()
                     .flatten()
-                    .any(|(id, ..)| *id == wishes[*wish].id)
+                    .any(|(id, ..)| *id == known[*number].id)
             })
             .collect();
         assert_eq!(
-            side.lines().await,
-            lines,
-            "after bunch {bunch}, seed {seed}: {acts:?}"
+            side.queues().await,
+            queues,
+            "after batch {batch}, seed {seed}: {requests:?}"
         );
     }
     (side, changes)
@@ -293,11 +309,11 @@ async fn steps_on_redis_end_as_one_after_the_other() {
         let redis = Redis::start_in_memory();
         let (_side, changes) =
             ends_as_one_after_the_other(redis.backend().await, false, seed).await;
-        // 180 of them look at the lines.
+        // 180 of them look at the queues.
         let steps = redis.calls("evalsha").saturating_sub(180);
         assert!(
             2 * steps < changes,
-            "{steps} scripts for {changes} changes: nothing travels together"
+            "{steps} scripts for {changes} changes: nothing is sent together"
         );
     }
 }
@@ -312,7 +328,7 @@ async fn steps_on_etcd_end_as_one_after_the_other() {
         let changes = u64::try_from(changes).unwrap();
         assert!(
             revisions < changes,
-            "{revisions} revisions for {changes} changes: nothing travels together"
+            "{revisions} revisions for {changes} changes: nothing is sent together"
         );
     }
 }
@@ -346,7 +362,7 @@ async fn of_those_who_try_one_name_at_the_same_moment_one_holds() {
     }
 }
 
-/// On Redis a name whose keys are foreign fails by itself, whoever travels with it.
+/// On Redis a name whose keys are foreign fails alone, also beside others in one batch.
 #[tokio::test]
 async fn a_step_that_fails_on_redis_fails_alone() {
     let redis = Redis::start_in_memory();
@@ -415,7 +431,7 @@ async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     }
 }
 
-/// Whoever watches a name on Redis is told of every step, also of one that comes alone.
+/// Watchers of a name on Redis are notified of every step, also of one that is sent alone.
 #[tokio::test]
 async fn those_who_watch_on_redis_are_told_of_each_step() {
     let redis = Redis::start_in_memory();
