@@ -198,7 +198,8 @@ impl Side {
     }
 }
 
-/// Makes the same requests to both stores: one after the other to the model, in batches to the other.
+/// Makes the same requests to both stores: one after the other to the model, in batches to the
+/// other.
 /// With `once`, each name is in a batch once.
 async fn ends_as_one_after_the_other(
     backend: Arc<dyn Backend>,
