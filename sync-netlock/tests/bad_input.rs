@@ -1,5 +1,5 @@
-//! What a server does with peers that do not behave: a typed refusal or a closed connection, and
-//! nobody else notices.
+//! Peers that violate the protocol or its limits: the server refuses them or closes the connection,
+//! and other clients are not affected.
 
 use std::io::{ErrorKind as Io, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -84,7 +84,7 @@ impl Drop for Running {
     }
 }
 
-/// A peer that speaks bytes.
+/// A peer that sends raw bytes.
 struct Raw {
     stream: TcpStream,
 }
@@ -103,11 +103,11 @@ impl Raw {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        // The server may have closed by now.
+        // The server may have closed the connection by now.
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The next response; `None` once the server has closed.
+    /// Reads the next response. `None` after the server has closed the connection.
     fn receive(&mut self) -> Option<proto::Response> {
         let mut header = [0; 4];
         match self.stream.read_exact(&mut header) {
@@ -122,7 +122,7 @@ impl Raw {
         Some(proto::Response::decode(&*body).unwrap())
     }
 
-    /// The server refuses with `code`, and closes if `closes`.
+    /// Checks that the server refuses with `code`, and closes the connection if `closes`.
     fn refused(&mut self, code: Code) -> proto::Refused {
         match self.receive().expect("an answer").body {
             Some(Response::Refused(refused)) => {
@@ -171,7 +171,7 @@ fn enqueue(name: &[u8], mode: i32, permits: u32) -> Request {
 }
 
 #[test]
-fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
+fn a_peer_that_violates_the_protocol_is_refused_and_disconnected() {
     let server = Running::start(ServerOptions::default());
 
     let mut raw = server.raw();
@@ -220,7 +220,7 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
         raw.closed();
     }
 
-    // A claim without an id means nothing.
+    // A claim without an id is invalid.
     let mut raw = server.greeted();
     raw.send(2, open(1_000));
     raw.receive().unwrap();
@@ -236,7 +236,7 @@ fn a_peer_that_breaks_the_protocol_is_told_and_cut() {
 }
 
 #[test]
-fn a_bad_request_is_refused_and_the_connection_goes_on() {
+fn an_invalid_request_is_refused_and_the_connection_stays_open() {
     let server = Running::start(ServerOptions::default());
     let mut raw = server.greeted();
     raw.send(2, open(0));
@@ -267,7 +267,7 @@ fn a_bad_request_is_refused_and_the_connection_goes_on() {
     raw.send(5, enqueue(b"a", 2, 3));
     assert_eq!(raw.refused(Code::PermitsDiffer).limit, 2);
 
-    // Another's session, without its secret.
+    // The session of another client, without its secret.
     let mut thief = server.greeted();
     let (id, wrong) = (
         Some(proto::Id {
@@ -291,7 +291,7 @@ fn a_bad_request_is_refused_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_truncated_frame_a_silent_peer_and_a_half_greeting_are_cut_in_time() {
+fn a_truncated_frame_a_silent_peer_and_a_partial_greeting_time_out() {
     let options = ServerOptions {
         greeting_timeout: Duration::from_millis(300),
         request_timeout: Duration::from_millis(300),
@@ -319,7 +319,7 @@ fn a_truncated_frame_a_silent_peer_and_a_half_greeting_are_cut_in_time() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_so() {
+fn one_connection_too_many_is_refused() {
     let server = Running::start(ServerOptions {
         connections: 2,
         ..ServerOptions::default()
@@ -353,7 +353,7 @@ fn one_connection_too_many_is_told_so() {
     }
 }
 
-/// Resident memory of this process, the server's included, in bytes.
+/// Returns the resident memory of this process, which includes the server, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -369,14 +369,14 @@ fn resident() -> usize {
 }
 
 #[tokio::test]
-async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
+async fn peers_that_never_read_are_disconnected_and_do_not_affect_others() {
     let options = ServerOptions {
         write_timeout: Duration::from_millis(500),
         ..ServerOptions::default()
     };
     let server = Running::start(options);
     let good = server.good().await;
-    // A queue whose answer is long: 40 readers with 1 KiB each.
+    // A queue with a long reply: 40 readers with 1 KiB each.
     let readers = good
         .lock(
             "some name",
@@ -389,7 +389,8 @@ async fn peers_that_never_read_are_cut_and_nobody_else_notices() {
     }
     let before = resident();
     let address = server.address;
-    // 256 peers ask for it again and again and read nothing, until they are cut.
+    // 256 peers request it again and again and read nothing, until the server closes the
+    // connections.
     let floods: Vec<_> = (0..256)
         .map(|_| {
             std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! A Tokio clock that stands still or jumps, as in tests with `start_paused`: locks go by the clock
-//! of the machine.
+//! A Tokio clock that is paused or jumps, as in tests with `start_paused`. Locks use the clock of
+//! the machine.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use distsync_netlock::Embedded;
 const TTL: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn locks_go_by_the_clock_of_the_machine() {
+async fn locks_use_the_clock_of_the_machine() {
     let options = SyncOptions::new().with_session_ttl(TTL);
     let handle = Handle::open(Embedded::private().backend(), options)
         .await
@@ -18,18 +18,18 @@ async fn locks_go_by_the_clock_of_the_machine() {
     let lock = |options| handle.lock("a", options).unwrap();
     let guard = lock(LockOptions::new()).acquire().await.unwrap();
 
-    // A jump ends nothing: sessions are renewed on a thread of their own.
+    // A jump ends no session, because sessions are renewed on a thread of their own.
     tokio::time::advance(Duration::from_secs(3_600)).await;
     guard.check(Duration::ZERO).expect("held");
 
-    // The limit of a wait is real time, and does not end early.
+    // The timeout of an acquire uses real time, and does not end early.
     let (patience, began) = (Duration::from_millis(300), clock::now());
     let waiting = lock(LockOptions::new().with_wait(Wait::For(patience)));
     let error = waiting.acquire().await.expect_err("it is held");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(clock::now().since(began) >= patience, "it gave up early");
 
-    // A waiter is granted, and a hold limit ends, although nobody advances the clock.
+    // A waiter is granted, and a hold limit ends, although no task advances the clock.
     let next = lock(LockOptions::new().with_ttl(TTL));
     let (next, released) = tokio::join!(next.acquire(), guard.release());
     released.unwrap();

@@ -1,5 +1,5 @@
-//! The generated code in `src/wire/` is what the `.proto` says.
-//! `UPDATE=1 cargo test -p distsync-netlock --test proto` writes it anew.
+//! Checks that the generated code in `src/wire/` equals a fresh generation from the `.proto`.
+//! `UPDATE=1 cargo test -p distsync-netlock --test proto` generates it again.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Who may do what: every message of the protocol, for every kind of principal.
+//! Permissions: every message of the protocol, for every kind of principal.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,13 +15,13 @@ use distsync_netlock::wire::proto::response::Body as Response;
 use distsync_netlock::{Client, Config};
 use rustix::process::Signal;
 
+use super::monitoring::get;
 use super::raw::{Raw, enqueue, id, session};
 use super::server::{NETLOCKD, Netlockd, complaint, run};
-use super::watch::get;
 
 pub(crate) const PRINCIPALS: [&str; 4] = ["worker", "observer", "admin", "nobody"];
 
-/// The line that makes `token-of-PRINCIPAL` the principal's, made by the program.
+/// Returns the line of a file of tokens for `token-of-PRINCIPAL`, as the program prints it.
 pub(crate) fn token_line(principal: &str) -> String {
     let mut child = Command::new(NETLOCKD)
         .args(["hash-token", principal])
@@ -33,8 +33,8 @@ pub(crate) fn token_line(principal: &str) -> String {
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
-/// A server that knows the principals, and lets each do what its name says to names that begin with
-/// `shop/`.
+/// Starts a server with a token for each principal. Each may do what its name says, to names that
+/// begin with `shop/`.
 fn start(folder: &Path) -> Netlockd {
     let (tokens, config) = (folder.join("tokens"), folder.join("netlockd.toml"));
     std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
@@ -67,11 +67,11 @@ fn enqueue_all(names: &[&str]) -> Request {
     })
 }
 
-/// What stands in the matrix for a message: who is not denied it.
+/// An entry of the matrix: a message, and the principals that may send it.
 const EVERYBODY: &[&str] = &PRINCIPALS;
 
-/// The request of each field of `Request`, and who may send it. A message without a line here fails
-/// the test.
+/// Returns the request of each field of `Request`, and the principals that may send it. A message
+/// without an entry fails the test.
 fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     let name = || "shop/l/a".to_owned().into();
     let hello = proto::Hello {
@@ -126,7 +126,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
             ),
         ),
         ("ping", (Request::Ping(proto::Ping {}), EVERYBODY)),
-        // Not answered: sent with a ping behind it.
+        // This request has no reply, so a ping follows it.
         (
             "forget",
             (Request::Forget(proto::Forget { request: 1 }), EVERYBODY),
@@ -204,7 +204,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     ])
 }
 
-/// The fields of the protocol's `Request`, as its descriptor has them.
+/// Returns the fields of `Request` from the descriptor of the protocol.
 fn fields() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let descriptors = protox::compile([root.join("netlock.proto")], [root]).unwrap();
@@ -230,7 +230,7 @@ fn is_without_session(response: &Response) -> bool {
 }
 
 #[test]
-fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
+fn every_message_is_allowed_with_its_permission_and_denied_without() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let fields = fields();
@@ -251,7 +251,7 @@ fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
                 raw.send(Request::Ping(proto::Ping {}));
             }
             let answer = raw.answer();
-            // What needs a session is refused for want of one where none can be opened.
+            // Without a session, requests that need one are refused for that reason.
             if principal == "nobody" && is_without_session(&answer) {
                 continue;
             }
@@ -277,12 +277,12 @@ fn every_message_is_allowed_to_those_who_may_and_denied_to_all_others() {
 }
 
 #[test]
-fn names_outside_of_the_prefix_are_denied_in_every_form() {
+fn names_outside_the_prefix_are_denied_in_every_form() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
     worker.open(session());
-    // The second is not in the plainest form, and takes the long way through the server.
+    // The second is not in canonical form, so the server decodes it by the generic codec.
     let mut long = enqueue(1, 1, "other/l/a");
     if let Request::Enqueue(enqueue) = &mut long {
         enqueue.value = vec![1; 700].into();
@@ -307,7 +307,7 @@ fn names_outside_of_the_prefix_are_denied_in_every_form() {
 }
 
 #[test]
-fn who_may_only_acquire_does_not_see_who_holds() {
+fn a_principal_that_may_only_acquire_does_not_see_the_holder() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
@@ -328,7 +328,7 @@ fn who_may_only_acquire_does_not_see_who_holds() {
 }
 
 #[test]
-fn a_token_that_is_taken_away_loses_its_connections_and_the_others_go_on() {
+fn removing_a_token_closes_its_connections_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let mut worker = Raw::connect_with(server.address(), "token-of-worker");
@@ -357,7 +357,7 @@ fn a_token_that_is_taken_away_loses_its_connections_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn clients_are_told_that_they_are_not_known_or_may_not() {
+async fn clients_get_errors_for_unknown_tokens_and_missing_permissions() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let open = |token: Option<&str>| {
@@ -378,7 +378,7 @@ async fn clients_are_told_that_they_are_not_known_or_may_not() {
         );
     }
     let worker = open(Some("token-of-worker")).await.unwrap();
-    // The namespace is `distsync`, and not `shop`.
+    // The namespace is `distsync` instead of `shop`.
     let error = worker
         .lock("a", LockOptions::new())
         .unwrap()
@@ -393,7 +393,7 @@ async fn clients_are_told_that_they_are_not_known_or_may_not() {
 }
 
 #[test]
-fn an_operator_looks_and_breaks_from_the_command_line() {
+fn an_operator_inspects_and_evicts_from_the_command_line() {
     let server = Netlockd::start(&[]);
     let url = format!("netlock://{}", server.address());
     let operate = |arguments: &[&str]| {
@@ -434,7 +434,7 @@ fn an_operator_looks_and_breaks_from_the_command_line() {
         inspected.contains(" exclusive value \"\"") && inspected.contains(" for "),
         "{inspected}"
     );
-    // What `end-session` wants to have.
+    // The argument of `end-session`.
     let session = sessions.split(' ').next().unwrap();
     let of_session = |line: &str| line.contains(&format!(" session {session} "));
     assert!(
@@ -494,7 +494,7 @@ fn refused_tokens_are_counted() {
     assert!(told.contains("netlock_refused_tokens_total 1\n"), "{told}");
 }
 
-/// The records of administrators' deeds in a server's log.
+/// Returns the records of administrator actions in the log of a server.
 fn audited(server: &Netlockd) -> Vec<String> {
     let logged = server.logged();
     logged
@@ -505,7 +505,7 @@ fn audited(server: &Netlockd) -> Vec<String> {
 }
 
 #[test]
-fn the_log_has_the_deeds_of_administrators_as_plain_fields() {
+fn administrator_actions_are_logged_as_fields() {
     for format in ["text", "json"] {
         let server = Netlockd::start(&["--log-format", format]);
         let evict = proto::Evict {
@@ -540,7 +540,7 @@ fn the_log_has_the_deeds_of_administrators_as_plain_fields() {
 }
 
 #[test]
-fn an_audit_log_that_was_moved_away_is_made_anew() {
+fn an_audit_log_that_was_moved_away_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let (audit, moved) = (folder.path().join("audit"), folder.path().join("audit.1"));
     let server = Netlockd::start(&["--audit-log", audit.to_str().unwrap()]);
@@ -570,7 +570,7 @@ fn an_audit_log_that_was_moved_away_is_made_anew() {
 }
 
 #[test]
-fn a_server_with_a_wrong_scheme_is_named_without_its_token() {
+fn the_error_for_a_wrong_scheme_does_not_contain_the_token() {
     for server in [
         "redis://:TOKEN-OF-MINE@host",
         "http://:TOKEN-OF-MINE@host/x",

@@ -1,4 +1,4 @@
-//! Clients with several connections, and what becomes of their locks when those end.
+//! Clients with several connections, and their locks when the connections close.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use distsync_netlock::wire::proto::response::Body as Response;
 use super::raw::{Raw, enqueue, id, session};
 use super::server::Netlockd;
 
-/// Waits until a name is free; how long that took.
+/// Waits until a name is free, and returns how long that took.
 fn freed(observer: &mut Raw, name: &str) -> Duration {
     let start = clock::now();
     while observer.is_held(name) {
@@ -24,7 +24,7 @@ fn freed(observer: &mut Raw, name: &str) -> Duration {
 }
 
 #[test]
-fn a_lock_is_released_when_its_last_connection_is_gone_and_not_before() {
+fn a_lock_is_released_when_its_last_connection_closes_and_not_before() {
     let server = Netlockd::start(&[]);
     let mut observer = Raw::connect(server.address());
     let mut first = Raw::connect(server.address());
@@ -45,7 +45,7 @@ fn a_lock_is_released_when_its_last_connection_is_gone_and_not_before() {
         second.ask(Request::Detach(proto::Detach { session: 1 })),
         Response::Detached(_)
     ));
-    // A new connection within the grace of a second keeps everything.
+    // A new connection within one second keeps the session.
     let mut third = Raw::connect(server.address());
     third.attach();
     std::thread::sleep(Duration::from_millis(1_500));
@@ -56,7 +56,7 @@ fn a_lock_is_released_when_its_last_connection_is_gone_and_not_before() {
 }
 
 #[test]
-fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
+fn a_lock_without_release_on_disconnect_is_held_without_connections() {
     let server = Netlockd::start(&[]);
     let mut observer = Raw::connect(server.address());
     let mut client = Raw::connect(server.address());
@@ -76,8 +76,8 @@ fn a_lock_that_does_not_ask_for_it_is_held_without_connections() {
     );
 }
 
-/// A number of a session that is in use names the new session afterwards, and the connection is
-/// none of the earlier one's any more. A refused request changes nothing.
+/// If the number of a session is in use, a successful request gives it to the new session and
+/// detaches the earlier one. A refused request changes nothing.
 #[test]
 fn a_session_number_is_replaced_by_a_request_that_succeeds() {
     let server = Netlockd::start(&[]);

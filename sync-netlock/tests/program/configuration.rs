@@ -1,4 +1,4 @@
-//! Flags, environment and file, and what is said of mistakes in them.
+//! Flags, environment variables and the configuration file, and the errors in them.
 
 use std::process::Command;
 
@@ -30,7 +30,7 @@ fn printed(file: &str, flags: &[&str], listen: Option<&str>) -> String {
 }
 
 #[test]
-fn flags_go_over_the_environment_the_file_and_the_defaults() {
+fn flags_override_the_environment_the_file_and_the_defaults() {
     let file = "listen = '127.0.0.1:1'\n[limits]\nnames = 5\n";
     for (flags, environment, listen) in [
         (
@@ -54,13 +54,13 @@ fn flags_go_over_the_environment_the_file_and_the_defaults() {
     assert!(
         printed("", &["--set", "limits.idle_timeout=2m"], None).contains("idle_timeout = \"2m\"")
     );
-    // What is printed is a configuration file.
+    // The output is a configuration file.
     let all = printed("", &[], None);
     assert_eq!(printed(&all, &[], None), all);
 }
 
 #[test]
-fn remote_clients_are_allowed_by_the_environment_too() {
+fn the_environment_can_allow_remote_clients() {
     for (value, expected) in [
         ("true", "true"),
         ("1", "true"),
@@ -182,7 +182,7 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
         ),
         (strange, "is not one that netlock wrote"),
     ] {
-        // On a free port, unless the case is about that.
+        // Use a free port, unless the case is about the port.
         let listen = if text.contains("listen") {
             ""
         } else {
@@ -204,7 +204,7 @@ fn a_configuration_is_checked_with_the_files_that_it_names() {
 }
 
 #[test]
-fn a_check_beside_the_server_that_runs_changes_nothing() {
+fn a_check_while_the_server_runs_changes_nothing() {
     let place = tempfile::tempdir().unwrap();
     let (data, audit) = (place.path().join("data"), place.path().join("audit"));
     let flags = [

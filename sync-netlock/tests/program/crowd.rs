@@ -1,4 +1,4 @@
-//! The program under more peers than one process can be both ends of.
+//! The program with more connections than one process can have both ends of.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use super::server::Netlockd;
 
 const PEERS: usize = 10_000;
 
-/// Lets this process have a descriptor for each peer.
+/// Raises the limit of open files of this process, for one per peer.
 fn make_room() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Some(PEERS as u64 + 500);
@@ -32,7 +32,7 @@ fn make_room() {
     }
 }
 
-/// The server's last words: why it ends the connection.
+/// Returns the reason that the server gives before it closes the connection.
 fn refused(peer: &mut TcpStream) -> Code {
     let mut bytes = Vec::new();
     peer.read_to_end(&mut bytes).unwrap();
@@ -44,7 +44,7 @@ fn refused(peer: &mut TcpStream) -> Code {
 }
 
 #[tokio::test]
-async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they_end() {
+async fn ten_thousand_idle_or_slow_peers_cost_little_and_are_told_why_they_are_closed() {
     make_room();
     let server = Netlockd::start(&[]);
     let good = server.connect(Duration::from_secs(15)).await;
@@ -64,15 +64,15 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
         peer.set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         peers.push(peer);
-        // The server keeps up: a kernel whose queue of new connections is full may forget one that
-        // never says a word.
+        // Wait for the server: if the kernel's queue of new connections is full, it may drop one
+        // that sends nothing.
         if number % 100 == 0 {
             pair().await;
         }
     }
     for _ in 0..3 {
-        // Every other one begins a frame, a byte at a time; the server may have lost its patience
-        // by now.
+        // Every other peer sends a frame byte by byte. The server may have closed the connection by
+        // now.
         for peer in peers.iter_mut().step_by(2) {
             let _ = peer.write_all(&[0]);
         }
@@ -91,10 +91,10 @@ async fn ten_thousand_idle_and_dribbling_peers_cost_little_and_are_told_why_they
 /// Connections that inspect or watch a long queue and do not read cost the server a bounded amount
 /// of memory, and a client that reads is served meanwhile.
 #[test]
-fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
+fn unread_replies_use_a_bounded_amount_of_memory() {
     const CLAIMS: u64 = 10_000;
     const PEERS: usize = 100;
-    // 64 MiB of answers that wait, and those that are being made: one for each thread.
+    // 64 MiB of waiting replies, and one that is being encoded for each thread.
     const LIMIT: usize = 192 << 20;
     let server = Netlockd::start(&[]);
     let mut good = Raw::connect(server.address());
@@ -132,18 +132,18 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
                     raw.send(request(queue.revision));
                 }
                 if round == 2 {
-                    // What watches has been registered.
+                    // The watch is registered.
                     raw.ask(Request::Renew(proto::Renew { session: 1 }));
                 }
                 raw
             })
             .collect();
-        // The queue changes for those that watch it.
+        // Change the queue, which notifies its watchers.
         good.send(Request::Withdraw(proto::Withdraw {
             session: 1,
             claim: id(CLAIMS - round),
         }));
-        // Its enqueueing is answered as well: it waits no more.
+        // The reply to its Enqueue has arrived too, so it no longer waits.
         let answers = [good.answer(), good.answer()];
         assert!(
             answers
@@ -168,8 +168,8 @@ fn answers_that_nobody_reads_take_a_bounded_amount_of_memory() {
     }
 }
 
-/// Each of many waiters on one connection is granted at one moment, while the client does not read:
-/// more bytes than may wait for a client that does not read what it asked to watch.
+/// Many waiters on one connection are granted at one moment, while the client does not read. The
+/// replies have more bytes than the limit for replies to watches.
 #[test]
 fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
     const NAMES: u64 = 60_000;
@@ -200,7 +200,7 @@ fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
         holder.ask(Request::Close(proto::Close { session: 1 })),
         Body::Closed(_)
     ));
-    // All have been granted by now, and none has been read.
+    // All are granted by now, and no grant was read.
     for _ in 0..NAMES {
         let answer = waiter.answer();
         assert!(matches!(answer, Body::Granted(_)), "{answer:?}");

@@ -1,5 +1,5 @@
-//! What `deploy/` has: the image and the sample configuration fit together, as far as that can be
-//! seen without an image.
+//! The files in `deploy/`: the Dockerfile and the sample configuration fit together, as far as that
+//! can be checked without building the image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(root.join(name)).unwrap()
 }
 
-/// The rest of the lines of the Dockerfile that begin with a word.
+/// Returns the rest of each line of the Dockerfile that begins with this instruction.
 fn lines<'d>(dockerfile: &'d str, word: &str) -> Vec<&'d str> {
     dockerfile
         .lines()
@@ -22,7 +22,7 @@ fn lines<'d>(dockerfile: &'d str, word: &str) -> Vec<&'d str> {
         .collect()
 }
 
-/// The image: what it runs, with which environment, and the ports that it says it has.
+/// The image as the Dockerfile describes it: its command, environment and ports.
 struct Image {
     command: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -30,7 +30,7 @@ struct Image {
 }
 
 impl Image {
-    /// With its folders below another one.
+    /// Returns the image with its folders moved below another one.
     fn below(root: &Path) -> Self {
         let dockerfile = file("deploy/Dockerfile");
         let moved = |text: &str| {
@@ -56,7 +56,7 @@ impl Image {
         }
     }
 
-    /// The program with the arguments that the image gives to it.
+    /// Returns the program with the arguments of the image.
     fn command(&self) -> Command {
         assert!(self.command[0].ends_with("/netlockd"), "{:?}", self.command);
         let mut command = Command::new(NETLOCKD);
@@ -94,7 +94,7 @@ fn the_image_reads_the_mounted_configuration_and_can_be_reached_at_its_port() {
         "{printed}"
     );
 
-    // The sample's port can be in use here.
+    // The port of the sample may be in use on this machine.
     let sample = sample.replace("0.0.0.0:7420", "0.0.0.0:0");
     std::fs::write(etc.join("netlockd.toml"), sample).unwrap();
     let mut command = image.command();
@@ -106,9 +106,9 @@ fn the_image_reads_the_mounted_configuration_and_can_be_reached_at_its_port() {
 }
 
 #[test]
-fn the_image_is_tried_without_a_configuration_by_flags() {
-    // As `docker run netlockd --listen 0.0.0.0:7420 --insecure-allow-remote` does: flags take the
-    // place of the command.
+fn the_image_runs_with_flags_instead_of_a_configuration() {
+    // As with `docker run netlockd --listen 0.0.0.0:7420 --insecure-allow-remote`: flags replace
+    // the command.
     let place = tempfile::tempdir().unwrap();
     let image = Image::below(place.path());
     let mut command = Command::new(NETLOCKD);
@@ -122,7 +122,7 @@ fn the_image_is_tried_without_a_configuration_by_flags() {
 }
 
 #[test]
-fn what_is_large_or_secret_does_not_go_to_the_builder() {
+fn large_and_secret_files_are_not_sent_to_the_builder() {
     let ignored = file(".dockerignore");
     for name in ["**/target", ".git"] {
         assert!(ignored.lines().any(|line| line == name), "{name}");

@@ -1,4 +1,4 @@
-//! Clients that fell silent while they held: made harmless before their locks go to others.
+//! Clients whose session expires while they hold locks are isolated before the locks are released.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use distsync_netlock::{Client, Config};
 use super::raw::{Raw, enqueue, id, session};
 use super::server::{Netlockd, run};
 
-/// A server that isolates by a shell's script, which finds the event on its standard input.
+/// Starts a server that isolates clients by a shell script, which reads the event from its input.
 fn start(folder: &Path, script: &str, more: &str) -> Netlockd {
     let config = folder.join("netlockd.toml");
     let text = format!("[isolation]\ncommand = ['/bin/sh', '-c', '''{script}''']\n{more}");
@@ -22,7 +22,7 @@ fn start(folder: &Path, script: &str, more: &str) -> Netlockd {
     Netlockd::start(&["--config", config.to_str().unwrap()])
 }
 
-/// A client that holds `a`, and can be isolated; its TTL is half a second.
+/// Starts a client that holds `a` and can be isolated. Its TTL is half a second.
 fn holder(server: &Netlockd) -> Raw {
     let mut raw = Raw::connect(server.address());
     let (client, isolation) = ("holder".to_owned(), "how to".to_owned().into());
@@ -36,7 +36,7 @@ fn holder(server: &Netlockd) -> Raw {
     raw
 }
 
-/// Another client, that stands in line for `a`.
+/// Starts another client that waits for `a`.
 fn waiter(server: &Netlockd) -> Raw {
     let mut raw = Raw::connect(server.address());
     raw.open(proto::Open {
@@ -48,7 +48,7 @@ fn waiter(server: &Netlockd) -> Raw {
     raw
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition is true.
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = clock::now().after(Duration::from_secs(20));
     while !condition() {
@@ -57,7 +57,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the holder of `a` is being isolated.
+/// Returns whether the holder of `a` is being isolated.
 fn is_isolating(observer: &mut Raw) -> bool {
     match observer.ask(Request::Inspect(proto::Inspect {
         name: "a".to_owned().into(),
@@ -75,7 +75,7 @@ fn code(response: &Response) -> Option<Code> {
 }
 
 #[test]
-fn a_lock_goes_to_others_after_its_silent_holder_was_isolated_and_not_before() {
+fn a_lock_is_released_after_its_silent_holder_was_isolated_and_not_before() {
     let folder = tempfile::tempdir().unwrap();
     let (event, go) = (folder.path().join("event"), folder.path().join("go"));
     let script = format!(
@@ -83,7 +83,7 @@ fn a_lock_goes_to_others_after_its_silent_holder_was_isolated_and_not_before() {
         event.display(),
         go.display()
     );
-    // Retried until the test lets it succeed.
+    // The server retries until the test lets the script succeed.
     let server = start(folder.path(), &script, "retries = 10\n");
     let (mut holder, mut waiter) = (holder(&server), waiter(&server));
     let mut observer = Raw::connect(server.address());
@@ -129,7 +129,7 @@ fn a_lock_goes_to_others_after_its_silent_holder_was_isolated_and_not_before() {
 }
 
 #[test]
-fn who_cannot_be_isolated_holds_until_an_operator_confirms() {
+fn a_client_that_cannot_be_isolated_holds_until_an_operator_confirms() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "false", "retries = 0\n");
     let (_holder, mut waiter) = (holder(&server), waiter(&server));
@@ -152,7 +152,7 @@ fn who_cannot_be_isolated_holds_until_an_operator_confirms() {
 }
 
 #[test]
-fn a_program_that_hangs_is_ended_and_the_lock_goes_on_where_that_is_wanted() {
+fn a_program_that_hangs_is_killed_and_the_lock_is_released_if_configured() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(
         folder.path(),
@@ -164,7 +164,7 @@ fn a_program_that_hangs_is_ended_and_the_lock_goes_on_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn an_isolated_client_is_told_at_once_and_does_not_go_on() {
+async fn an_isolated_client_is_notified_at_once_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let asked = folder.path().join("asked");
     let server = start(folder.path(), &format!("touch {}", asked.display()), "");
@@ -172,7 +172,7 @@ async fn an_isolated_client_is_told_at_once_and_does_not_go_on() {
         .with_session_ttl(Duration::from_secs(30))
         .with_isolation(process_identity());
     let client = || Client::new(Config::new([server.address()]).unwrap()).backend();
-    // Who closes in peace is not isolated.
+    // A client that closes its session is not isolated.
     let peaceful = Handle::open(client(), options.clone()).await.unwrap();
     let _held = peaceful
         .lock("a", LockOptions::new())

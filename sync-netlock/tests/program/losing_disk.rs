@@ -1,5 +1,4 @@
-//! A server on a disk that forgets what it was not told to keep: power failures, and syncs that
-//! fail.
+//! A server on a disk that loses what was not synced: power failures, and syncs that fail.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -19,7 +18,7 @@ use super::server::{NETLOCKD, Netlockd, acquire};
 
 const TTL: Duration = Duration::from_secs(3);
 
-/// The disk: what is on it, and the library that makes it forget.
+/// The disk: its folder, and the library that simulates the losses.
 struct LosingDisk {
     place: TempDir,
     durability: &'static str,
@@ -50,7 +49,7 @@ impl LosingDisk {
         self.place.path().join(name)
     }
 
-    /// Another run of the kernel.
+    /// Starts another boot of the kernel.
     fn boot(&self, run: &str) {
         std::fs::write(
             self.path("boot"),
@@ -72,7 +71,7 @@ impl LosingDisk {
                 "--data-dir",
             ])
             .arg(self.path("data"))
-            // A log of this many bytes is made anew again and again.
+            // A log with this limit is replaced often.
             .args(["--set", "log_bytes=2000"])
             .env("LD_PRELOAD", self.path("library.so"))
             .env("LOSING_DISK", self.path("kept"))
@@ -81,8 +80,8 @@ impl LosingDisk {
         Netlockd::spawn(command)
     }
 
-    /// The power fails: what was not synced is gone, names of files included. A server runs again
-    /// at the same address.
+    /// Simulates a power failure: everything that was not synced is lost, including names of files.
+    /// Starts a server again at the same address.
     fn lose_power(&self, server: Netlockd, run: &str) -> Netlockd {
         let address = server.address().to_owned();
         server.end(Signal::KILL);
@@ -102,7 +101,7 @@ impl LosingDisk {
             .collect();
         for (name, bytes) in files {
             std::fs::write(data.join(name), &bytes).unwrap();
-            // What is on the disk stays there, though the file has another number now.
+            // The synced contents stay, although the file has another inode number now.
             let inode = std::fs::metadata(data.join(name)).unwrap().ino();
             std::fs::write(self.path("kept").join(inode.to_string()), bytes).unwrap();
         }
@@ -111,16 +110,16 @@ impl LosingDisk {
     }
 }
 
-/// A grant that a client was told of.
+/// A grant whose reply a client has received.
 struct Told {
     name: String,
     claim: ClaimId,
     token: Token,
-    /// `None`: it is given back, and the answer to that has not come.
+    /// `None`: it was released, and the reply to that has not arrived.
     is_held: Option<bool>,
 }
 
-/// Acquires until the server goes down, and gives back half of what it gets.
+/// Acquires until the server goes down, and releases every other lock.
 async fn contend(
     client: &Handle,
     number: usize,
@@ -133,7 +132,7 @@ async fn contend(
         let Some(acquired) = goes_down.run_until_cancelled(lock.acquire()).await else {
             return;
         };
-        // What comes while the server goes down comes from nowhere.
+        // A reply during the failure of the server does not count.
         let Ok(guard) = acquired else {
             return goes_down.cancelled().await;
         };
@@ -153,19 +152,19 @@ async fn contend(
                 told.lock().unwrap()[index].is_held = Some(false);
             }
         }
-        // Dropped, it would be given back.
+        // Dropping the guard would release the lock.
         std::mem::forget(guard);
     }
 }
 
 #[tokio::test]
-async fn what_was_told_outlives_a_power_failure_with_fsync() {
+async fn with_fsync_acknowledged_changes_survive_a_power_failure() {
     let disk = LosingDisk::new("fsync");
     let mut server = disk.start("127.0.0.1:0");
     let mut newest = None;
     for run in ["second", "third", "fourth"] {
         let client = server.connect(TTL).await;
-        // After a power failure nothing is granted for a while.
+        // Nothing is granted during the grace period after a power failure.
         acquire(&client, "first").await.release().await.unwrap();
         let (told, goes_down) = (Mutex::new(Vec::new()), CancellationToken::new());
         let load = join_all((0..8).map(|number| contend(&client, number, &told, &goes_down)));
@@ -179,7 +178,7 @@ async fn what_was_told_outlives_a_power_failure_with_fsync() {
                 );
                 tokio::task::yield_now().await;
             }
-            // In the middle of the load.
+            // Fail in the middle of the load.
             server.signal(Signal::KILL);
             goes_down.cancel();
         };
@@ -223,7 +222,7 @@ async fn what_was_told_outlives_a_power_failure_with_fsync() {
 }
 
 #[tokio::test]
-async fn what_a_power_failure_forgets_is_granted_to_nobody_in_time() {
+async fn a_grant_that_a_power_failure_loses_is_not_granted_again_in_time() {
     let disk = LosingDisk::new("async");
     let mut server = disk.start("127.0.0.1:0");
     for run in 0..10 {
@@ -247,14 +246,14 @@ async fn what_a_power_failure_forgets_is_granted_to_nobody_in_time() {
             assert!(again.token() > guard.token());
             return;
         }
-        // It went to the disk just before the failure: once more.
+        // It was synced just before the failure, so try again.
         client.close().await.unwrap();
     }
     panic!("nothing is ever forgotten: the disk is none that loses");
 }
 
 #[tokio::test]
-async fn a_sync_or_write_that_fails_ends_the_server_and_is_told_as_no_grant() {
+async fn a_failed_sync_or_write_ends_the_server_and_grants_nothing() {
     for (durability, fault) in [
         ("fsync", "fails"),
         ("async", "fails"),
@@ -282,14 +281,14 @@ async fn a_sync_or_write_that_fails_ends_the_server_and_is_told_as_no_grant() {
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_replaced_is_written_on_and_lacks_nothing() {
+async fn a_log_that_cannot_be_replaced_is_continued_and_complete() {
     let disk = LosingDisk::new("async");
     let server = disk.start("127.0.0.1:0");
     let client = server.connect(Duration::from_secs(60)).await;
     let address = server.address().to_owned();
     std::fs::write(disk.path("kept/renames-fail"), "").unwrap();
     let mut guards = Vec::new();
-    // Far more than a log of this disk has before it is replaced.
+    // Much more than the log has before it is replaced.
     for number in 0..500 {
         let name = number.to_string();
         let guard = acquire(&client, &name).await;

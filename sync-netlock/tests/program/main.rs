@@ -1,5 +1,4 @@
-//! The program netlockd as an operator has it: a process, with its flags, its signals, its files
-//! and its peers.
+//! The program netlockd as a process: its flags, signals, files and peers.
 
 mod access;
 mod clients;
@@ -8,6 +7,7 @@ mod crowd;
 mod deploy;
 mod isolation;
 mod losing_disk;
+mod monitoring;
 mod python;
 mod raw;
 mod restart;
@@ -16,4 +16,3 @@ mod server;
 mod shares;
 mod tables;
 mod tls;
-mod watch;

@@ -1,4 +1,5 @@
-//! The client in Python, which was written from the protocol's documentation, beside one in Rust.
+//! The Python client, which was written from the documentation of the protocol, beside a Rust
+//! client.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -58,7 +59,7 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
     let rust = server.connect(Duration::from_secs(10)).await;
     let lock = rust.lock("report", LockOptions::new()).unwrap();
 
-    // Longer than its TTL of two seconds: it renews.
+    // This is longer than its TTL of two seconds, so it has to renew.
     let (mut first, mut words) = python(&url(&server), "distsync/l/report", "3");
     let python_token = token(&line(&mut words));
     assert!(
@@ -82,9 +83,9 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
     assert!(second.wait().unwrap().success());
 }
 
-/// The client in Python looks at the answers to its renewals.
+/// The Python client checks the replies to its renewals.
 #[test]
-fn python_learns_that_its_session_has_ended() {
+fn python_detects_that_its_session_has_ended() {
     let server = Netlockd::start(&[]);
     let (mut child, mut words) = python(&url(&server), "distsync/l/report", "60");
     token(&line(&mut words));
@@ -107,8 +108,8 @@ fn python_learns_that_its_session_has_ended() {
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
-/// The client in Python has a deadline of its own: it stops before the server can grant the lock to
-/// another.
+/// The Python client has a deadline of its own: it stops before the server can grant the lock to
+/// another client.
 #[test]
 fn python_stops_at_its_own_deadline() {
     let server = Netlockd::start(&[]);
@@ -121,7 +122,7 @@ fn python_stops_at_its_own_deadline() {
 }
 
 #[test]
-fn python_speaks_tls_and_knows_the_table() {
+fn python_uses_tls_and_checks_the_table() {
     let folder = tempfile::tempdir().unwrap();
     pair(folder.path(), "server");
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -142,7 +143,7 @@ fn python_speaks_tls_and_knows_the_table() {
     let (said, code) = use_it(&format!("{secure}&table={table}"));
     assert!(said.contains("with token"), "{said}");
     assert_eq!(code, Some(0));
-    // Another table, and an authority that is not known.
+    // Another table, and an unknown authority.
     assert_eq!(
         use_it(&format!("{secure}&table={}", "0".repeat(32))),
         (String::new(), Some(1))

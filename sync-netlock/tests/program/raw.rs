@@ -1,4 +1,4 @@
-//! A connection that speaks the bare protocol, one request at a time.
+//! A connection that sends raw requests of the protocol, one at a time.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -31,7 +31,7 @@ pub(crate) fn enqueue(session: u32, claim: u64, name: &str) -> Request {
     })
 }
 
-/// A session under the number and id 1, that lives for a minute.
+/// Returns a request for a session with the number and id 1 and a TTL of a minute.
 pub(crate) fn session() -> proto::Open {
     proto::Open {
         session: 1,
@@ -45,7 +45,7 @@ pub(crate) fn session() -> proto::Open {
 }
 
 impl Raw {
-    /// A connection that has been greeted, of nobody.
+    /// Connects and sends a greeting without a token.
     pub(crate) fn connect(address: &str) -> Self {
         Self::connect_with(address, "")
     }

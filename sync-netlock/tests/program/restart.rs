@@ -1,4 +1,5 @@
-//! What a server that keeps its table brings back, and what it does not grant in doubt.
+//! Restarts of a server with a data folder: it restores its table, and grants nothing that may be
+//! held.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -39,7 +40,7 @@ impl Kept {
         Netlockd::start_at(address, &["--data-dir", folder, "--durability", durability])
     }
 
-    /// The server ends, `meanwhile` happens, and it starts again at the same address.
+    /// Stops the server, runs `meanwhile`, and starts the server again at the same address.
     fn restart(self, signal: Signal, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self {
             folder,
@@ -58,7 +59,7 @@ impl Kept {
     }
 }
 
-/// The newest log of a folder.
+/// Returns the path of the newest log of a folder.
 fn log_of(folder: &Path) -> PathBuf {
     let logs = std::fs::read_dir(folder)
         .unwrap()
@@ -74,8 +75,7 @@ fn log_of(folder: &Path) -> PathBuf {
     .unwrap()
 }
 
-/// Makes a log look as if the kernel had been started again since: the head names another run of
-/// it.
+/// Changes the boot id in the head of a log, as if the machine had been restarted since.
 fn as_if_the_machine_went_down(folder: &Path) {
     let log = OpenOptions::new()
         .read(true)
@@ -86,7 +86,7 @@ fn as_if_the_machine_went_down(folder: &Path) {
     log.read_exact_at(&mut length, 0).unwrap();
     let mut frame = vec![0; 8 + u32::from_le_bytes(length) as usize];
     log.read_exact_at(&mut frame, 0).unwrap();
-    // Behind the frame's head: the record's kind, the version, and the kernel's run.
+    // After the head of the frame come the kind of the record, the version and the boot id.
     frame[8 + 1 + 4] ^= 1;
     let checksum = crc32fast::hash(&frame[8..]);
     frame[4..8].copy_from_slice(&checksum.to_le_bytes());
@@ -103,7 +103,7 @@ async fn waits_for(client: &Handle, name: &str, entries: usize) {
 }
 
 #[tokio::test]
-async fn holders_and_waiters_keep_their_places_whatever_ends_the_server() {
+async fn holders_and_waiters_keep_their_positions_over_any_restart() {
     for (durability, signal) in [
         ("async", Signal::KILL),
         ("async", Signal::TERM),
@@ -135,7 +135,7 @@ async fn holders_and_waiters_keep_their_places_whatever_ends_the_server() {
                 guard.token(),
                 "{durability} {signal:?}"
             );
-            // Longer than the TTL: it is renewed at the new server.
+            // This is longer than the TTL, so the session has to be renewed at the new server.
             tokio::time::sleep(TTL).await;
             assert_eq!(
                 guard.check(Duration::ZERO).unwrap(),
@@ -162,7 +162,7 @@ async fn holders_and_waiters_keep_their_places_whatever_ends_the_server() {
 }
 
 #[tokio::test]
-async fn after_a_power_failure_nothing_is_granted_until_every_session_of_before_has_ended() {
+async fn after_a_power_failure_nothing_is_granted_until_earlier_sessions_have_ended() {
     let kept = Kept::start("async");
     let client = kept.server.connect(TTL).await;
     let guard = acquire(&client, "a").await;
@@ -188,7 +188,7 @@ async fn after_a_power_failure_nothing_is_granted_until_every_session_of_before_
 }
 
 #[tokio::test]
-async fn without_a_log_nothing_is_granted_for_as_long_as_a_lock_of_before_can_be_held() {
+async fn without_a_log_nothing_is_granted_while_an_earlier_lock_can_be_held() {
     let kept = Kept::start("memory");
     let client = kept.server.connect(TTL).await;
     let guard = acquire(&client, "a").await;
@@ -203,7 +203,7 @@ async fn without_a_log_nothing_is_granted_for_as_long_as_a_lock_of_before_can_be
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_held_locks_are_back() {
+async fn a_hundred_thousand_held_locks_are_restored() {
     const LOCKS: usize = 100_000;
     let kept = Kept::start("async");
     let client = kept.server.connect(Duration::from_secs(60)).await;
@@ -236,7 +236,7 @@ async fn a_hundred_thousand_held_locks_are_back() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_named_with_the_reason() {
+fn the_error_for_an_unusable_folder_names_it_and_the_reason() {
     let kept = Kept::start("async");
     let folder = kept.folder.path().to_str().unwrap();
     let start = ["--listen", "127.0.0.1:0", "--data-dir", folder];
@@ -278,7 +278,7 @@ fn a_folder_that_cannot_be_used_is_named_with_the_reason() {
     assert!(said.contains("without a `data_dir`"), "{said}");
 }
 
-/// Settles after a restart: nothing is granted at once.
+/// Checks that the server is in its grace period after a restart, and grants nothing.
 async fn assert_settling(server: &Netlockd, name: &str) {
     let fresh = server.connect(TTL).await;
     let error = fresh
@@ -294,7 +294,7 @@ async fn assert_settling(server: &Netlockd, name: &str) {
     fresh.close().await.unwrap();
 }
 
-/// Where the last frame of a log begins, and where it ends.
+/// Returns the start and the end of the last frame of a log.
 fn last_frame(log: &[u8]) -> (usize, usize) {
     let (mut start, mut end) = (0, 0);
     loop {
@@ -307,7 +307,7 @@ fn last_frame(log: &[u8]) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_log_that_lost_its_end_gives_no_held_lock_to_others_in_time() {
+async fn a_log_that_lost_its_end_causes_a_grace_period() {
     let ttl = Duration::from_secs(8);
     for loss in [
         "truncated",
@@ -355,7 +355,7 @@ async fn a_log_that_lost_its_end_gives_no_held_lock_to_others_in_time() {
 }
 
 #[tokio::test]
-async fn with_fsync_a_power_failure_forgets_nothing_and_needs_no_grace() {
+async fn with_fsync_a_power_failure_loses_nothing_and_needs_no_grace_period() {
     let kept = Kept::start("fsync");
     let client = kept.server.connect(Duration::from_secs(60)).await;
     let guard = acquire(&client, "a").await;
@@ -377,7 +377,7 @@ async fn with_fsync_a_power_failure_forgets_nothing_and_needs_no_grace() {
 }
 
 #[tokio::test]
-async fn what_async_may_have_forgotten_is_waited_for_whatever_the_next_runs_are() {
+async fn a_grace_period_after_async_is_kept_over_runs_of_any_durability() {
     let mut kept = Kept::start("async");
     let client = kept.server.connect(Duration::from_secs(10)).await;
     acquire(&client, "a").await.release().await.unwrap();
@@ -418,7 +418,7 @@ async fn notes_become(folder: &Path, good: impl Fn(&str) -> bool) {
 }
 
 #[tokio::test]
-async fn a_grace_is_no_longer_than_the_sessions_of_late_have_lived() {
+async fn a_grace_period_is_no_longer_than_the_ttls_in_recent_use() {
     let kept = Kept::start("async");
     kept.server
         .connect(Duration::from_secs(8))
@@ -442,7 +442,7 @@ async fn a_grace_is_no_longer_than_the_sessions_of_late_have_lived() {
 /// A file system of a few megabytes, in a mount namespace that outlives its servers.
 struct SmallDisk {
     place: TempDir,
-    /// Ends with its standard input.
+    /// The process that keeps the namespace. It exits when its standard input is closed.
     keeper: std::process::Child,
 }
 
@@ -486,13 +486,13 @@ impl SmallDisk {
         Netlockd::spawn(command)
     }
 
-    /// A path in it, as it is seen from here.
+    /// Returns a path in it, as seen from this namespace.
     fn path(&self, name: &str) -> PathBuf {
         let place = self.place.path().display();
         PathBuf::from(format!("/proc/{}/root{place}/{name}", self.keeper.id()))
     }
 
-    /// Writes a file that takes all the room there is.
+    /// Writes a file that fills the file system.
     fn fill(&self) {
         let file = std::fs::File::create(self.path("filler")).unwrap();
         let mut at = 0;
@@ -516,7 +516,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Acquires and releases until the server has no room to remember it.
+/// Acquires and releases until the disk of the server is full.
 async fn use_up_the_log(client: &Handle) {
     let lock = client
         .lock("a", LockOptions::new().with_value(vec![7; 1024]))
@@ -536,8 +536,8 @@ async fn use_up_the_log(client: &Handle) {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_grants_and_grants_again_when_there_is_some_room() {
-    // A log takes four of these, so a second one has no room.
+async fn a_server_grants_again_when_its_full_disk_has_space() {
+    // A log takes 4 MiB, so there is no space for a second one.
     let disk = SmallDisk::mount("6m");
     let server = disk.start("127.0.0.1:0");
     let client = server.connect(Duration::from_secs(30)).await;
@@ -565,7 +565,7 @@ async fn a_full_disk_refuses_grants_and_grants_again_when_there_is_some_room() {
 }
 
 #[tokio::test]
-async fn what_is_released_while_the_disk_is_full_stays_released() {
+async fn a_release_while_the_disk_is_full_is_durable() {
     const LOCKS: usize = 1_000;
     let disk = SmallDisk::mount("12m");
     let server = disk.start("127.0.0.1:0");

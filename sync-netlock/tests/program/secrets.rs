@@ -1,5 +1,5 @@
-//! At the finest level of logs, neither the server nor a client tells a secret. Every test here
-//! looks for that, and this one has all secrets at once.
+//! Neither the server nor a client logs a secret, also at the most detailed level. Every test in
+//! this folder checks that for its server; this one uses all secrets at once.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const TOKEN: &str = "a-token-that-nobody-else-has";
 const WRONG: &str = "wrong-and-secret-too";
 
 #[tokio::test]
-async fn logs_at_their_finest_have_no_secret() {
+async fn logs_contain_no_secret_at_any_level() {
     secrets::note(TOKEN);
     secrets::note(WRONG);
     let folder = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ async fn logs_at_their_finest_have_no_secret() {
         secrets::found_in(&ticket.expose()).is_some(),
         "what is looked for is what is secret"
     );
-    // A renewal, and a refusal.
+    // Cause a renewal and a refusal.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let other = handle.resume(&ticket).await.unwrap();
     other.release().await.unwrap();

@@ -1,4 +1,4 @@
-//! netlockd as a process of its own, ended with the test.
+//! netlockd as a process of its own, which ends with the test.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct Netlockd {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -22,12 +22,12 @@ pub(crate) struct Netlockd {
 }
 
 impl Netlockd {
-    /// On a free port, with these flags beside.
+    /// Starts a server on a free port with these additional flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", flags)
     }
 
-    /// Everything that it logs is searched for our secrets, once it has ended.
+    /// The log, which is searched for the secrets of the tests when the server has ended.
     pub(crate) fn start_at(address: &str, flags: &[&str]) -> Self {
         secrets::watch_logs();
         let log = tempfile::NamedTempFile::new().unwrap();
@@ -39,7 +39,7 @@ impl Netlockd {
         Self::spawn_with(command, Some(log))
     }
 
-    /// Any command that becomes netlockd. Returns once it serves.
+    /// Starts a server by any command that becomes netlockd. Returns when it is ready.
     pub(crate) fn spawn(command: Command) -> Self {
         Self::spawn_with(command, None)
     }
@@ -57,7 +57,7 @@ impl Netlockd {
         server
     }
 
-    /// The rest of its next line, which begins like this.
+    /// Returns the rest of its next line of output, which has to begin with this text.
     pub(crate) fn said(&mut self, start: &str) -> String {
         let line = self.lines.next();
         let Some(Ok(line)) = line else {
@@ -72,14 +72,14 @@ impl Netlockd {
         &self.address
     }
 
-    /// What it has logged so far.
+    /// Returns what it has logged so far.
     pub(crate) fn logged(&self) -> String {
         self.log.as_ref().map_or_else(String::new, |log| {
             std::fs::read_to_string(log.path()).unwrap()
         })
     }
 
-    /// The identity of its table. Asked once, and only where there are no metrics.
+    /// Returns the identity of its table. May be called once, and only without metrics.
     pub(crate) fn table(&mut self) -> String {
         self.said("table ")
     }
@@ -92,24 +92,25 @@ impl Netlockd {
         .unwrap();
     }
 
-    /// Sends a signal that ends it, and waits for that. Whether it ended in peace.
+    /// Sends a signal, waits until the server has ended, and returns whether it exited with
+    /// success.
     pub(crate) fn end(mut self, signal: Signal) -> bool {
         self.signal(signal);
         self.child.wait().unwrap().success()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself, without a signal.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         ended(&mut self.child).unwrap_or_else(|| panic!("netlockd goes on"))
     }
 
-    /// Its resident memory, in bytes.
+    /// Returns its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         self.memory("VmRSS:")
     }
 
-    /// The most that was resident since the last call of [`forget_peak`](Self::forget_peak), in
-    /// bytes.
+    /// Returns the peak of its resident memory since the last call of
+    /// [`forget_peak`](Self::forget_peak), in bytes.
     pub(crate) fn peak(&self) -> usize {
         self.memory("VmHWM:")
     }
@@ -133,7 +134,7 @@ impl Netlockd {
             * 1024
     }
 
-    /// A client of it.
+    /// Returns a client of the server.
     pub(crate) async fn connect(&self, ttl: Duration) -> Handle {
         let backend = Client::new(Config::new([self.address.clone()]).unwrap()).backend();
         Handle::open(backend, SyncOptions::new().with_session_ttl(ttl))
@@ -155,7 +156,7 @@ impl Drop for Netlockd {
     }
 }
 
-/// Runs netlockd to its end, which it is expected to find by itself.
+/// Runs netlockd with these arguments until it exits.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     let mut child = Command::new(NETLOCKD)
         .args(arguments)
@@ -173,7 +174,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// How a program has ended; `None` if it goes on for half a minute.
+/// Waits for a program to end, and returns its status. `None` if it still runs after 30 s.
 fn ended(child: &mut Child) -> Option<ExitStatus> {
     let deadline = clock::now().after(Duration::from_secs(30));
     loop {
@@ -185,14 +186,14 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// What a program said before it failed.
+/// Returns the error output of a program that has to fail.
 pub(crate) fn complaint(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(!output.status.success(), "{arguments:?} is no mistake");
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A lock, acquired within a minute.
+/// Acquires a lock within a minute.
 pub(crate) async fn acquire(client: &Handle, name: &str) -> Guard {
     let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(60)));
     client.lock(name, options).unwrap().acquire().await.unwrap()

@@ -1,4 +1,4 @@
-//! Limits that are shared: a principal or a stranger that uses them up keeps nobody else out.
+//! Fair shares of limits: a principal or a stranger that uses up its share does not exclude others.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -65,9 +65,9 @@ fn bound(response: &Response) -> Option<Bound> {
     }
 }
 
-/// One principal takes all that it can get of sessions, claims, one queue, names and watches.
+/// One principal uses up its sessions, claims, entries of one queue, names and watches.
 #[test]
-fn a_principal_that_uses_up_its_limits_keeps_no_other_out() {
+fn a_principal_that_uses_up_its_limits_does_not_exclude_others() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(
         folder.path(),
@@ -76,7 +76,7 @@ fn a_principal_that_uses_up_its_limits_keeps_no_other_out() {
          watches_per_principal = 40\nnames = 100\n",
     );
     let mut greedy = connect(&server, "worker");
-    // Asks until a limit refuses, which happens in time.
+    // Request more until a limit is reached.
     let mut exhaust = |what: Bound, mut request: Box<dyn FnMut(u64) -> Request>| {
         let refusal = (1..=60).find_map(|number| bound(&greedy.ask(request(number))));
         assert_eq!(refusal, Some(what));
@@ -87,7 +87,7 @@ fn a_principal_that_uses_up_its_limits_keeps_no_other_out() {
     exhaust(Bound::ClaimsPerNameAndPrincipal, Box::new(one_queue));
     let names = |number| enqueue(1, 100 + number, &format!("name-{number}"));
     exhaust(Bound::ClaimsPerPrincipal, Box::new(names));
-    // A watch is answered when there is a change, which there is not: only the refusal comes.
+    // A watch has no reply without a change, so the only reply is the refusal.
     for number in 0..=40 {
         greedy.send(watch(&format!("watched-{number}")));
     }
@@ -111,9 +111,9 @@ fn a_principal_that_uses_up_its_limits_keeps_no_other_out() {
     assert!(matches!(pong, Response::Pong(_)), "{pong:?}");
 }
 
-/// Connections of one principal ask for long answers and read none.
+/// Connections of one principal request long replies and read none.
 #[test]
-fn answers_that_a_principal_does_not_read_keep_no_other_from_theirs() {
+fn unread_replies_of_a_principal_do_not_affect_others() {
     const CLAIMS: u64 = 500;
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "unread_bytes_per_principal = 1_000_000\n");
@@ -130,11 +130,11 @@ fn answers_that_a_principal_does_not_read_keep_no_other_from_theirs() {
             Response::Granted(_) | Response::Waiting(_)
         ));
     }
-    // More than the buffers of the system take, for each connection.
+    // For each connection, more than the buffers of the system hold.
     let greedy: Vec<_> = (0..8)
         .map(|_| {
             let mut raw = connect(&server, "worker");
-            // The server may cut it meanwhile.
+            // The server may close the connection in the meantime.
             for _ in 0..40 {
                 let _ = raw.try_send(inspect("a"));
             }
@@ -149,7 +149,7 @@ fn answers_that_a_principal_does_not_read_keep_no_other_from_theirs() {
         server.logged().contains("too much waits for clients"),
         "the principal is within its limit"
     );
-    // The other client reads late, so its answers wait as well.
+    // The other client reads late, so its replies wait too.
     (0..20).for_each(|_| other.send(inspect("a")));
     std::thread::sleep(Duration::from_millis(200));
     for _ in 0..20 {
@@ -161,7 +161,7 @@ fn answers_that_a_principal_does_not_read_keep_no_other_from_theirs() {
     drop(greedy);
 }
 
-/// Strangers hold all the connections that there are, and never greet.
+/// Strangers use all connections, and never send a greeting.
 #[test]
 fn connections_that_have_not_greeted_make_room_for_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn connections_that_have_not_greeted_make_room_for_others() {
     let mut strangers: Vec<_> = (0..19)
         .map(|_| TcpStream::connect(server.address()).unwrap())
         .collect();
-    // One client more for each of the strangers.
+    // Connect one client for each of the strangers.
     for _ in 0..strangers.len() {
         clients.push(Raw::connect(server.address()));
     }
@@ -189,7 +189,7 @@ fn connections_that_have_not_greeted_make_room_for_others() {
         let words = String::from_utf8_lossy(&words);
         assert!(words.contains("has not greeted"), "{words}");
     }
-    // Those that have greeted stay.
+    // Connections that have greeted stay open.
     let mut late = TcpStream::connect(server.address()).unwrap();
     let mut words = Vec::new();
     late.read_to_end(&mut words).unwrap();
@@ -197,7 +197,7 @@ fn connections_that_have_not_greeted_make_room_for_others() {
     assert!(words.contains("too many connections"), "{words}");
 }
 
-/// A principal that has all the connections that it may have keeps no other principal out.
+/// A principal that uses all its connections does not exclude other principals.
 #[test]
 fn a_principal_has_a_limited_number_of_connections() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! One client, one table: servers that share no locks are never taken for one.
+//! A client uses one table: servers that share no locks are never mistaken for one server.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -44,14 +44,14 @@ async fn refusal(addresses: &[&str], table: Option<&str>) -> Error {
     error
 }
 
-/// An address where connections are accepted and nothing is ever said.
+/// Returns an address that accepts connections and never replies.
 fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
 }
 
-/// An address where nobody listens.
+/// Returns an address where no server listens.
 fn dead() -> String {
     silent().1
 }
@@ -65,7 +65,7 @@ async fn two_servers_are_never_one_table() {
         error.contains(&table_a) && error.contains(&table_b),
         "{error}"
     );
-    // One of them does not answer, so it is not known to be another.
+    // One of them does not reply, so the client cannot know whether it is another server.
     a.signal(Signal::STOP);
     for addresses in [[a.address(), b.address()], [b.address(), a.address()]] {
         let error = refusal(&addresses, None).await.to_string();
@@ -74,7 +74,7 @@ async fn two_servers_are_never_one_table() {
     a.signal(Signal::CONT);
     let error = refusal(&[&dead(), &dead()], None).await.to_string();
     assert!(error.contains("table=ID"), "{error}");
-    // The table that the client names is the only one it uses.
+    // The client uses only the table that its URL names.
     refusal(&[b.address()], Some(&table_a)).await;
     for addresses in [[a.address(), b.address()], [b.address(), a.address()]] {
         use_once(&addresses, Some(&table_a)).await.unwrap();
@@ -85,7 +85,7 @@ async fn two_servers_are_never_one_table() {
 }
 
 #[tokio::test]
-async fn a_dead_or_silent_address_costs_nothing() {
+async fn a_dead_or_silent_address_does_not_delay_the_client() {
     let mut server = Netlockd::start(&[]);
     let table = server.table();
     let (_listener, silent) = silent();
@@ -128,14 +128,14 @@ async fn a_server_without_a_folder_has_a_new_table_after_a_restart() {
     server.end(Signal::KILL);
     let mut server = Netlockd::start_at(&address, &[]);
     assert_ne!(server.table(), table);
-    // With one address and no table named, the client goes on with the new one, after it has lost
-    // all.
+    // With one address and no table in the URL, the client continues with the new table, after it
+    // has lost its locks.
     tokio::time::timeout(TTL * 2, held.revoked()).await.unwrap();
     drop(acquire(&free, "name").await);
     refusal(&[&address], Some(&table)).await;
 }
 
-/// A way to a server that can be cut: connections end, and new ones are refused.
+/// A proxy to a server that can be cut: its connections close, and new ones are refused.
 struct Way {
     address: String,
     open: watch::Sender<bool>,
@@ -171,8 +171,8 @@ impl Way {
     }
 }
 
-/// Acquires and releases until told to stop, and counts the holders. What counts is a guard whose
-/// check succeeds.
+/// Acquires and releases until it is stopped, and counts the holders. A holder counts if the check
+/// of its guard succeeds.
 async fn hold_in_turn(
     handle: Handle,
     holders: Arc<AtomicUsize>,
@@ -199,8 +199,8 @@ async fn hold_in_turn(
     (grants, overlaps)
 }
 
-/// The connections of one client are cut for a second, and the other address leads to a server with
-/// another table: the client waits for its own.
+/// The connections of one client are cut for a second, while the other address leads to a server
+/// with another table. The client waits for its own.
 #[tokio::test]
 async fn a_client_that_is_cut_off_for_a_second_does_not_use_another_table() {
     let (mut a, b) = (Netlockd::start(&[]), Netlockd::start(&[]));

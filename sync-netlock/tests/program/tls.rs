@@ -1,4 +1,4 @@
-//! TLS with the real program: who is let in, as whom, and how a certificate is changed while the
+//! TLS with the real program: authentication by certificates, and changing a certificate while the
 //! server runs.
 
 use std::io::Write;
@@ -12,17 +12,16 @@ use distsync_netlock::{Client, Config};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustix::process::Signal;
 
+use super::monitoring::get;
 use super::raw::Raw;
 use super::server::{Netlockd, complaint};
-use super::watch::get;
 
-/// An authority, whose certificate is at `NAME.pem` in a folder.
+/// Creates an authority, with its certificate at `NAME.pem` in a folder.
 fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // OpenSSL takes a certificate whose issuer has the name of its subject for one that signed
-    // itself.
+    // OpenSSL treats a certificate as self-signed if issuer and subject have the same name.
     params.distinguished_name.push(DnType::CommonName, name);
     std::fs::write(
         folder.join(format!("{name}.pem")),
@@ -32,7 +31,7 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     Issuer::new(params, key)
 }
 
-/// A certificate at `NAME.pem` and its key at `NAME.key`, of an authority of its own, at
+/// Creates a certificate at `NAME.pem` with its key at `NAME.key`, by an authority of its own at
 /// `NAME-ca.pem`.
 pub(crate) fn pair(folder: &Path, name: &str) {
     certificate(
@@ -43,7 +42,7 @@ pub(crate) fn pair(folder: &Path, name: &str) {
     );
 }
 
-/// A certificate at `NAME.pem` and its key at `NAME.key`.
+/// Creates a certificate at `NAME.pem` with its key at `NAME.key`.
 fn certificate(
     folder: &Path,
     name: &str,
@@ -72,7 +71,7 @@ fn uri(name: &str) -> SanType {
     SanType::URI(name.try_into().unwrap())
 }
 
-/// A server by TLS, whose clients show certificates.
+/// Starts a server that uses TLS and requires certificates of clients.
 fn start(folder: &Path, listen: &str, more: &[&str]) -> Netlockd {
     let authority = authority(folder, "ca");
     certificate(folder, "server", &authority, here());
@@ -138,7 +137,7 @@ async fn acquires(handle: &Handle) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
+async fn a_certificate_authenticates_a_client_and_strangers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "127.0.0.1:0", &[]);
     let shop = connect(&server, folder.path(), "ca.pem", Some("shop"))
@@ -186,7 +185,7 @@ async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
             "{ca} {identity:?}: {error}"
         );
     }
-    // Who speaks no TLS is not understood.
+    // A client without TLS is refused.
     let plain = Client::new(Config::new([server.address()]).unwrap()).backend();
     let error = Handle::open(plain, SyncOptions::new()).await.unwrap_err();
     assert!(
@@ -201,7 +200,7 @@ async fn a_certificate_says_who_a_client_is_and_strangers_stay_outside() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
+async fn a_new_certificate_is_used_after_sighup_and_an_invalid_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "127.0.0.1:0", &[]);
     let before = connect(&server, folder.path(), "ca.pem", Some("shop"))
@@ -216,14 +215,14 @@ async fn a_new_certificate_is_taken_on_sighup_and_a_bad_one_is_not() {
 
     change_certificate(folder.path());
     server.signal(Signal::HUP);
-    takes_the_new_certificate(&server, folder.path()).await;
+    wait_for_new_certificate(&server, folder.path()).await;
     acquires(&before)
         .await
         .expect("a connection of before goes on");
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_found_on_a_busy_server() {
+async fn a_new_certificate_is_detected_on_a_busy_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "127.0.0.1:0", &["--set", "reread=500ms"]);
     let busy = connect(&server, folder.path(), "ca.pem", Some("shop"))
@@ -237,7 +236,7 @@ async fn a_new_certificate_is_found_on_a_busy_server() {
     };
     tokio::select! {
         () = work => {}
-        () = takes_the_new_certificate(&server, folder.path()) => {}
+        () = wait_for_new_certificate(&server, folder.path()) => {}
     }
 }
 
@@ -245,9 +244,9 @@ fn change_certificate(folder: &Path) {
     certificate(folder, "server", &authority(folder, "next"), here());
 }
 
-/// The one that [`change_certificate`] has made. Waits for less than the server does by default
-/// before it looks.
-async fn takes_the_new_certificate(server: &Netlockd, folder: &Path) {
+/// Waits until the server uses the certificate of [`change_certificate`], for less than the default
+/// interval at which the server checks its files.
+async fn wait_for_new_certificate(server: &Netlockd, folder: &Path) {
     let deadline = clock::now().after(Duration::from_secs(20));
     while connect(server, folder, "next.pem", Some("shop"))
         .await
@@ -259,7 +258,7 @@ async fn takes_the_new_certificate(server: &Netlockd, folder: &Path) {
 }
 
 #[tokio::test]
-async fn others_may_reach_a_server_that_speaks_tls_and_asks_who_they_are() {
+async fn a_server_with_tls_and_authentication_may_listen_for_other_machines() {
     let folder = tempfile::tempdir().unwrap();
     let everywhere = ["--listen", "0.0.0.0:0"];
     assert!(complaint(&everywhere).contains("other machines can reach this address"));
@@ -315,7 +314,7 @@ fn failed_handshakes_are_counted() {
     }
 }
 
-/// Peers that hold all connections and never shake hands make room for a client.
+/// Peers that use all connections and never do the handshake make room for a client.
 #[tokio::test]
 async fn peers_without_a_handshake_make_room_for_clients() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What those see who watch over a server.
+//! The port for metrics and health checks.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use distsync_netlock::wire::proto::response::Body as Response;
 use super::raw::{Raw, enqueue, session};
 use super::server::{Netlockd, complaint};
 
-/// A server with a port for metrics.
+/// Starts a server with a port for metrics.
 struct Watched {
     server: Netlockd,
     metrics: String,
@@ -26,7 +26,7 @@ impl Watched {
     }
 }
 
-/// What is answered at a path of the port for metrics.
+/// Returns the response for a path of the port for metrics.
 pub(crate) fn get(metrics: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(metrics).unwrap();
     write!(
@@ -40,7 +40,7 @@ pub(crate) fn get(metrics: &str, path: &str) -> String {
 }
 
 #[test]
-fn metrics_tell_who_is_there_and_what_happened() {
+fn metrics_count_sessions_claims_and_events() {
     let server = Watched::start();
     let mut client = Raw::connect(server.server.address());
     client.open(session());
@@ -80,7 +80,7 @@ fn metrics_tell_who_is_there_and_what_happened() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn the_error_for_a_port_in_use_names_it() {
     let server = Watched::start();
     let said = complaint(&["--listen", "127.0.0.1:0", "--admin-listen", &server.metrics]);
     assert!(
