@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 
 use super::side;
 
-/// Pairs per second of `tasks` tasks on one handle, on a runtime of one thread or of `workers`.
+/// Returns pairs per second of `tasks` tasks on one handle, on a runtime of one thread or of
+/// `workers`.
 pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: usize) -> f64 {
     let runtime = if workers == 1 {
         side::runtime()
@@ -28,7 +29,7 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
         let rate = if workers == 1 {
             run(sync.clone(), tasks, time).await
         } else {
-            // On a worker, where users' code runs, and not on the thread that waits for the
+            // Run on a worker, like the code of users, instead of the thread that waits for the
             // runtime.
             let sync = sync.clone();
             let mut on_worker = JoinSet::new();

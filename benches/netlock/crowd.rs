@@ -1,5 +1,5 @@
-//! What a good client notices of a crowd of bad ones, at a server that is a process of its own:
-//! `cargo bench --bench netlock -- crowd NETLOCKD` takes the program's path.
+//! The effect of many misbehaving clients on a well-behaved one, with a server process of its own:
+//! `cargo bench --bench netlock -- crowd NETLOCKD`, with the path of the program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::side;
 
 const DRIBBLING: usize = 10_000;
 const BOMBING: usize = 16;
-/// What a bomb announces, and sends as far as it is let.
+/// The frame length that a bomb announces, and the bytes that it sends if the server accepts them.
 const BOMB: u32 = 1 << 20;
 const ALONE: Duration = Duration::from_secs(5);
 const BESIDE: Duration = Duration::from_secs(30);
@@ -68,12 +68,12 @@ pub(crate) fn table(netlockd: &str) {
     });
 }
 
-/// Bad clients.
+/// Misbehaving clients.
 #[derive(Clone, Default)]
 struct Crowd {
-    /// How many have come.
+    /// The number that have connected.
     there: Arc<AtomicU64>,
-    /// How many bombs were stopped.
+    /// The number of bombs whose connection the server closed.
     cut: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
 }
@@ -97,7 +97,7 @@ impl Crowd {
         for number in 0..DRIBBLING + BOMBING {
             let (crowd, hello) = (self.clone(), hello.clone());
             peers.spawn(async move {
-                // Not all at one moment.
+                // Do not start all at one moment.
                 tokio::time::sleep(Duration::from_micros(200) * u32::try_from(number).unwrap_or(0))
                     .await;
                 while !crowd.over.load(Ordering::Relaxed) {
@@ -119,7 +119,7 @@ impl Crowd {
         peers.join_all().await;
     }
 
-    /// A byte of a request each second, until the server has enough.
+    /// Sends one byte of a request per second, until the server closes the connection.
     async fn dribble(&self, mut stream: TcpStream) {
         while !self.over.load(Ordering::Relaxed) && stream.write_all(&[0]).await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! The yardstick: a bare TCP echo of 64-byte frames.
+//! The baseline: a bare TCP echo of 64-byte frames.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(crate) async fn serve(listener: TcpListener) {
     }
 }
 
-/// Frames per second, with `window` of them in flight on each of `connections`.
+/// Returns frames per second, with `window` of them in flight on each of `connections`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
     side::runtime().block_on(async {

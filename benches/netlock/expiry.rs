@@ -1,4 +1,4 @@
-//! How late a session ends that nobody renews, as the next in line sees it.
+//! How late an expired session ends, measured by the grant of the next waiter.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,9 +28,9 @@ pub(crate) fn table() {
     );
 }
 
-/// Seconds from the end of each session to the grant of the next, counted from when its opening was
-/// answered: the server's clock began a little before, so this shows early ends rather than hides
-/// them.
+/// Returns the seconds from the end of each session to the next grant. The TTL is counted from the
+/// reply to the opening. The server began to count a little earlier, so that an early end is
+/// visible.
 fn lateness(address: SocketAddr) -> Vec<f64> {
     side::runtime().block_on(async {
         let backend =

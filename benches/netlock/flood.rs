@@ -1,4 +1,5 @@
-//! A minute of peers that ask and never read: what a good client notices, and what it costs.
+//! A minute of peers that send requests and never read: the effect on a well-behaved client, and
+//! the cost.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) fn table() {
     });
 }
 
-/// Pairs of one task, in milliseconds each.
+/// Returns the duration of each pair of one task, in milliseconds.
 pub(crate) struct Pairs {
     pub(crate) per_second: f64,
     pub(crate) p50: f64,
@@ -48,7 +49,7 @@ async fn measure(address: SocketAddr) -> (Pairs, Pairs, u64, usize) {
     let sync = connect(&format!("netlock://{address}"))
         .await
         .expect("connect");
-    // A queue whose answer is long: 40 readers with 1 KiB each.
+    // A queue with a long reply: 40 readers with 1 KiB each.
     let readers = sync
         .lock("a", LockOptions::shared().with_value(vec![7; 1_024]))
         .expect("a lock");
@@ -95,7 +96,7 @@ pub(crate) async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
     }
 }
 
-/// Peers that write whatever the server takes, and come back when they are cut.
+/// Peers that write as much as the server accepts, and reconnect when they are closed.
 async fn flood(address: SocketAddr, over: Arc<AtomicBool>, cut: Arc<AtomicU64>) {
     let mut out = Vec::new();
     let hello = proto::request::Body::Hello(proto::Hello {

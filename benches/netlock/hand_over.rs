@@ -1,4 +1,4 @@
-//! How long it takes from the release of a contended name to the grant of the next in line.
+//! The time from the release of a contended name to the grant of the next waiter.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{echo, raw, side};
 
-/// Hand-overs, and round trips, that are measured in a round.
+/// The number of hand-overs, and of round trips, measured in a round.
 const SAMPLES: usize = 200;
 
 pub(crate) fn table() {
@@ -37,8 +37,8 @@ pub(crate) fn table() {
     );
 }
 
-/// The median round trip of one echoed frame, in microseconds, with the same pause before each as a
-/// hand-over has.
+/// Returns the median round trip of one echoed frame, in microseconds, with the same pause before
+/// each as before a hand-over.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn round_trip(address: SocketAddr) -> f64 {
     side::runtime().block_on(async {
@@ -56,8 +56,8 @@ fn round_trip(address: SocketAddr) -> f64 {
     })
 }
 
-/// Median and 99th percentile, in microseconds, from just before a release to the return of the
-/// next `acquire`.
+/// Returns the median and the 99th percentile, in microseconds, of the time from just before a
+/// release to the return of the next `acquire`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn hand_overs(address: SocketAddr) -> (f64, f64) {
     side::runtime().block_on(async {
@@ -79,7 +79,7 @@ fn hand_overs(address: SocketAddr) -> (f64, f64) {
                             if let Some(start) = released.take() {
                                 let _ = tell.send(start.elapsed().as_secs_f64() * 1e6);
                             }
-                            // Everybody else is in line again before the next hand-over.
+                            // All other tasks are queued again before the next hand-over.
                             tokio::time::sleep(Duration::from_millis(1)).await;
                             released.set(Some(Instant::now()));
                             guard.release().await.expect("release");

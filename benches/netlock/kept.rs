@@ -1,4 +1,4 @@
-//! The server with a data folder beside the server without, and how soon a large table is back.
+//! The server with and without a data folder, and the time to restore a large table.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ROUND, ROUNDS, raw, side};
 
-/// Locks held when the server ends.
+/// The number of locks that are held when the server ends.
 const HELD: u32 = 100_000;
 
 async fn serve(listener: TcpListener, storage: StorageOptions) {
@@ -46,7 +46,7 @@ pub(crate) fn table() {
             })
         };
         let (without, with) = side::interleaved(without, || kept(Durability::Async));
-        // By themselves, so that what they leave to the disk slows nobody else.
+        // Run them separately, so that their pending writes slow nothing else.
         let fsync = side::median((0..ROUNDS).map(|_| kept(Durability::Fsync)).collect());
         println!(
             "{connections:>4} x {window:<4} {without:>30.0} {with:>9.0} {:>7.2}      0.8 {fsync:>9.0} {:>7.2}",
@@ -60,7 +60,7 @@ pub(crate) fn table() {
     );
 }
 
-/// How long a server takes to start on the folder of one that ended while [`HELD`] locks were held.
+/// Returns how long a server takes to start on a folder with [`HELD`] held locks.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn restart() -> Duration {
     let folder = tempfile::tempdir().expect("a folder");
@@ -84,7 +84,7 @@ fn restart() -> Duration {
     })
 }
 
-/// Takes [`HELD`] locks and leaves them.
+/// Acquires [`HELD`] locks and does not release them.
 async fn hold(address: std::net::SocketAddr) {
     let session = SessionId::from_bits(1);
     let mut stream = TcpStream::connect(address).await.expect("connect");
@@ -141,8 +141,8 @@ async fn hold(address: std::net::SocketAddr) {
     let ask = writes.write_all(&out);
     let listen = async {
         let mut answers = Vec::new();
-        // The last answer is the pong: four bytes of length, the id, and an empty message with a
-        // tag of two bytes.
+        // The last reply is the pong: four bytes of length, the id, and an empty message with a tag
+        // of two bytes.
         loop {
             reads.read_buf(&mut answers).await.expect("read");
             if answers.ends_with(&[0x82, 0x01, 0]) {

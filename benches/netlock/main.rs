@@ -1,14 +1,14 @@
 //! `cargo bench --bench netlock`: the netlock server and client against a bare echo on the same
 //! machine, in one run.
 //!
-//! The yardstick is a tokio TCP echo of 64-byte frames with the same connections and frames in
+//! The baseline is a tokio TCP echo of 64-byte frames with the same connections and frames in
 //! flight. A pair is acquire + release of a free name: two frames each way. All sides run on
-//! threads of this process with runtimes of their own. The sides of a comparison take turns, and
-//! the table shows the median of their rounds.
+//! threads of this process with runtimes of their own. The sides of a comparison alternate, and the
+//! table shows the median of their rounds.
 //!
-//! The names of sections run these alone. Two more need a program, and are run by their names only:
-//! `programs EARLIER LATER` compares two builds of netlockd, `crowd NETLOCKD` sets ten thousand bad
-//! clients on one.
+//! Arguments select sections. Two more sections need a program, and run only if they are selected:
+//! `programs EARLIER LATER` compares two builds of netlockd, and `crowd NETLOCKD` connects ten
+//! thousand misbehaving clients to one.
 
 mod api;
 mod crowd;
@@ -24,9 +24,9 @@ mod side;
 
 use std::time::Duration;
 
-/// Rounds of each side of a comparison.
+/// The number of rounds of each side of a comparison.
 const ROUNDS: usize = 5;
-/// How long one round measures.
+/// The duration of one round.
 const ROUND: Duration = Duration::from_millis(700);
 
 fn main() {

@@ -1,5 +1,5 @@
-//! What a held lock and a waiter cost in the engine: the growth of this process's resident memory,
-//! allocator included.
+//! The memory of a held lock and of a waiter in the engine: the growth of the resident memory of
+//! this process, including the overhead of the allocator.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use distsync_netlock::engine::{Command, Limits, LockTable, Requester, Terms};
 
 pub(crate) fn table() {
     println!("memory in the engine             bytes each   wanted at most");
-    // The smaller first: memory that was freed once is not seen to grow.
+    // Measure the smaller one first: reuse of freed memory would not count as growth.
     let waiters = grown(100_000, |_| "distsync/l/hot".to_owned());
     println!("100,000 waiters of one name    {waiters:>12.0} {:>16}", 512);
     let held = grown(1_000_000, |claim| format!("distsync/l/job-{claim:07}"));
     println!("1 million held locks           {held:>12.0} {:>16}\n", 300);
 }
 
-/// Resident bytes for each of `count` claims.
+/// Returns the resident bytes for each of `count` claims.
 fn grown(count: u128, name: impl Fn(u128) -> String) -> f64 {
     let before = resident();
     let limits = Limits {
@@ -69,7 +69,7 @@ pub(crate) fn resident() -> usize {
     resident_of("self")
 }
 
-/// Of a process, by its id.
+/// Returns the resident memory of a process.
 pub(crate) fn resident_of(process: &str) -> usize {
     let status =
         std::fs::read_to_string(format!("/proc/{process}/status")).expect("a system with /proc");

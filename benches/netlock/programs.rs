@@ -1,12 +1,12 @@
-//! Two builds of netlockd side by side, as programs: what a change has cost.
-//! `cargo bench --bench netlock -- programs EARLIER LATER` takes the paths of both.
+//! Two builds of netlockd side by side, to measure the cost of a change:
+//! `cargo bench --bench netlock -- programs EARLIER LATER`, with the paths of both.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use super::{ROUND, ROUNDS, memory, raw, side};
 
-/// A netlockd that is ended with its load.
+/// A netlockd that ends with its load.
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: String,
@@ -33,12 +33,12 @@ impl Program {
         Self { child, address }
     }
 
-    /// Its resident memory, in bytes.
+    /// Returns its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         memory::resident_of(&self.child.id().to_string())
     }
 
-    /// Processor time so far, in seconds.
+    /// Returns its processor time so far, in seconds.
     fn cpu(&self) -> f64 {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
@@ -72,12 +72,12 @@ impl Drop for Program {
     }
 }
 
-/// What one round found.
+/// The result of one round.
 #[derive(Clone, Copy)]
 struct Round {
     pairs_per_second: f64,
-    /// Processor time of the server, in microseconds: tells more than the speed on a machine whose
-    /// processors others use too.
+    /// The processor time of the server for one pair, in microseconds. It is more reliable than the
+    /// speed if other programs use the processors too.
     cpu_per_pair: f64,
 }
 

@@ -1,5 +1,4 @@
-//! The netlock server under a load that speaks the bare protocol, with frames that are made once
-//! and patched.
+//! The netlock server under a load that sends raw frames, which are built once and then patched.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,14 +23,14 @@ pub(crate) async fn serve(listener: TcpListener) {
         .await;
 }
 
-/// One name, acquired and released in turn.
+/// One name, acquired and released alternately.
 struct Slot {
     acquire: Vec<u8>,
     release: Vec<u8>,
     holds: bool,
 }
 
-/// Where the low half of the claim's id stands in a frame: the only bytes that change.
+/// The offset of the low half of the claim id in a frame. Only these bytes change.
 fn claim_offset(frame: &[u8], marker: u64) -> usize {
     let marker = marker.to_le_bytes();
     frame
@@ -53,12 +52,12 @@ struct Load {
 impl Load {
     fn new(connection: usize, window: usize) -> Self {
         let session = SessionId::from_bits(1);
-        // As random as a client's ids are: no half of one is 0.
+        // Like the random ids of a client, no half is 0.
         let claim = ClaimId::from_bits(u128::from(MARKER) << 64 | u128::from(MARKER));
         let slots: Vec<Slot> = (0..window)
             .map(|slot| {
                 let name = format!("bench/l/c{connection}-n{slot}");
-                // Ids of two bytes: all frames of a kind are of one length.
+                // All ids take two bytes, so that all frames of a kind have one length.
                 let id = 128 + slot as u64;
                 let (mut acquire, mut release) = (Vec::new(), Vec::new());
                 let enqueue = Command::Enqueue {
@@ -102,9 +101,9 @@ impl Load {
         out.extend_from_slice(&slot.acquire);
     }
 
-    /// Takes one response and appends the request that follows.
+    /// Handles one response, and appends the request that follows.
     fn answered(&mut self, response: &[u8], out: &mut Vec<u8>) {
-        // Tag and varint of the id (two bytes), then the tag of the answer.
+        // Tag and varint of the id (two bytes), then the tag of the reply.
         let id = usize::from(response[1] & 0x7f) | usize::from(response[2]) << 7;
         let slot = id - 128;
         match (response[3] >> 3, self.slots[slot].holds) {
@@ -121,7 +120,7 @@ impl Load {
     }
 }
 
-/// Pairs per second, with `window` requests in flight on each of `connections`.
+/// Returns pairs per second, with `window` requests in flight on each of `connections`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
     side::runtime().block_on(async {

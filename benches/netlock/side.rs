@@ -12,7 +12,7 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// A runtime with one thread.
+/// Returns a runtime with one thread.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -46,7 +46,7 @@ where
     result
 }
 
-/// The medians of two sides that take turns.
+/// Returns the medians of two sides that alternate.
 pub(crate) fn interleaved(
     mut one: impl FnMut() -> f64,
     mut other: impl FnMut() -> f64,
