@@ -30,24 +30,14 @@ impl Sqlite {
         let database = Database::start(&config);
         Self { config, database }
     }
+}
 
-    /// Ends a claim, and returns what it was. `is_evicted` says whether its session is notified.
-    async fn remove(&self, name: &LockName, claim: ClaimId, is_evicted: bool) -> Result<Withdrawn> {
-        let name = name.clone();
-        let step = move |file: &Connection, now| {
-            let Some((session, held)) = rows::remove(file, &name, claim, now)? else {
-                return Ok(Withdrawn::Absent);
-            };
-            if is_evicted {
-                rows::note_eviction(file, session, claim)?;
-            }
-            Ok(if held {
-                Withdrawn::Held
-            } else {
-                Withdrawn::Waiting
-            })
-        };
-        self.database.write(step).await
+/// Returns what a claim was that is removed.
+fn withdrawn(held: bool) -> Withdrawn {
+    if held {
+        Withdrawn::Held
+    } else {
+        Withdrawn::Waiting
     }
 }
 
@@ -117,6 +107,7 @@ impl Backend for Sqlite {
         capabilities.ttl_min = Duration::from_secs(1);
         // A waiter's thread ends an expired session at its next look.
         capabilities.expiry_slack = self.config.poll + Duration::from_millis(100);
+        capabilities.checks_secrets = true;
         capabilities
     }
 
@@ -182,16 +173,34 @@ impl Backend for Sqlite {
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
         let claim = claim.clone();
         self.database
-            .write(move |file, _| rows::update(file, &claim, &value))
+            .write(move |file, _| {
+                Ok(rows::lives(file, &claim.session)? && rows::update(file, &claim, &value)?)
+            })
             .await
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        self.remove(&claim.name, claim.id, false).await
+        let claim = claim.clone();
+        let step = move |file: &Connection, now| {
+            if !rows::lives(file, &claim.session)? {
+                return Ok(Withdrawn::Absent);
+            }
+            let removed = rows::remove(file, &claim.name, claim.id, now)?;
+            Ok(removed.map_or(Withdrawn::Absent, |(_, held)| withdrawn(held)))
+        };
+        self.database.write(step).await
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        self.remove(name, claim, true).await
+        let name = name.clone();
+        let step = move |file: &Connection, now| {
+            let Some((session, held)) = rows::remove(file, &name, claim, now)? else {
+                return Ok(Withdrawn::Absent);
+            };
+            rows::note_eviction(file, session, claim)?;
+            Ok(withdrawn(held))
+        };
+        self.database.write(step).await
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {

@@ -15,6 +15,7 @@ use crate::types::error::Result;
 use crate::types::ids::ClaimId;
 use crate::types::mode::Mode;
 use crate::types::names::{Kind, LockName, Namespace};
+use crate::types::nonce::Secret;
 use crate::types::queue::{Queue, Revision, Withdrawn};
 use crate::types::token::Token;
 
@@ -71,6 +72,8 @@ pub enum Fault {
     RepeatsEvictions,
     /// A waiter is told that it is next, wherever it is in the queue.
     MiscountsPositions,
+    /// A session is used by those that know its id alone.
+    IgnoresSecrets,
     /// A withdrawal of a waiter says that the claim was held.
     MisreportsWithdrawals,
 }
@@ -166,6 +169,14 @@ impl Broken {
         }
     }
 
+    /// Returns the secret that is used with the wrapped backend.
+    fn secret(&self, secret: Secret) -> Secret {
+        match self.fault {
+            Fault::IgnoresSecrets => Secret::from_bits(1),
+            _ => secret,
+        }
+    }
+
     /// Returns the TTL that is requested from the wrapped backend.
     fn ttl(&self, ttl: Duration) -> Duration {
         match self.fault {
@@ -179,7 +190,9 @@ impl Broken {
 #[async_trait]
 impl Backend for Broken {
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let mut capabilities = self.inner.capabilities();
+        capabilities.checks_secrets |= self.has(Fault::IgnoresSecrets);
+        capabilities
     }
 
     fn for_keeper(&self) -> Arc<dyn Backend> {
@@ -193,16 +206,22 @@ impl Backend for Broken {
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
         let spec_to_use = SessionSpec {
             ttl: self.ttl(spec.ttl),
+            secret: self.secret(spec.secret),
             ..spec.clone()
         };
         Ok(Session {
             ttl: spec.ttl,
+            secret: spec.secret,
             ..self.inner.open(&spec_to_use).await?
         })
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
-        Ok(match self.inner.renew(session).await? {
+        let session_to_use = Session {
+            secret: self.secret(session.secret),
+            ..*session
+        };
+        Ok(match self.inner.renew(&session_to_use).await? {
             Renewal::Renewed { .. } => Renewal::Renewed { ttl: session.ttl },
             Renewal::Expired if self.has(Fault::RevivesSessions) => {
                 Renewal::Renewed { ttl: session.ttl }

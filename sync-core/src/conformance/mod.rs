@@ -297,6 +297,7 @@ macro_rules! conformance_cases {
             spi_a_closed_session_frees_all,
             spi_each_call_answers_by_the_state_of_the_claim,
             spi_each_call_answers_that_the_session_has_ended,
+            spi_a_session_needs_its_secret_where_the_store_checks_it,
             spi_an_eviction_is_reported_once,
             spi_random_requests_do_what_a_table_does,
             api_a_prefix_is_literal,

@@ -37,6 +37,9 @@ pub struct Capabilities {
     pub reports_evictions: bool,
     /// A lock can be configured to be released shortly after its holder's last connection closes.
     pub release_on_disconnect: bool,
+    /// A session is used only with its [secret](crate::spi::Session::secret). If `false`, its id is
+    /// enough, and the store's permissions decide who may use it.
+    pub checks_secrets: bool,
     /// A client whose session expires while it holds a lock can be isolated before the lock is
     /// granted to others, if the store's operator has configured how. Known elsewhere as node
     /// fencing (STONITH).
@@ -70,6 +73,7 @@ impl Capabilities {
             evict: true,
             reports_evictions: true,
             release_on_disconnect: false,
+            checks_secrets: false,
             isolates: false,
             several_at_once: false,
             key_slots: false,

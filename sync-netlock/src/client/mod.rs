@@ -371,6 +371,7 @@ impl Transport for Client {
         capabilities.survives_restart = is_durable;
         capabilities.durable_grants = is_durable;
         capabilities.release_on_disconnect = true;
+        capabilities.checks_secrets = true;
         capabilities.isolates = true;
         capabilities.several_at_once = true;
         capabilities

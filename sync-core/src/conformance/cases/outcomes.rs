@@ -8,9 +8,10 @@ use bytes::Bytes;
 use crate::conformance::Stage;
 use crate::conformance::stage::SOON;
 use crate::locks::traits::Sync;
-use crate::spi::backend::{Backend, Claim, Gone, Renewal, Standing};
+use crate::spi::backend::{Backend, Claim, Gone, Renewal, Session, Standing};
 use crate::types::error::ErrorKind;
 use crate::types::names::Kind;
+use crate::types::nonce::Secret;
 use crate::types::queue::Withdrawn;
 
 async fn update(backend: &dyn Backend, claim: &Claim) -> bool {
@@ -219,4 +220,58 @@ pub async fn api_a_prefix_is_literal(stage: Stage) {
     let mut all = client.sync.list(Kind::Lock, "a").await.expect("list");
     all.sort_unstable();
     assert_eq!(all, names);
+}
+
+/// A wrong secret is answered as a session that has ended, on stores that check secrets. On others
+/// the id is enough.
+pub async fn spi_a_session_needs_its_secret_where_the_store_checks_it(stage: Stage) {
+    let (owner, other) = (stage.backend().await, stage.backend().await);
+    let session = stage.session(&owner).await;
+    let stolen = Session {
+        secret: Secret::random(),
+        ..session
+    };
+    let held = stage.claim(session, "a");
+    let standing = owner.enqueue(&held).await.expect("enqueue");
+    assert!(matches!(standing, Standing::Granted { .. }), "{standing:?}");
+    let renewed = other.renew(&stolen).await.expect("renew");
+    if !stage.capabilities().checks_secrets {
+        assert!(
+            matches!(renewed, Renewal::Renewed { .. }),
+            "expected that the secret does not matter, as the capabilities say"
+        );
+        return;
+    }
+    assert_eq!(
+        renewed,
+        Renewal::Expired,
+        "expected a renewal to be refused"
+    );
+    let standing = other.enqueue(&stage.claim(stolen, "b")).await;
+    assert_eq!(
+        standing.expect("enqueue"),
+        Standing::Gone {
+            why: Gone::SessionLost
+        },
+        "expected a claim to be refused"
+    );
+    let claim = Claim {
+        session: stolen,
+        ..held.clone()
+    };
+    assert!(
+        !update(&*other, &claim).await,
+        "expected the value to be unchanged"
+    );
+    // Any outcome is allowed, if only the session and its claim continue.
+    let _ = other.withdraw(&claim).await;
+    let _ = other.close(&stolen).await;
+    let renewed = owner.renew(&session).await.expect("renew");
+    assert!(
+        matches!(renewed, Renewal::Renewed { .. }),
+        "expected the session to continue"
+    );
+    let queue = owner.queue(&held.name).await.expect("queue");
+    let holders: Vec<_> = queue.holders().map(|entry| entry.claim).collect();
+    assert_eq!(holders, [held.id], "expected the claim to be held");
 }
