@@ -53,6 +53,9 @@ impl Config {
             return Err(url.bad("the option `lock_delay` is more than the 60s that Consul takes"));
         }
         let unix_socket = url.take("unix_socket")?;
+        if cfg!(not(unix)) && unix_socket.is_some() {
+            return Err(url.bad("the option `unix_socket` needs Unix: reach the agent by its port"));
+        }
         url.finish(&[
             "datacenter",
             "lock_delay",

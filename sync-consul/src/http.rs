@@ -199,8 +199,11 @@ fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
         let settings = tls::settings(tls, rustls::DEFAULT_VERSIONS, &[])?;
         builder = builder.https_only(true).tls_backend_preconfigured(settings);
     }
-    if let Some(path) = &config.unix_socket {
-        builder = builder.unix_socket(path.as_str());
+    match &config.unix_socket {
+        #[cfg(unix)]
+        Some(path) => builder = builder.unix_socket(path.as_str()),
+        // The configuration refuses the option elsewhere.
+        _ => {}
     }
     // Without TLS no authorities are needed, but the client would still load some.
     choose_cryptography();

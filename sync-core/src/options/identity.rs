@@ -30,10 +30,13 @@ pub fn process_identity() -> Bytes {
 
 /// Returns the name of the machine, or `localhost` if it has none.
 pub(super) fn host() -> String {
+    #[cfg(unix)]
     let node = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned();
+    #[cfg(not(unix))]
+    let node = std::env::var("COMPUTERNAME").unwrap_or_default();
     if node.is_empty() {
         "localhost".to_owned()
     } else {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// A point on the machine's boot-time clock, in nanoseconds.
 ///
-/// Moments are comparable within one boot of one machine only.
+/// Moments are comparable within one boot of one machine only, and outside of Unix only within one
+/// process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
@@ -51,6 +52,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Returns the current moment.
+#[cfg(unix)]
 #[must_use]
 pub fn now() -> Moment {
     #[cfg(target_os = "linux")]
@@ -65,6 +67,18 @@ pub fn now() -> Moment {
             .saturating_mul(1_000_000_000)
             .saturating_add(fraction),
     )
+}
+
+/// Returns the current moment, counted from the first call in this process.
+#[cfg(not(unix))]
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the clock"
+)]
+pub fn now() -> Moment {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    Moment(nanos(START.get_or_init(std::time::Instant::now).elapsed()))
 }
 
 /// Returns the identity of this boot of the machine, to which moments belong; `None` where the
