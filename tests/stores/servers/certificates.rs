@@ -1,5 +1,5 @@
-//! Certificates for stores that speak TLS: an authority, a server at 127.0.0.1, a client; and an
-//! authority of strangers.
+//! TLS certificates for tests: a trusted authority with server and client certificates for
+//! 127.0.0.1, faulty certificates, and a second authority that no store trusts.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// PEM files in a folder.
+/// A temporary folder with PEM files.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     folder: TempDir,
@@ -23,7 +23,7 @@ impl Certificates {
         made
     }
 
-    /// Writes new ones, of new authorities, over those that are there.
+    /// Replaces all files with new certificates of new authorities.
     pub(crate) fn make_again(&self) {
         let authority = self.authority("ca");
         let stranger = self.authority("stranger");
@@ -46,7 +46,7 @@ impl Certificates {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        // etcd is its own client too.
+        // etcd also connects to itself as a client, so every certificate has both usages.
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -75,8 +75,9 @@ impl Certificates {
         std::fs::write(self.path(name), pem).unwrap();
     }
 
-    /// `ca.pem`, `stranger.pem`; `server`, `client`, `expired`, `elsewhere` (for another host) and
-    /// `foreign` (signed by the stranger), each with `.pem` and `.key`.
+    /// Returns the path of a file in the folder. Authorities: `ca.pem` and `stranger.pem`.
+    /// Certificates, each with `.pem` and `.key`: `server`, `client`, `expired`, `elsewhere` (for
+    /// another host) and `foreign` (signed by `stranger`).
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

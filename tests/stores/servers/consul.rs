@@ -1,4 +1,4 @@
-//! A single Consul server, with its data on disk.
+//! Consul servers, single or in a cluster, with their data on disk.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use super::certificates::Certificates;
 use super::program::{Program, Running, empty, free_port};
 
-/// One server's ports and folder.
+/// The ports and the folder of one server.
 #[derive(Debug)]
 struct Agent {
     http: u16,
     server: u16,
     serf: [u16; 2],
-    /// For TLS.
+    /// The port for TLS, if the server has one.
     https: Option<u16>,
     home: PathBuf,
 }
@@ -41,8 +41,8 @@ impl Agent {
         self.home.join("http.sock")
     }
 
-    /// Starts it, as one of `expect` servers that meet at the serf ports `join`; `more` are
-    /// settings, each after a comma.
+    /// Starts the server as one of `expect` servers that join at the serf ports in `join`. `more`
+    /// holds additional settings in JSON, each preceded by a comma.
     fn launch(&self, expect: usize, join: &[u16], more: &str) -> Program {
         let [lan, wan] = self.serf;
         let join: Vec<String> = join
@@ -66,8 +66,8 @@ impl Agent {
         Program::start("consul", &self.home, &flags)
     }
 
-    /// Writes need a leader; sessions need the agent's node in the catalog, which strangers may not
-    /// see under ACLs.
+    /// Waits until the cluster has a leader, which writes need, and lists at least `nodes` nodes,
+    /// which sessions need. Pass 0 under ACLs: the catalog is not readable without a token.
     fn wait(&self, program: &mut Program, nodes: usize) {
         program.wait_until(self.http, |stream| {
             answer(stream, "/v1/status/leader").contains("127.0.0.1")
@@ -82,13 +82,13 @@ impl Agent {
     }
 }
 
-/// One server.
+/// A single server.
 #[derive(Debug)]
 pub(crate) struct Consul {
     agent: Agent,
     _folder: TempDir,
     running: Running,
-    /// More settings, each after a comma.
+    /// Additional settings in JSON, each preceded by a comma.
     more: String,
 }
 
@@ -97,17 +97,17 @@ impl Consul {
         Self::start_as(|_| String::new())
     }
 
-    /// A server that denies what no token allows.
+    /// Starts a server with ACLs that deny everything by default.
     pub(crate) fn start_with_acl() -> Arc<Self> {
         Self::start_as(|_| r#","acl":{"enabled":true,"default_policy":"deny"}"#.to_owned())
     }
 
-    /// A server that also speaks TLS, with those who show a certificate.
+    /// Starts a server that also speaks TLS and requires a client certificate.
     pub(crate) fn start_with_tls(certificates: &Certificates) -> Arc<Self> {
         Self::start_with_tls_as(certificates, "server")
     }
 
-    /// As [`start_with_tls`](Self::start_with_tls), with another certificate.
+    /// Like [`start_with_tls`](Self::start_with_tls), but with the server certificate `name`.
     pub(crate) fn start_with_tls_as(certificates: &Certificates, name: &str) -> Arc<Self> {
         let path = |name: &str| certificates.path(name).display().to_string();
         Self::start_as(|agent| {
@@ -121,7 +121,7 @@ impl Consul {
         })
     }
 
-    /// A server that is also reached by a socket of the file system.
+    /// Starts a server that also listens on a Unix domain socket.
     pub(crate) fn start_with_socket() -> Arc<Self> {
         Self::start_as(|agent| {
             format!(
@@ -131,7 +131,7 @@ impl Consul {
         })
     }
 
-    /// Where [`start_with_socket`](Self::start_with_socket) puts the socket.
+    /// Returns the path of the socket of [`start_with_socket`](Self::start_with_socket).
     pub(crate) fn socket(&self) -> PathBuf {
         self.agent.socket()
     }
@@ -154,7 +154,7 @@ impl Consul {
         Arc::new(consul)
     }
 
-    /// Stops it, and starts it again without its data.
+    /// Stops the server, deletes its data, and starts it again.
     pub(crate) fn restart_emptied(&self) {
         self.running.restart(|| {
             empty(&self.agent.home, &["log"]);
@@ -162,7 +162,7 @@ impl Consul {
         });
     }
 
-    /// Stops it, until a restart.
+    /// Stops the server until a restart.
     pub(crate) fn stop(&self) {
         self.running.stop();
     }
@@ -179,7 +179,7 @@ impl Consul {
     }
 }
 
-/// Three servers.
+/// A cluster of three servers.
 #[derive(Debug)]
 pub(crate) struct ConsulCluster {
     agents: Vec<Agent>,
@@ -208,13 +208,13 @@ impl ConsulCluster {
         }
     }
 
-    /// Kills the leader, without a farewell.
+    /// Kills the leader with SIGKILL.
     pub(crate) fn kill_leader(&mut self) {
         let leader = self.leader().expect("a leader");
         self.members[leader] = None;
     }
 
-    /// The HTTP port of a server that does not lead.
+    /// Returns the HTTP port of a server that is not the leader.
     pub(crate) fn follower_port(&self) -> u16 {
         let leader = self.leader();
         let follower = (0..3)
@@ -232,7 +232,7 @@ impl ConsulCluster {
     }
 }
 
-/// The answer to a GET of `path`; empty if there is none.
+/// Returns the reply to a GET of `path`, or an empty string if there is none.
 fn answer(mut stream: TcpStream, path: &str) -> String {
     let mut answer = String::new();
     match write!(stream, "GET {path} HTTP/1.0\r\n\r\n")

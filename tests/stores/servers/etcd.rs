@@ -1,4 +1,4 @@
-//! A single etcd.
+//! etcd servers, single or in a cluster.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::certificates::Certificates;
 use super::program::{Program, Running, copy, empty, free_port};
 
-/// One server, with its data on disk.
+/// A single server with its data on disk.
 #[derive(Debug)]
 pub(crate) struct Etcd {
     port: u16,
@@ -35,7 +35,7 @@ impl Etcd {
         Arc::new(etcd)
     }
 
-    /// Stops it, and starts it again without its data.
+    /// Stops the server, deletes its data, and starts it again.
     pub(crate) fn restart_emptied(&self) {
         self.running.restart(|| {
             empty(self.folder.path(), &["log"]);
@@ -43,7 +43,7 @@ impl Etcd {
         });
     }
 
-    /// Stops it, keeps a copy of its data, and starts it again.
+    /// Stops the server, copies its data, and starts it again.
     pub(crate) fn keep_copy(&self) {
         self.running.restart(|| {
             copy(
@@ -54,7 +54,8 @@ impl Etcd {
         });
     }
 
-    /// Stops it, and starts it again with the data that were [kept](Self::keep_copy).
+    /// Stops the server and starts it again with the data that [`keep_copy`](Self::keep_copy)
+    /// copied.
     pub(crate) fn restart_from_copy(&self) {
         self.running.restart(|| {
             empty(self.folder.path(), &["log", "copy"]);
@@ -66,7 +67,7 @@ impl Etcd {
         });
     }
 
-    /// Stops it, until a restart.
+    /// Stops the server until a restart.
     pub(crate) fn stop(&self) {
         self.running.stop();
     }
@@ -101,14 +102,14 @@ impl Etcd {
     }
 }
 
-/// Whether this member knows a leader.
+/// Returns whether this member is healthy, which requires a leader.
 fn is_healthy(mut stream: TcpStream) -> bool {
     let mut answer = String::new();
     let asked = stream.write_all(b"GET /health HTTP/1.0\r\n\r\n");
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("\"true\"")
 }
 
-/// A server that speaks only with those who show a certificate.
+/// A server that speaks only TLS to clients and requires a client certificate.
 #[derive(Debug)]
 pub(crate) struct EtcdTls {
     pub(crate) port: u16,
@@ -133,7 +134,7 @@ impl EtcdTls {
         this
     }
 
-    /// Starts it with one of the certificates that are in the files now.
+    /// Restarts the server with the certificate `name`, read from its current file.
     pub(crate) fn restart_as(&self, certificates: &Certificates, name: &str) {
         self.running.restart(|| self.run(certificates, name));
     }
@@ -159,7 +160,7 @@ impl EtcdTls {
     }
 }
 
-/// Three members, with their data on disk.
+/// A cluster of three members with their data on disk.
 #[derive(Debug)]
 pub(crate) struct EtcdCluster {
     members: Vec<Option<Program>>,
@@ -206,7 +207,7 @@ impl EtcdCluster {
         }
     }
 
-    /// `host:port` of each member.
+    /// Returns `host:port` of each member.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.ports
             .iter()
@@ -214,12 +215,12 @@ impl EtcdCluster {
             .collect()
     }
 
-    /// Lets a member stand still, with its connections open.
+    /// Stops a member with SIGSTOP; its connections stay open.
     pub(crate) fn freeze(&self, member: usize) {
         self.members[member].as_ref().unwrap().freeze();
     }
 
-    /// Kills a member, without a farewell.
+    /// Kills a member with SIGKILL.
     pub(crate) fn kill(&mut self, member: usize) {
         self.members[member] = None;
     }

@@ -1,4 +1,4 @@
-//! Stores that are programs of their own, one or several.
+//! Stores that run as separate server programs, single or in clusters.
 
 mod certificates;
 mod consul;

@@ -1,4 +1,4 @@
-//! A store's own program, on a free port with a temporary folder, stopped by its pid.
+//! A store's server program, on a free port with a temporary folder, ended by its pid.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -10,17 +10,18 @@ use std::time::Duration;
 use distsync_core::spi::clock;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a store may take to serve, on a machine that is busy with other tests.
+/// The longest time that a store may take to start, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A port on loopback that nobody uses: below those that the system gives to outgoing connections,
-/// so that none of them takes it before the store does, and never the same one twice.
+/// Returns a free port on loopback, a different one at each call. The ports are below the range
+/// that the system gives to outgoing connections, so no such connection can take the port before
+/// the store does.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
 
-    // Another run of the tests on this machine begins elsewhere.
+    // Concurrent test processes begin at different ports.
     let start = u16::try_from(std::process::id() % 1_000).unwrap() * 22;
     loop {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
@@ -31,7 +32,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// Removes what a store keeps in its folder, but for these files.
+/// Removes everything in a store's folder except the files named in `but`.
 pub(crate) fn empty(folder: &Path, but: &[&str]) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -47,7 +48,7 @@ pub(crate) fn empty(folder: &Path, but: &[&str]) {
     }
 }
 
-/// Copies a folder.
+/// Copies a folder recursively.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -61,7 +62,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Where `scripts/stores` puts what is not in PATH.
+/// Returns the path of a program: in the folder of `scripts/stores` if it is there, else in PATH.
 fn path_of(name: &str) -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("target/stores/bin")
@@ -73,7 +74,7 @@ fn path_of(name: &str) -> PathBuf {
     }
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 pub(crate) struct Program {
     name: String,
@@ -81,12 +82,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts `name` in `folder`; its output goes into a file there.
+    /// Starts `name` in `folder`, with its output appended to the file `log` there.
     pub(crate) fn start(name: &str, folder: &Path, arguments: &[String]) -> Self {
         Self::start_with(name, folder, arguments, &[])
     }
 
-    /// As [`start`](Self::start), with files in its environment.
+    /// Like [`start`](Self::start), with environment variables that name files.
     pub(crate) fn start_with(
         name: &str,
         folder: &Path,
@@ -114,7 +115,7 @@ impl Program {
         }
     }
 
-    /// Waits until something accepts connections at `port` and `serves` says that it does its work.
+    /// Waits until `port` accepts connections and `serves` returns true for one of them.
     pub(crate) fn wait_until(&mut self, port: u16, serves: impl Fn(TcpStream) -> bool) {
         let deadline = clock::now().after(PATIENCE);
         while !TcpStream::connect(("127.0.0.1", port)).is_ok_and(&serves) {
@@ -130,13 +131,13 @@ impl Program {
         }
     }
 
-    /// Stops it by SIGTERM, and waits until it has ended.
+    /// Stops the program with SIGTERM and waits until it has ended.
     pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         self.child.wait().unwrap();
     }
 
-    /// Lets it stand still, with its connections open.
+    /// Stops the program with SIGSTOP; its connections stay open.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -150,12 +151,12 @@ impl Program {
     }
 }
 
-/// The program of a server that tests stop and start again.
+/// A server program that tests can stop and start again.
 #[derive(Debug, Default)]
 pub(crate) struct Running(Mutex<Option<Program>>);
 
 impl Running {
-    /// Stops it, if it runs, and starts it again.
+    /// Stops the program if it is running, and starts it again.
     pub(crate) fn restart(&self, start: impl FnOnce() -> Program) {
         let mut running = self.0.lock().unwrap();
         if let Some(program) = running.take() {
@@ -164,7 +165,7 @@ impl Running {
         *running = Some(start());
     }
 
-    /// Stops it, until a restart.
+    /// Stops the program until a restart.
     pub(crate) fn stop(&self) {
         self.0.lock().unwrap().take().unwrap().stop();
     }

@@ -1,4 +1,5 @@
-//! A Redis server that writes every change to disk before it answers.
+//! Redis servers: single ones, with and without persistence, with TLS or with a clock that jumps, a
+//! primary with Sentinels, and a Cluster.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use super::certificates::Certificates;
 use super::program::{Program, Running, empty, free_port};
 
-/// One server.
+/// A single server.
 #[derive(Debug)]
 pub(crate) struct Redis {
     port: u16,
@@ -25,12 +26,13 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// A server of one's own.
+    /// Starts a server that writes every change to disk before it replies.
     pub(crate) fn start() -> Arc<Self> {
         Self::start_with("--appendonly yes --appendfsync always")
     }
 
-    /// A server that keeps nothing on disk, as Redis is by default but for snapshots now and then.
+    /// Starts a server that keeps nothing on disk, like the default configuration without its
+    /// snapshots.
     #[allow(dead_code, reason = "the benchmark's")]
     pub(crate) fn start_in_memory() -> Arc<Self> {
         Self::start_with("--appendonly no")
@@ -52,17 +54,17 @@ impl Redis {
         self.port
     }
 
-    /// Gives a command, and returns the first of the answer.
+    /// Sends a command and returns the first part of the reply.
     pub(crate) fn tell(&self, command: &str) -> String {
         tell(self.port, command)
     }
 
-    /// How often it has run a command.
+    /// Returns how often the server has run a command.
     pub(crate) fn calls(&self, command: &str) -> usize {
         calls(self.port, command)
     }
 
-    /// Stops it, and starts it again without its data.
+    /// Stops the server, deletes its data, and starts it again.
     pub(crate) fn restart_emptied(&self) {
         self.running.restart(|| {
             empty(self.folder.path(), &["log"]);
@@ -70,7 +72,7 @@ impl Redis {
         });
     }
 
-    /// Stops it, until a restart.
+    /// Stops the server until a restart.
     pub(crate) fn stop(&self) {
         self.running.stop();
     }
@@ -125,12 +127,12 @@ impl JumpingRedis {
         self.port
     }
 
-    /// Sets the server's wall clock to this many seconds after the machine's, and waits until the
-    /// server has seen that.
+    /// Sets the server's wall clock to `seconds` after the machine's, and checks that the server
+    /// reports the new time.
     pub(crate) fn set_clock(&self, seconds: i64) {
         let clock = self.folder.path().join("clock");
         std::fs::write(self.folder.path().join("next"), seconds.to_string()).unwrap();
-        // At once: a file that is being written has no number in it.
+        // The rename is atomic, so the server never reads a partly written file.
         std::fs::rename(self.folder.path().join("next"), clock).unwrap();
         let wanted = i64::try_from(clock::wall_millis() / 1_000).unwrap() + seconds;
         let said = tell(self.port, "TIME");
@@ -146,7 +148,7 @@ impl JumpingRedis {
     }
 }
 
-/// Starts a server; `flags` stand beside those that all have.
+/// Starts a server with `flags` in addition to the common ones.
 fn server(port: u16, folder: &Path, flags: &str) -> Program {
     server_with(port, folder, flags, &[])
 }
@@ -189,7 +191,7 @@ fn calls(port: u16, command: &str) -> usize {
         .expect("a number of calls")
 }
 
-/// Waits until a server's answer to a command has `word` in it.
+/// Waits until a server's reply to a command contains `word`.
 fn wait_for(port: u16, command: &str, word: &str) {
     let deadline = clock::now().after(Duration::from_secs(20));
     while !tell(port, command).contains(word) {
@@ -202,11 +204,11 @@ fn wait_for(port: u16, command: &str, word: &str) {
     }
 }
 
-/// A server that speaks TLS only with those who show a certificate.
+/// A server with a TLS port that requires a client certificate, and a plain port.
 #[derive(Debug)]
 pub(crate) struct RedisTls {
     pub(crate) port: u16,
-    /// Without TLS.
+    /// The port without TLS.
     pub(crate) plain: u16,
     running: Running,
     folder: TempDir,
@@ -226,12 +228,12 @@ impl RedisTls {
         this
     }
 
-    /// Starts it with the certificate that is in the file now.
+    /// Restarts the server with the certificate that is now in the file.
     pub(crate) fn restart(&self, certificates: &Certificates) {
         self.restart_as(certificates, "server");
     }
 
-    /// Starts it with another certificate.
+    /// Restarts the server with the certificate `name`.
     pub(crate) fn restart_as(&self, certificates: &Certificates, name: &str) {
         let path = |name: &str| certificates.path(name).display().to_string();
         let flags = format!(
@@ -248,17 +250,17 @@ impl RedisTls {
         });
     }
 
-    /// Cuts all connections of clients.
+    /// Closes all connections of normal clients.
     pub(crate) fn cut_all(&self) {
         tell(self.plain, "CLIENT KILL TYPE normal");
     }
 }
 
-/// Waits until a replica of this server has all that was written so far: the rest may be lost with
-/// it, which is documented and no promise.
+/// Waits until a replica has all writes so far. Redis replicates asynchronously, so a fail-over may
+/// lose later writes; distsync documents that.
 fn replicate(port: u16) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    // Replicas are waited for up to the last write of the same connection.
+    // WAIT covers only the writes of its own connection, so a write on it comes first.
     stream
         .write_all(b"SET test:{0} 1\r\nWAIT 1 5000\r\n")
         .unwrap();
@@ -270,7 +272,7 @@ fn replicate(port: u16) {
 /// A primary, a replica, and three Sentinels that watch them.
 #[derive(Debug)]
 pub(crate) struct RedisSentinels {
-    /// The primary first, until a fail-over.
+    /// The first primary, then the first replica.
     servers: Vec<Option<Program>>,
     ports: Vec<u16>,
     sentinels: Vec<(u16, Program)>,
@@ -331,7 +333,7 @@ impl RedisSentinels {
         }
     }
 
-    /// `host:port` of each Sentinel.
+    /// Returns `host:port` of each Sentinel.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.sentinels
             .iter()
@@ -339,12 +341,12 @@ impl RedisSentinels {
             .collect()
     }
 
-    /// The URL of its service, by its Sentinels.
+    /// Returns the URL of the service, with the addresses of all Sentinels.
     pub(crate) fn url(&self) -> String {
         format!("redis+sentinel://{}/main", self.addresses().join(","))
     }
 
-    /// The addresses of its Sentinels.
+    /// Returns `host:port` of each Sentinel.
     pub(crate) fn sentinels(&self) -> Vec<String> {
         self.sentinels
             .iter()
@@ -352,17 +354,17 @@ impl RedisSentinels {
             .collect()
     }
 
-    /// Lets a Sentinel stand still.
+    /// Stops a Sentinel with SIGSTOP; its connections stay open.
     pub(crate) fn freeze_sentinel(&self, sentinel: usize) {
         self.sentinels[sentinel].1.freeze();
     }
 
-    /// Waits until the replica has all.
+    /// Waits until the replica has all writes.
     pub(crate) fn replicate(&self) {
         replicate(self.ports[0]);
     }
 
-    /// Ends replication: the replica cannot log in at the primary any more, and keeps what it has.
+    /// Ends replication: the replica can no longer log in to the primary, and keeps its data.
     pub(crate) fn stop_replication(&self) {
         assert_eq!(
             tell(self.ports[1], "CONFIG SET masteruser nobody"),
@@ -376,8 +378,7 @@ impl RedisSentinels {
         wait_for(self.ports[1], "INFO replication", "master_link_status:down");
     }
 
-    /// Makes the primary refuse to be told that it is a replica, as one would that is cut off from
-    /// the Sentinels.
+    /// Makes the primary reject REPLICAOF, as if it were cut off from the Sentinels.
     pub(crate) fn keep_primary_unaware(&self) {
         assert_eq!(
             tell(self.ports[0], "ACL SETUSER default -slaveof -replicaof"),
@@ -385,8 +386,8 @@ impl RedisSentinels {
         );
     }
 
-    /// Has the Sentinels put the replica in the primary's place, which goes on running. Returns
-    /// when all of them name it.
+    /// Fails over to the replica while the old primary keeps running. Returns when all Sentinels
+    /// report the new primary.
     pub(crate) fn fail_over(&self) {
         let begun = tell(self.sentinels[0].0, "SENTINEL FAILOVER main");
         assert_eq!(begun, "+OK\r\n");
@@ -400,7 +401,7 @@ impl RedisSentinels {
         wait_for(self.ports[1], "ROLE", "master");
     }
 
-    /// Tells the former primary that it is a replica now.
+    /// Makes the former primary a replica of the new one.
     pub(crate) fn demote_primary(&self) {
         let demoted = tell(
             self.ports[0],
@@ -409,30 +410,30 @@ impl RedisSentinels {
         assert!(demoted.starts_with("+OK"), "{demoted}");
     }
 
-    /// Whether the former primary believes that it is one.
+    /// Returns whether the former primary still reports the role of a primary.
     pub(crate) fn has_two_primaries(&self) -> bool {
         tell(self.ports[0], "ROLE").contains("master")
     }
 
-    /// Kills a server, without a farewell.
+    /// Kills a server with SIGKILL.
     pub(crate) fn kill(&mut self, server: usize) {
         self.servers[server] = None;
     }
 
-    /// Lets the primary stand still once the replica has all.
+    /// Stops the primary with SIGSTOP once the replica has all writes.
     pub(crate) fn freeze_primary(&self) {
         replicate(self.ports[0]);
         self.servers[0].as_ref().unwrap().freeze();
     }
 
-    /// Kills the primary once the replica has all.
+    /// Kills the primary with SIGKILL once the replica has all writes.
     pub(crate) fn kill_primary(&mut self) {
         replicate(self.ports[0]);
         self.kill(0);
     }
 }
 
-/// Three primaries with a replica each, in one Cluster.
+/// A Cluster of three primaries with one replica each.
 #[derive(Debug)]
 pub(crate) struct RedisCluster {
     nodes: Vec<Option<Program>>,
@@ -484,28 +485,28 @@ impl RedisCluster {
         cluster
     }
 
-    /// `host:port` of a node.
+    /// Returns `host:port` of a node.
     pub(crate) fn address(&self, node: usize) -> String {
         format!("127.0.0.1:{}", self.ports[node])
     }
 
-    /// Its URL, by these of its nodes.
+    /// Returns a URL that names these nodes.
     pub(crate) fn url(&self, nodes: &[usize]) -> String {
         let nodes: Vec<String> = nodes.iter().map(|node| self.address(*node)).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
 
-    /// Gives a node a command, and returns the first of the answer.
+    /// Sends a command to a node and returns the first part of the reply.
     pub(crate) fn tell(&self, node: usize, command: &str) -> String {
         tell(self.ports[node], command)
     }
 
-    /// How often a node has run a command.
+    /// Returns how often a node has run a command.
     pub(crate) fn calls(&self, node: usize, command: &str) -> usize {
         calls(self.ports[node], command)
     }
 
-    /// The node that serves a key.
+    /// Returns the node that serves a key.
     pub(crate) fn owner(&self, key: &str) -> usize {
         (0..self.ports.len())
             .filter(|node| self.nodes[*node].is_some())
@@ -533,14 +534,14 @@ impl RedisCluster {
         begun
     }
 
-    /// Kills the node that serves our slot, without a farewell, once a replica has all.
+    /// Kills a node with SIGKILL once a replica has all its writes.
     pub(crate) fn kill(&mut self, node: usize) {
         replicate(self.ports[node]);
         self.nodes[node] = None;
     }
 }
 
-/// A slot on its way from one node to another.
+/// A slot that is being moved from one node to another.
 #[derive(Debug)]
 pub(crate) struct Move<'a> {
     slot: String,
@@ -557,7 +558,7 @@ impl Move<'_> {
         );
     }
 
-    /// Moves one key; `false` if there is none left.
+    /// Moves one key. Returns `false` if none is left.
     pub(crate) fn next_key(&self) -> bool {
         let keys = tell(
             self.from.0,
@@ -577,7 +578,7 @@ impl Move<'_> {
         true
     }
 
-    /// Tells both nodes whose the slot is from now on.
+    /// Assigns the slot to its new node, at both nodes.
     pub(crate) fn end(self) {
         for port in [self.to.0, self.from.0] {
             self.set(port, &format!("NODE {}", self.to.1));
