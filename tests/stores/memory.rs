@@ -1,4 +1,4 @@
-//! A lock table in this process.
+//! The lock table of this process.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use distsync_core::conformance::Harness;
 use distsync_core::spi::Backend;
 use distsync_netlock::Embedded;
 
-/// One private table; a restart is a new one.
+/// A private table; a restart replaces it with an empty one.
 #[derive(Debug)]
 pub(crate) struct Memory(Mutex<Embedded>);
 
 impl Memory {
-    /// An empty table.
+    /// Creates an empty table.
     pub(crate) fn start() -> Arc<Self> {
         Arc::new(Self(Mutex::new(Embedded::private())))
     }

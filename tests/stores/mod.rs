@@ -1,4 +1,4 @@
-//! The stores that tests run on, each started for the test and stopped after it.
+//! The stores that tests run on, each started for a test and stopped after it.
 
 mod memory;
 mod netlock;

@@ -1,4 +1,4 @@
-//! A netlock server on a free port, on a thread of its own.
+//! A netlock server on a free port, on its own thread.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "full")]
 use super::Certificates;
 
-/// One server; a restart is another one at the same address.
+/// One server; a restart starts a new one at the same address.
 #[derive(Debug)]
 pub(crate) struct Netlock {
     address: String,
     options: ServerOptions,
     running: Mutex<Option<Running>>,
-    /// Where it keeps its table, if it does.
+    /// The folder of the lock table, if it is persistent.
     _folder: Option<TempDir>,
 }
 
@@ -34,7 +34,7 @@ struct Running {
 }
 
 impl Running {
-    /// Starts a server, and returns once it is bound.
+    /// Starts a server and returns once it listens.
     fn start(address: String, options: ServerOptions) -> (String, Self) {
         let stop = CancellationToken::new();
         let stopping = stop.clone();
@@ -45,7 +45,7 @@ impl Running {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                // The port of a server that has just stopped may be taken for a moment.
+                // The port of a server that has just stopped can stay in use for a moment.
                 let server = loop {
                     match Server::bind(&address, options.clone()).await {
                         Ok(server) => break server,
@@ -69,12 +69,12 @@ impl Running {
 }
 
 impl Netlock {
-    /// A server on a free port, that forgets.
+    /// Starts a server on a free port that keeps its table in memory only.
     pub(crate) fn start() -> Arc<Self> {
         Self::with(ServerOptions::default(), None)
     }
 
-    /// A server that keeps its table in a folder.
+    /// Starts a server that keeps its table in a folder.
     pub(crate) fn with_a_folder() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let storage = Some(StorageOptions::new(folder.path()));
@@ -89,7 +89,8 @@ impl Netlock {
         format!("netlock://{}", self.address)
     }
 
-    /// A server that speaks TLS with one of these certificates, with those who show one.
+    /// Starts a server that speaks TLS with the certificate `name` and requires a client
+    /// certificate.
     #[cfg(feature = "full")]
     pub(crate) fn start_with_tls_as(certificates: &Certificates, name: &str) -> Arc<Self> {
         let path = |name: &str| certificates.path(name);
@@ -128,7 +129,8 @@ impl Netlock {
 impl Harness for Netlock {
     async fn backend(&self) -> Arc<dyn Backend> {
         let backend = Client::new(Config::new([&self.address]).unwrap()).backend();
-        // The server's greeting tells what it can do.
+        // The server announces its capabilities in its greeting, so connect before a test reads
+        // them.
         backend.list("nobody/").await.unwrap();
         backend
     }

@@ -1,4 +1,4 @@
-//! Stands for a store that this build is without: no case passes that did not run.
+//! A placeholder for a store that this build lacks: its cases fail instead of passing unrun.
 
 use std::sync::Arc;
 
