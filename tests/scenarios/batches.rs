@@ -1,5 +1,5 @@
-//! Requests that tasks of one process make at the same moment. They travel together, and end as if
-//! they had come one after the other: the lock table of `memory:` is the model.
+//! Requests that tasks of one process make at the same moment. They are sent in batches, with the
+//! same results as if they were made one after the other. The lock table of `memory:` is the model.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::stores::{Consul, Etcd, Memory, Redis};
 
-/// A small generator of numbers that can be repeated from its seed.
+/// A small random number generator that is repeatable from its seed.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// One request for a claim, which is known by its number.
+/// A request for a claim, which is identified by its number.
 #[derive(Clone, Copy, Debug)]
 enum Request {
     Enqueue(usize),
@@ -41,14 +41,14 @@ enum Request {
 #[derive(Clone, Debug)]
 struct Known {
     id: ClaimId,
-    /// Of three sessions, of which the last has ended.
+    /// The index of one of three sessions, of which the last has ended.
     session: usize,
     name: usize,
     mode: Mode,
     waits: bool,
 }
 
-/// The outcome of a request, without what differs from store to store.
+/// The outcome of a request, without the parts that differ between stores.
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
     Granted(Same<Token>),
@@ -59,7 +59,7 @@ enum Outcome {
     Failed(ErrorKind),
 }
 
-/// A value that differs from store to store: all compare as equal.
+/// A value that differs between stores, so all values compare as equal.
 #[derive(Clone, Copy, Debug)]
 struct Same<T>(T);
 
@@ -85,13 +85,13 @@ fn withdrawn(withdrawn: Result<Withdrawn>) -> Outcome {
     withdrawn.map_or_else(|error| Outcome::Failed(error.kind()), Outcome::Withdrawn)
 }
 
-/// A store, with the state that the comparison needs.
+/// A store with the state that the comparison needs.
 struct Side {
     backend: Arc<dyn Backend>,
     sessions: Vec<Session>,
     names: Vec<LockName>,
-    /// The tokens that have been seen, by claim; those of each name; and the newest that a request
-    /// was answered with.
+    /// The tokens seen so far: by claim (`tokens`), by name (`given`), and for each name the token
+    /// of the latest grant that a reply contained (`newest`).
     tokens: HashMap<ClaimId, Token>,
     given: Vec<HashSet<Token>>,
     newest: Vec<Option<Token>>,
@@ -157,7 +157,7 @@ impl Side {
         }
     }
 
-    /// Records that a claim holds by this token, which no other claim of its name ever had.
+    /// Records the token of a grant, and checks that no other claim of the name had it.
     fn note(&mut self, name: usize, claim: ClaimId, token: Token) {
         match self.tokens.insert(claim, token) {
             Some(known) => assert_eq!(known, token, "two tokens for one grant"),
@@ -168,7 +168,7 @@ impl Side {
         }
     }
 
-    /// Records a reply, in the order of replies: later grants of a name have greater tokens.
+    /// Records a reply, in the order of replies. Later grants of a name have greater tokens.
     fn note_answer(&mut self, request: Request, known: &[Known], outcome: &Outcome) {
         if let (Request::Enqueue(number), Outcome::Granted(Same(token))) = (request, outcome) {
             let Known { id, name, .. } = known[number];
@@ -182,7 +182,7 @@ impl Side {
         }
     }
 
-    /// Returns all queues: the claims of each, and whether they hold.
+    /// Returns the claims of each queue, with their modes and whether they are granted.
     async fn queues(&mut self) -> Vec<Vec<(ClaimId, Mode, bool)>> {
         let mut queues = Vec::new();
         for name in 0..self.names.len() {
@@ -199,8 +199,7 @@ impl Side {
 }
 
 /// Makes the same requests to both stores: one after the other to the model, in batches to the
-/// other.
-/// With `once`, each name is in a batch once.
+/// other store. With `once`, a batch contains each name at most once.
 async fn ends_as_one_after_the_other(
     backend: Arc<dyn Backend>,
     once: bool,
@@ -219,20 +218,20 @@ async fn ends_as_one_after_the_other(
         Side::on(backend, names).await,
     );
     let (mut random, mut known, mut changes) = (Random(seed), Vec::<Known>::new(), 0);
-    // The numbers of the claims that are queued.
+    // The numbers of the claims that are in a queue.
     let mut there = Vec::new();
     for batch in 0..60 {
         let mut requests = Vec::new();
         let mut used = vec![false; names];
-        // Every other batch is so small that it may go by itself.
+        // Every other batch is small enough that its requests may be sent singly.
         for _ in 0..1 + random.below(if once { names } else { [3, 40][batch % 2] }) {
-            // Most often one that is there: else names would never be free again.
+            // Usually choose a queued claim: otherwise names would never become free again.
             let old = match random.below(4) {
                 0 if !known.is_empty() => Some(random.below(known.len())),
                 _ if !there.is_empty() => Some(there[random.below(there.len())]),
                 _ => None,
             };
-            // With every other seed more leave than come, and names are free again.
+            // With odd seeds, removals outnumber new claims, so names become free again.
             let request = match (
                 random.below([8, 6][usize::try_from(seed % 2).unwrap()]),
                 old,
@@ -240,8 +239,8 @@ async fn ends_as_one_after_the_other(
                 (0, Some(old)) => Request::Evict(old),
                 (1..=3, Some(old)) => Request::Withdraw(old),
                 _ => {
-                    // The dead one now and then. It waits, for etcd does not look at the session of
-                    // a try that is refused.
+                    // Sometimes use the ended session. Such a claim waits, because etcd does not
+                    // check the session of a try that is refused.
                     let is_dead = random.below(16) == 0;
                     known.push(Known {
                         id: ClaimId::random(),
@@ -310,7 +309,7 @@ async fn steps_on_redis_end_as_one_after_the_other() {
         let redis = Redis::start_in_memory();
         let (_side, changes) =
             ends_as_one_after_the_other(redis.backend().await, false, seed).await;
-        // 180 of them look at the queues.
+        // Of the script calls, 180 read the queues: 3 names after each of 60 batches.
         let steps = redis.calls("evalsha").saturating_sub(180);
         assert!(
             2 * steps < changes,
@@ -324,7 +323,7 @@ async fn steps_on_etcd_end_as_one_after_the_other() {
     for seed in 1..=2 {
         let etcd = Etcd::start();
         let (side, changes) = ends_as_one_after_the_other(etcd.backend().await, true, seed).await;
-        // Each transaction that changes something is a revision.
+        // Each transaction that writes increments the revision.
         let revisions = side.backend.queue(&side.names[0]).await.unwrap().revision.0;
         let changes = u64::try_from(changes).unwrap();
         assert!(
@@ -363,7 +362,7 @@ async fn of_those_who_try_one_name_at_the_same_moment_one_holds() {
     }
 }
 
-/// On Redis a name whose keys are foreign fails alone, also beside others in one batch.
+/// On Redis, only the name with foreign keys fails, even in one batch with other names.
 #[tokio::test]
 async fn a_step_that_fails_on_redis_fails_alone() {
     let redis = Redis::start_in_memory();
@@ -398,8 +397,8 @@ async fn a_step_that_fails_on_redis_fails_alone() {
     );
 }
 
-/// Tokens and revisions come from one counter, which is never behind the clock: as after a clock
-/// that was set back.
+/// Tokens and revisions share one counter, which is never behind the clock. A counter that is far
+/// ahead of the clock is the state after the clock was set back.
 #[tokio::test]
 async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     const AHEAD: u64 = 9_000_000_000_000_000;
@@ -432,7 +431,7 @@ async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     }
 }
 
-/// Watchers of a name on Redis are notified of every step, also of one that is sent alone.
+/// Watchers of a name on Redis are notified of every step, including one that is sent singly.
 #[tokio::test]
 async fn those_who_watch_on_redis_are_told_of_each_step() {
     let redis = Redis::start_in_memory();
@@ -440,7 +439,7 @@ async fn those_who_watch_on_redis_are_told_of_each_step() {
         .await
         .unwrap();
     let lock = sync.lock("a", LockOptions::new()).unwrap();
-    // Another handle watches, and looks at least once a second, so its mark is there all the time.
+    // A second handle watches. It reads at least once a second, so its watcher mark always exists.
     let other = connect(&format!("redis://127.0.0.1:{}", redis.port()))
         .await
         .unwrap();
@@ -456,7 +455,7 @@ async fn those_who_watch_on_redis_are_told_of_each_step() {
     }
 }
 
-/// etcd walks over every key that a prefix ever had since the last compaction.
+/// etcd scans every key that a prefix had since the last compaction, so keys must be reused.
 #[tokio::test]
 async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
     let etcd = Etcd::start();
@@ -495,7 +494,8 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
     assert_eq!(keys.len(), 2, "two at a time use two slots");
 }
 
-/// Consul walks over every key of a prefix that was deleted within the last 15 minutes.
+/// Consul scans every key of a prefix that was deleted in the last 15 minutes, so keys must be
+/// reused.
 #[tokio::test]
 async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_consul() {
     let consul = Consul::start();

@@ -1,4 +1,4 @@
-//! Stores of several servers that lose one of them: locks, waiters and tokens go on.
+//! Stores of several servers that lose one of them: locks and waiters survive, and tokens rise.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use super::steps::acquired_again;
 use crate::stores::{ConsulCluster, EtcdCluster, RedisCluster, RedisSentinels};
 
-/// Holds a lock, with a waiter behind it, while `fault` happens and for longer than the TTL.
-/// Without renewals by another server the lock would be lost.
+/// Holds a lock that has a waiter while `fault` happens, and for longer than the TTL afterwards.
+/// The lock would be lost if no other server renewed the session.
 async fn held_through(url: &str, ttl: Duration, fault: impl FnOnce()) {
     let sync = connect(&format!("{url}?ttl={}s", ttl.as_secs()))
         .await
@@ -26,7 +26,7 @@ async fn held_through(url: &str, ttl: Duration, fault: impl FnOnce()) {
     let waiting = sync.lock("a", LockOptions::new()).unwrap();
     let waiter = async { waiting.acquire().await.unwrap() };
     let fail_over = async {
-        // Until the waiter stands in line.
+        // Wait until the waiter is queued.
         while waiting.inspect().await.unwrap().entries.len() < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -90,15 +90,15 @@ async fn a_redis_primary_that_stands_still_is_left_for_the_one_that_takes_its_pl
     .await;
 }
 
-/// A grant that the new primary does not have is revoked within the holder's TTL, whether the
-/// former primary knows of the fail-over or goes on serving the holder.
+/// Asserts that a grant that the new primary lacks is revoked within the holder's TTL. It holds
+/// both if the former primary knows of the fail-over and if it continues to serve the holder.
 async fn a_grant_that_a_fail_over_loses(is_primary_aware: bool) {
     const TTL: Duration = Duration::from_secs(8);
 
     let sentinels = RedisSentinels::start();
     let url = format!("{}?ttl={}s", sentinels.url(), TTL.as_secs());
     let holder = connect(&url).await.unwrap();
-    // Both servers know the session; one knows the grant.
+    // Both servers know the session; only the primary knows the grant.
     sentinels.replicate();
     sentinels.stop_replication();
     let guard = holder
@@ -112,19 +112,19 @@ async fn a_grant_that_a_fail_over_loses(is_primary_aware: bool) {
     }
     sentinels.fail_over();
     if is_primary_aware {
-        // Its connections stay open.
+        // The connections of the former primary stay open.
         sentinels.demote_primary();
     }
     let loss = tokio::time::timeout(TTL, guard.revoked()).await;
     assert_eq!(sentinels.has_two_primaries(), !is_primary_aware);
     loss.expect("revoked within the TTL");
-    // The lock is another's, whose grant stays.
+    // Another client can acquire the lock now, and its grant stays.
     let other = connect(&url).await.unwrap();
     let next = acquired_again(&*other.lock("a", LockOptions::new()).unwrap()).await;
     assert!(next.token() > guard.token());
     tokio::time::sleep(TTL).await;
     next.check(Duration::ZERO).expect("held at the new primary");
-    // The former holder finds the new primary too.
+    // The former holder also finds the new primary.
     assert!(
         holder
             .lock("a", LockOptions::new())
@@ -170,7 +170,7 @@ async fn a_grant_that_too_few_replicas_have_is_given_back() {
     );
     let lock = |sync: &dyn Sync| sync.lock("a", LockOptions::new()).unwrap();
     let guard = lock(&*one).acquire().await.expect("one replica has it");
-    // A grant by another's release is waited for too.
+    // A grant that follows a release by another holder also waits for replicas.
     let (waiting, first) = (lock(&*one), guard.token());
     let (next, released) = tokio::join!(waiting.acquire(), async {
         while waiting.inspect().await.unwrap().entries.len() < 2 {
@@ -201,7 +201,7 @@ async fn a_grant_that_too_few_replicas_have_is_given_back() {
         .expect_err("the replica is gone");
 }
 
-/// Does once all that a client does.
+/// Performs every operation of a client once.
 async fn use_once(url: &str) {
     let sync = connect(url).await.unwrap();
     let lock = sync.lock("a", LockOptions::new()).unwrap();
@@ -215,7 +215,7 @@ async fn use_once(url: &str) {
 #[tokio::test]
 async fn silent_and_dead_redis_addresses_cost_nothing() {
     let sentinels = RedisSentinels::start();
-    // Takes connections and never answers.
+    // Accepts connections and never replies.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = format!("127.0.0.1:{}", crate::stores::free_port());
     sentinels.freeze_sentinel(0);
@@ -230,8 +230,8 @@ async fn silent_and_dead_redis_addresses_cost_nothing() {
             _ => use_once(&url(bad, good)).await,
         }
     }
-    // Even with a TTL so short that no request may take as long as a dial that waits for a silent
-    // address.
+    // The short TTL leaves a request less time than a connection attempt to a silent address may
+    // take.
     use_once(&url(&silent, &given[1]).replace("4s", "1s")).await;
 }
 
@@ -247,7 +247,7 @@ async fn a_redis_cluster_url_learns_the_other_nodes() {
     .await;
 }
 
-/// Claims that arrive while the slot moves are refused as a whole: none breaks its name.
+/// Claims that arrive while the slot moves are refused as a whole, so no name is left broken.
 #[tokio::test]
 async fn a_redis_slot_that_moves_breaks_no_name() {
     const KEY: &str = "distsync:{0}:table";
@@ -266,8 +266,8 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
     for name in names {
         held.push(lock(name, 5).acquire().await.unwrap());
     }
-    // A queue that is written out, and another client that has a session, and no key for what it
-    // holds.
+    // This lock has a waiter, so its queue is stored in keys of its own. The client `late` has a
+    // session and no claims.
     held.push(lock("queued", 5).acquire().await.unwrap());
     let waiting = lock("queued", 30);
     let mut queued = std::pin::pin!(acquired_again(&*waiting));
@@ -301,7 +301,7 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
         ":2\r\n",
         "a request that was refused has written something"
     );
-    // The first waiter of each name needs keys that this node may not make any more.
+    // The first waiter of a name creates keys, which this node refuses while the slot moves.
     let refused = |names: &'static [&'static str]| async move {
         for error in join_all(names.iter().map(async |name| lock(name, 1).acquire().await)).await {
             let error = error.expect_err("the slot moves");
@@ -312,7 +312,7 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
         }
     };
     refused(&["a", "b", "c", "d"]).await;
-    // A holder that nobody waits for needs the table only, which is still here.
+    // A holder without waiters needs only the table, which is still on this node.
     held.remove(3).release().await.unwrap();
     lock("d", 5)
         .acquire()
@@ -322,7 +322,7 @@ async fn a_redis_slot_that_moves_breaks_no_name() {
         .await
         .unwrap();
     let load = async {
-        // Refused while the slot moves; granted once the holder of the name has released.
+        // Refused while the slot moves, then granted after the holder of the name has released.
         join_all(names.map(async |name| acquired_again(&*lock(name, 20)).await)).await
     };
     let ending = async {
@@ -354,7 +354,7 @@ async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
     let mut cluster = RedisCluster::start();
     let owner = cluster.owner(KEY);
     let other = (owner + 1) % 3;
-    // The one node that the URL names sends us on.
+    // The only node in the URL redirects the client to the owner of the slot.
     let sync = connect(&cluster.url(&[other])).await.unwrap();
     let guard = sync
         .lock("a", LockOptions::new())
@@ -364,7 +364,7 @@ async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
         .unwrap();
     assert_eq!(sync.list(distsync::Kind::Lock, "").await.unwrap(), ["a"]);
     guard.release().await.unwrap();
-    // The connection to which we were sent is kept.
+    // The connection to the owner is kept, so there is no new HELLO.
     let before = cluster.calls(owner, "hello");
     for _ in 0..20 {
         sync.lock("a", LockOptions::new())
@@ -387,7 +387,7 @@ async fn a_redis_cluster_is_found_by_any_node_and_survives_the_loss_of_one() {
     .await;
     assert_ne!(cluster.owner(KEY), owner);
 
-    // The cluster goes on for those who come later, and the tokens rise.
+    // The cluster serves later clients, and tokens rise.
     let sync = connect(&cluster.url(&[other])).await.unwrap();
     let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(5)));
     let later = acquired_again(&*sync.lock("a", options).unwrap()).await;

@@ -1,8 +1,8 @@
-//! What the stores' recipes cost on the wire, counted by a proxy and not assumed.
+//! The round trips of each store's steps, counted by a proxy.
 //!
-//! A turn is data from the client after data from the server: the number of round trips of one who
-//! asks and waits. On etcd, whose server also pings after each request to measure the line, it is
-//! the beginning of a request (an HTTP/2 stream).
+//! A turn is data from the client after data from the server. For a client that waits for each
+//! reply, the number of turns is the number of round trips. On etcd a turn is the beginning of a
+//! request (an HTTP/2 stream), because the server also sends pings.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::programs::Netlockd;
 use crate::stores::{Consul, Etcd, Redis};
 
-/// Counts the HTTP/2 streams that a client begins.
+/// A counter of the HTTP/2 streams that a client begins.
 #[derive(Default)]
 struct Streams {
     pending: Vec<u8>,
@@ -24,7 +24,8 @@ struct Streams {
 }
 
 impl Streams {
-    /// The streams that begin in `bytes`, which follow those of the last call.
+    /// Returns the number of streams that begin in `bytes`, which follow the bytes of the last
+    /// call.
     fn begun(&mut self, bytes: &[u8]) -> u64 {
         const PREFACE: usize = 24;
         const HEADER: usize = 9;
@@ -49,15 +50,15 @@ impl Streams {
     }
 }
 
-/// A proxy before a store, that counts turns.
+/// A proxy in front of a store that counts turns.
 struct Recorder {
     port: u16,
     turns: Arc<AtomicU64>,
 }
 
 impl Recorder {
-    /// Records what goes to the store of `scheme` at `target`. Its threads end with the
-    /// connections.
+    /// Starts a proxy for the store of `scheme` at port `target`. The threads of a connection end
+    /// when it closes.
     fn before(scheme: &str, target: u16) -> Self {
         let streams = scheme == "etcd";
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -92,7 +93,7 @@ impl Recorder {
         Self { port, turns }
     }
 
-    /// How many turns `work` takes.
+    /// Returns the result of `work` and the number of turns it took.
     async fn turns<T>(&self, work: impl Future<Output = T>) -> (T, u64) {
         let before = self.turns.load(Ordering::SeqCst);
         let result = work.await;
@@ -113,20 +114,20 @@ fn pipe(mut from: TcpStream, mut to: TcpStream, mut heard: impl FnMut(&[u8]) + S
     });
 }
 
-/// Samples of each figure. A keep-alive may fall between two of them.
+/// The number of samples per figure. A keep-alive may add one turn to a figure.
 const SAMPLES: u64 = 20;
 
-/// A store behind a recorder, and the turns that a try of a busy name may take.
+/// Asserts the number of turns of each step on a store. `busy_try` is the limit for a try of a held
+/// name.
 async fn costs(scheme: &str, port: u16, busy_try: u64) {
     let recorder = Recorder::before(scheme, port);
     let url = |port: u16, ttl: &str| format!("{scheme}://127.0.0.1:{port}?ttl={ttl}");
-    // No renewal falls into the time that is measured.
+    // The long TTL keeps renewals out of the measurements.
     let sync = connect(&url(recorder.port, "600s")).await.unwrap();
     let direct = connect(&url(port, "600s")).await.unwrap();
     let lock = sync.lock("free", LockOptions::new()).unwrap();
     lock.acquire().await.unwrap().release().await.unwrap();
-    // What the first use sets up (a watch, an attached session) is done when nothing is said any
-    // more.
+    // Wait until the set-up of the first use (a watch, an attached session) is complete.
     quiet(&recorder).await;
 
     let (mut acquires, mut releases) = (0, 0);
@@ -168,7 +169,7 @@ async fn costs(scheme: &str, port: u16, busy_try: u64) {
     one_is_woken(scheme, &recorder, &*sync, &*direct).await;
 }
 
-/// Waits until nothing was said for a while.
+/// Waits until the client has sent nothing for a while.
 async fn quiet(recorder: &Recorder) {
     loop {
         let ((), turns) = recorder
@@ -180,15 +181,15 @@ async fn quiet(recorder: &Recorder) {
     }
 }
 
-/// A release before 50 waiters costs them one request at most, of the one who is next.
+/// Asserts that a release with 50 waiters causes at most two requests, from the next holder.
 async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct: &dyn Sync) {
-    // A client of Consul reads what it holds every two seconds, which can fall into one
-    // measurement, but not into three in a row.
+    // A Consul client reads its claims every two seconds. That can fall into one measurement, but
+    // not into three in a row.
     let mut all = Vec::new();
     for round in 0..3 {
         let turns =
             woken_by_a_release(scheme, &format!("hot {round}"), recorder, sync, direct).await;
-        // Consul's next one may ask again on the connection that its blocking query has left.
+        // On Consul, the next holder may ask again on the connection of its blocking query.
         if turns <= 2 {
             return;
         }
@@ -197,7 +198,7 @@ async fn one_is_woken(scheme: &str, recorder: &Recorder, sync: &dyn Sync, direct
     panic!("{scheme}: a release wakes those who are not next: {all:?} requests");
 }
 
-/// How many requests a release before 50 waiters causes.
+/// Returns the number of requests that a release with 50 waiters causes.
 async fn woken_by_a_release(
     scheme: &str,
     name: &str,
@@ -259,7 +260,7 @@ async fn consul_takes_one_round_trip_a_step_and_two_for_a_busy_try() {
     costs("consul", consul.port(), 2).await;
 }
 
-/// A thousand locks of one session cause no more traffic than one.
+/// One thousand locks of one session cause no more keep-alive traffic than one lock.
 #[tokio::test]
 async fn keep_alive_traffic_does_not_grow_with_locks() {
     let (server, redis, etcd) = (Netlockd::start(), Redis::start(), Etcd::start());
@@ -292,8 +293,7 @@ async fn keep_alive_traffic_does_not_grow_with_locks() {
             .turns(tokio::time::sleep(Duration::from_secs(4)))
             .await;
         assert!(with_one > 0, "{scheme}: no renewals at all");
-        // Renewals and pings fall into one window or the next; a message a lock would be a
-        // thousand.
+        // Renewals and pings fall into either window. One message per lock would be a thousand.
         assert!(
             with_many <= 2 * with_one + 10,
             "{scheme}: {with_one} turns with one lock, {with_many} with 1,001"
@@ -302,7 +302,7 @@ async fn keep_alive_traffic_does_not_grow_with_locks() {
     }
 }
 
-/// One script for an acquire and one for its release: grants come by themselves.
+/// A grant takes one script to acquire and one to release, because grants are pushed to waiters.
 #[tokio::test]
 async fn a_hand_over_on_redis_asks_once() {
     const GRANTS: usize = 50;
@@ -324,7 +324,7 @@ async fn a_hand_over_on_redis_asks_once() {
             let lock = sync.lock("hot", LockOptions::new()).unwrap();
             for _ in 0..GRANTS {
                 let guard = lock.acquire().await.unwrap();
-                // The others are in line by the time of the release.
+                // The other clients are queued by the time of the release.
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 guard.release().await.unwrap();
             }
@@ -341,7 +341,7 @@ async fn a_hand_over_on_redis_asks_once() {
     drop(clients);
 }
 
-/// A waiter on Consul looks once more when the one ahead has left, and holds then.
+/// A waiter on Consul reads once more when the claim ahead has left, and then holds the lock.
 #[tokio::test]
 async fn a_hand_over_on_consul_asks_once() {
     const GRANTS: u64 = 20;
@@ -371,7 +371,7 @@ async fn a_hand_over_on_consul_asks_once() {
             waiters.join_all().await
         })
         .await;
-    // Each of them also releases.
+    // Each waiter also sends one release.
     let requests = turns - GRANTS;
     assert!(
         requests * 2 <= GRANTS * 3,

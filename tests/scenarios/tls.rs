@@ -1,4 +1,4 @@
-//! Stores that speak TLS with those they know, and what it looks like when the two sides do not
+//! Stores that require TLS with client certificates, and the errors when the two sides do not
 //! agree.
 
 use std::process::Command;
@@ -12,8 +12,8 @@ use super::programs::example;
 use super::steps::{pair, refused};
 use crate::stores::{Certificates, Consul, Etcd, EtcdTls, Netlock, RedisTls};
 
-/// Works with the right certificates, and with no others. `secure` speaks TLS at `address`, `plain`
-/// does not.
+/// Asserts that a store accepts the right certificates and no others. `secure` is the scheme with
+/// TLS, `plain` the one without.
 async fn by_certificate(certificates: &Certificates, secure: &str, plain: &str, address: &str) {
     let path = |name: &str| certificates.path(name).display().to_string();
     let url = |ca: &str| format!("{secure}://{address}?ca={}", path(ca));
@@ -32,7 +32,7 @@ async fn by_certificate(certificates: &Certificates, secure: &str, plain: &str, 
         "invalid peer certificate",
     )
     .await;
-    // Nobody in the system's list has signed for this server.
+    // No authority of the system has signed the server's certificate.
     refused(
         &format!("{secure}://{address}?{}", &identity[1..]),
         denied,
@@ -62,7 +62,7 @@ async fn redis_speaks_tls() {
         &format!("127.0.0.1:{}", redis.port),
     )
     .await;
-    // Redis without TLS waits for the end of a line that never comes.
+    // A Redis port without TLS waits for a line end, which the handshake does not contain.
     let plain = format!("rediss://127.0.0.1:{}", redis.plain);
     refused(&plain, ErrorKind::Unavailable, "speaks TLS at this port").await;
 }
@@ -116,8 +116,8 @@ async fn consul_is_reached_by_a_socket_of_the_file_system() {
     refused(missing, ErrorKind::Unavailable, "is Consul running there").await;
 }
 
-/// Who is refused, and what they are told to do. `start`: a server with the certificate of this
-/// name; its port.
+/// Asserts that faulty certificates are refused and that the errors name a remedy. `start` starts a
+/// server with the certificate of the given name, and returns it with its port.
 async fn certificates_that_are_refused<S>(
     certificates: &Certificates,
     scheme: &str,
@@ -218,7 +218,7 @@ async fn certificates_that_netlock_or_its_client_refuses() {
     .await;
 }
 
-/// In a process of its own: which authorities the system has is read from its environment.
+/// Runs in a separate process, because the system's authorities are read from its environment.
 #[test]
 fn authorities_of_the_system_that_cannot_be_loaded_are_named() {
     let certificates = Certificates::make();
@@ -244,7 +244,7 @@ fn authorities_of_the_system_that_cannot_be_loaded_are_named() {
     }
 }
 
-/// Reads nothing from a store: what is wrong is found before there is a connection.
+/// Faulty files are reported before a connection is made, so no store is needed.
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named() {
     let certificates = Certificates::make();
@@ -311,7 +311,7 @@ async fn files_that_cannot_be_used_are_named() {
     }
 }
 
-/// A pair, as soon as it can be.
+/// Retries until an acquire and release succeed.
 async fn works_again(sync: &dyn Sync) {
     let deadline = clock::now().after(Duration::from_secs(40));
     while let Err(error) = pair(sync, "a").await {
@@ -328,7 +328,7 @@ async fn consul_is_reached_with_the_certificates_of_now() {
         .await
         .unwrap();
     pair(&*sync, "a").await.unwrap();
-    // What cannot be used changes nothing.
+    // Files that cannot be loaded change nothing.
     certificates.write("client.key", "no key");
     pair(&*sync, "a").await.unwrap();
     certificates.make_again();
@@ -368,7 +368,7 @@ async fn redis_is_reached_with_the_certificates_of_now() {
     works_again(&*sync).await;
 }
 
-/// The URL of a store that is at `port` of this machine, with the certificate of the client.
+/// Returns the URL of a store at `port` on loopback, with the client certificate.
 fn own_url(certificates: &Certificates, scheme: &str, port: u16) -> String {
     let path = |name: &str| certificates.path(name).display().to_string();
     let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));

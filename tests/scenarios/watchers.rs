@@ -1,5 +1,4 @@
-//! Watchers see what is true again soon after their store has come back, also if it forgot
-//! everything meanwhile.
+//! Watchers show the current state again soon after their store is back, even if it lost all data.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,8 +12,8 @@ use futures_util::{Stream, StreamExt};
 
 use crate::stores::{Consul, Etcd, Netlock, Redis};
 
-/// How soon a watcher shows the state of a store that answers again, with room for a busy machine:
-/// the promise is two seconds.
+/// The longest time until a watcher shows the state of a store that responds again. It is the
+/// promised limit.
 const SOON: Duration = Duration::from_secs(2);
 
 async fn shows<T>(
@@ -34,8 +33,8 @@ fn candidate(sync: &dyn Sync, node: &str) -> Box<dyn Leader> {
         .unwrap()
 }
 
-/// Watches a lock and an election over a restart of the store, which may have forgotten everything.
-/// `patience`: how long another has to wait for the lock then.
+/// Watches a lock and an election across a restart of the store, which may lose its data.
+/// `patience` limits how long another client waits for the lock and the election afterwards.
 async fn watchers_come_back<F: Future<Output = ()>>(
     url: &str,
     patience: Duration,
@@ -43,7 +42,7 @@ async fn watchers_come_back<F: Future<Output = ()>>(
 ) {
     let (observer, one) = (connect(url).await.unwrap(), connect(url).await.unwrap());
     let lock = one.lock("a", LockOptions::new()).unwrap();
-    // The revisions of before are far ahead of those after.
+    // Raise the revisions far above those after the restart.
     for _ in 0..50 {
         lock.acquire().await.unwrap().release().await.unwrap();
     }
@@ -67,7 +66,7 @@ async fn watchers_come_back<F: Future<Output = ()>>(
     shows(&mut leaders, "the leader", is("old")).await;
 
     restart().await;
-    // The former ones know nothing of it, or have lost what they had.
+    // The former holders do not know of the restart, or have lost their claims.
     drop((held, led));
     let two = connect(url).await.unwrap();
     let wait = LockOptions::new().with_wait(Wait::For(patience));
@@ -83,7 +82,7 @@ async fn watchers_come_back<F: Future<Output = ()>>(
     let office = office.expect("it is elected").unwrap();
     shows(&mut leaders, "the next leader", is("new")).await;
     assert!(clock::now().since(began) < patience + 2 * SOON);
-    // They go on from there.
+    // The watches continue from there.
     office.resign().await.unwrap();
     shows(&mut leaders, "vacancy", Option::is_none).await;
     next.release().await.unwrap();
@@ -163,8 +162,8 @@ async fn watchers_of_a_restored_etcd_come_back() {
     .await;
 }
 
-/// An agent that restarts keeps its data: the holder holds on, the waiter waits on, and watchers
-/// are told of what comes.
+/// A restarted agent keeps its data. The holder keeps the lock, the waiter keeps waiting, and
+/// watchers are notified of later changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_and_watchers_outlast_a_consul_agent_that_restarts() {
     let consul = Consul::start();

@@ -1,4 +1,4 @@
-//! The lock table of this process.
+//! A lock table in this process.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
