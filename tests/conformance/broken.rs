@@ -1,5 +1,5 @@
-//! The conformance suite notices: backends that are broken on purpose fail the cases that are about
-//! their faults.
+//! Tests of the conformance suite itself: backends that are broken on purpose fail the cases that
+//! cover their faults.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use distsync_core::spi::Backend;
 
 use super::stores::Memory;
 
-/// The memory store, shared.
+/// A shared reference to the memory store.
 struct Shared(Arc<Memory>);
 
 #[async_trait]
@@ -34,7 +34,7 @@ impl Harness for Shared {
     }
 }
 
-/// The case has to fail on a store with this fault.
+/// Defines tests that pass if the case fails on a store with the fault.
 macro_rules! caught {
     ($($test:ident: $fault:ident by $case:ident;)*) => {
         $(

@@ -1,4 +1,4 @@
-//! The harness itself: what runs beside what, and the default bodies of a backend.
+//! Tests of the harness: the cases that run at the same time, and the default methods of a backend.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use distsync_core::{LockName, Result};
 
 use super::stores::Memory;
 
-/// One store for all cases, as of an author whose server runs anyway.
+/// One store for all cases, like a server that is always running.
 struct Shared(Arc<Memory>);
 
 #[async_trait]
@@ -62,7 +62,7 @@ fn a_case_that_restarts_a_shared_store_runs_by_itself() {
     });
 }
 
-/// A backend with nothing but the required methods, on a store without evictions.
+/// A backend with the required methods only, on a store without evictions.
 #[derive(Debug)]
 struct Plain(Arc<dyn Backend>);
 

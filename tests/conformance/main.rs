@@ -1,8 +1,8 @@
-//! Every law of the design, on every store: `cargo test --test conformance -- --list` names the
-//! cases. Beside them: stores that are broken on purpose.
+//! The conformance suite on every store, and tests of the suite on stores that are broken on
+//! purpose. `cargo test --test conformance -- --list` lists the cases.
 //!
-//! All of it needs the feature `full` (`--all-features`). Without it the cases of a store that is
-//! not built fail.
+//! The cases of Redis, etcd and Consul need the feature `full` (`--all-features`). Without it they
+//! fail.
 
 mod broken;
 mod harness;

@@ -1,4 +1,4 @@
-//! Wall clocks of stores that jump.
+//! Stores whose wall clock jumps.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ async fn acquire(sync: &dyn Sync, limit: Duration) -> Result<Guard, distsync::Er
         .await
 }
 
-/// Forward by more than what is left of a session: it ends at once for Redis, and its holder is
-/// revoked within its TTL.
+/// Sets the clock forward by more than the remaining time of a session. The session ends at once on
+/// Redis, and its holder is revoked within its TTL.
 #[tokio::test]
 async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
     let redis = JumpingRedis::start();
@@ -36,7 +36,7 @@ async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
     let guard = acquire(&*holder, TTL).await.unwrap();
     redis.set_clock(20);
     let jumped = clock::now();
-    // By a newcomer, whose session is of the new time.
+    // The newcomer opens its session after the jump, so that session has not expired.
     let newcomer = connected(&redis).await;
     let next = acquire(&*newcomer, TTL)
         .await
@@ -49,7 +49,7 @@ async fn a_redis_clock_that_is_set_forward_ends_sessions_early() {
     drop((next, other));
 }
 
-/// Back: a holder that has died is believed to live for as much longer.
+/// Sets the clock back, which prolongs the session of a dead holder by the same time.
 #[tokio::test]
 async fn a_redis_clock_that_is_set_back_keeps_the_dead() {
     let redis = JumpingRedis::start();
@@ -78,7 +78,7 @@ async fn a_redis_clock_that_is_set_back_keeps_the_dead() {
         .expect("the clock is right again");
     assert!(next.token() > token, "tokens rise");
     next.release().await.unwrap();
-    // The last token is kept, whatever the clock says.
+    // The last token is stored, so tokens rise whatever the clock says.
     redis.set_clock(-3_600);
     let again = acquire(&*connected(&redis).await, TTL).await.unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! Sessions and keys of Consul that operators change.
+//! Consul sessions and keys that an operator deletes.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn a_key_that_is_deleted_under_its_consul_session_is_reported() {
             .unwrap()
     };
     let guard = acquire("a").await;
-    // More than one transaction can look at, and a key that was given back by ourselves.
+    // Hold more keys than one transaction can check, and release one key ourselves.
     let mut others = Vec::new();
     for number in 0..100 {
         others.push(acquire(&format!("other-{number}")).await);
