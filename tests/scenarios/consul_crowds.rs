@@ -1,5 +1,5 @@
-//! Many who wait at a Consul agent, which serves 200 connections of one address and cuts off the
-//! others.
+//! Many waiters on a Consul agent, which serves 200 connections of one client address and closes
+//! further ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::crowds::ONE_CROWD;
 use crate::stores::Consul;
 
-/// Waits until `there` are in the queue of a name.
+/// Waits until the queue of a name has at least `there` entries.
 async fn queued(sync: &dyn Sync, name: &str, there: usize) {
     let deadline = clock::now().after(Duration::from_secs(60));
     let lock = sync.lock(name, LockOptions::new()).unwrap();
@@ -66,7 +66,7 @@ async fn waiters_on_many_names_leave_room_for_others() {
             .await
             .expect("a release does not wait behind waiters");
     }
-    // All of them are held at one moment, so nothing that they waited by may stay behind.
+    // All are granted at the same time, so no connection of a waiter may be left open.
     let granted = waiters.join_all().await;
     assert_eq!(granted.len(), NAMES);
     drop(acquired(&*other, "another").await);

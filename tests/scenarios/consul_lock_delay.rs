@@ -1,5 +1,5 @@
-//! Consul's lock-delay: what a lost session held is kept from everybody for a while, and from
-//! nobody otherwise.
+//! The lock-delay of Consul: it keeps the locks of a lost session from all clients for a while, and
+//! delays nobody otherwise.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::stores::Consul;
 
 const DELAY: Duration = Duration::from_secs(3);
 
-/// More than any step takes, and less than a lock-delay of `60s`.
+/// A limit that is longer than any step takes, and shorter than a lock-delay of `60s`.
 const SOON: Duration = Duration::from_secs(20);
 
 async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(SOON, future).await.expect("in time")
 }
 
-/// The keys of a lock, in order of arrival.
+/// Returns the keys of a lock, in order of arrival.
 fn keys(consul: &Consul, name: &str) -> Vec<Value> {
     let answer = http(
         consul.port(),
@@ -38,7 +38,7 @@ fn keys(consul: &Consul, name: &str) -> Vec<Value> {
     keys
 }
 
-/// Ends the session of the claim at `position` in a line, as Consul does when its TTL is over.
+/// Ends the session of the claim at `position` in a queue, as Consul does when its TTL expires.
 fn lose(consul: &Consul, name: &str, position: usize) {
     let line = keys(consul, name);
     let session = line[position]["Session"].as_str().expect("a session");
@@ -86,7 +86,7 @@ async fn what_a_lost_holder_held_is_kept_from_everybody_for_its_delay() {
         lose(&consul, "a", 0);
         until_in_line(&*lock, 1).await;
         assert_eq!(lock.inspect().await.unwrap().holders().count(), 0);
-        // Who held hears of the loss, and gets it no sooner than others.
+        // The former holder is notified of the loss, and cannot acquire sooner than others.
         let own = holder.lock("a", LockOptions::new()).unwrap();
         assert_eq!(
             own.try_acquire().await.unwrap_err().kind(),
@@ -170,7 +170,7 @@ async fn a_delay_that_is_over_keeps_nobody_away() {
         "nobody has come to sweep it out"
     );
     let lock = holder.lock("a", permits).unwrap();
-    // The lost one is one of two until its delay is over.
+    // The lost claim takes one of the two permits until its delay is over.
     let one = soon(lock.acquire()).await.unwrap();
     let two = soon(async {
         loop {
@@ -204,7 +204,7 @@ async fn a_lock_that_is_given_back_is_free_at_once() {
     drop(lock.acquire().await.unwrap());
     soon(next.acquire()).await.unwrap().release().await.unwrap();
 
-    // A client that ends while it holds many, and waits.
+    // A client that is closed while it holds many locks and others wait.
     let held = first.lock("more", LockOptions::shared()).unwrap();
     let mut guards = vec![lock.acquire().await.unwrap()];
     for _ in 0..70 {
@@ -244,8 +244,8 @@ async fn a_waiter_that_is_lost_delays_nobody() {
         async {
             until_in_line(&*first, 3).await;
             lose(&consul, "a", 1);
-            // Once the one behind has looked, what was lost is gone, and its client has come again
-            // as the last.
+            // When the waiter behind has read the queue, the lost claim is deleted, and its client
+            // has queued again at the end.
             soon(async {
                 while keys(&consul, "a")
                     .iter()

@@ -1,5 +1,5 @@
-//! Crowds in one process: 2,000 waiters at one name, and 1,000 waiters at 1,000 names that others
-//! hold. All are granted, and what else the process asks of the store meanwhile is answered.
+//! Crowds in one process: 2,000 waiters for one name, and 1,000 waiters for 1,000 names that
+//! another client holds. All are granted, and other requests of the process are answered meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 
 use crate::stores::{Consul, Etcd, Redis};
 
-/// How long a crowd may take on a machine that is busy with other tests.
+/// The longest time that a crowd may take on a machine that is busy with other tests.
 const LONG: Duration = Duration::from_secs(400);
 
-/// How long a try may take beside a crowd.
+/// The longest time that a try may take beside a crowd.
 const QUICK: Duration = Duration::from_secs(5);
 
-/// One crowd at a time: two of them take the time of each other's requests on a small machine.
+/// A lock that allows one crowd at a time: on a small machine two crowds slow down each other.
 pub(crate) static ONE_CROWD: Mutex<()> = Mutex::const_new(());
 
 async fn acquire(sync: &Arc<dyn Sync>, name: &str) -> Guard {
@@ -28,7 +28,8 @@ async fn acquire(sync: &Arc<dyn Sync>, name: &str) -> Guard {
         .unwrap()
 }
 
-/// Holds a name and looks at it until told to stop: renewals and inspections succeed all the while.
+/// Inspects a name until `until` is done, and asserts that inspections and the renewals of `held`
+/// succeed all the time.
 async fn look_on(sync: &Arc<dyn Sync>, held: &Guard, until: impl Future<Output = ()>) {
     let looking = async {
         let lock = sync.lock("looked at", LockOptions::new()).unwrap();
@@ -47,7 +48,7 @@ async fn look_on(sync: &Arc<dyn Sync>, held: &Guard, until: impl Future<Output =
     }
 }
 
-/// 2,000 tasks acquire one name at the same moment.
+/// Acquires one name from 2,000 tasks at the same moment.
 async fn at_one_name(url: &str) {
     let _alone = ONE_CROWD.lock().await;
     let sync = connect(url).await.unwrap();
@@ -63,7 +64,7 @@ async fn at_one_name(url: &str) {
             done.unwrap().unwrap();
         }
     };
-    // A try takes its answer from the store, and does not wait until the crowd has joined.
+    // A try is answered by the store at once, even while the crowd is being queued.
     let trying = async {
         let lock = sync.lock("one", LockOptions::new()).unwrap();
         loop {
@@ -84,7 +85,7 @@ async fn at_one_name(url: &str) {
     sync.close().await.unwrap();
 }
 
-/// 1,000 names are held, and each has a waiter.
+/// Holds 1,000 names and queues a waiter for each of them.
 async fn at_many_names(url: &str) {
     let _alone = ONE_CROWD.lock().await;
     let (holder, sync) = (connect(url).await.unwrap(), connect(url).await.unwrap());

@@ -1,4 +1,4 @@
-//! Keys in our part of a store that we have not written.
+//! Foreign keys under the prefix of distsync.
 
 use distsync::ErrorKind;
 use distsync::etcd::etcd_client::Client;

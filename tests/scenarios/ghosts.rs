@@ -1,4 +1,4 @@
-//! Claims that nobody has any more, on real servers and at the end of real processes.
+//! Claims without an owner, on real servers and after the end of real processes.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use distsync::{LockOptions, Wait, connect};
 use super::programs::{Netlockd, run};
 use crate::stores::{Consul, Etcd, Redis};
 
-/// A guard is dropped, and the process ends, without `close`: the name is free at once, not after
-/// the TTL.
+/// Asserts that the lock of a process that ends without `close` is free at once, not only after the
+/// TTL. The guard is dropped just before the end.
 fn a_process_ends_and_its_lock_is_free(url: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..20 {
@@ -56,7 +56,7 @@ fn the_lock_of_a_process_that_ends_is_free_on_consul() {
 }
 
 /// Redis refuses writes for a while because it has too few replicas. A guard that is dropped
-/// meanwhile is released afterwards, and an acquire that fails meanwhile leaves nothing.
+/// meanwhile is released afterwards. An acquire that fails meanwhile leaves no claim.
 #[tokio::test]
 async fn a_redis_that_refuses_writes_for_a_while_leaves_no_ghost() {
     let redis = Redis::start();
