@@ -1,5 +1,5 @@
-//! Whole processes and real servers under faults, load and configuration: what the laws of
-//! conformance do not say. `cargo test --all-features --test scenarios -- --list` names them.
+//! Processes and real servers under faults, load and configuration: tests that the conformance
+//! suite does not contain. `cargo test --all-features --test scenarios -- --list` lists them.
 #![cfg(feature = "full")]
 
 mod batches;

@@ -1,5 +1,5 @@
-//! A dead member costs nothing: while a store serves, every call succeeds, whichever of the given
-//! addresses are dead.
+//! Dead members cause no failures: while a store serves, every call succeeds, even if some of the
+//! given addresses are dead.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use distsync_core::spi::clock;
 use super::programs::{Netlockd, TABLE};
 use crate::stores::{EtcdCluster, RedisCluster, RedisSentinels, free_port};
 
-/// How long all calls of one run may take: one stagger or two, beside the calls themselves.
+/// The longest time that all calls of a run may take, including one or two connection staggers.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// An address at which nobody answers, though connections are accepted.
+/// An address that accepts connections and never replies.
 struct Silent(TcpListener);
 
 impl Silent {
@@ -26,7 +26,7 @@ impl Silent {
     }
 }
 
-/// All that a client does, from connecting to closing.
+/// Performs every operation of a client, from connecting to closing.
 async fn use_once(url: &str, run: usize) {
     let began = clock::now();
     let all = async {
@@ -36,7 +36,7 @@ async fn use_once(url: &str, run: usize) {
         assert_eq!(lock.inspect().await?.entries.len(), 1);
         assert_eq!(sync.list(Kind::Lock, "").await?, ["a"]);
         guard.release().await?;
-        // Left to `close`, which has to reach the store as well.
+        // This claim is released by `close`, which has to reach the store as well.
         let left = lock.acquire().await?;
         sync.close().await?;
         drop(left);
@@ -51,11 +51,11 @@ async fn use_once(url: &str, run: usize) {
     }
 }
 
-/// Runs with the addresses in each rotation, and at least this many times.
+/// Runs `use_once` this many times, and rotates the addresses after each run.
 async fn use_often(runs: usize, url: impl Fn(&[String]) -> String, addresses: &[String]) {
     let mut addresses = addresses.to_vec();
     for run in 0..runs {
-        // A short TTL leaves little time to find out who lives.
+        // The short TTL leaves little time to find a live member.
         let ttl = if run % 2 == 0 { "4s" } else { "15s" };
         let url = url(&addresses);
         let and = if url.contains('?') { '&' } else { '?' };
@@ -72,7 +72,7 @@ fn etcd_url(addresses: &[String]) -> String {
 async fn one_of_three_etcd_members_is_killed() {
     let mut cluster = EtcdCluster::start();
     let addresses = cluster.addresses();
-    // A client of before goes on too.
+    // A client that connected before the fault must continue too.
     let sync = connect(&etcd_url(&addresses)).await.unwrap();
     let kept = sync
         .lock("kept", LockOptions::new())

@@ -1,4 +1,4 @@
-//! Stores that are down for longer than the TTL.
+//! Outages that last longer than the TTL.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use distsync_core::conformance::Harness;
 use super::steps::acquired_again;
 use crate::stores::{Consul, Etcd, Redis};
 
-/// A store that is down for longer than the TTL: a loss in time, and then it is found again.
+/// Stops a store for longer than the TTL. The guard is revoked within the TTL, and the client
+/// reconnects after the outage.
 async fn down_beyond_the_ttl(
     store: &impl Harness,
     url: String,

@@ -1,4 +1,4 @@
-//! The examples do what they say, and netlockd behaves as a program.
+//! The examples and netlockd, each run as a process.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -12,8 +12,8 @@ use super::programs::{Netlockd, example, run, text};
 use super::steps::acquired_again;
 use crate::stores::{Consul, Etcd, Redis};
 
-/// The story that the quickstart tells, without its numbers and the order in which the two tasks
-/// come.
+/// Returns the output of the quickstart without its digits, sorted, because the two tasks run in no
+/// fixed order.
 fn story(url: &str) -> Vec<String> {
     let output = run("quickstart", &["--on", url]);
     assert!(output.status.success(), "{url}: {}", text(&output.stderr));
@@ -62,7 +62,7 @@ fn contenders_lose_no_update_though_one_is_killed_and_one_stopped() {
     assert!(text(&output.stdout).contains("no update lost"));
 }
 
-/// A process of the contenders that holds a lock when this returns, and what it goes on to say.
+/// Starts `contenders` in a role and returns once it holds a lock. Also returns its further output.
 fn holding(role: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(example("contenders"))
         .args(role)
@@ -87,8 +87,8 @@ async fn a_client_that_is_killed_or_stopped_leaves_a_clean_queue_within_its_ttl(
             holding(&["worker", "worker", &server.url(), file.to_str().unwrap()]);
         let pid = Pid::from_raw(i32::try_from(worker.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
-        // The workers' TTL is 2 s, counted from a renewal before the signal; the rest is for a busy
-        // machine.
+        // The workers' TTL is 2 s, counted from a renewal before the signal. The remaining 0.5 s
+        // allows for a busy machine.
         let clean = async {
             while !lock.inspect().await.unwrap().entries.is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,4 +1,4 @@
-//! Our programs as processes: the examples, and netlockd.
+//! The programs of this workspace as processes: the examples and netlockd.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// An example, as it is now: `cargo test --test conformance` builds none, and another build may
-/// have left one without our stores.
+/// Returns the path of an example after building it. `cargo test --test scenarios` builds no
+/// examples, and an earlier build may have left one without all stores.
 pub(crate) fn example(name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         // `<target folder>/<profile>/deps/<this test>`
@@ -17,8 +17,8 @@ pub(crate) fn example(name: &str) -> PathBuf {
         let profile = test.parent().and_then(Path::parent).unwrap();
         let profile_name = profile.file_name().and_then(OsStr::to_str).unwrap();
         let mut build = Command::new(env!("CARGO"));
-        // What cargo says to this test about its package would make build scripts that look at it
-        // run again.
+        // Cargo sets these variables for this test's package. Passing them on would rerun the build
+        // scripts that depend on them.
         let said =
             |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(said)) {
@@ -60,10 +60,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The identity of the table of each [`Netlockd`].
+/// The identity of the lock table of each [`Netlockd`].
 pub(crate) const TABLE: &str = "00112233445566778899aabbccddeeff";
 
-/// netlockd, by the entry that the program has too.
+/// A netlockd process, run through the same main function as the program.
 pub(crate) struct Netlockd {
     pub(crate) child: Child,
     pub(crate) address: String,
