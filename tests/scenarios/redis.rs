@@ -1,4 +1,4 @@
-//! Data, scripts and settings of a Redis server that others change.
+//! Data, scripts and settings of a Redis server that an operator changes.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn redis_that_forgets_its_scripts_is_told_them_again() {
 async fn redis_lets_go_of_names_whose_holder_has_died() {
     let redis = Redis::start();
     let url = format!("redis://127.0.0.1:{}", redis.port());
-    // What a client leaves behind that dies with locks that nobody waits for.
+    // Write the records that a client leaves behind when it dies holding locks without waiters.
     let (claim, session) = ("a".repeat(32), "b".repeat(32));
     for name in ["distsync/l/one", "distsync/l/two"] {
         let record = format!("{claim}{session}e0\\x20{0}\\x20{0}\\x201\\x20x", 1);
@@ -32,7 +32,7 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
         );
     }
     redis.tell(&format!("HSET distsync:{{0}}:table {session} 1"));
-    // And what nobody of us has written.
+    // Write fields that distsync does not write itself.
     let foreign = "c".repeat(32);
     redis.tell(&format!(
         "HSET distsync:{{0}}:table {foreign} nonsense ?distsync/l/one nonsense"
@@ -44,7 +44,7 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
             .unwrap()
             .is_empty()
     );
-    // What is left: our own session, and where the look ended.
+    // Two fields remain: the session of `sync`, and the position of the scan.
     let deadline = distsync_core::spi::clock::now().after(Duration::from_secs(5));
     while redis.tell("HLEN distsync:{0}:table") != ":2\r\n" {
         assert!(distsync_core::spi::clock::now() < deadline, "the dead stay");
@@ -52,7 +52,7 @@ async fn redis_lets_go_of_names_whose_holder_has_died() {
     }
 }
 
-/// What a script that failed in its middle may have left by an earlier version.
+/// Recovers from a state that a failed script of an earlier version may have left.
 #[tokio::test]
 async fn a_redis_queue_that_was_written_by_half_is_healed() {
     let redis = Redis::start();
@@ -87,7 +87,8 @@ async fn a_redis_queue_that_was_written_by_half_is_healed() {
     }
 }
 
-/// An error of connecting names the server's address behind the message, no lock, and a reason.
+/// Asserts that a connection error ends with the server's address, names no lock, and has no empty
+/// parts.
 fn speaks_of_the_server(error: &Error, address: &str) {
     let said = error.to_string();
     assert_eq!(error.name(), None, "{said}");
@@ -101,7 +102,7 @@ fn speaks_of_the_server(error: &Error, address: &str) {
     );
 }
 
-/// Each refusal comes before the first write, names its cause, and leaves the names as they were.
+/// Asserts that each refusal comes before the first write, names its cause, and changes no queue.
 #[tokio::test]
 async fn what_redis_refuses_for_now_is_named_and_leaves_nothing() {
     let redis = Redis::start();

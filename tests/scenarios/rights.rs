@@ -11,11 +11,11 @@ use futures_util::future::join_all;
 use super::steps::{http, pair, refused};
 use crate::stores::{Consul, Etcd, Redis};
 
-/// The rights that docs/semantics.md names.
+/// The permissions that docs/semantics.md lists.
 const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +script|load +time +subscribe +publish +hget +hmget +hset \
     +hsetnx +hdel +hexists +hincrby +hkeys +hscan +hgetall +zadd +zrem +zrange +zcard +zrank +del +hello +select";
 
-/// Uses all that needs a right of its own.
+/// Uses every operation that needs a permission of its own.
 async fn use_all(sync: &dyn Sync) {
     let lock = |name: &str| sync.lock(name, LockOptions::new()).unwrap();
     let busy = lock("busy");
@@ -37,7 +37,7 @@ async fn use_all(sync: &dyn Sync) {
         .await
         .unwrap();
     next.revoked().await;
-    // Several names in one run of the script.
+    // Acquire several names in one run of the script.
     for _ in 0..3 {
         join_all((0..20).map(async |number| {
             lock(&format!("free-{number}"))
@@ -75,7 +75,7 @@ async fn redis_users_need_exactly_the_rights_that_are_documented() {
         .unwrap();
     use_all(&*sync).await;
     sync.close().await.unwrap();
-    // INFO, to warn of a policy that evicts, can do without.
+    // INFO is optional: the client uses it only to warn of an eviction policy.
     let refused_to: Vec<String> = redis
         .tell("ACL LOG")
         .split("object\r\n")
@@ -162,7 +162,7 @@ async fn etcd_roles_need_exactly_the_rights_that_are_documented() {
         "wrong user or password",
     )
     .await;
-    // Without credentials too, and not at the first lock only.
+    // Connecting itself fails, also without credentials, and not only the first lock.
     for url in [format!("etcd://{address}"), url("app:hidden-not")] {
         let error = connect(&url).await.expect_err("no such user");
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
@@ -182,7 +182,7 @@ async fn consul_tokens_need_exactly_the_rights_that_are_documented() {
             .unwrap_or_else(|| panic!("{answer}"));
         start.split('"').next().unwrap().to_owned()
     };
-    // The first leader may take a moment to accept the bootstrap.
+    // The first leader can take a moment until it accepts the bootstrap.
     let mut boot = String::new();
     for _ in 0..100 {
         boot = http(port, "PUT", "/v1/acl/bootstrap", "", "");

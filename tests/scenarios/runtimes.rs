@@ -1,5 +1,5 @@
-//! Runtimes come and go: a handle that is used from several, one after the other or side by side,
-//! and calls outside of any.
+//! Handles that are used from several runtimes, one after the other or at the same time, and calls
+//! outside a runtime.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::stores::{Consul, Etcd, Netlock, Redis};
 
-/// How long a step may take on a machine that is busy with other tests.
+/// The longest time that a step may take on a machine that is busy with other tests.
 const LONG: Duration = Duration::from_secs(30);
 
 fn started() -> Runtime {
@@ -45,7 +45,8 @@ fn used_from(runtime: &Runtime, sync: &Arc<dyn Sync>) {
         .expect("the handle works on this runtime");
 }
 
-/// As a handle in a `static` that several `#[tokio::test]`s use.
+/// Uses a handle after its runtime has ended, like a handle in a `static` that several
+/// `#[tokio::test]`s use.
 fn outlives_its_runtimes(url: &str) {
     let first = started();
     let sync = first.block_on(connect(url)).unwrap();
@@ -56,7 +57,7 @@ fn outlives_its_runtimes(url: &str) {
     }
 }
 
-/// The runtime that connected exists, and nobody is in its `block_on`.
+/// Uses a handle from two runtimes. The runtime that connected exists, but is not always driven.
 fn is_used_beside_its_first_runtime(url: &str) {
     let (first, second) = (started(), started());
     let sync = first.block_on(connect(url)).unwrap();
@@ -96,7 +97,7 @@ fn needs_a_runtime<T>(call: &str, answer: Result<T, Error>) {
     );
 }
 
-/// Every call either works outside of a runtime or says that it needs one; none panics.
+/// Asserts that calls outside a runtime work or return an error that says that they need one.
 fn says_that_a_runtime_is_needed(url: &str) {
     needs_a_runtime("connect", outside(connect(url)));
     let runtime = started();
@@ -145,7 +146,7 @@ fn says_that_a_runtime_is_needed(url: &str) {
     let ticket = detached.detach().expect("detached");
     needs_a_runtime("resume", outside(sync.resume(&ticket)));
 
-    // The guard is as it was, and these need none.
+    // The guard is unchanged, and these calls need no runtime of the caller.
     guard.check(Duration::ZERO).expect("still held");
     runtime.block_on(guard.release()).expect("released");
     outside(guard.revoked());
@@ -154,7 +155,7 @@ fn says_that_a_runtime_is_needed(url: &str) {
     outside(sync.close()).expect("the keeper has a runtime of its own");
 }
 
-/// A module of the same tests for each store.
+/// Defines a module with the same tests for a store.
 macro_rules! on_store {
     ($store:ident, $start:expr) => {
         mod $store {
@@ -181,7 +182,7 @@ macro_rules! on_store {
     };
 }
 
-/// A server, and how it is reached.
+/// Returns a server and its URL.
 fn at<S>(server: S, url: impl Fn(&S) -> String) -> (S, String) {
     let url = url(&server);
     (server, url)

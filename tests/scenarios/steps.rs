@@ -1,4 +1,4 @@
-//! Steps that several scenarios share.
+//! Helpers that several scenarios share.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use distsync::{Error, ErrorKind, Guard, Lock, LockOptions, Sync, Wait, connect};
 
-/// Acquires and releases once, giving up soon.
+/// Acquires and releases once, and waits for at most five seconds.
 pub(crate) async fn pair(sync: &dyn Sync, name: &str) -> Result<(), Error> {
     let options = LockOptions::new().with_wait(Wait::For(Duration::from_secs(5)));
     sync.lock(name, options)?
@@ -29,7 +29,7 @@ pub(crate) async fn refused(url: &str, kind: ErrorKind, reason: &str) {
     assert!(!shown.contains("hidden"), "a secret shows: {shown}");
 }
 
-/// An answer to a bare HTTP request.
+/// Sends a plain HTTP request and returns the reply.
 pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
@@ -43,8 +43,7 @@ pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str, body: &st
     answer
 }
 
-/// Acquires from a store that comes back, within its time; until then every error says that it can
-/// be tried again.
+/// Acquires from a store that is coming back, and asserts that every error until then is retryable.
 pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
     let again = async {
         loop {
@@ -54,7 +53,8 @@ pub(crate) async fn acquired_again(lock: &dyn Lock) -> Guard {
             }
         }
     };
-    // Consul lets sessions live for twice their TTL, and anew after a restart.
+    // Consul keeps sessions for up to twice their TTL, and restarts that time after its own
+    // restart.
     tokio::time::timeout(Duration::from_secs(40), again)
         .await
         .expect("the store is found again in time")
