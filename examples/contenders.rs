@@ -1,9 +1,9 @@
 //! Processes that contend for one lock under faults: `cargo run --example contenders`.
 //!
-//! Starts a `netlockd` on a free port and four worker processes. Each adds to one counter in a
-//! file, reading it, pausing, and writing back: the way that loses updates if two do it at once.
-//! One worker is killed (SIGKILL) while it holds, one is stopped (SIGSTOP) for longer than its TTL
-//! and then goes on, believing nothing has happened. The file refuses old tokens.
+//! Starts a `netlockd` on a free port and four worker processes. Each worker increments a counter
+//! in a file: it reads, pauses and writes back, which loses updates if two workers do it at once.
+//! One worker is killed (SIGKILL) while it holds the lock. Another is stopped (SIGSTOP) for longer
+//! than its TTL and then continues as if nothing had happened. The file refuses outdated tokens.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 type Failure = Box<dyn std::error::Error + Send + std::marker::Sync>;
 
 const WORKERS: usize = 4;
-/// Updates that each worker that lives makes.
+/// The number of updates of each worker that is not killed.
 const ROUNDS: u64 = 25;
 const TTL: Duration = Duration::from_secs(2);
 
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let role: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let outcome = match role.as_slice() {
-        // netlockd's own main, with netlockd's own flags.
+        // The main function of netlockd, with its usual flags.
         ["netlockd", flags @ ..] => {
             let flags = flags.iter().map(|flag| (*flag).to_owned());
             return distsync_netlock::program::main_with(
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The resource: a counter in a file, behind a fence that is in the file too.
+/// The protected resource: a counter in a file that also stores the newest token.
 struct Counter {
     file: File,
 }
@@ -60,7 +60,7 @@ impl Counter {
         })
     }
 
-    /// The count, and the newest token seen.
+    /// Returns the count and the newest token.
     fn read(&mut self) -> Result<(u64, Option<Token>), Failure> {
         let mut text = String::new();
         self.file.seek(SeekFrom::Start(0))?;
@@ -71,8 +71,8 @@ impl Counter {
         Ok((count, token))
     }
 
-    /// Enters with a token, before the first read, and returns the count. `None` if a newer token
-    /// has entered.
+    /// Enters with a token before the first read, and returns the count. Returns `None` if a newer
+    /// token has entered.
     fn enter(&mut self, token: Token) -> Result<Option<u64>, Failure> {
         self.transaction(|counter| {
             let (count, newest) = counter.read()?;
@@ -85,7 +85,7 @@ impl Counter {
         })
     }
 
-    /// Writes the count unless a newer token has entered.
+    /// Writes the count unless a newer token has entered. Returns whether it was written.
     fn set(&mut self, count: u64, token: Token) -> Result<bool, Failure> {
         self.transaction(|counter| {
             let (_, newest) = counter.read()?;
@@ -107,7 +107,7 @@ impl Counter {
             .write_all(format!("{count:020} {:020}\n", token.get()).as_bytes())?)
     }
 
-    /// The system's file lock makes the steps one, as a database's transaction would.
+    /// Runs the steps under a file lock, which makes them atomic like a database transaction.
     fn transaction<T>(
         &mut self,
         steps: impl FnOnce(&mut Self) -> Result<T, Failure>,
@@ -119,7 +119,7 @@ impl Counter {
     }
 }
 
-/// A worker: adds under the lock, and reports each step on standard output.
+/// Runs a worker, which increments under the lock and reports each step on standard output.
 fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
     let mut counter = Counter::open(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -133,8 +133,8 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
             let guard = lock.acquire().await?;
             report(name, "holds", guard.token())?;
             let count = counter.enter(guard.token())?;
-            // The work. It blocks, as work does. A worker that is stopped here goes on later as if
-            // nothing had happened.
+            // Simulate blocking work. A worker that is stopped here continues later as if nothing
+            // had happened.
             std::thread::sleep(Duration::from_millis(15));
             let accepted = match count {
                 Some(count) => counter.set(count + 1, guard.token())?,
@@ -153,7 +153,7 @@ fn work(name: &str, url: &str, file: &Path) -> Result<(), Failure> {
     })
 }
 
-/// A holder that does nothing but hold, until the lock is lost.
+/// Acquires a lock and holds it until it is lost.
 fn hold(url: &str) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -166,7 +166,7 @@ fn hold(url: &str) -> Result<(), Failure> {
     })
 }
 
-/// A process that ends while it holds, without a release or `close`.
+/// Acquires a lock and ends the process without a release or `close`.
 fn leave(url: &str) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -184,7 +184,7 @@ fn report(name: &str, event: &str, token: Token) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A process that ends with this value.
+/// A child process that is killed when this value is dropped.
 struct Process {
     child: Child,
 }
@@ -219,19 +219,19 @@ impl Drop for Process {
     }
 }
 
-/// What a worker said: who, what, with which token.
+/// A report of a worker: its number, the event and the token.
 struct Said {
     worker: usize,
     event: String,
     token: u64,
 }
 
-/// What happened to the counter, from what the workers said.
+/// A summary of the workers' reports.
 #[derive(Default)]
 struct Tally {
     accepted: u64,
     refused: u64,
-    /// The newest token by worker. What two workers say arrives in no certain order.
+    /// The newest token by worker. The reports of different workers arrive in no fixed order.
     newest: [u64; WORKERS],
     out_of_order: u64,
 }
@@ -299,7 +299,7 @@ fn conduct() -> Result<(), Failure> {
         println!("worker-0 is killed (SIGKILL) while it holds");
     }
     let stopped = workers[1].as_ref().ok_or("worker-1 is gone")?;
-    // Until the signal has caught it between acquire and write, which is most often the first time.
+    // Repeat until the signal stops the worker between its acquire and its write, usually at once.
     while !stop_while_it_holds(stopped, &told, &mut tally)? {
         stopped.signal(Signal::CONT)?;
     }
@@ -310,7 +310,7 @@ fn conduct() -> Result<(), Failure> {
     stopped.signal(Signal::CONT)?;
     println!("worker-1 continues (SIGCONT), and writes what it had in mind");
 
-    // The rest runs to its end.
+    // Read the remaining reports until all workers have ended.
     for said in &told {
         tally.note(&said);
     }
@@ -325,7 +325,7 @@ fn conduct() -> Result<(), Failure> {
         "\ncount {count}, writes accepted {}, refused {}",
         tally.accepted, tally.refused
     );
-    // The killed worker may have written and died before it could say so.
+    // The killed worker may have written without reporting it.
     let unsaid = count.wrapping_sub(tally.accepted);
     if unsaid > 1
         || tally.out_of_order > 0
@@ -338,8 +338,9 @@ fn conduct() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Stops worker 1 when it has begun to hold, and waits until its session has ended and somebody
-/// else has written. `false` if it had written already, or stopped with the file locked.
+/// Stops worker 1 when it reports that it holds the lock, and waits until another worker has
+/// written with a newer token. Returns `false` if worker 1 had already written, or was stopped
+/// while it kept the file locked.
 fn stop_while_it_holds(
     process: &Process,
     told: &Receiver<Said>,
@@ -359,7 +360,7 @@ fn stop_while_it_holds(
     Ok(others_go_on.is_ok() && !written)
 }
 
-/// Reads on until `wanted`.
+/// Reads reports until `wanted` returns true.
 fn wait_for(
     told: &Receiver<Said>,
     tally: &mut Tally,
@@ -379,7 +380,7 @@ fn wait_for(
     }
 }
 
-/// A temporary folder that goes with this value.
+/// A temporary folder that is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {

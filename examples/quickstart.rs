@@ -1,5 +1,5 @@
-//! Locks, fencing and an election in a few seconds: `cargo run --example quickstart`, or
-//! `-- --on URL` for any store.
+//! A tour of locks, fencing and elections that takes a few seconds: `cargo run --example
+//! quickstart`, or `-- --on URL` for any store.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn main() -> Result<()> {
         "Two clients on {}\n",
         url.split('?').next().unwrap_or_default()
     );
-    // As two processes would: each has a session of its own.
+    // Two handles act like two processes: each has its own session.
     let (one, two) = (connect(&url).await?, connect(&url).await?);
 
     println!("1. Two tasks contend for a lock. Each grant has a greater fencing token.");
@@ -91,7 +91,7 @@ async fn elections(one: &DynSync, two: &DynSync) -> Result<()> {
     Ok(())
 }
 
-/// An operator ends the leadership of node 1, as `netlockd admin evict` does.
+/// Ends the leadership of node 1 as an operator, like `netlockd admin evict` does.
 async fn evict(one: &DynSync, two: &DynSync) -> Result<()> {
     let first = one.leader("scheduler", LeaderOptions::new(Node::new("node-1")))?;
     let second = two.leader("scheduler", LeaderOptions::new(Node::new("node-2")))?;

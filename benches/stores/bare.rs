@@ -1,4 +1,4 @@
-//! The same steps with each store's own client, and nothing around them.
+//! The same steps with each store's own client, and no library around them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use distsync::etcd::etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, T
 pub(crate) type Work = Pin<Box<dyn Future<Output = u64> + Send>>;
 type Worker = Box<dyn FnOnce(Arc<AtomicBool>) -> Work>;
 
-/// A store's own client.
+/// A client without distsync.
 pub(crate) trait Bare {
-    /// A worker that takes and frees `name` until told to stop, and counts.
+    /// Returns a worker that acquires and releases `name` until it is stopped, and returns the
+    /// count.
     fn worker(&self, name: String) -> Worker;
 }
 
-/// SET NX PX, and a script that compares and deletes.
+/// The `redis` crate: SET NX PX, and a script that compares and deletes.
 pub(crate) struct Redis(redis::aio::MultiplexedConnection, Arc<redis::Script>);
 
 impl Redis {
@@ -61,8 +62,7 @@ impl Bare for Redis {
     }
 }
 
-/// The crate rslock: SET NX PX, and a script that compares and deletes, with what it has around
-/// them.
+/// The `rslock` crate: SET NX PX, and a script that compares and deletes, behind its own API.
 pub(crate) struct Rslock(rslock::LockManager);
 
 impl Rslock {
@@ -93,7 +93,7 @@ impl Bare for Rslock {
     }
 }
 
-/// A transaction that creates a key under a lease, and one that deletes it if it is the same.
+/// A transaction that creates a key under a lease, and one that deletes the key if it is unchanged.
 pub(crate) struct Etcd(Client, i64);
 
 impl Etcd {
@@ -141,7 +141,7 @@ impl Bare for Etcd {
     }
 }
 
-/// The two transactions over keep-alive HTTP.
+/// A transaction that locks a key and one that deletes it, over keep-alive HTTP.
 pub(crate) struct Consul(reqwest::Client, String, String);
 
 impl Consul {

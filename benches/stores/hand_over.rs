@@ -1,4 +1,4 @@
-//! From the release of a contended name to the return of the next in line's `acquire`.
+//! The time from the release of a contended name to the return of the next waiter's `acquire`.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::ROUND;
 
-/// How many contend, and how long each holds.
+/// The number of waiters beside the holder, and how long each holder holds.
 const CASES: [(usize, Duration); 4] = [
     (1, Duration::ZERO),
     (1, Duration::from_millis(5)),
@@ -18,7 +18,7 @@ const CASES: [(usize, Duration); 4] = [
     (10, Duration::from_millis(5)),
 ];
 
-/// What contends for one name.
+/// A client that contends for a name.
 trait Contender: Send + 'static {
     type Held: Send;
 
@@ -39,7 +39,7 @@ impl Contender for Box<dyn Lock> {
     }
 }
 
-/// etcd's own Lock service.
+/// A client of etcd's own Lock service.
 struct EtcdLock {
     client: Client,
     lease: i64,
@@ -67,7 +67,7 @@ impl Contender for EtcdLock {
 pub(crate) async fn table(url: &str) {
     let store = url.split(':').next().unwrap_or_default();
     for (number, (waiters, hold)) in CASES.into_iter().enumerate() {
-        // A client for each, as in life: their waits do not share a session.
+        // Each contender has its own client, like separate processes, so they share no session.
         let mut locks = Vec::new();
         for _ in 0..=waiters {
             let sync = connect(&format!("{url}?ttl=60s")).await.expect("connect");
@@ -80,7 +80,7 @@ pub(crate) async fn table(url: &str) {
     }
 }
 
-/// etcd's own Lock service, in the same cases.
+/// Measures etcd's own Lock service in the same cases.
 pub(crate) async fn etcd_table(port: u16) {
     for (waiters, hold) in CASES {
         let mut locks = Vec::new();
@@ -100,7 +100,7 @@ pub(crate) async fn etcd_table(port: u16) {
     }
 }
 
-/// What no hand-over on etcd can be faster than: a key is deleted, and those who watch it are told.
+/// Measures the lower bound of a hand-over on etcd: a key is deleted and its watchers are notified.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) async fn etcd_floor(port: u16) {
     let connect = async || {
@@ -158,7 +158,7 @@ fn row(store: &str, waiters: usize, hold: Duration, mut times: Vec<f64>) {
     );
 }
 
-/// Milliseconds of each hand-over.
+/// Returns the time of each hand-over in milliseconds.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 async fn measure<C: Contender>(contenders: Vec<C>, hold: Duration) -> Vec<f64> {
     let times = Arc::new(Mutex::new(Vec::new()));

@@ -1,7 +1,7 @@
-//! `cargo bench --features full --bench stores`: acquire + release of a free name on each store,
-//! beside the same steps sent bare with the store's own client: a key and its guarded delete. One
-//! server of each store, on loopback; the sides of a comparison take turns, and the table shows the
-//! median of their rounds.
+//! `cargo bench --features full --bench stores`: acquire and release of a free name on each store,
+//! compared with the same steps through the store's own client (create a key, delete it if it is
+//! unchanged). Each store is one server on loopback. The two sides of a comparison take turns, and
+//! the table shows the median of their rounds. A further table shows hand-overs.
 
 mod bare;
 mod hand_over;
@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 
 use stores::{Consul, Etcd, Redis};
 
-/// Rounds of each side of a comparison.
+/// The number of rounds of each side of a comparison.
 const ROUNDS: usize = 6;
-/// How long one round measures.
+/// The length of one round.
 const ROUND: Duration = Duration::from_millis(800);
 
 fn main() {
@@ -88,7 +88,8 @@ async fn table<B: bare::Bare>(beside: &str, url: &str, bare: &B, wanted: f64) {
     for tasks in [1, 16, 64] {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            // Who is first takes turns too: a store grows slower with what it has done.
+            // The sides also take turns at being first, because a store becomes slower with its
+            // history.
             for is_bare in [round % 2 == 0, round % 2 == 1] {
                 if is_bare {
                     theirs.push(
@@ -116,7 +117,7 @@ async fn table<B: bare::Bare>(beside: &str, url: &str, bare: &B, wanted: f64) {
     sync.close().await.expect("close");
 }
 
-/// A worker that takes and frees `name` until told to stop, and counts.
+/// Returns a worker that acquires and releases `name` until it is stopped, and returns the count.
 fn worker(sync: &dyn Sync, name: &str) -> impl FnOnce(Arc<AtomicBool>) -> bare::Work + use<> {
     let lock = sync.lock(name, LockOptions::new()).expect("a lock");
     |over| {
@@ -136,7 +137,7 @@ fn worker(sync: &dyn Sync, name: &str) -> impl FnOnce(Arc<AtomicBool>) -> bare::
     }
 }
 
-/// Pairs per second of `tasks` workers.
+/// Returns the pairs per second of `tasks` workers.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 async fn rate<W, F>(tasks: usize, worker: impl Fn(usize) -> W) -> f64
 where
