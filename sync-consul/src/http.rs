@@ -1,4 +1,4 @@
-//! The few calls of Consul's HTTP API that locks need, typed.
+//! A typed client of the calls of Consul's HTTP API that locks need.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,37 +16,37 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::config::Config;
 use crate::error::Failure;
 
-/// How long connecting may take.
+/// The time limit for connecting.
 const DIAL: Duration = Duration::from_secs(2);
-/// How long Consul may hold a blocking query ...
+/// The longest time that Consul may hold a blocking query.
 pub(crate) const HOLD: Duration = Duration::from_secs(10);
-/// ... and how long it may take in all: Consul adds up to a sixteenth, and a dead network answers
-/// never.
+/// The time limit of a whole read. Consul adds up to a sixteenth to the [`HOLD`] of a blocking
+/// query, and a dead network never replies.
 const HOLD_MAX: Duration = Duration::from_secs(15);
 
-/// A client of one agent.
+/// An HTTP client of one agent.
 #[derive(Debug)]
 pub(crate) struct Http {
     current: Mutex<Current>,
-    /// Limits the requests under way, in order of arrival.
+    /// A limit on the requests in flight, granted in order of arrival.
     turns: Semaphore,
     config: Config,
 }
 
-/// How many runtimes have connections of their own: an agent serves 200 for each client address by
-/// default.
+/// The number of runtimes that keep connections of their own. It is small because an agent serves
+/// 200 connections per client address by default.
 const RUNTIMES: usize = 4;
 
-/// The connections, and the certificates of their handshakes.
+/// The connections and the TLS settings that they were made with.
 #[derive(Debug)]
 struct Current {
-    /// A client for each runtime, the newest last. A connection is driven by a task on the runtime
-    /// that made it, and answers nothing while that runtime is not driven.
+    /// One client per runtime, the newest last. A connection is driven by a task on the runtime
+    /// that made it, so it stalls while that runtime is not driven.
     clients: Vec<(runtime::Id, Client)>,
     tls: Option<Arc<Tls>>,
 }
 
-/// One key.
+/// A key with its value.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Pair {
@@ -54,12 +54,12 @@ pub(crate) struct Pair {
     pub(crate) value: Option<String>,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
-    /// The session that has locked it.
+    /// The session that has locked the key.
     pub(crate) session: Option<String>,
 }
 
 impl Pair {
-    /// The value, decoded.
+    /// Returns the decoded value, or nothing if there is no valid one.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.value
             .as_ref()
@@ -128,7 +128,7 @@ impl Step {
         step
     }
 
-    /// Reads all keys with a prefix; there may be none.
+    /// Reads all keys with a prefix. It does not fail if there are none.
     pub(crate) fn get_tree(prefix: &str) -> Self {
         Self::new("get-tree", prefix)
     }
@@ -146,7 +146,8 @@ struct NewSession<'a> {
     ttl: String,
     behavior: &'static str,
     lock_delay: String,
-    /// Empty: the session depends on its TTL alone, not on the health of an agent's node.
+    /// Empty, so that the session depends on its TTL alone and not on the health of an agent's
+    /// node.
     node_checks: [&'static str; 0],
 }
 
@@ -175,14 +176,14 @@ struct Trouble {
     what: String,
 }
 
-/// The result of a read, and its index.
+/// The result of a read, with its index for blocking queries.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) pairs: Vec<Pair>,
     pub(crate) index: u64,
 }
 
-/// What a blocking query waits on.
+/// The keys that a blocking query watches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     Key(String),
@@ -205,7 +206,7 @@ fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
         // The configuration refuses the option elsewhere.
         _ => {}
     }
-    // Without TLS no authorities are needed, but the client would still load some.
+    // Without TLS no authorities are needed, but building the client still loads some.
     choose_cryptography();
     Ok(builder.build()?)
 }
@@ -213,7 +214,7 @@ fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
 impl Http {
     pub(crate) fn new(config: Config, in_flight: usize) -> Result<Self, Failure> {
         let tls = config.tls.as_ref().map(Tls::latest);
-        // Wrong settings are found here.
+        // Build a client once, so that invalid settings are reported here.
         connect(&config, tls.as_deref())?;
         let current = Mutex::new(Current {
             clients: Vec::new(),
@@ -266,7 +267,7 @@ impl Http {
         })
     }
 
-    /// Waits for a permit to send a request, which is kept until the answer has been read.
+    /// Waits for a permit to send a request. The caller keeps it until the reply has been read.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.turns.acquire().await.ok()
@@ -293,8 +294,8 @@ impl Http {
         let session = NewSession {
             name,
             ttl: format!("{}ms", ttl.as_millis()),
-            // With a lock-delay the keys of the session are deleted first, while they still exist
-            // under it.
+            // With a lock-delay, the client deletes the keys itself before it closes the session.
+            // Only a lost session then delays others.
             behavior: if self.config.lock_delay.is_zero() {
                 "delete"
             } else {
@@ -369,7 +370,8 @@ impl Http {
             .collect())
     }
 
-    /// Reads from the leader: now, or with an index once the state is newer or [`HOLD`] has passed.
+    /// Reads from the leader, at once or, with an index, when the state is newer or [`HOLD`] is
+    /// over.
     pub(crate) async fn read(
         &self,
         scope: &Scope,
