@@ -362,7 +362,7 @@ async fn of_those_who_try_one_name_at_the_same_moment_one_holds() {
     }
 }
 
-/// On Redis, only the name with foreign keys fails, even in one batch with other names.
+/// Asserts that on Redis only a name with foreign keys fails, even in one batch with other names.
 #[tokio::test]
 async fn a_step_that_fails_on_redis_fails_alone() {
     let redis = Redis::start_in_memory();
@@ -397,8 +397,8 @@ async fn a_step_that_fails_on_redis_fails_alone() {
     );
 }
 
-/// Tokens and revisions share one counter, which is never behind the clock. A counter that is far
-/// ahead of the clock is the state after the clock was set back.
+/// Asserts that tokens rise after the clock was set back. Tokens and revisions share one counter
+/// that is never behind the clock, so the test sets the counter far ahead of the clock.
 #[tokio::test]
 async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     const AHEAD: u64 = 9_000_000_000_000_000;
@@ -431,7 +431,7 @@ async fn tokens_on_redis_rise_though_the_clock_was_set_back() {
     }
 }
 
-/// Watchers of a name on Redis are notified of every step, including one that is sent singly.
+/// Asserts that watchers on Redis are notified of every step, including one that is sent singly.
 #[tokio::test]
 async fn those_who_watch_on_redis_are_told_of_each_step() {
     let redis = Redis::start_in_memory();
@@ -455,7 +455,7 @@ async fn those_who_watch_on_redis_are_told_of_each_step() {
     }
 }
 
-/// etcd scans every key that a prefix had since the last compaction, so keys must be reused.
+/// Asserts that keys are reused. etcd scans every key that a prefix had since the last compaction.
 #[tokio::test]
 async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
     let etcd = Etcd::start();
@@ -494,8 +494,8 @@ async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_etcd() {
     assert_eq!(keys.len(), 2, "two at a time use two slots");
 }
 
-/// Consul scans every key of a prefix that was deleted in the last 15 minutes, so keys must be
-/// reused.
+/// Asserts that keys are reused. Consul scans every key of a prefix that was deleted in the last 15
+/// minutes.
 #[tokio::test]
 async fn a_lock_that_is_taken_again_and_again_uses_few_keys_on_consul() {
     let consul = Consul::start();

@@ -247,7 +247,7 @@ async fn a_redis_cluster_url_learns_the_other_nodes() {
     .await;
 }
 
-/// Claims that arrive while the slot moves are refused as a whole, so no name is left broken.
+/// Asserts that claims that arrive while the slot moves are refused as a whole and break no name.
 #[tokio::test]
 async fn a_redis_slot_that_moves_breaks_no_name() {
     const KEY: &str = "distsync:{0}:table";

@@ -55,7 +55,7 @@ fn the_lock_of_a_process_that_ends_is_free_on_consul() {
     a_process_ends_and_its_lock_is_free(&format!("consul://127.0.0.1:{}", consul.port()));
 }
 
-/// Redis refuses writes for a while because it has too few replicas. A guard that is dropped
+/// Makes Redis refuse writes for a while, as with too few replicas. A guard that is dropped
 /// meanwhile is released afterwards. An acquire that fails meanwhile leaves no claim.
 #[tokio::test]
 async fn a_redis_that_refuses_writes_for_a_while_leaves_no_ghost() {

@@ -260,7 +260,7 @@ async fn consul_takes_one_round_trip_a_step_and_two_for_a_busy_try() {
     costs("consul", consul.port(), 2).await;
 }
 
-/// One thousand locks of one session cause no more keep-alive traffic than one lock.
+/// Asserts that a thousand locks of one session cause no more keep-alive traffic than one lock.
 #[tokio::test]
 async fn keep_alive_traffic_does_not_grow_with_locks() {
     let (server, redis, etcd) = (Netlockd::start(), Redis::start(), Etcd::start());
@@ -302,7 +302,8 @@ async fn keep_alive_traffic_does_not_grow_with_locks() {
     }
 }
 
-/// A grant takes one script to acquire and one to release, because grants are pushed to waiters.
+/// Asserts that a grant takes about one script to acquire and one to release, because grants are
+/// pushed to waiters.
 #[tokio::test]
 async fn a_hand_over_on_redis_asks_once() {
     const GRANTS: usize = 50;
@@ -341,7 +342,8 @@ async fn a_hand_over_on_redis_asks_once() {
     drop(clients);
 }
 
-/// A waiter on Consul reads once more when the claim ahead has left, and then holds the lock.
+/// Asserts that a waiter on Consul reads about once more after the claim ahead has left, and then
+/// holds the lock.
 #[tokio::test]
 async fn a_hand_over_on_consul_asks_once() {
     const GRANTS: u64 = 20;

@@ -244,7 +244,7 @@ fn authorities_of_the_system_that_cannot_be_loaded_are_named() {
     }
 }
 
-/// Faulty files are reported before a connection is made, so no store is needed.
+/// Asserts that faulty files are reported before a connection is made, so no store is needed.
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named() {
     let certificates = Certificates::make();

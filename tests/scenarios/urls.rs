@@ -25,7 +25,8 @@ async fn nobody_listens_at_a_wrong_port() {
     }
 }
 
-/// Servers clean paths and clients resolve them, so dots and slashes must be encoded.
+/// Asserts that dots and slashes work in a namespace, although servers clean paths and clients
+/// resolve them.
 #[tokio::test]
 async fn a_namespace_of_dots_is_one_like_others() {
     let (etcd, consul, redis) = (Etcd::start(), Consul::start(), Redis::start());

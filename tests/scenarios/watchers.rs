@@ -162,8 +162,8 @@ async fn watchers_of_a_restored_etcd_come_back() {
     .await;
 }
 
-/// A restarted agent keeps its data. The holder keeps the lock, the waiter keeps waiting, and
-/// watchers are notified of later changes.
+/// Restarts an agent, which keeps its data. The holder keeps the lock, the waiter keeps waiting,
+/// and watchers are notified of later changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_and_watchers_outlast_a_consul_agent_that_restarts() {
     let consul = Consul::start();
