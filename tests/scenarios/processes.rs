@@ -12,8 +12,8 @@ use super::programs::{Netlockd, example, run, text};
 use super::steps::acquired_again;
 use crate::stores::{Consul, Etcd, Redis};
 
-/// Returns the output of the quickstart without its digits, sorted, because the two tasks run in no
-/// fixed order.
+/// Returns the quickstart's output without its first line and without digits. The lines are sorted,
+/// because the two tasks run in no fixed order.
 fn story(url: &str) -> Vec<String> {
     let output = run("quickstart", &["--on", url]);
     assert!(output.status.success(), "{url}: {}", text(&output.stderr));
