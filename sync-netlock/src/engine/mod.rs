@@ -14,16 +14,18 @@ mod limits;
 mod lock;
 mod names;
 mod queue;
+mod refusal;
+mod reply;
 mod session;
 mod table;
 #[cfg(test)]
 mod tests;
 mod watchers;
 
-pub use command::{
-    Bound, Command, Effect, NO_PRINCIPAL, Refusal, Reply, Requester, SessionEntry, Terms,
-};
+pub use command::{Command, NO_PRINCIPAL, Requester, Terms};
 pub use counters::{BUCKETS, Counters, Durations};
 pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
+pub use refusal::{Bound, Refusal};
+pub use reply::{Effect, Reply, SessionEntry};
 pub use table::{Freeze, InvalidChange, Isolation, LockTable, Reason, Stats};

@@ -29,7 +29,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::command::{Command, Effect, Reply, Requester, Terms};
+use super::command::{Command, Requester, Terms};
 use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::journal::{Change, Journal, NoJournal};
@@ -37,6 +37,7 @@ use super::limits::Limits;
 use super::lock::Tokens;
 use super::names::Names;
 use super::queue::{Claim, NONE, Part, Slot, key};
+use super::reply::{Effect, Reply};
 use super::session::Session;
 use super::watchers::Watchers;
 use isolation::Isolated;

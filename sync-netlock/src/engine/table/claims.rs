@@ -7,9 +7,11 @@ use distsync_core::spi::{ClaimId, Gone, Revision, SessionId, Withdrawn};
 use distsync_core::{Mode, Token};
 
 use super::{Arrival, Freeze, LockTable};
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::command::Requester;
 use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, InQueue, NONE, Part, Slot, Thread, key, slot};
+use crate::engine::refusal::{Bound, Refusal};
+use crate::engine::reply::{Effect, Reply};
 
 impl<J: Journal> LockTable<J> {
     pub(super) fn find_claim(&self, id: ClaimId) -> Option<Slot> {

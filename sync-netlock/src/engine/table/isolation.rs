@@ -8,9 +8,10 @@ use distsync_core::spi::{Gone, SessionId};
 use foldhash::fast::RandomState;
 
 use super::LockTable;
-use crate::engine::command::{Effect, Refusal, Reply};
 use crate::engine::journal::Journal;
 use crate::engine::queue::{Claim, Slot, key};
+use crate::engine::refusal::Refusal;
+use crate::engine::reply::{Effect, Reply};
 
 /// How many isolated sessions are remembered, so that their clients learn of it when they return.
 const REMEMBERED: usize = 10_000;

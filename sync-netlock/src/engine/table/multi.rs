@@ -14,9 +14,11 @@ use foldhash::fast::RandomState;
 
 use super::claims::Admission;
 use super::{Arrival, LockTable};
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester};
+use crate::engine::command::Requester;
 use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, Part, Slot, key};
+use crate::engine::refusal::{Bound, Refusal};
+use crate::engine::reply::{Effect, Reply};
 
 /// The parts of each claim for more than one name. The first part is the one in the index of
 /// claims.

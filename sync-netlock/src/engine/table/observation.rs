@@ -5,9 +5,11 @@ use std::sync::Arc;
 use distsync_core::spi::{Entry, Queue, Revision, SessionId};
 
 use super::LockTable;
-use crate::engine::command::{Bound, Effect, Refusal, Reply, Requester, SessionEntry};
+use crate::engine::command::Requester;
 use crate::engine::journal::Journal;
 use crate::engine::queue::{Claim, Slot, key};
+use crate::engine::refusal::{Bound, Refusal};
+use crate::engine::reply::{Effect, Reply, SessionEntry};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 

@@ -8,9 +8,11 @@ use distsync_core::spi::ClaimId;
 use distsync_core::spi::clock::Moment;
 
 use super::{LockTable, Opening};
-use crate::engine::command::{Effect, Refusal, Requester};
+use crate::engine::command::Requester;
 use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, Part, Slot, key};
+use crate::engine::refusal::Refusal;
+use crate::engine::reply::Effect;
 
 /// Why a table grants nothing for now. Renewals and releases are still accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use std::time::Duration;
 use distsync_core::spi::{Gone, Secret, SessionId};
 
 use super::{Freeze, LockTable, Opening, Reason};
-use crate::engine::command::{Bound, Effect, NO_PRINCIPAL, Refusal, Reply, Requester};
+use crate::engine::command::{NO_PRINCIPAL, Requester};
 use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{NONE, Part, Slot, key, slot};
+use crate::engine::refusal::{Bound, Refusal};
+use crate::engine::reply::{Effect, Reply};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 

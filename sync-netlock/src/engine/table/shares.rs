@@ -6,9 +6,10 @@ use std::collections::hash_map::Entry;
 use foldhash::fast::RandomState;
 use slab::Slab;
 
-use crate::engine::command::{Bound, NO_PRINCIPAL, Refusal};
+use crate::engine::command::NO_PRINCIPAL;
 use crate::engine::limits::Limits;
 use crate::engine::queue::{Slot, key, slot};
+use crate::engine::refusal::{Bound, Refusal};
 
 /// What one principal uses.
 #[derive(Debug)]
