@@ -84,8 +84,7 @@ pub fn position<I: Copy + PartialEq>(queue: &[(I, Mode)], me: I) -> Position<I> 
         return Position::Absent;
     };
     let (ahead, mode) = (&queue[..index], queue[index].1);
-    let mut run = Run::default();
-    if queue[..=index].iter().all(|(_, mode)| run.admit(*mode)) {
+    if holders(queue[..=index].iter().map(|(_, mode)| *mode)) > index {
         return Position::Granted;
     }
     // A claim that can share awaits the last claim ahead that it cannot share with, if there is
