@@ -3,36 +3,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use distsync_core::conformance::broken::{BrokenHarness, Fault};
-use distsync_core::conformance::{Harness, cases, run};
-use distsync_core::spi::Backend;
+use distsync_core::conformance::{cases, run};
 
 use super::stores::Memory;
-
-/// A shared reference to the memory store.
-struct Shared(Arc<Memory>);
-
-#[async_trait]
-impl Harness for Shared {
-    async fn backend(&self) -> Arc<dyn Backend> {
-        self.0.backend().await
-    }
-
-    fn ttl(&self) -> Duration {
-        self.0.ttl()
-    }
-
-    async fn restart(&self) {
-        self.0.restart().await;
-    }
-
-    fn is_shared() -> bool {
-        false
-    }
-}
 
 /// Defines tests that pass if the case fails on a store with the fault.
 macro_rules! caught {
@@ -41,7 +16,7 @@ macro_rules! caught {
             #[test]
             fn $test() {
                 let harness = async {
-                    Arc::new(BrokenHarness { inner: Shared(Memory::start()), fault: Fault::$fault })
+                    Arc::new(BrokenHarness { inner: Memory::start(), fault: Fault::$fault })
                 };
                 let outcome = catch_unwind(AssertUnwindSafe(|| run(harness, cases::$case)));
                 assert!(outcome.is_err(), "{} did not notice {:?}", stringify!($case), Fault::$fault);

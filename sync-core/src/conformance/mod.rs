@@ -88,6 +88,25 @@ pub trait Harness: Send + std::marker::Sync + 'static {
     }
 }
 
+#[async_trait]
+impl<H: Harness> Harness for Arc<H> {
+    async fn backend(&self) -> Arc<dyn Backend> {
+        self.as_ref().backend().await
+    }
+
+    fn ttl(&self) -> Duration {
+        self.as_ref().ttl()
+    }
+
+    async fn restart(&self) {
+        self.as_ref().restart().await;
+    }
+
+    fn is_shared() -> bool {
+        H::is_shared()
+    }
+}
+
 /// The time limit of one case, in addition to the TTLs that it waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
