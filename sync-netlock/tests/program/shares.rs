@@ -164,10 +164,7 @@ fn unread_replies_of_a_principal_do_not_affect_others() {
 /// Strangers use all connections, and never send a greeting.
 #[test]
 fn connections_that_have_not_greeted_make_room_for_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("netlockd.toml");
-    std::fs::write(&config, "[limits]\nconnections = 20\n").unwrap();
-    let server = Netlockd::start(&["--config", config.to_str().unwrap()]);
+    let server = Netlockd::start(&["--connections", "20"]);
     let mut clients = vec![Raw::connect(server.address())];
     let mut strangers: Vec<_> = (0..19)
         .map(|_| TcpStream::connect(server.address()).unwrap())
@@ -201,17 +198,7 @@ fn connections_that_have_not_greeted_make_room_for_others() {
 #[test]
 fn a_principal_has_a_limited_number_of_connections() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokens, config) = (
-        folder.path().join("tokens"),
-        folder.path().join("netlockd.toml"),
-    );
-    std::fs::write(&tokens, PRINCIPALS.map(token_line).concat()).unwrap();
-    let text = format!(
-        "tokens = '{}'\n[limits]\nconnections_per_principal = 3\n",
-        tokens.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let server = Netlockd::start(&["--config", config.to_str().unwrap()]);
+    let server = start(folder.path(), "connections_per_principal = 3\n");
     let greet = |principal: &str| {
         let mut raw = Raw::connect_without_greeting(server.address());
         let token = format!("token-of-{principal}");
