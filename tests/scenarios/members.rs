@@ -64,6 +64,13 @@ async fn use_often(runs: usize, url: impl Fn(&[String]) -> String, addresses: &[
     }
 }
 
+/// Uses a store at an address beside one where nobody listens, and beside one that never answers.
+async fn use_beside_a_dead_or_silent_one(url: impl Fn(&[String]) -> String, alive: String) {
+    let (dead, silent) = (format!("127.0.0.1:{}", free_port()), Silent::new());
+    use_often(50, &url, &[alive.clone(), dead]).await;
+    use_often(20, &url, &[alive, silent.address()]).await;
+}
+
 fn etcd_url(addresses: &[String]) -> String {
     format!("etcd://{}", addresses.join(","))
 }
@@ -128,28 +135,14 @@ async fn one_of_three_etcd_members_stands_still() {
 #[tokio::test]
 async fn one_of_two_etcd_addresses_is_dead_or_silent() {
     let etcd = crate::stores::Etcd::start();
-    let (alive, silent) = (format!("127.0.0.1:{}", etcd.port()), Silent::new());
-    use_often(
-        50,
-        etcd_url,
-        &[alive.clone(), format!("127.0.0.1:{}", free_port())],
-    )
-    .await;
-    use_often(20, etcd_url, &[alive, silent.address()]).await;
+    use_beside_a_dead_or_silent_one(etcd_url, format!("127.0.0.1:{}", etcd.port())).await;
 }
 
 #[tokio::test]
 async fn one_of_two_netlock_addresses_is_dead_or_silent() {
     let netlock = Netlockd::start();
-    let (alive, silent) = (format!("127.0.0.1:{}", netlock.port()), Silent::new());
     let url = |addresses: &[String]| format!("netlock://{}?table={TABLE}", addresses.join(","));
-    use_often(
-        50,
-        url,
-        &[alive.clone(), format!("127.0.0.1:{}", free_port())],
-    )
-    .await;
-    use_often(20, url, &[alive, silent.address()]).await;
+    use_beside_a_dead_or_silent_one(url, format!("127.0.0.1:{}", netlock.port())).await;
 }
 
 #[tokio::test]
@@ -165,13 +158,6 @@ async fn one_of_three_redis_sentinels_is_dead_or_silent() {
 #[tokio::test]
 async fn one_of_two_redis_cluster_addresses_is_dead_or_silent() {
     let cluster = RedisCluster::start();
-    let (alive, silent) = (cluster.address(0), Silent::new());
     let url = |addresses: &[String]| format!("redis+cluster://{}", addresses.join(","));
-    use_often(
-        50,
-        url,
-        &[alive.clone(), format!("127.0.0.1:{}", free_port())],
-    )
-    .await;
-    use_often(20, url, &[alive, silent.address()]).await;
+    use_beside_a_dead_or_silent_one(url, cluster.address(0)).await;
 }
