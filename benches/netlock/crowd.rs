@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use distsync::{LockOptions, connect};
-use distsync_netlock::wire::{VERSION, encode, proto};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::flood::pairs;
 use super::programs::Program;
-use super::side;
+use super::{raw, side};
 
 const DRIBBLING: usize = 10_000;
 const BOMBING: usize = 16;
@@ -80,19 +79,7 @@ struct Crowd {
 
 impl Crowd {
     async fn gather(self, address: SocketAddr) {
-        let mut hello = Vec::new();
-        let greeting = proto::request::Body::Hello(proto::Hello {
-            version: VERSION,
-            token: String::new(),
-        });
-        encode(
-            &proto::Request {
-                id: 1,
-                body: Some(greeting),
-            },
-            &mut hello,
-        );
-        let hello: Arc<[u8]> = hello.into();
+        let hello: Arc<[u8]> = raw::hello().into();
         let mut peers = JoinSet::new();
         for number in 0..DRIBBLING + BOMBING {
             let (crowd, hello) = (self.clone(), hello.clone());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use distsync::{Lock, LockOptions, connect};
-use distsync_netlock::wire::{VERSION, encode, proto};
+use distsync_netlock::wire::{encode, proto};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -98,18 +98,7 @@ pub(crate) async fn pairs(lock: &dyn Lock, time: Duration) -> Pairs {
 
 /// Peers that write as much as the server accepts, and reconnect when they are closed.
 async fn flood(address: SocketAddr, over: Arc<AtomicBool>, cut: Arc<AtomicU64>) {
-    let mut out = Vec::new();
-    let hello = proto::request::Body::Hello(proto::Hello {
-        version: VERSION,
-        token: String::new(),
-    });
-    encode(
-        &proto::Request {
-            id: 1,
-            body: Some(hello),
-        },
-        &mut out,
-    );
+    let mut out = raw::hello();
     for id in 2..1_000 {
         let inspect = proto::request::Body::Inspect(proto::Inspect {
             name: b"distsync/l/a".to_vec().into(),

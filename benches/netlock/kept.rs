@@ -88,18 +88,7 @@ fn restart() -> Duration {
 async fn hold(address: std::net::SocketAddr) {
     let session = SessionId::from_bits(1);
     let mut stream = TcpStream::connect(address).await.expect("connect");
-    let mut out = Vec::new();
-    let hello = proto::request::Body::Hello(proto::Hello {
-        version: 1,
-        token: String::new(),
-    });
-    encode(
-        &proto::Request {
-            id: 1,
-            body: Some(hello),
-        },
-        &mut out,
-    );
+    let mut out = raw::hello();
     let (secret, ttl) = (Secret::from_bits(7), Duration::from_secs(600));
     encode_command(
         2,

@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 use distsync_core::Mode;
 use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_netlock::engine::{Command, Terms};
-use distsync_netlock::wire::{encode, encode_command, proto};
+use distsync_netlock::wire::{VERSION, encode, encode_command, proto};
 use distsync_netlock::{Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -120,6 +120,21 @@ impl Load {
     }
 }
 
+/// Returns the encoded greeting of a client, the first request of a connection.
+pub(crate) fn hello() -> Vec<u8> {
+    let hello = proto::request::Body::Hello(proto::Hello {
+        version: VERSION,
+        token: String::new(),
+    });
+    let request = proto::Request {
+        id: 1,
+        body: Some(hello),
+    };
+    let mut out = Vec::new();
+    encode(&request, &mut out);
+    out
+}
+
 /// Returns pairs per second, with `window` requests in flight on each of `connections`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
@@ -143,18 +158,7 @@ async fn pairs(
     start: Instant,
     time: Duration,
 ) -> usize {
-    let (mut out, mut inbox) = (Vec::new(), BytesMut::with_capacity(64 << 10));
-    let hello = proto::request::Body::Hello(proto::Hello {
-        version: 1,
-        token: String::new(),
-    });
-    encode(
-        &proto::Request {
-            id: 1,
-            body: Some(hello),
-        },
-        &mut out,
-    );
+    let (mut out, mut inbox) = (hello(), BytesMut::with_capacity(64 << 10));
     let session = SessionId::from_bits(connection as u128 + 1);
     let open = Command::Open {
         session,
