@@ -51,7 +51,38 @@ static REGISTERED: RwLock<BTreeMap<String, Connector>> = RwLock::new(BTreeMap::n
 /// # }
 /// ```
 pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
-    let (backend, options) = backend(url)?;
+    connect_with(url, SyncOptions::new()).await
+}
+
+/// Connects as [`connect`] does, with options that the program sets.
+///
+/// An option that the URL gives has precedence: the URL belongs to the deployment, which can change
+/// a value without a new build. [`SyncOptions::isolation`] is set here only, because URLs have no
+/// option for it.
+///
+/// # Errors
+/// As [`connect`].
+///
+/// # Cancel safety
+/// As [`connect`].
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use distsync::{OnLost, SyncOptions, connect_with};
+/// # #[tokio::main]
+/// # async fn main() -> distsync::Result<()> {
+/// let options = SyncOptions::new()
+///     .with_session_ttl(Duration::from_secs(30))
+///     .with_on_lost(OnLost::Abort);
+/// // The URL sets the TTL to 10 s. The reaction to a loss is the program's.
+/// let sync = connect_with("memory:?ttl=10s", options).await?;
+/// # sync.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn connect_with(url: &str, options: SyncOptions) -> Result<Arc<DynSync>> {
+    let (backend, options) = configured(url, options)?;
     Ok(Arc::new(Handle::open(backend, options).await?))
 }
 
@@ -61,9 +92,14 @@ pub async fn connect(url: &str) -> Result<Arc<DynSync>> {
 /// # Errors
 /// As [`connect`], except for errors of the store.
 pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
+    configured(url, SyncOptions::new())
+}
+
+/// Returns the backend of a URL, and `options` with those of the URL in their place.
+fn configured(url: &str, options: SyncOptions) -> Result<(Arc<dyn Backend>, SyncOptions)> {
     let mut url: StoreUrl = url.parse()?;
     let options = url
-        .take_sync_options()
+        .take_sync_options(options)
         .map_err(|error| error.with_operation("connect"))?;
     Ok((store(url)?, options))
 }
@@ -230,6 +266,8 @@ fn memory(url: StoreUrl) -> Result<Arc<dyn Backend>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -244,6 +282,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn an_option_of_the_url_replaces_the_one_of_the_program() {
+        let given = SyncOptions::new()
+            .with_client("program")
+            .with_session_ttl(Duration::from_secs(30))
+            .with_isolation("node 7");
+        let mut url: StoreUrl = "x:?client=url&namespace=shop".parse().unwrap();
+        let merged = url.take_sync_options(given.clone()).unwrap();
+        assert_eq!((merged.client.as_str(), merged.namespace.as_str()), ("url", "shop"));
+        assert_eq!(merged.session_ttl, given.session_ttl);
+        assert_eq!(merged.isolation, given.isolation);
+        // Options of the program are checked as those of a URL are.
+        let error = configured("x:", SyncOptions::new().with_client("")).unwrap_err();
+        assert!(error.to_string().contains("client is empty"), "{error}");
     }
 
     #[test]

@@ -54,7 +54,7 @@
 //! | Consul | `consul` | `consul:`, `consuls:` |
 //! | Redis, with Sentinels or as a cluster | `redis` | `redis:`, `rediss:`, `redis+sentinel:`, `redis+cluster:` |
 //!
-//! [`connect`] documents the URLs. [`Capabilities`] describe what a store promises.
+//! [`connect`] documents the URLs; [`connect_with`] takes options of the program too. [`Capabilities`] describe what a store promises.
 //!
 //! # Where to start
 //!
@@ -66,7 +66,7 @@
 
 mod connect;
 
-pub use connect::connect;
+pub use connect::{connect, connect_with};
 #[cfg(feature = "consul")]
 pub use distsync_consul as consul;
 pub use distsync_core::{

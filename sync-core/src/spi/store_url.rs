@@ -14,6 +14,9 @@ use crate::options::SyncOptions;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::names::Namespace;
 
+/// The names of the options that every store has.
+const COMMON_OPTIONS: [&str; 4] = ["namespace", "ttl", "client", "on_lost"];
+
 /// A parsed store URL.
 ///
 /// `Debug` and `Display` show neither user and password nor the values of options.
@@ -129,13 +132,13 @@ impl StoreUrl {
     }
 
     /// Removes the options that every store has (`namespace`, `ttl`, `client`, `on_lost`) and
-    /// returns them.
+    /// returns them. An option that the URL does not give keeps its value in `defaults`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] or [`ErrorKind::InvalidName`] if a value is not valid; the
     /// message names the option.
-    pub fn take_sync_options(&mut self) -> Result<SyncOptions> {
-        let mut options = SyncOptions::new();
+    pub fn take_sync_options(&mut self, defaults: SyncOptions) -> Result<SyncOptions> {
+        let mut options = defaults;
         if let Some(namespace) = self.take("namespace")? {
             options.namespace = Namespace::new(&namespace)?;
         }
@@ -159,11 +162,7 @@ impl StoreUrl {
         match self.options.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let known: Vec<_> = ["namespace", "ttl", "client", "on_lost"]
-                    .iter()
-                    .chain(known)
-                    .copied()
-                    .collect();
+                let known: Vec<_> = COMMON_OPTIONS.iter().chain(known).copied().collect();
                 Err(self.bad(format!(
                     "`{}` has no option `{}`: known are {}",
                     self.scheme,
@@ -345,7 +344,7 @@ mod tests {
         );
         assert_eq!(url.addresses(Some(7)).unwrap(), ["a:1", "[::1]:2", "c:7"]);
         assert_eq!(url.path(), "some/path");
-        let options = url.take_sync_options().unwrap();
+        let options = url.take_sync_options(SyncOptions::new()).unwrap();
         assert_eq!(options.session_ttl, Duration::from_millis(500));
         assert_eq!(
             (options.namespace.as_str(), options.client.as_str()),
@@ -405,7 +404,7 @@ mod tests {
         ] {
             let mut parsed = parse(url);
             let error = parsed
-                .take_sync_options()
+                .take_sync_options(SyncOptions::new())
                 .and_then(|_| parsed.finish(&["extra"]))
                 .unwrap_err()
                 .to_string();
