@@ -292,7 +292,10 @@ mod tests {
             .with_isolation("node 7");
         let mut url: StoreUrl = "x:?client=url&namespace=shop".parse().unwrap();
         let merged = url.take_sync_options(given.clone()).unwrap();
-        assert_eq!((merged.client.as_str(), merged.namespace.as_str()), ("url", "shop"));
+        assert_eq!(
+            (merged.client.as_str(), merged.namespace.as_str()),
+            ("url", "shop")
+        );
         assert_eq!(merged.session_ttl, given.session_ttl);
         assert_eq!(merged.isolation, given.isolation);
         // Options of the program are checked as those of a URL are.

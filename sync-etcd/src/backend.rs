@@ -127,6 +127,7 @@ impl Backend for Etcd {
         let mut capabilities = Capabilities::new("etcd");
         // The shortest TTL that etcd grants with its default election timeout, in whole seconds.
         capabilities.ttl_min = Duration::from_secs(2);
+        capabilities.raises_short_ttl = true;
         // etcd checks for expired leases every 0.5 s, and the TTL is rounded up to a whole second.
         capabilities.expiry_slack = Duration::from_millis(1_500);
         capabilities.key_slots = true;

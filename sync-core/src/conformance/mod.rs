@@ -321,6 +321,7 @@ macro_rules! conformance_cases {
             spi_random_requests_do_what_a_table_does,
             api_a_prefix_is_literal,
             spi_a_session_is_opened_although_the_reply_was_lost,
+            api_a_short_ttl_is_raised_where_the_store_raises_it,
             api_a_hold_limit_runs_out_unless_extended,
             api_inspect_watch_and_list_show_who_is_there,
             api_an_operator_can_evict,

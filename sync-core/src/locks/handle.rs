@@ -1,8 +1,10 @@
 //! The handle that `connect` returns: the API over a backend.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::warn;
 
 use crate::locks::context::Context;
 use crate::locks::election::Candidate;
@@ -30,6 +32,9 @@ use crate::types::names::{Kind, LockName, Namespace};
 pub struct Handle {
     context: Arc<Context>,
     namespace: Namespace,
+    /// Warns once of hold limits that the store raises, because a program may set the same limit
+    /// for each lock.
+    warned_of_limit: Once,
 }
 
 impl Handle {
@@ -58,14 +63,23 @@ impl Handle {
         }
         let session_ttl = capabilities.check_ttl(options.session_ttl)?;
         let context = Arc::new(Context::start(backend, &options, session_ttl)?);
-        context.session(OnDisconnect::Hold).await.map_err(|error| {
+        let session = context.session(OnDisconnect::Hold).await.map_err(|error| {
             error
                 .with_operation("connect")
                 .with_backend(context.backend_name())
         })?;
+        // A server can be configured with a smallest TTL of its own. Rounding up to a whole second
+        // is documented, and no reason for a warning.
+        let granted = session.ttl();
+        if session_ttl > options.session_ttl
+            || granted >= session_ttl.saturating_add(Duration::from_secs(1))
+        {
+            warn_of_longer_ttl(context.backend_name(), "ttl", options.session_ttl, granted);
+        }
         Ok(Self {
             context,
             namespace: options.namespace,
+            warned_of_limit: Once::new(),
         })
     }
 
@@ -88,8 +102,14 @@ impl Handle {
         };
         let options = options.validated().map_err(explain)?;
         let capabilities = self.context.backend.capabilities();
-        if let Some(ttl) = options.ttl {
-            capabilities.check_ttl(ttl).map_err(explain)?;
+        let ttl = options.ttl.map(|ttl| capabilities.check_ttl(ttl));
+        let ttl = ttl.transpose().map_err(explain)?;
+        if let (Some(given), Some(raised)) = (options.ttl, ttl)
+            && raised > given
+        {
+            let name = self.context.backend_name();
+            self.warned_of_limit
+                .call_once(|| warn_of_longer_ttl(name, "hold limit", given, raised));
         }
         let unsupported =
             |problem: &'static str| Err(explain(Error::new(ErrorKind::Unsupported, problem)));
@@ -114,7 +134,7 @@ impl Handle {
             also,
             any,
             mode: options.mode,
-            ttl: options.ttl,
+            ttl,
             on_disconnect: options.on_disconnect,
             value: options.value,
             on_wait: options.on_wait,
@@ -131,6 +151,17 @@ impl Handle {
         LockName::new(&self.namespace, kind, name)
             .map_err(|error| error.with_backend(self.context.backend_name()))
     }
+}
+
+/// Warns that the store grants a longer TTL than the one that was given.
+fn warn_of_longer_ttl(backend: &str, option: &str, given: Duration, granted: Duration) {
+    warn!(
+        backend,
+        option,
+        ?given,
+        ?granted,
+        "the store grants no ttl this short: a crashed holder blocks others for the granted ttl"
+    );
 }
 
 #[async_trait]

@@ -15,6 +15,9 @@ pub struct Capabilities {
     pub ttl_min: Duration,
     /// The longest session TTL that the store grants.
     pub ttl_max: Duration,
+    /// A request for a TTL below [`ttl_min`](Self::ttl_min) is granted with `ttl_min`, because the
+    /// store itself raises it. If `false`, it is refused.
+    pub raises_short_ttl: bool,
     /// The claims of a dead session are removed within `expiry_factor` times its TTL plus
     /// [`expiry_slack`](Self::expiry_slack).
     pub expiry_factor: u32,
@@ -65,6 +68,7 @@ impl Capabilities {
             backend,
             ttl_min: Duration::from_millis(100),
             ttl_max: Duration::from_secs(86_400),
+            raises_short_ttl: false,
             expiry_factor: 1,
             expiry_slack: Duration::from_millis(20),
             durable_grants: true,
@@ -88,11 +92,15 @@ impl Capabilities {
             .saturating_add(self.expiry_slack)
     }
 
-    /// Returns `ttl` if the store grants it.
+    /// Returns `ttl` if the store grants it, or [`ttl_min`](Self::ttl_min) if the store
+    /// [raises](Self::raises_short_ttl) it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if it is out of range; the message gives the limits.
     pub fn check_ttl(&self, ttl: Duration) -> Result<Duration> {
+        if self.raises_short_ttl && !ttl.is_zero() && ttl < self.ttl_min {
+            return Ok(self.ttl_min);
+        }
         if ttl >= self.ttl_min && ttl <= self.ttl_max {
             return Ok(ttl);
         }
@@ -104,5 +112,25 @@ impl Capabilities {
             ),
         )
         .with_backend(self.backend))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_ttl_is_raised_or_refused() {
+        let second = Duration::from_secs(1);
+        let mut capabilities = Capabilities::new("test");
+        capabilities.ttl_min = 2 * second;
+        let error = capabilities.check_ttl(second).unwrap_err().to_string();
+        assert!(error.contains("1s") && error.contains("2s"), "{error}");
+        capabilities.raises_short_ttl = true;
+        assert_eq!(capabilities.check_ttl(second).unwrap(), 2 * second);
+        assert_eq!(capabilities.check_ttl(3 * second).unwrap(), 3 * second);
+        // A TTL of nothing is a mistake on every store.
+        assert!(capabilities.check_ttl(Duration::ZERO).is_err());
+        assert!(capabilities.check_ttl(2 * capabilities.ttl_max).is_err());
     }
 }

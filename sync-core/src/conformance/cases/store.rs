@@ -6,10 +6,11 @@ use futures_util::StreamExt;
 
 use crate::conformance::Stage;
 use crate::conformance::stage::{SOON, eventually, queue_of};
+use crate::locks::handle::Handle;
 use crate::locks::traits::Sync;
-use crate::options::{LeaderOptions, LockOptions, Node};
+use crate::options::{LeaderOptions, LockOptions, Node, SyncOptions};
 use crate::spi::clock;
-use crate::types::error::ErrorKind;
+use crate::types::error::{Error, ErrorKind};
 use crate::types::ids::ClaimId;
 use crate::types::loss::Loss;
 use crate::types::names::Kind;
@@ -104,6 +105,34 @@ pub async fn spi_a_session_is_opened_although_the_reply_was_lost(stage: Stage) {
         "the session has less than its TTL"
     );
     guard.release().await.expect("release");
+}
+
+/// A TTL and a hold limit below the smallest of the store are granted as its smallest where the
+/// store raises them. Elsewhere they are refused. A TTL of zero is refused everywhere.
+pub async fn api_a_short_ttl_is_raised_where_the_store_raises_it(stage: Stage) {
+    let capabilities = stage.capabilities();
+    let smallest = capabilities.ttl_min;
+    let open = async |ttl| {
+        let options = SyncOptions::new().with_session_ttl(ttl);
+        Handle::open(stage.backend().await, options).await
+    };
+    let refused = |error: Error| assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+    refused(open(Duration::ZERO).await.expect_err("a ttl of zero"));
+    let short = LockOptions::new().with_ttl(smallest / 2);
+    if !capabilities.raises_short_ttl {
+        refused(open(smallest / 2).await.expect_err("a short ttl"));
+        let client = stage.client("client").await;
+        refused(client.sync.lock("a", short).expect_err("a short limit"));
+        return;
+    }
+    let sync = open(smallest / 2).await.expect("connect with a short ttl");
+    for (options, name) in [(LockOptions::new(), "a"), (short, "b")] {
+        let guard = sync.lock(name, options).expect("a lock").acquire().await;
+        let guard = guard.expect("acquire");
+        assert!(guard.remaining() > smallest / 2, "{:?}", guard.remaining());
+        guard.release().await.expect("release");
+    }
+    sync.close().await.expect("close");
 }
 
 /// A session with a hundred locks is renewed no more often than one with a single lock.
