@@ -54,7 +54,8 @@
 //! | Consul | `consul` | `consul:`, `consuls:` |
 //! | Redis, with Sentinels or as a cluster | `redis` | `redis:`, `rediss:`, `redis+sentinel:`, `redis+cluster:` |
 //!
-//! [`connect`] documents the URLs; [`connect_with`] takes options of the program too. [`Capabilities`] describe what a store promises.
+//! [`connect`] documents the URLs, and [`connect_with`] takes options of the program too.
+//! [`Capabilities`] describe what a store promises.
 //!
 //! # Where to start
 //!
