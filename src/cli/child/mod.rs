@@ -1,0 +1,5 @@
+//! The processes of a command: start, signals, terminal, and end.
+
+mod stub;
+
+pub(crate) use stub::{STUB, Stub};

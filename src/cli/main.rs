@@ -1,0 +1,91 @@
+//! `distsync`, the command line: locks and elections for shells and operators.
+
+mod child;
+mod elect;
+mod exit;
+mod run;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use exit::{Failure, USAGE};
+
+/// Distributed locks and leader election, over netlock, etcd, Consul and Redis.
+#[derive(Debug, Parser)]
+#[command(
+    name = "distsync",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example:\n  distsync --on netlock://127.0.0.1:7420 run nightly -- ./backup.sh"
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The options of all commands.
+#[derive(Debug, Args)]
+struct Common {
+    /// Use the store at this URL, such as netlock://HOST, etcd://HOST, consul://HOST or
+    /// redis://HOST. Use the environment variable for a URL with a password, because other users
+    /// can see the arguments of a process.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = store::URL_VARIABLE,
+        hide_env_values = true,
+        global = true
+    )]
+    on: Option<String>,
+
+    /// Print JSON for programs.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Elect(elect::Elect),
+    #[command(name = child::STUB, hide = true)]
+    Child(child::Stub),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done if the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let common = cli.common;
+    let outcome = match cli.command {
+        Command::Run(run) => run.execute(&common),
+        Command::Elect(elect) => elect.execute(&common),
+        Command::Child(stub) => Err(stub.execute()),
+    };
+    outcome.unwrap_or_else(|failure| {
+        failure.print(common.json);
+        failure.into()
+    })
+}
+
+/// Runs a command on a runtime of its own, on the calling thread.
+fn with_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            let problem =
+                format!("cannot start the runtime: raise the limit of open files ({error})");
+            Failure::new(exit::OTHER, problem)
+        })?;
+    runtime.block_on(work)
+}
