@@ -278,7 +278,7 @@ impl Backend for Etcd {
                 let key = read_key_entry(&kv)?.key;
                 let same =
                     Compare::create_revision(key.clone(), CompareOp::Equal, kv.create_revision());
-                return Ok(self.delete(name, &key, same).await?.0);
+                return Ok(self.delete(name, &key, [same]).await?.0);
             }
         }
         Ok(Withdrawn::Absent)

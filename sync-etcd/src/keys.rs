@@ -112,6 +112,16 @@ pub(crate) fn value(claim: ClaimId, client: &str, value: &[u8]) -> Vec<u8> {
     [format!("{claim} {client}\n").as_bytes(), value].concat()
 }
 
+/// Returns the conditions under which a key belongs to this claim, whatever its user's value: its
+/// value begins with the claim's id and a space.
+pub(crate) fn belongs_to(key: &str, claim: ClaimId) -> [Compare; 2] {
+    // `!` is the character after the space.
+    [
+        Compare::value(key, CompareOp::Greater, format!("{claim} ")),
+        Compare::value(key, CompareOp::Less, format!("{claim}!")),
+    ]
+}
+
 /// Parses the claim's id from the value of its key.
 pub(crate) fn read_claim(value: &[u8]) -> Option<ClaimId> {
     let id = value.split(|byte| *byte == b' ').next()?;

@@ -67,6 +67,9 @@ caught! {
     random_repeated_tokens: RepeatsTokens by spi_random_requests_do_what_a_table_does;
     random_permits: OnePermitTooMany by spi_random_requests_do_what_a_table_does;
     sessions_without_secrets: IgnoresSecrets by spi_a_session_needs_its_secret_where_the_store_checks_it;
+    revisions_that_stay: CoarseRevisions by spi_each_change_raises_the_revision;
+    claims_repeated_after_a_break: RepeatsClaims by law_19_a_connection_that_breaks_at_any_message_leaves_nothing;
+    ghosts_after_a_break: KeepsCancelledWaiters by law_19_a_connection_that_breaks_at_any_message_leaves_nothing;
     silent_evictions: HidesEvictions by api_an_operator_can_evict;
     decisions_on_old_news: DecidesOnStaleState by law_11_one_of_many_gets_a_free_name;
     decisions_on_old_news_in_turn: DecidesOnStaleState by law_11_all_of_many_get_a_free_name_in_turn;

@@ -4,6 +4,7 @@ mod memory;
 mod netlock;
 #[cfg(not(feature = "full"))]
 mod not_built;
+mod proxy;
 #[cfg(feature = "full")]
 mod servers;
 

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::proxy::through_a_proxy;
 use async_trait::async_trait;
 use distsync_core::ErrorKind;
-use distsync_core::conformance::Harness;
+use distsync_core::conformance::{BreakAt, Breaking, Harness};
 use distsync_core::spi::Backend;
 #[cfg(feature = "full")]
 use distsync_netlock::ServerTls;
@@ -133,6 +134,14 @@ impl Harness for Netlock {
         // them.
         backend.list("nobody/").await.unwrap();
         backend
+    }
+
+    async fn breaking(&self, at: BreakAt) -> Breaking {
+        let port = self.address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let breaking = through_a_proxy("netlock", port, at).await;
+        // Connect first, as above. This request may be the one that breaks.
+        while breaking.backend.list("nobody/").await.is_err() {}
+        breaking
     }
 
     fn ttl(&self) -> Duration {

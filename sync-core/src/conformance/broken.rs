@@ -64,6 +64,8 @@ pub enum Fault {
     DecidesOnStaleState,
     /// A waiter that is granted while it is withdrawn is not released.
     KeepsRacingGrants,
+    /// Not every change raises the revision.
+    CoarseRevisions,
     /// A renewal revives a session that has ended.
     RevivesSessions,
     /// The last character of a prefix matches anything.
@@ -95,6 +97,14 @@ impl Broken {
             fault,
             evicted: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Returns the queue as an observer sees it.
+    fn seen(&self, mut queue: Queue) -> Queue {
+        if self.has(Fault::CoarseRevisions) {
+            queue.revision.0 &= !0xF;
+        }
+        queue
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -326,7 +336,10 @@ impl Backend for Broken {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        self.inner.queue(&self.name(name)).await
+        self.inner
+            .queue(&self.name(name))
+            .await
+            .map(|queue| self.seen(queue))
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
@@ -337,7 +350,7 @@ impl Backend for Broken {
                 after = queue.revision;
                 continue;
             }
-            return Ok(queue);
+            return Ok(self.seen(queue));
         }
     }
 

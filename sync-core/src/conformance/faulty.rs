@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::breaking::{BreakAt, Countdown};
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
 use crate::spi::mutex::locked;
@@ -64,6 +65,7 @@ pub struct Network {
     incarnation: Arc<AtomicU64>,
     /// The number of next requests to open a session whose replies are lost.
     unanswered_openings: Arc<AtomicU64>,
+    breaks: Arc<Countdown>,
 }
 
 impl Default for Network {
@@ -79,6 +81,7 @@ impl Default for Network {
             random: Arc::new(Mutex::new(StdRng::seed_from_u64(0))),
             incarnation: Arc::default(),
             unanswered_openings: Arc::default(),
+            breaks: Arc::default(),
         }
     }
 }
@@ -131,6 +134,15 @@ impl Network {
     /// Simulates a fail-over: the store has a new incarnation, which may have lost claims.
     pub fn fail_over(&self) {
         self.incarnation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Breaks the connection once, at a request.
+    pub(super) fn break_once(&self, at: BreakAt) {
+        self.breaks.set(at);
+    }
+
+    pub(super) fn has_broken(&self) -> bool {
+        self.breaks.has_happened()
     }
 
     /// Removes all faults.
@@ -216,6 +228,12 @@ impl Network {
     }
 
     async fn transmit<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        if let Some(arrives) = self.breaks.breaks_now() {
+            if arrives {
+                let _ = request.await;
+            }
+            return Err(down());
+        }
         let mut state = self.state.subscribe();
         let now = *state.borrow_and_update();
         let fate = self.fate(now);

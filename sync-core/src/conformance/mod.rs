@@ -41,6 +41,7 @@
 //! the process logs through `tracing` is searched for [secrets].
 
 pub mod bare;
+mod breaking;
 pub mod broken;
 pub mod cases;
 mod faulty;
@@ -56,6 +57,7 @@ use tokio::sync::RwLock;
 
 use crate::spi::backend::Backend;
 
+pub use breaking::{BreakAt, Breaking, Proxy};
 pub use faulty::{Faulty, Network};
 pub use stage::Stage;
 
@@ -74,6 +76,16 @@ pub trait Harness: Send + std::marker::Sync + 'static {
     /// A session may have been renewed a third of its TTL before, so less than the TTL is left.
     /// Skip the cases that restart the store if a restart takes longer, or use a longer TTL.
     async fn restart(&self);
+
+    /// Returns a backend as [`backend`](Self::backend) does, whose connection to the store breaks
+    /// once.
+    ///
+    /// Default: it breaks between two requests. A store that is reached over TCP returns a backend
+    /// that connects to a [`Proxy`], so that a request of several messages is left between two of
+    /// them. Another store interrupts its own steps where it can.
+    async fn breaking(&self, at: BreakAt) -> Breaking {
+        Breaking::between_requests(self.backend().await, at)
+    }
 
     /// Returns whether the cases share one store. Cases that restart it then run by themselves.
     ///
@@ -100,6 +112,10 @@ impl<H: Harness> Harness for Arc<H> {
 
     async fn restart(&self) {
         self.as_ref().restart().await;
+    }
+
+    async fn breaking(&self, at: BreakAt) -> Breaking {
+        self.as_ref().breaking(at).await
     }
 
     fn is_shared() -> bool {
@@ -311,6 +327,7 @@ macro_rules! conformance_cases {
             law_19_a_request_that_arrives_very_late_is_withdrawn,
             law_19_a_repeated_request_that_arrives_later_is_withdrawn,
             law_19_nothing_is_left_after_random_faults,
+            law_19_a_connection_that_breaks_at_any_message_leaves_nothing,
             spi_enqueue_and_withdraw_are_idempotent,
             spi_claims_reuse_key_slots_where_the_store_has_them,
             spi_a_closed_session_frees_all,
@@ -318,6 +335,7 @@ macro_rules! conformance_cases {
             spi_each_call_answers_that_the_session_has_ended,
             spi_a_session_needs_its_secret_where_the_store_checks_it,
             spi_an_eviction_is_reported_once,
+            spi_each_change_raises_the_revision,
             spi_random_requests_do_what_a_table_does,
             api_a_prefix_is_literal,
             spi_a_session_is_opened_although_the_reply_was_lost,

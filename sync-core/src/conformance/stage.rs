@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Faulty, Harness, Network, bare};
+use super::{BreakAt, Breaking, Faulty, Harness, Network, bare};
 use crate::locks::guard::Guard;
 use crate::locks::handle::Handle;
 use crate::locks::traits::{Lock, Sync};
@@ -87,6 +87,13 @@ impl Stage {
         self.client_on(name, self.backend().await).await
     }
 
+    /// Returns a new client whose connection breaks once.
+    pub(super) async fn client_that_breaks(&self, name: &str, at: BreakAt) -> (Breaking, Client) {
+        let breaking = self.harness.breaking(at).await;
+        let client = self.client_on(name, breaking.backend.clone()).await;
+        (breaking, client)
+    }
+
     async fn client_on(&self, name: &str, backend: Arc<dyn Backend>) -> Client {
         let network = Network::default();
         let options = SyncOptions::new()
@@ -95,7 +102,7 @@ impl Stage {
             .with_client(name);
         let handle = Handle::open(Arc::new(Faulty::new(backend, network.clone())), options).await;
         Client {
-            sync: Arc::new(handle.expect("connect")),
+            sync: Arc::new(handle.unwrap_or_else(|error| panic!("connect: {error}"))),
             network,
         }
     }

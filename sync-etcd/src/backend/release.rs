@@ -2,11 +2,11 @@
 
 use distsync_core::spi::{Claim, ClaimId, Gone, Withdrawn};
 use distsync_core::{LockName, Result, Token};
-use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
+use etcd_client::{Client, Compare, GetOptions, Txn, TxnOp};
 use tracing::warn;
 
 use super::Etcd;
-use crate::keys::{created_at, lease, read_claim, value};
+use crate::keys::{belongs_to, created_at, lease, read_claim};
 use crate::queue::{queue_of, read_order};
 use crate::watch::Deleted;
 
@@ -34,28 +34,27 @@ impl Etcd {
     }
 
     /// Deletes the key of a claim that is not known to be granted, and returns whether it was held,
-    /// waiting or absent. The delete is guarded by the key's value, so a later claim that reuses
-    /// the same key is left alone.
+    /// waiting or absent. The delete is guarded by the id in the key's value, so a later claim that
+    /// reuses the same key is left alone.
     pub(super) async fn remove(&self, claim: &Claim, key: &str) -> Result<(Withdrawn, i64)> {
-        let own = value(claim.id, &claim.client, &claim.value);
-        let same = Compare::value(key, CompareOp::Equal, own);
-        self.delete(&claim.name, key, same).await
+        self.delete(&claim.name, key, belongs_to(key, claim.id))
+            .await
     }
 
-    /// Deletes a key if the condition `same` is true. Returns whether its claim was held, waiting
+    /// Deletes a key if the conditions `same` are true. Returns whether its claim was held, waiting
     /// or absent, and the revision of the transaction.
     pub(super) async fn delete(
         &self,
         name: &LockName,
         key: &str,
-        same: Compare,
+        same: impl Into<Vec<Compare>>,
     ) -> Result<(Withdrawn, i64)> {
         let delete = TxnOp::delete(key, None);
         let done = self
             .members
             .transact(
                 name,
-                Txn::new().when([same]).and_then([read_order(name), delete]),
+                Txn::new().when(same).and_then([read_order(name), delete]),
             )
             .await?;
         if !done.response.succeeded() {

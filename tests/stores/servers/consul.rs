@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use distsync_core::conformance::Harness;
+use distsync_core::conformance::{BreakAt, Breaking, Harness};
 use distsync_core::spi::Backend;
 use tempfile::TempDir;
 
+use super::super::proxy::through_a_proxy;
 use super::certificates::Certificates;
 use super::program::{Program, Running, empty, free_port};
 
@@ -249,6 +250,10 @@ impl Harness for Consul {
         distsync::spi::backend(&format!("consul://127.0.0.1:{}", self.port()))
             .unwrap()
             .0
+    }
+
+    async fn breaking(&self, at: BreakAt) -> Breaking {
+        through_a_proxy("consul", self.port(), at).await
     }
 
     fn ttl(&self) -> Duration {

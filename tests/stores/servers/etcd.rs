@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use distsync_core::conformance::Harness;
+use distsync_core::conformance::{BreakAt, Breaking, Harness};
 use distsync_core::spi::Backend;
 use tempfile::TempDir;
 
+use super::super::proxy::through_a_proxy;
 use super::certificates::Certificates;
 use super::program::{Program, Running, copy, empty, free_port};
 
@@ -232,6 +233,10 @@ impl Harness for Etcd {
         distsync::spi::backend(&format!("etcd://127.0.0.1:{}", self.port))
             .unwrap()
             .0
+    }
+
+    async fn breaking(&self, at: BreakAt) -> Breaking {
+        through_a_proxy("etcd", self.port, at).await
     }
 
     fn ttl(&self) -> Duration {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use distsync_core::conformance::Harness;
+use distsync_core::conformance::{BreakAt, Breaking, Harness};
 use distsync_core::spi::{Backend, clock};
 use tempfile::TempDir;
 
+use super::super::proxy::through_a_proxy;
 use super::certificates::Certificates;
 use super::program::{Program, Running, empty, free_port};
 
@@ -592,6 +593,10 @@ impl Harness for Redis {
         distsync::spi::backend(&format!("redis://127.0.0.1:{}", self.port))
             .unwrap()
             .0
+    }
+
+    async fn breaking(&self, at: BreakAt) -> Breaking {
+        through_a_proxy("redis", self.port, at).await
     }
 
     fn ttl(&self) -> Duration {
