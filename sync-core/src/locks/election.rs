@@ -14,8 +14,10 @@ use crate::locks::observe;
 use crate::locks::request::AcquireRequest;
 use crate::locks::traits::{Elected, Leader};
 use crate::options::{LeaderOptions, Node, Wait};
+use crate::session::Health;
 use crate::session::hold::Hold;
 use crate::session::revocation::Revoked;
+use crate::spi::clock::Moment;
 use crate::spi::counted::Counted;
 use crate::spi::mutex::locked;
 use crate::types::error::Result;
@@ -120,6 +122,18 @@ impl Elected for HeldLeadership {
 
     fn check(&self, min_remaining: Duration) -> Result<Token> {
         self.guard.check(min_remaining)
+    }
+
+    fn health(&self) -> Health {
+        self.guard.health()
+    }
+
+    fn valid_until(&self) -> Option<Moment> {
+        self.guard.valid_until()
+    }
+
+    fn remaining(&self) -> Duration {
+        self.guard.remaining()
     }
 
     async fn proclaim(&self, value: &str) -> Result<()> {

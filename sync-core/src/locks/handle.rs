@@ -111,18 +111,11 @@ impl Handle {
             self.warned_of_limit
                 .call_once(|| warn_of_longer_ttl(name, "hold limit", given, raised));
         }
-        let unsupported =
-            |problem: &'static str| Err(explain(Error::new(ErrorKind::Unsupported, problem)));
-        if options.on_disconnect == OnDisconnect::Release && !capabilities.release_on_disconnect {
-            return unsupported(
-                "this store does not see its clients' connections, and cannot release when they end: leave the option out, \
-                 and set a short session ttl",
-            );
-        }
+        check_on_disconnect(options.on_disconnect, &capabilities).map_err(explain)?;
         if !also.is_empty() && !capabilities.several_at_once {
-            return unsupported(
-                "this store does not grant several names at once: use `lock_all` or `lock_any`",
-            );
+            let problem =
+                "this store does not grant several names at once: use `lock_all` or `lock_any`";
+            return Err(explain(Error::new(ErrorKind::Unsupported, problem)));
         }
         let also = also
             .iter()
@@ -164,6 +157,16 @@ fn warn_of_longer_ttl(backend: &str, option: &str, given: Duration, granted: Dur
     );
 }
 
+/// Checks that the store can treat a claim in this way.
+fn check_on_disconnect(on_disconnect: OnDisconnect, capabilities: &Capabilities) -> Result<()> {
+    if on_disconnect != OnDisconnect::Release || capabilities.release_on_disconnect {
+        return Ok(());
+    }
+    let problem = "this store does not see its clients' connections, and cannot release when they end: leave the option out, \
+                   and set a short session ttl";
+    Err(Error::new(ErrorKind::Unsupported, problem))
+}
+
 #[async_trait]
 impl Sync for Handle {
     fn lock(&self, name: &str, options: LockOptions) -> Result<Box<dyn Lock>> {
@@ -185,6 +188,7 @@ impl Sync for Handle {
                 .with_backend(self.context.backend_name())
                 .with_name(name)
         };
+        check_on_disconnect(options.on_disconnect, &self.capabilities()).map_err(explain)?;
         let request = AcquireRequest {
             operation: "elect",
             name: self.named(Kind::Leader, name)?,
@@ -192,7 +196,7 @@ impl Sync for Handle {
             any: false,
             mode: crate::types::mode::Mode::Exclusive,
             ttl: None,
-            on_disconnect: OnDisconnect::Hold,
+            on_disconnect: options.on_disconnect,
             value: options.node.encode().map_err(explain)?,
             on_wait: None,
         };

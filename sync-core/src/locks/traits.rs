@@ -1,6 +1,7 @@
 //! The API for applications: object-safe traits that are the same for every store.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -9,8 +10,10 @@ use crate::locks::guard::{Guard, Release};
 use crate::locks::leadership::{LeaderStatus, Leadership};
 use crate::locks::ticket::Ticket;
 use crate::options::{LeaderOptions, LockOptions};
+use crate::session::Health;
 use crate::session::revocation::Revoked;
 use crate::spi::capabilities::Capabilities;
+use crate::spi::clock::Moment;
 use crate::types::error::Result;
 use crate::types::ids::ClaimId;
 use crate::types::names::Kind;
@@ -83,6 +86,49 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// [`InvalidName`](crate::ErrorKind::InvalidName) or
     /// [`InvalidOption`](crate::ErrorKind::InvalidOption).
     fn leader(&self, name: &str, options: LeaderOptions) -> Result<Box<dyn Leader>>;
+
+    /// Returns the read lock of this name: [`lock`](Self::lock) with the options of a reader.
+    ///
+    /// Readers hold at the same time and exclude [writers](Self::write). A reader that arrives
+    /// after a waiting writer waits behind it.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Examples
+    /// ```
+    /// # use distsync_core::{DynSync, Result};
+    /// async fn reload(sync: &DynSync) -> Result<()> {
+    ///     let reading = sync.read("configuration")?.acquire().await?;
+    ///     reading.release().await?;
+    ///     let writing = sync.write("configuration")?.acquire().await?;
+    ///     writing.release().await?;
+    ///     let one_of_three = sync.semaphore("uploads", 3)?.acquire().await?;
+    ///     one_of_three.release().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    fn read(&self, name: &str) -> Result<Box<dyn Lock>> {
+        self.lock(name, LockOptions::shared())
+    }
+
+    /// Returns the write lock of this name, which is its exclusive lock with the default options.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    fn write(&self, name: &str) -> Result<Box<dyn Lock>> {
+        self.lock(name, LockOptions::new())
+    }
+
+    /// Returns the semaphore of this name: up to `permits` holders at the same time. Every user of
+    /// the name has to give the same number.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`InvalidOption`](crate::ErrorKind::InvalidOption) for 0
+    /// permits.
+    fn semaphore(&self, name: &str, permits: u16) -> Result<Box<dyn Lock>> {
+        self.lock(name, LockOptions::permit(permits))
+    }
 
     /// Returns the name of the store, for instance `netlock` or `etcd`.
     fn name(&self) -> &'static str;
@@ -322,7 +368,17 @@ pub trait Elected: Debug + Send + std::marker::Sync {
     ///
     /// # Errors
     /// As [`Guard::check`].
-    fn check(&self, min_remaining: std::time::Duration) -> Result<Token>;
+    fn check(&self, min_remaining: Duration) -> Result<Token>;
+
+    /// Returns whether the leadership is held, at risk because a renewal failed, or lost.
+    fn health(&self) -> Health;
+
+    /// Returns the moment until which the leadership is held if no further renewal succeeds; `None`
+    /// once it is lost.
+    fn valid_until(&self) -> Option<Moment>;
+
+    /// Returns the time until [`valid_until`](Self::valid_until); zero once it is lost.
+    fn remaining(&self) -> Duration;
 
     /// Changes the value of the node that observers see.
     ///

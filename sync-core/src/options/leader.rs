@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::options::checks::{check_label, check_value};
-use crate::options::lock::Wait;
+use crate::options::lock::{OnDisconnect, Wait};
 use crate::types::error::Result;
 
 /// A candidate of an election: its id, and a value for observers, for instance its address.
@@ -79,6 +79,9 @@ pub struct LeaderOptions {
     pub node: Node,
     /// The time for which [`Leader::elect`](crate::Leader::elect) waits. Default: for ever.
     pub wait: Wait,
+    /// The treatment of the leadership when the connections of the leader have ended. Default: it
+    /// is held until its TTL expires, which is also how long a crash delays the next election.
+    pub on_disconnect: OnDisconnect,
 }
 
 impl LeaderOptions {
@@ -88,6 +91,7 @@ impl LeaderOptions {
         Self {
             node,
             wait: Wait::Forever,
+            on_disconnect: OnDisconnect::Hold,
         }
     }
 
@@ -95,6 +99,13 @@ impl LeaderOptions {
     #[must_use]
     pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Sets what happens to the leadership when the connections of the leader have ended.
+    #[must_use]
+    pub fn with_on_disconnect(mut self, on_disconnect: OnDisconnect) -> Self {
+        self.on_disconnect = on_disconnect;
         self
     }
 }

@@ -9,6 +9,7 @@ use crate::conformance::stage::{Client, SOON, eventually, spawn};
 use crate::locks::leadership::{LeaderStatus, Leadership};
 use crate::locks::traits::{Leader, Sync};
 use crate::options::{LeaderOptions, Node, Wait};
+use crate::session::Health;
 use crate::types::loss::Loss;
 
 fn candidate(client: &Client, node: &str) -> Box<dyn Leader> {
@@ -27,6 +28,8 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
     assert_eq!(first.leader().await.expect("leader"), None);
     let office = first.elect().await.expect("elect");
     assert_eq!(first.status(), LeaderStatus::Elected);
+    assert_eq!(office.health(), Health::Held);
+    assert!(!office.remaining().is_zero() && office.remaining() <= stage.ttl());
     let leadership = second
         .leader()
         .await
@@ -86,6 +89,11 @@ pub async fn law_12_one_leader_a_term_and_terms_rise(stage: Stage) {
         "a leader that was cut off still considers itself elected"
     );
     assert!(next.check(Duration::ZERO).is_err());
+    assert_eq!(next.health(), Health::Lost(Loss::Expired));
+    assert_eq!(
+        (next.valid_until(), next.remaining()),
+        (None, Duration::ZERO)
+    );
     assert_eq!(lost.join_all().await, [Loss::Expired]);
     assert!(third.token() > next.token());
 }

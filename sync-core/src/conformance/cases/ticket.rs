@@ -6,7 +6,7 @@ use super::super::stage::{SOON, Stage, eventually, queue_of};
 use crate::locks::guard::Release;
 use crate::locks::ticket::Ticket;
 use crate::locks::traits::Sync;
-use crate::options::{LockOptions, OnDisconnect};
+use crate::options::{LeaderOptions, LockOptions, Node, OnDisconnect};
 use crate::spi::clock;
 use crate::types::error::ErrorKind;
 use crate::types::loss::Loss;
@@ -165,20 +165,23 @@ pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stag
     drop(blocking);
 }
 
-/// `OnDisconnect::Release` is rejected where the store does not support it. Elsewhere, the lock
-/// remains held while its connections are open.
+/// `OnDisconnect::Release` is rejected where the store does not support it. Elsewhere, the lock and
+/// the leadership remain held while their connections are open.
 pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
     let client = stage.client("client").await;
     let options = LockOptions::new().with_on_disconnect(OnDisconnect::Release);
     let lock = client.sync.lock("a", options);
+    let options = LeaderOptions::new(Node::new("node")).with_on_disconnect(OnDisconnect::Release);
+    let leader = client.sync.leader("a", options);
     if !stage.capabilities().release_on_disconnect {
-        assert_eq!(
-            lock.expect_err("expected a rejection: the capability says no")
-                .kind(),
-            ErrorKind::Unsupported
-        );
+        for refused in [lock.map(drop), leader.map(drop)] {
+            let error = refused.expect_err("expected a rejection: the capability says no");
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
         return;
     }
+    let leader = leader.expect("this store can");
+    let office = leader.elect().await.expect("elect");
     let guard = lock
         .expect("this store can")
         .acquire()
@@ -189,5 +192,9 @@ pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
     guard
         .check(Duration::ZERO)
         .expect("expected the lock to be held");
+    office
+        .check(Duration::ZERO)
+        .expect("expected the leadership to be held");
+    assert_eq!(office.resign().await.expect("resign"), Release::Done);
     assert_eq!(guard.release().await.expect("release"), Release::Done);
 }
