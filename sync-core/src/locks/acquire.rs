@@ -103,7 +103,7 @@ impl AcquireRequest {
 
     async fn session(&self, context: &Context) -> Result<Arc<LiveSession>> {
         if self.owns_session() {
-            let ttl = self.ttl.unwrap_or(context.session_ttl());
+            let ttl = self.own_ttl(context.session_ttl());
             return Box::pin(context.open(ttl, self.on_disconnect)).await;
         }
         match context.current(self.on_disconnect) {

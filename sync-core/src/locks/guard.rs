@@ -28,6 +28,9 @@ use crate::types::token::Token;
 pub enum Release {
     /// The lock was held, and is released now.
     Done,
+    /// The lock was held, and the guard has ended. The store keeps the claim until its [minimal
+    /// hold](crate::LockOptions::with_min_hold) is over.
+    Deferred,
     /// The lock had been lost before: expired, evicted, or its session ended. Nothing was changed.
     AlreadyGone,
 }
@@ -153,7 +156,7 @@ impl Guard {
         self.context.call(operation, &self.hold.claim().name)
     }
 
-    fn lost(&self, operation: &'static str, loss: Loss) -> Error {
+    pub(crate) fn lost(&self, operation: &'static str, loss: Loss) -> Error {
         self.call(operation).explain(self.hold.lost_error(loss))
     }
 
@@ -225,7 +228,13 @@ impl Guard {
             return Ok(*outcome);
         }
         if !self.hold.seems_held() {
+            self.hold.guard_ended();
             return Ok(*self.outcome.get_or_init(|| Release::AlreadyGone));
+        }
+        if self.hold.defers_release() {
+            self.hold.end(Loss::Released);
+            self.hold.guard_ended();
+            return Ok(*self.outcome.get_or_init(|| Release::Deferred));
         }
         self.hold.set_releasing(true);
         let unfinished = Unfinished(self);
@@ -290,7 +299,8 @@ impl Guard {
     /// Marks the claim as released in this process.
     fn finish(&self) {
         self.hold.end(Loss::Released);
-        if self.owns_session {
+        self.hold.guard_ended();
+        if self.owns_session && !self.hold.defers_release() {
             self.hold.session().end();
         }
     }
@@ -305,8 +315,8 @@ impl Guard {
         }
     }
 
-    /// Leaves the release to the keeper.
-    fn hand_over(&self) {
+    /// Leaves the release to the keeper. Idempotent.
+    pub(crate) fn hand_over(&self) {
         if self.outcome.get().is_some() {
             return;
         }

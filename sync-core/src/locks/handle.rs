@@ -111,6 +111,13 @@ impl Handle {
             self.warned_of_limit
                 .call_once(|| warn_of_longer_ttl(name, "hold limit", given, raised));
         }
+        if let Some(min) = options.min_hold.filter(|min| *min > capabilities.ttl_max) {
+            let problem = format!(
+                "a minimal hold of {min:?} exceeds the longest ttl of the store: give {:?} at most",
+                capabilities.ttl_max
+            );
+            return Err(explain(Error::new(ErrorKind::InvalidOption, problem)));
+        }
         check_on_disconnect(options.on_disconnect, &capabilities).map_err(explain)?;
         if !also.is_empty() && !capabilities.several_at_once {
             let problem =
@@ -128,6 +135,8 @@ impl Handle {
             any,
             mode: options.mode,
             ttl,
+            min_hold: options.min_hold,
+            max_hold: options.max_hold,
             on_disconnect: options.on_disconnect,
             value: options.value,
             on_wait: options.on_wait,
@@ -196,6 +205,8 @@ impl Sync for Handle {
             any: false,
             mode: crate::types::mode::Mode::Exclusive,
             ttl: None,
+            min_hold: None,
+            max_hold: None,
             on_disconnect: options.on_disconnect,
             value: options.node.encode().map_err(explain)?,
             on_wait: None,

@@ -141,7 +141,7 @@ impl<'a> QueuedClaim<'a> {
     }
 
     /// Makes a guard of a grant, if the session still lives. `name` is the granted one of several.
-    /// A hold limit begins here.
+    /// Hold limits begin here.
     async fn into_guard(
         mut self,
         token: Token,
@@ -150,20 +150,32 @@ impl<'a> QueuedClaim<'a> {
         if let (Some(claim), Some(name)) = (&mut self.claim, name) {
             (claim.name, claim.also, claim.any) = (name, Vec::new(), false);
         }
-        if self.request.outlives_the_handle() {
+        if self.request.outlives_the_handle() || self.request.min_hold.is_some() {
             self.session.outlive_the_handle();
         }
         if self.request.has_hold_limit() {
             self.session.stop_renewing();
-            if let Some(claim) = &self.claim {
-                let call = self.context.call(self.request.operation, &claim.name);
-                Box::pin(call.renew(&*self.context.backend, &self.session)).await?;
-            }
+        }
+        if (self.request.has_hold_limit() || self.request.min_hold.is_some())
+            && let Some(claim) = &self.claim
+        {
+            let call = self.context.call(self.request.operation, &claim.name);
+            Box::pin(call.renew(&*self.context.backend, &self.session)).await?;
         }
         let Some(claim) = self.claim.take() else {
             return Ok(Err(Loss::Closed));
         };
-        let hold = Hold::begin(claim, token, self.session.clone(), self.arrivals.late());
+        let late = self.arrivals.late();
+        let hold = Hold::begin(
+            claim,
+            token,
+            self.session.clone(),
+            late,
+            self.request.limits(),
+        );
+        if let Some(hold) = hold.as_ref().filter(|hold| hold.has_limits()) {
+            self.context.keeper.limit(hold.clone());
+        }
         let owns_session = self.request.owns_session();
         Ok(match hold {
             Some(hold) => Ok(Attempt::Held(Guard::new(

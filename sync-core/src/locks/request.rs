@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use crate::locks::guard::Guard;
 use crate::options::{OnDisconnect, OnWait};
+use crate::session::limits::Limits;
+use crate::spi::clock;
 use crate::types::mode::Mode;
 use crate::types::names::LockName;
 use crate::types::queue::Entry;
@@ -21,6 +23,8 @@ pub(crate) struct AcquireRequest {
     pub(crate) any: bool,
     pub(crate) mode: Mode,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) min_hold: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) value: Bytes,
     pub(crate) on_wait: Option<OnWait>,
@@ -38,7 +42,30 @@ pub(crate) enum Attempt {
 impl AcquireRequest {
     /// Whether each claim has a session of its own.
     pub(super) fn owns_session(&self) -> bool {
-        self.has_hold_limit() || self.outlives_the_handle()
+        self.has_hold_limit() || self.outlives_the_handle() || self.min_hold.is_some()
+    }
+
+    /// Returns the TTL of a session of the claim's own, where `shared` is the TTL of shared ones.
+    ///
+    /// With a minimal hold it is at least that long, so that the store keeps the claim for that
+    /// time even if this process ends.
+    pub(super) fn own_ttl(&self, shared: Duration) -> Duration {
+        self.ttl
+            .unwrap_or_else(|| shared.max(self.min_hold.unwrap_or_default()))
+    }
+
+    /// Returns the limits of a hold that is granted now.
+    pub(super) fn limits(&self) -> Option<Box<Limits>> {
+        if self.min_hold.is_none() && self.max_hold.is_none() {
+            return None;
+        }
+        Some(Box::new(Limits::starting_at(
+            clock::now(),
+            self.min_hold,
+            self.max_hold,
+            self.owns_session(),
+            self.outlives_the_handle(),
+        )))
     }
 
     /// Whether the session of a claim expires unless it is extended.

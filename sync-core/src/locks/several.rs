@@ -76,6 +76,7 @@ impl Guards {
         for guard in self.guards.iter().rev() {
             match (guard.release().await, &outcome) {
                 (Ok(Release::Done), _) | (_, Err(_)) => {}
+                (Ok(Release::Deferred), Ok(Release::AlreadyGone)) => {}
                 (other, Ok(_)) => outcome = other,
             }
         }

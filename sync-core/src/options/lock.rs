@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::options::checks::check_value;
-use crate::types::error::Result;
+use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::mode::Mode;
 use crate::types::queue::Entry;
 
@@ -47,6 +47,12 @@ pub struct LockOptions {
     /// is called. It protects against work that hangs for ever. Default: none; the lock lives with
     /// the session, which is renewed automatically.
     pub ttl: Option<Duration>,
+    /// The minimal hold: the store keeps the claim for at least this long after the grant, even if
+    /// the guard is released before or this process ends. Default: none.
+    pub min_hold: Option<Duration>,
+    /// The maximal hold: the lock is renewed automatically, but revoked and released when it was
+    /// held for this long. Default: none; the lock is held until it is released.
+    pub max_hold: Option<Duration>,
     /// A value for observers of the lock; at most 1 KiB. Default: empty.
     pub value: Bytes,
     /// The treatment of the lock when the connections of its holder have ended. Default: it is held
@@ -123,6 +129,43 @@ impl LockOptions {
         self
     }
 
+    /// Sets a minimal hold: the store keeps the claim for at least this long after the grant.
+    ///
+    /// It is meant for scheduled jobs that start on several machines at the same time by their own
+    /// clocks. A job that is shorter than the difference of the clocks would otherwise run twice.
+    ///
+    /// A release before that ends the guard at once, and returns
+    /// [`Release::Deferred`](crate::Release::Deferred). The keeper then releases the claim when the
+    /// minimal hold is over. If the handle is closed or the process ends before that, the claim
+    /// remains until its TTL expires. The lock therefore has a session of its own, whose TTL is the
+    /// greater of the session's TTL and the minimal hold. That is also how long a crashed holder
+    /// blocks others at worst.
+    ///
+    /// [`validated`](Self::validated) rejects it with [`OnDisconnect::Release`], with a shorter
+    /// `max_hold`, and with a shorter `ttl`.
+    #[must_use]
+    pub fn with_min_hold(mut self, min: Duration) -> Self {
+        self.min_hold = Some(min);
+        self
+    }
+
+    /// Sets a maximal hold: the lock is renewed automatically, but never held for longer than this.
+    ///
+    /// The guard is revoked with [`Loss::MaxHold`](crate::Loss::MaxHold) a margin before the time
+    /// is over, in which the holder stops its work: 10 % of the maximal hold, at least 250 ms and
+    /// at most a third of it. The claim is released when the guard ends, and when the maximal hold
+    /// is over at the latest. If the store cannot be reached then, the claim remains until the
+    /// store can be reached or the session has expired.
+    ///
+    /// Use it against work that hangs, where [`with_ttl`](Self::with_ttl) would need calls of
+    /// [`Guard::extend`](crate::Guard::extend). [`validated`](Self::validated) rejects both
+    /// together.
+    #[must_use]
+    pub fn with_max_hold(mut self, max: Duration) -> Self {
+        self.max_hold = Some(max);
+        self
+    }
+
     /// Sets the callback that receives the position each time the request joins the queue.
     #[must_use]
     pub fn with_on_wait(
@@ -154,7 +197,35 @@ impl LockOptions {
     pub fn validated(self) -> Result<Self> {
         self.mode.validated()?;
         check_value(&self.value)?;
+        self.check_holds()?;
         Ok(self)
+    }
+
+    /// Checks that the minimal hold, the maximal hold and the TTL do not contradict each other.
+    fn check_holds(&self) -> Result<()> {
+        let problem = match (self.min_hold, self.max_hold, self.ttl) {
+            (_, Some(Duration::ZERO), _) => {
+                "a maximal hold of 0 allows no work: give a longer one".to_owned()
+            }
+            (_, Some(_), Some(_)) => {
+                "`ttl` and `max_hold` both limit the hold: give `ttl` if you extend the lock \
+                 yourself, otherwise `max_hold`"
+                    .to_owned()
+            }
+            (Some(min), Some(max), _) if min > max => format!(
+                "the minimal hold of {min:?} exceeds the maximal hold of {max:?}: exchange them"
+            ),
+            (Some(min), _, Some(ttl)) if min > ttl => format!(
+                "the minimal hold of {min:?} exceeds the ttl of {ttl:?}: give a longer ttl"
+            ),
+            (Some(_), _, _) if self.on_disconnect == OnDisconnect::Release => {
+                "`min_hold` keeps the lock after this process has ended, and `OnDisconnect::Release` \
+                 does not: give one of them"
+                    .to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::InvalidOption, problem))
     }
 }
 

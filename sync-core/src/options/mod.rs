@@ -13,6 +13,8 @@ pub use sync::{OnLost, SyncOptions};
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::types::error::ErrorKind;
 
@@ -22,6 +24,8 @@ mod tests {
         assert_eq!(Node::decode(&node.encode().unwrap()), node);
         assert_eq!(Node::decode(b"bare").id(), "bare");
     }
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn bad_options_are_named() {
@@ -33,6 +37,40 @@ mod tests {
                     .validated()
                     .map(drop),
                 "1025 bytes",
+            ),
+            (
+                (LockOptions::new().with_max_hold(Duration::ZERO).validated()).map(drop),
+                "hold of 0",
+            ),
+            (
+                (LockOptions::new().with_max_hold(SECOND).with_ttl(SECOND))
+                    .validated()
+                    .map(drop),
+                "`ttl` and `max_hold`",
+            ),
+            (
+                (LockOptions::new()
+                    .with_min_hold(SECOND * 2)
+                    .with_max_hold(SECOND))
+                .validated()
+                .map(drop),
+                "exceeds the maximal hold",
+            ),
+            (
+                (LockOptions::new()
+                    .with_min_hold(SECOND * 2)
+                    .with_ttl(SECOND))
+                .validated()
+                .map(drop),
+                "exceeds the ttl",
+            ),
+            (
+                LockOptions::new()
+                    .with_min_hold(SECOND)
+                    .with_on_disconnect(OnDisconnect::Release)
+                    .validated()
+                    .map(drop),
+                "after this process has ended",
             ),
             (
                 SyncOptions::new().with_client("").validated().map(drop),

@@ -113,7 +113,8 @@ impl Default for SyncOptions {
 }
 
 /// The reaction of a client to the loss of a held lock: it was not renewed in time, the store ended
-/// its session, or an operator evicted it. A release or a detachment is no loss.
+/// its session, an operator evicted it, or its maximal hold was reached. A release or a detachment
+/// is no loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLost {

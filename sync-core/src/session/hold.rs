@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::session::arrivals::Late;
+use crate::session::limits::Limits;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock::{self, Moment};
@@ -21,6 +22,8 @@ pub(crate) struct Hold {
     session: Arc<LiveSession>,
     /// The requests that enqueue the claim and may still arrive.
     late: Late,
+    /// The minimal and the maximal hold, if the options give any.
+    limits: Option<Box<Limits>>,
     /// Whether its release is in progress. The store may then have released the claim already.
     releasing: AtomicBool,
     /// The first reason of a loss, which is kept.
@@ -37,6 +40,7 @@ impl Hold {
         token: Token,
         session: Arc<LiveSession>,
         late: Late,
+        limits: Option<Box<Limits>>,
     ) -> Option<Arc<Self>> {
         let hold = Arc::new(Self {
             claim: Claim {
@@ -46,6 +50,7 @@ impl Hold {
             token,
             session: session.clone(),
             late,
+            limits,
             releasing: AtomicBool::new(false),
             loss: OnceLock::new(),
             lost: Notify::new(),
@@ -60,6 +65,14 @@ impl Hold {
 
     pub(crate) fn late(&self) -> Late {
         self.late
+    }
+
+    pub(crate) fn has_limits(&self) -> bool {
+        self.limits.is_some()
+    }
+
+    pub(super) fn limits(&self) -> Option<&Limits> {
+        self.limits.as_deref()
     }
 
     /// Records that a release begins (`true`) or has failed (`false`).
@@ -97,9 +110,22 @@ impl Hold {
     /// clock.
     pub(crate) fn valid_until(&self) -> Option<Moment> {
         if self.loss.get().is_some() {
-            None
-        } else {
-            self.session.valid_until()
+            return None;
+        }
+        let until = self.session.valid_until()?;
+        match self.limits().and_then(Limits::revoke_at) {
+            None => Some(until),
+            Some(limit) if clock::now() < limit => Some(until.min(limit)),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the moment until which the store certainly keeps a claim that was lost: past now
+    /// only if its renewals failed.
+    pub(crate) fn kept_until(&self, loss: Loss) -> Moment {
+        match loss {
+            Loss::Expired => self.session.lease_end(),
+            _ => clock::now(),
         }
     }
 
@@ -110,11 +136,11 @@ impl Hold {
 
     pub(crate) fn loss(&self) -> Option<Loss> {
         self.loss.get().copied().or_else(|| {
-            if self.session.is_live() {
-                None
-            } else {
-                self.session.loss()
+            if !self.session.is_live() {
+                return self.session.loss();
             }
+            let limit = self.limits().and_then(Limits::revoke_at)?;
+            (clock::now() >= limit).then_some(Loss::MaxHold)
         })
     }
 
@@ -155,7 +181,7 @@ impl Hold {
 
     pub(crate) fn lost_error(&self, loss: Loss) -> Error {
         let kind = match loss {
-            Loss::Released | Loss::Evicted | Loss::Detached => ErrorKind::NotHeld,
+            Loss::Released | Loss::Evicted | Loss::Detached | Loss::MaxHold => ErrorKind::NotHeld,
             Loss::Closed => ErrorKind::Closed,
             Loss::Isolated => ErrorKind::Isolated,
             Loss::Expired | Loss::SessionLost => ErrorKind::SessionLost,

@@ -1,9 +1,10 @@
 //! The keeper: a dedicated thread that renews sessions and does background work.
 //!
 //! Renewals must survive user code that blocks the runtime's workers, so they do not run on the
-//! user's runtime. The keeper owns one task for each session, from its opening to its end, and one
-//! for each withdrawal in the background (of a dropped guard, or a cancelled `acquire` or
-//! `release`). When it is stopped, it closes its sessions first; no task outlives it.
+//! user's runtime. The keeper owns one task for each session, from its opening to its end, one for
+//! each withdrawal in the background (of a dropped guard, or a cancelled `acquire` or `release`),
+//! and one for each hold with limits. When it is stopped, it closes its sessions first; no task
+//! outlives it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::options::OnLost;
 use crate::session::arrivals::Late;
 use crate::session::errors::closed;
+use crate::session::hold::Hold;
 use crate::session::lifecycle::{Beginning, run_session};
+use crate::session::limits::enforce;
 use crate::session::live::LiveSession;
 use crate::session::withdrawal::withdraw;
 use crate::spi::backend::{Backend, Claim, Session, SessionSpec};
@@ -36,6 +39,9 @@ enum Job {
         claim: Claim,
         session: Arc<LiveSession>,
         late: Late,
+    },
+    Limit {
+        hold: Arc<Hold>,
     },
 }
 
@@ -132,6 +138,12 @@ impl Keeper {
         });
     }
 
+    /// Enforces the limits of a hold.
+    pub(crate) fn limit(&self, hold: Arc<Hold>) {
+        // Fails if the thread has ended. Its sessions, and this hold, have then ended too.
+        let _ = self.jobs.send(Job::Limit { hold });
+    }
+
     /// Ends all sessions and the thread. Blocks until they have ended, at most for `patience`.
     pub(crate) fn stop(&self, patience: Duration) {
         self.stop.cancel();
@@ -168,6 +180,7 @@ struct KeeperLoop {
     /// Cancelled to end all sessions that are open now.
     current: CancellationToken,
     lives: JoinSet<()>,
+    /// Withdrawals, and the limits of holds.
     withdrawals: JoinSet<()>,
 }
 
@@ -216,6 +229,9 @@ impl KeeperLoop {
             } => {
                 self.withdrawals
                     .spawn(withdraw(backend, claim, session, late));
+            }
+            Job::Limit { hold } => {
+                self.withdrawals.spawn(enforce(backend, hold));
             }
             Job::ReleaseAll { done } => {
                 self.end_sessions().await;

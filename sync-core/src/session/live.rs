@@ -152,6 +152,11 @@ impl LiveSession {
         health
     }
 
+    /// Returns the moment until which the store certainly keeps the claims, without a margin.
+    pub(crate) fn lease_end(&self) -> Moment {
+        locked(&self.validity).lease_end()
+    }
+
     pub(crate) fn ttl(&self) -> Duration {
         locked(&self.validity).ttl()
     }
@@ -289,6 +294,11 @@ impl LiveSession {
         self.outlives.store(true, Ordering::Release);
     }
 
+    /// Makes the keeper close the session when the handle is closed, which is the default.
+    pub(super) fn end_with_the_handle(&self) {
+        self.outlives.store(false, Ordering::Release);
+    }
+
     pub(super) fn outlives_the_handle(&self) -> bool {
         self.outlives.load(Ordering::Acquire)
     }
@@ -304,11 +314,16 @@ impl LiveSession {
     ///
     /// Returns `false` if the claim is not held under this session.
     pub(super) fn evicted(&self, claim: ClaimId) -> bool {
+        self.revoke(claim, Loss::Evicted)
+    }
+
+    /// Revokes one claim. Returns `false` if the claim is not held under this session.
+    pub(super) fn revoke(&self, claim: ClaimId, loss: Loss) -> bool {
         let Some(hold) = self.forget(claim) else {
             return false;
         };
-        on_lost::act(self.on_lost, Loss::Evicted);
-        hold.lose(Loss::Evicted);
+        on_lost::act(self.on_lost, loss);
+        hold.lose(loss);
         true
     }
 

@@ -2,9 +2,9 @@
 //!
 //! `validity` is the arithmetic, `live` the shared state of one session, and `keeper` the thread
 //! that runs a `lifecycle` for each session and a `withdrawal` for each claim to remove. `hold` is
-//! a claim that is held, `revocation` notifies its holder of its loss, and `call` makes the core's
-//! requests to a backend. `arrivals` knows which of them may still arrive, and `key_slots` assigns
-//! the few keys that the claims of a session reuse.
+//! a claim that is held, `limits` bounds the time for which it is held, `revocation` notifies its
+//! holder of its loss, and `call` makes the core's requests to a backend. `arrivals` knows which of
+//! them may still arrive, and `key_slots` assigns the few keys that the claims of a session reuse.
 
 pub(crate) mod arrivals;
 pub(crate) mod call;
@@ -13,6 +13,7 @@ pub(crate) mod hold;
 pub(crate) mod keeper;
 mod key_slots;
 mod lifecycle;
+pub(crate) mod limits;
 pub(crate) mod live;
 mod on_lost;
 pub(crate) mod revocation;

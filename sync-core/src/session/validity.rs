@@ -19,21 +19,21 @@ struct Timing {
 impl Timing {
     /// Returns the moment of revocation: `sent` + 99 % of the TTL - 2 ms, less the stop margin.
     fn revoke_at(self, sent: Moment) -> Moment {
-        let drift = self.ttl / 100 + Duration::from_millis(2);
-        sent.after(
-            self.ttl
-                .saturating_sub(drift)
-                .saturating_sub(self.stop_margin()),
-        )
+        self.lease_end(sent).before(stop_margin(self.ttl))
     }
 
-    /// Returns the time in which the holder stops its work: 10 % of the TTL, at least 250 ms, at
-    /// most a third of the TTL.
-    fn stop_margin(self) -> Duration {
-        (self.ttl / 10)
-            .max(Duration::from_millis(250))
-            .min(self.ttl / 3)
+    /// Returns the moment until which the store certainly keeps the claim: `sent` + 99 % of the TTL
+    /// - 2 ms.
+    fn lease_end(self, sent: Moment) -> Moment {
+        let drift = self.ttl / 100 + Duration::from_millis(2);
+        sent.after(self.ttl.saturating_sub(drift))
     }
+}
+
+/// Returns the time in which the holder stops its work: 10 % of the TTL, at least 250 ms, at most a
+/// third of the TTL.
+pub(super) fn stop_margin(ttl: Duration) -> Duration {
+    (ttl / 10).max(Duration::from_millis(250)).min(ttl / 3)
 }
 
 /// The health of a claim, as known to its holder.
@@ -69,6 +69,11 @@ impl Validity {
 
     pub(crate) fn revoke_at(&self) -> Moment {
         self.timing.revoke_at(self.sent)
+    }
+
+    /// Returns the moment until which the store certainly keeps the claims, without a margin.
+    pub(crate) fn lease_end(&self) -> Moment {
+        self.timing.lease_end(self.sent)
     }
 
     pub(crate) fn ttl(&self) -> Duration {

@@ -20,6 +20,8 @@ pub enum Loss {
     /// The session was not renewed in time, and the store has isolated this client: end the
     /// process.
     Isolated,
+    /// The maximal hold of the options was reached.
+    MaxHold,
     /// The guard was detached, and its ticket now represents the claim.
     Detached,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Loss {
             Self::Released => "released",
             Self::Closed => "the handle was closed",
             Self::Isolated => "isolated by the store",
+            Self::MaxHold => "held for the maximal time",
             Self::Detached => "detached",
         })
     }
