@@ -71,7 +71,7 @@ pub use connect::{connect, connect_with};
 #[cfg(feature = "consul")]
 pub use distsync_consul as consul;
 pub use distsync_core::{
-    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Guard, Guards, Handle,
+    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Fenced, Guard, Guards, Handle,
     Health, Kind, Leader, LeaderOptions, LeaderStatus, Leadership, Lock, LockName, LockOptions,
     Loss, Mode, Moment, NAME_MAX, NAMESPACE_MAX, Namespace, Node, OnDisconnect, OnLost, OnWait,
     Queue, Release, Result, Revision, Revoked, Sync, SyncOptions, Ticket, Token, VALUE_MAX, Wait,

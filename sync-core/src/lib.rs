@@ -32,6 +32,7 @@ pub use session::revocation::Revoked;
 pub use spi::capabilities::Capabilities;
 pub use spi::clock::Moment;
 pub use types::error::{Error, ErrorKind, Result};
+pub use types::fenced::Fenced;
 pub use types::ids::ClaimId;
 pub use types::loss::Loss;
 pub use types::mode::Mode;
