@@ -61,7 +61,8 @@
 //!
 //! [`connect`] returns a [`Sync`]. [`Sync::lock`] makes a [`Lock`], whose
 //! [`acquire`](Lock::acquire) returns a [`Guard`]; [`Sync::leader`] makes a [`Leader`], whose
-//! [`elect`](Leader::elect) returns an [`Elected`]. [`Fence`] shows how a resource rejects a former
+//! [`elect`](Leader::elect) returns an [`Elected`]. [`with_lock`] and [`run_as_leader`] run work
+//! for as long as a lock or a leadership is held. [`Fence`] shows how a resource rejects a former
 //! holder. [`lock_all`] and [`lock_any`] acquire several names. A [`Ticket`] moves a lock to
 //! another process. The module [`spi`] is for authors of stores.
 
@@ -71,11 +72,12 @@ pub use connect::{connect, connect_with};
 #[cfg(feature = "consul")]
 pub use distsync_consul as consul;
 pub use distsync_core::{
-    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Fenced, Guard, Guards, Handle,
-    Health, Kind, Leader, LeaderOptions, LeaderStatus, Leadership, Lock, LockName, LockOptions,
-    Loss, Mode, Moment, NAME_MAX, NAMESPACE_MAX, Namespace, Node, OnDisconnect, OnLost, OnWait,
-    Queue, Release, Result, Revision, Revoked, Sync, SyncOptions, Ticket, Token, VALUE_MAX, Wait,
-    Waiting, Withdrawn, lock_all, lock_any, process_identity,
+    Capabilities, ClaimId, DynSync, Elected, Entry, Error, ErrorKind, Fence, Fenced, Guard, Guards,
+    Handle, Health, Kind, Leader, LeaderOptions, LeaderStatus, Leadership, Lock, LockName,
+    LockOptions, Loss, Mode, Moment, NAME_MAX, NAMESPACE_MAX, Namespace, Node, OnDisconnect,
+    OnLost, OnWait, Queue, Release, Result, Revision, Revoked, StopReason, Sync, SyncOptions, Term,
+    Ticket, Token, VALUE_MAX, Wait, Waiting, Withdrawn, lock_all, lock_any, process_identity,
+    run_as_leader, with_lock,
 };
 #[cfg(feature = "etcd")]
 pub use distsync_etcd as etcd;

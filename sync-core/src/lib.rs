@@ -16,6 +16,7 @@ mod options;
 mod session;
 pub mod spi;
 mod types;
+mod work;
 
 pub use locks::guard::{Guard, Release};
 pub use locks::handle::Handle;
@@ -39,3 +40,6 @@ pub use types::mode::Mode;
 pub use types::names::{Kind, LockName, NAME_MAX, NAMESPACE_MAX, Namespace};
 pub use types::queue::{Entry, Queue, Revision, VALUE_MAX, Withdrawn};
 pub use types::token::{Fence, Token};
+pub use work::run_as_leader::run_as_leader;
+pub use work::term::{StopReason, Term};
+pub use work::with_lock::with_lock;

@@ -33,3 +33,5 @@ mod stores;
 mod tls;
 mod urls;
 mod watchers;
+mod work_of_a_leader;
+mod work_under_a_lock;

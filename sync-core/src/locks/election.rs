@@ -145,4 +145,8 @@ impl Elected for HeldLeadership {
     async fn resign(&self) -> Result<Release> {
         self.guard.release().await
     }
+
+    fn resign_in_the_background(&self) {
+        self.guard.hand_over();
+    }
 }

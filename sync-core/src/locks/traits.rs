@@ -397,4 +397,8 @@ pub trait Elected: Debug + Send + std::marker::Sync {
     /// # Cancel safety
     /// A resignation that has begun runs to its end in the background.
     async fn resign(&self) -> Result<Release>;
+
+    /// Leaves the resignation to the keeper, as a drop does. Idempotent.
+    #[doc(hidden)]
+    fn resign_in_the_background(&self);
 }

@@ -32,6 +32,18 @@ impl Revoked {
     }
 }
 
+impl Revoked {
+    /// Returns the reason if the claim is no longer held, without waiting. Reads the clock.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        self.hold.loss()
+    }
+
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+}
+
 impl Clone for Revoked {
     fn clone(&self) -> Self {
         Self::of(&self.hold)
