@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use distsync_core::Result;
-use distsync_core::spi::{StoreUrl, Tls};
+use distsync_core::spi::{Credential, StoreUrl, Tls};
 
 /// The default HTTP port of Consul.
 const DEFAULT_PORT: u16 = 8500;
@@ -13,7 +13,7 @@ const DEFAULT_PORT: u16 = 8500;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(crate) address: String,
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Credential>,
     pub(crate) datacenter: Option<String>,
     pub(crate) lock_delay: Duration,
     pub(crate) tls: Option<Tls>,
@@ -23,8 +23,8 @@ pub struct Config {
 impl Config {
     /// Parses a URL `consul://[:TOKEN@]host[:port][?datacenter=dc1&lock_delay=0s]`, or `consuls:`
     /// for TLS with the options `ca`, `cert` and `key`, after the common options have been taken
-    /// out. With `unix_socket=PATH` the agent is reached by that socket, and the host is only a
-    /// name.
+    /// out. The options `token_file` and `token_env` take the place of the token. With
+    /// `unix_socket=PATH` the agent is reached by that socket, and the host is only a name.
     ///
     /// # Errors
     /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names what does not fit.
@@ -44,7 +44,7 @@ impl Config {
             );
         };
         let address = address.clone();
-        let token = url.password().map(str::to_owned);
+        let token = Credential::from_url(&mut url, "token")?;
         let datacenter = url.take("datacenter")?;
         // Holders are revoked before their session expires, so Consul's default delay of 15 s would
         // only add to that.
@@ -60,6 +60,8 @@ impl Config {
             "datacenter",
             "lock_delay",
             "unix_socket",
+            "token_file",
+            "token_env",
             "ca",
             "cert",
             "key",
@@ -99,7 +101,7 @@ mod tests {
             (full.address.as_str(), full.lock_delay),
             ("a:8500", Duration::from_secs(5))
         );
-        assert_eq!(full.token.as_deref(), Some("hidden"));
+        assert_eq!(full.token, Some(Credential::new("hidden")));
         assert!(!format!("{full:?}").contains("hidden"));
         for (url, reason) in [
             ("consul://me:x@a", "not users"),

@@ -262,7 +262,8 @@ impl Http {
         }
         let request = self.client()?.request(method, url);
         Ok(match &self.config.token {
-            Some(token) => request.header("X-Consul-Token", token),
+            // The file of the token may have changed since the last request.
+            Some(token) => request.header("X-Consul-Token", &*token.latest()),
             None => request,
         })
     }

@@ -1,9 +1,10 @@
 //! The settings of an etcd client.
 
 use std::fmt;
+use std::sync::Arc;
 
 use distsync_core::Result;
-use distsync_core::spi::{StoreUrl, Tls};
+use distsync_core::spi::{Credential, StoreUrl, Tls};
 
 /// The port of etcd if the URL names none.
 const DEFAULT_PORT: u16 = 2379;
@@ -12,14 +13,14 @@ const DEFAULT_PORT: u16 = 2379;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(crate) endpoints: Vec<String>,
-    pub(crate) user: Option<(String, String)>,
+    pub(crate) user: Option<(String, Credential)>,
     pub(crate) tls: Option<Tls>,
 }
 
 impl Config {
     /// Parses a URL `etcd://[user:password@]host[:port][,host[:port]]`, from which the common
-    /// options have been removed. The scheme `etcds:` enables TLS, with the options `ca`, `cert`
-    /// and `key`.
+    /// options have been removed. The options `password_file` and `password_env` take the place of
+    /// the password. The scheme `etcds:` enables TLS, with the options `ca`, `cert` and `key`.
     ///
     /// # Errors
     /// [`InvalidOption`](distsync_core::ErrorKind::InvalidOption) names the invalid part of the
@@ -30,12 +31,14 @@ impl Config {
         if !url.path().is_empty() {
             return Err(url.bad("a path has no meaning for etcd: leave it out"));
         }
-        let user = match (url.user(), url.password()) {
+        let password = Credential::from_url(&mut url, "password")?;
+        let user = match (url.user(), password) {
             (None, None) => None,
-            (Some(user), Some(password)) => Some((user.to_owned(), password.to_owned())),
+            (Some(user), Some(password)) => Some((user.to_owned(), password)),
             _ => {
                 return Err(url.bad(
-                    "a user needs a password, and a password a user: write user:password@host",
+                    "a user needs a password, and a password a user: write user:password@host, or \
+                     user@host with `password_file` or `password_env`",
                 ));
             }
         };
@@ -45,7 +48,8 @@ impl Config {
             .iter()
             .map(|address| format!("{scheme}://{address}"))
             .collect();
-        url.finish(&Tls::OPTIONS)?;
+        let own = ["password_file", "password_env"];
+        url.finish(&[&own, &Tls::OPTIONS[..]].concat())?;
         Ok(Self {
             endpoints,
             user,
@@ -55,6 +59,11 @@ impl Config {
 }
 
 impl Config {
+    /// Returns the current password.
+    pub(crate) fn password(&self) -> Option<Arc<str>> {
+        self.user.as_ref().map(|(_, password)| password.latest())
+    }
+
     /// Returns whether etcd may authenticate this client, and so apply permissions to it.
     pub(crate) fn has_permissions(&self) -> bool {
         self.user.is_some() || self.tls.as_ref().is_some_and(|tls| tls.identity.is_some())
@@ -85,6 +94,7 @@ mod tests {
         assert!(!format!("{secret:?}").contains("hidden"));
         for (url, reason) in [
             ("etcd://me@a", "needs a password"),
+            ("etcd://a?password_env=CARGO_PKG_NAME", "needs a password"),
             ("etcd://a/x", "a path"),
             ("etcd://a?x=y", "no option `x`"),
             ("etcds://a?ca=x", "cannot be read"),

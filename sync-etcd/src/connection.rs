@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     /// The index of the endpoint in the configuration.
     pub(crate) endpoint: usize,
     client: Connected,
+    /// The password that the connection has logged in with.
+    password: Option<Arc<str>>,
     pulse: Arc<Pulse>,
     home: Home,
     /// `None` if etcd may apply permissions to this client. Before 3.4.42, 3.5.28 and 3.6.9 etcd
@@ -159,8 +161,10 @@ impl Connection {
             .with_keep_alive_while_idle(true)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        if let Some((user, password)) = &config.user {
-            options = options.with_user(user, password);
+        // The file of the password may have changed since the last connection.
+        let password = config.password();
+        if let (Some((user, _)), Some(password)) = (&config.user, &password) {
+            options = options.with_user(user, &**password);
         }
         // The certificate files may have changed since the last connection.
         if let Some(tls) = config.tls.as_ref().map(Tls::latest) {
@@ -186,6 +190,7 @@ impl Connection {
         Ok(Self {
             endpoint,
             client: Connected(client),
+            password,
             pulse: Arc::default(),
             home,
             batcher,
@@ -213,6 +218,11 @@ impl Connection {
             .answer(answered)
             .await
             .unwrap_or_else(|error| Err(error.into()))
+    }
+
+    /// Returns whether the configuration has another password now.
+    pub(crate) fn has_old_password(&self, config: &Config) -> bool {
+        self.password != config.password()
     }
 
     pub(crate) fn client(&self) -> &Client {

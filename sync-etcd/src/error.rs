@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     ClientGone,
     #[error("a member does not answer")]
     Silent,
+    /// The connection has logged in with a password that has changed since.
+    #[error("the password has changed")]
+    OldPassword,
     /// The core has diagnosed the connection, for instance its TLS handshake.
     #[error("{0}")]
     Connection(Arc<Error>),
@@ -67,11 +70,21 @@ impl Failure {
         matches!(self.upstream(), Some(Upstream::GRpcStatus(status)) if status.code() == Code::PermissionDenied)
     }
 
+    /// Returns whether etcd rejects the login: its token is not valid, or the password is wrong.
+    pub(crate) fn is_rejected_login(&self) -> bool {
+        matches!(self.upstream(), Some(Upstream::GRpcStatus(status))
+            if status.code() == Code::Unauthenticated || is_wrong_password(status))
+    }
+
     /// Returns whether this member, or the connection to it, is out of service, so that another
     /// member should be tried.
     pub(crate) fn is_out_of_service(&self) -> bool {
         match self {
-            Self::ClientGone | Self::Silent | Self::Connection(_) | Self::WatchLost => true,
+            Self::ClientGone
+            | Self::Silent
+            | Self::OldPassword
+            | Self::Connection(_)
+            | Self::WatchLost => true,
             Self::Answer(_) | Self::Foreign(_) => false,
             Self::Etcd(error) => match &**error {
                 Upstream::GRpcStatus(status) => matches!(
@@ -135,6 +148,11 @@ impl From<Failure> for Error {
             ),
             Failure::WatchLost => unreachable_store(),
             Failure::Silent => Error::unanswered("a member does not answer: is it running, and is the network up?"),
+            Failure::OldPassword => Error::new(
+                ErrorKind::Unavailable,
+                "the password has changed: try again, to log in with the new one",
+            )
+            .retryable(),
             Failure::ClientGone => Error::unanswered("the runtime on which this client connected has ended: connect on a runtime that outlives the client"),
             Failure::Connection(error) => Arc::try_unwrap(error).unwrap_or_else(|shared| {
                 let copy = Error::new(shared.kind(), shared.message());
@@ -143,6 +161,10 @@ impl From<Failure> for Error {
         }
         .with_backend("etcd")
     }
+}
+
+fn is_wrong_password(status: &tonic::Status) -> bool {
+    status.code() == Code::InvalidArgument && status.message().contains("authentication failed")
 }
 
 fn unreachable_store() -> Error {
@@ -166,7 +188,7 @@ fn from_status(status: tonic::Status) -> Error {
             ErrorKind::Denied,
             format!("the role lacks a permission ({text}): docs/semantics.md lists those needed"),
         ),
-        Code::InvalidArgument if text.contains("authentication failed") => {
+        Code::InvalidArgument if is_wrong_password(&status) => {
             Error::new(ErrorKind::Denied, "wrong user or password: check the URL's credentials")
         }
         Code::InvalidArgument if text.contains("user name is empty") => {

@@ -94,16 +94,31 @@ impl Members {
         let answer = connection
             .answer(request(connection.client().clone()))
             .await;
-        self.leave_if_out_of_service(&connection, &answer);
-        answer
+        self.judged(&connection, answer)
     }
 
     /// Executes one step of a name.
     pub(crate) async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
         let connection = self.connection().await?;
         let done = connection.answer(connection.step(name, txn)).await;
-        self.leave_if_out_of_service(&connection, &done);
-        done
+        self.judged(&connection, done)
+    }
+
+    /// Leaves the connection if its answer shows that it cannot serve, and returns the answer.
+    fn judged<T>(
+        &self,
+        connection: &Arc<Connection>,
+        answer: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let answer = answer.map_err(|failure| {
+            if failure.is_rejected_login() && connection.has_old_password(&self.config) {
+                Failure::OldPassword
+            } else {
+                failure
+            }
+        });
+        self.leave_if_out_of_service(connection, &answer);
+        answer
     }
 
     fn leave_if_out_of_service<T>(

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use distsync_core::Result;
-use distsync_core::spi::{StoreUrl, Tls};
+use distsync_core::spi::{Credential, StoreUrl, Tls};
 
 /// The port of Redis if the URL names none.
 const REDIS_PORT: u16 = 6379;
@@ -12,6 +12,21 @@ const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// The default of `wait_timeout`.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The names of the URL options, beside those of TLS.
+const OPTIONS: [&str; 4] = [
+    "wait_replicas",
+    "wait_timeout",
+    "password_file",
+    "password_env",
+];
+/// The names of the further URL options with Sentinels.
+const SENTINEL_OPTIONS: [&str; 4] = [
+    "sentinel_user",
+    "sentinel_password",
+    "sentinel_password_file",
+    "sentinel_password_env",
+];
 
 /// Settings of a Redis client. `Debug` does not show credentials.
 #[derive(Clone)]
@@ -26,11 +41,11 @@ pub struct Config {
     sentinel: Credentials,
 }
 
-/// A user and password. They must not be printed.
+/// A user and password.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials {
     pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Credential>,
 }
 
 /// The meaning of the addresses.
@@ -63,8 +78,9 @@ impl Config {
     /// `redis://[user[:password]@]host[:port][/db]`,
     /// `redis+sentinel://host[:port][,host[:port]]/service[/db]`,
     /// `redis+cluster://host[:port][,host[:port]]`, each with `rediss` for TLS. Options:
-    /// `wait_replicas`, `wait_timeout`; for Sentinels `sentinel_user` and `sentinel_password`; for
-    /// TLS `ca`, `cert` and `key`.
+    /// `wait_replicas`, `wait_timeout`; `password_file` or `password_env` in the place of the
+    /// password; for Sentinels `sentinel_user` and `sentinel_password`, `sentinel_password_file` or
+    /// `sentinel_password_env`; for TLS `ca`, `cert` and `key`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`](distsync_core::ErrorKind) names the invalid part of the URL.
@@ -84,30 +100,22 @@ impl Config {
             ));
         }
         let user = url.user().filter(|user| !user.is_empty());
-        let server = Credentials {
-            user: user.map(str::to_owned),
-            password: url.password().map(str::to_owned),
-        };
+        let user = user.map(str::to_owned);
+        let password = Credential::from_url(&mut url, "password")?;
+        let server = Credentials { user, password };
         let sentinel = match topology {
             Topology::Sentinel { .. } => Credentials {
                 user: url.take("sentinel_user")?,
-                password: url.take("sentinel_password")?,
+                password: Credential::from_options(&mut url, "sentinel_password")?,
             },
             _ => Credentials::default(),
         };
         let replicas = replicas(&mut url)?;
-        url.finish(match topology {
-            Topology::Sentinel { .. } => &[
-                "wait_replicas",
-                "wait_timeout",
-                "ca",
-                "cert",
-                "key",
-                "sentinel_user",
-                "sentinel_password",
-            ],
-            _ => &["wait_replicas", "wait_timeout", "ca", "cert", "key"],
-        })?;
+        let sentinel_options: &[&str] = match topology {
+            Topology::Sentinel { .. } => &SENTINEL_OPTIONS,
+            _ => &[],
+        };
+        url.finish(&[&OPTIONS, sentinel_options, &Tls::OPTIONS].concat())?;
         Ok(Self {
             addresses,
             topology,
@@ -212,6 +220,11 @@ mod tests {
             ("redis://a?x=y", "no option `x`"),
             ("rediss://a?ca=x", "cannot be read"),
             ("redis://a?sentinel_user=x", "no option `sentinel_user`"),
+            ("redis://:hidden@a?password_env=x", "in one place"),
+            (
+                "redis+sentinel://a/b?sentinel_password=x&sentinel_password_file=y",
+                "by the option `sentinel_password_file`",
+            ),
             ("redis://a?wait_replicas=some", "not a number of replicas"),
             ("redis://a?wait_timeout=1s", "needs `wait_replicas`"),
             ("redis://a?wait_replicas=1&wait_timeout=0s", "is 0"),

@@ -100,7 +100,8 @@ async fn greet(config: &Config, peer: Peer, wire: &mut Wire) -> RedisResult<()> 
         hello
             .arg("AUTH")
             .arg(credentials.user.as_deref().unwrap_or("default"))
-            .arg(password);
+            // The file of the password may have changed since the last connection.
+            .arg(&*password.latest());
     }
     let () = hello.query_async(wire).await?;
     match (peer, config.db) {

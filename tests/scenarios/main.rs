@@ -7,6 +7,7 @@ mod clocks;
 mod consul;
 mod consul_crowds;
 mod consul_lock_delay;
+mod credentials;
 mod crowds;
 mod etcd;
 mod every_store;

@@ -8,7 +8,7 @@ use distsync_core::conformance::secrets;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 
-use super::steps::{http, pair, refused};
+use super::steps::{ConsulTokens, pair, refused};
 use crate::stores::{Consul, Etcd, Redis};
 
 /// The permissions that docs/semantics.md lists.
@@ -175,37 +175,8 @@ async fn consul_tokens_need_exactly_the_rights_that_are_documented() {
     secrets::note("hidden");
     let consul = Consul::start_with_acl();
     let port = consul.port();
-    let field = |answer: &str, name: &str| {
-        let start = answer
-            .split(&format!("\"{name}\":\""))
-            .nth(1)
-            .unwrap_or_else(|| panic!("{answer}"));
-        start.split('"').next().unwrap().to_owned()
-    };
-    // The first leader can take a moment until it accepts the bootstrap.
-    let mut boot = String::new();
-    for _ in 0..100 {
-        boot = http(port, "PUT", "/v1/acl/bootstrap", "", "");
-        if boot.contains("SecretID") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let management = format!("X-Consul-Token: {}\r\n", field(&boot, "SecretID"));
-    let token = |policy: &str, rules: &str| {
-        let body = format!(
-            r#"{{"Name":"{policy}","Rules":"{}"}}"#,
-            rules.replace('"', "\\\"")
-        );
-        http(port, "PUT", "/v1/acl/policy", &management, &body);
-        let body = format!(r#"{{"Policies":[{{"Name":"{policy}"}}]}}"#);
-        let token = field(
-            &http(port, "PUT", "/v1/acl/token", &management, &body),
-            "SecretID",
-        );
-        secrets::note(&token);
-        token
-    };
+    let tokens = ConsulTokens::bootstrap(port).await;
+    let token = |policy: &str, rules: &str| tokens.create(policy, rules);
     let keys = r#"key_prefix "shop/" { policy = "write" }"#;
     let sessions = r#"session_prefix "" { policy = "write" }"#;
     let url = |token: &str| format!("consul://:{token}@127.0.0.1:{port}?namespace=shop");

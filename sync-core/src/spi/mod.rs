@@ -14,7 +14,7 @@
 //! | [`race`] | several addresses of one server |
 //! | [`batch`] | the requests of several tasks in one message |
 //! | [`Joining`] | limits on a crowd that joins a queue |
-//! | [`StoreUrl`], [`Tls`], [`reread`] | what a user configures, and files that are read again |
+//! | [`StoreUrl`], [`Tls`], [`Credential`], [`reread`] | what a user configures, and files that are read again |
 //! | [`Entry::new`], [`Error::unanswered`](crate::Error::unanswered) | an entry for observers, the error of a request that may have been sent |
 //!
 //! [guide]: https://github.com/distsync/distsync/blob/main/docs/backends.md
@@ -68,6 +68,7 @@ pub mod batch;
 pub(crate) mod capabilities;
 pub mod clock;
 pub(crate) mod counted;
+pub(crate) mod credential;
 pub mod home;
 pub(crate) mod joining;
 pub(crate) mod mutex;
@@ -79,6 +80,7 @@ pub mod tls;
 
 pub use backend::{Backend, Claim, Gone, Renewal, Session, SessionSpec, Standing};
 pub use capabilities::Capabilities;
+pub use credential::Credential;
 pub use joining::{Joining, JoiningPermit};
 pub use mutex::locked;
 pub use store_url::StoreUrl;

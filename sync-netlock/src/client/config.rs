@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use distsync_core::spi::{StoreUrl, Tls};
+use distsync_core::spi::{Credential, StoreUrl, Tls};
 use distsync_core::{Error, ErrorKind, Result};
 
 /// The default port of netlockd.
@@ -12,7 +12,7 @@ pub const DEFAULT_PORT: u16 = 7420;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub(super) addresses: Vec<String>,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Credential>,
     /// The identity of the table, if the client accepts only one.
     pub(super) table: Option<u128>,
     /// The TLS settings, if the client uses TLS.
@@ -54,7 +54,7 @@ impl Config {
     /// Authenticates to the server with this token.
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+        self.token = Some(Credential::new(token.into()));
         self
     }
 
@@ -77,8 +77,8 @@ impl Config {
     }
 
     /// Parses a URL `netlock://[:TOKEN@]host[:port][,host[:port]]`, or `netlocks:` for TLS. Both
-    /// take the option `table`, and `netlocks:` takes `ca`, `cert` and `key`. The options that all
-    /// stores share have to be taken out of the URL before.
+    /// take the options `table`, `token_file` and `token_env`, and `netlocks:` takes `ca`, `cert`
+    /// and `key`. The options that all stores share have to be taken out of the URL before.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names the part of the URL that is invalid.
@@ -96,12 +96,13 @@ impl Config {
             return Err(url.bad("netlock URLs have no user name: write netlock://:TOKEN@host"));
         }
         let mut config = Self::new(url.addresses(Some(DEFAULT_PORT))?)?;
-        config.token = url.password().map(str::to_owned);
+        config.token = Credential::from_url(&mut url, "token")?;
         if let Some(table) = url.take("table")? {
             config.table = Some(parse_table(&table).map_err(|error| url.bad(error))?);
         }
         config.tls = Tls::from_url(&mut url, is_secure)?;
-        url.finish(&[&["table"], &Tls::OPTIONS[..]].concat())?;
+        let own = ["table", "token_file", "token_env"];
+        url.finish(&[&own, &Tls::OPTIONS[..]].concat())?;
         Ok(config)
     }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distsync_core::spi::home::{Home, Turns};
-use distsync_core::spi::{Backend, ClaimId, Session, locked, race};
+use distsync_core::spi::{Backend, ClaimId, Credential, Session, locked, race};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -296,7 +296,9 @@ impl Client {
         };
         #[cfg(not(feature = "tls"))]
         let stream = Stream::Plain(stream);
-        let connection = Arc::new(Connection::new(self.config.token.as_deref(), Home::here()?));
+        // The file of the token may have changed since the last connection.
+        let token = self.config.token.as_ref().map(Credential::latest);
+        let connection = Arc::new(Connection::new(token.as_deref(), Home::here()?));
         self.tasks
             .spawn(connection::drive(connection.clone(), stream));
         let candidate = Candidate {

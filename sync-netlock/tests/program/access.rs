@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use distsync_core::spi::clock;
-use distsync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions};
+use distsync_core::{ErrorKind, Handle, LockOptions, Namespace, Sync, SyncOptions};
 use distsync_netlock::wire::proto;
 use distsync_netlock::wire::proto::refused::Code;
 use distsync_netlock::wire::proto::request::Body as Request;
@@ -354,6 +354,36 @@ fn removing_a_token_closes_its_connections_and_no_others() {
         Response::Pong(_)
     ));
     Raw::connect_with(server.address(), "token-of-newcomer");
+}
+
+#[tokio::test]
+async fn a_client_reads_its_token_file_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    let file = folder.path().join("token");
+    std::fs::write(&file, "token-of-worker\n").unwrap();
+    let url = format!(
+        "netlock://{}?token_file={}",
+        server.address(),
+        file.display()
+    );
+    let config = Config::from_url(url.parse().unwrap()).unwrap();
+    let ttl = Duration::from_secs(2);
+    let options = SyncOptions::new()
+        .with_namespace(Namespace::new("shop").unwrap())
+        .with_session_ttl(ttl);
+    let sync = Handle::open(Client::new(config).backend(), options).await;
+    let sync = sync.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    // The principal gets another token, and the server closes the connections of the old one.
+    std::fs::write(&file, "token-of-newcomer\n").unwrap();
+    let renamed = token_line("newcomer").replace("newcomer", "worker");
+    std::fs::write(folder.path().join("tokens"), renamed).unwrap();
+    server.signal(Signal::HUP);
+    let lost = tokio::time::timeout(ttl, guard.revoked()).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert!(guard.release().await.is_ok());
 }
 
 #[tokio::test]
