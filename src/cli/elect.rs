@@ -31,7 +31,7 @@ impl Elect {
     /// Campaigns and runs the command until the command has ended by itself.
     pub(crate) fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
         with_runtime(async {
-            let _sync = common.connect().await?;
+            let _sync = common.store_for_a_command()?;
             Err(Failure::new(exit::OTHER, "not yet"))
         })
     }

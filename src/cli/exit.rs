@@ -14,6 +14,8 @@ pub(crate) const UNREACHABLE: u8 = 69;
 pub(crate) const LOST: u8 = 74;
 /// The lock is busy, or was not granted in time (EX_TEMPFAIL).
 pub(crate) const BUSY: u8 = 75;
+/// The command ran for as long as it may, as in timeout(1).
+pub(crate) const TOO_LONG: u8 = 124;
 /// The store rejects the credentials, or they do not suffice (EX_NOPERM).
 pub(crate) const DENIED: u8 = 77;
 
@@ -33,6 +35,15 @@ impl Failure {
             message: message.into(),
             kind: None,
         }
+    }
+
+    /// Replaces the exit code `from` by `to`.
+    #[must_use]
+    pub(crate) fn with_code_instead(mut self, from: u8, to: u8) -> Self {
+        if self.code == from {
+            self.code = to;
+        }
+        self
     }
 
     /// Prints the message to standard error, as text or as a JSON object.

@@ -1,13 +1,18 @@
 //! `distsync run`: runs a command while it holds a lock.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use distsync::{LockOptions, Wait};
+use distsync::spi::clock;
+use distsync::{Guard, Handle, LockOptions, Moment, Release, Sync as _, Wait};
+use rustix::process::Signal;
 
-use crate::exit::{self, Failure};
+use crate::child::{Ending, Limits, Reason, Signals, Status, Tree, grace, supervise};
+use crate::exit::{self, BUSY, Failure};
+use crate::store::secret_variables;
 use crate::{Common, with_runtime};
 
 /// Run a command while holding a lock. If the lock is about to be lost, the command is stopped
@@ -72,11 +77,54 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 impl Run {
     /// Runs the command to its end.
     pub(crate) fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
-        with_runtime(async {
-            let _sync = common.connect().await?;
-            let _options = self.options();
-            Err(Failure::new(exit::OTHER, "not yet"))
-        })
+        with_runtime(self.run(common))
+    }
+
+    async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let mut signals = Signals::listen()?;
+        let (backend, options) = common.store_for_a_command()?;
+        let grace = grace(options.session_ttl, self.grace)?;
+        let connected = tokio::select! {
+            handle = Handle::open(backend, options) => handle?,
+            signal = signals.ending() => return Ok(ended_by(signal)),
+        };
+        let acquired = tokio::select! {
+            acquired = self.acquire(&connected) => acquired,
+            signal = signals.ending() => {
+                leave(&connected).await;
+                return Ok(ended_by(signal));
+            }
+        };
+        let guard = match acquired {
+            Ok(guard) => guard,
+            Err(failure) => {
+                leave(&connected).await;
+                return Err(failure);
+            }
+        };
+        let granted = clock::now();
+        let limits = Limits {
+            grace,
+            stop_at: self.max_hold.map(|time| granted.after(time)),
+            leave_background: self.leave_background,
+        };
+        let variables = self.variables(&guard, granted);
+        let secrets = secret_variables(common.on.as_deref());
+        let start =
+            |takes_terminal| Tree::start(&self.command, &variables, &secrets, takes_terminal);
+        let ending = supervise(start, &guard, limits, &mut signals).await;
+        let code = match ending {
+            Ok(ending) => self.finish(&guard, granted, ending, &mut signals).await,
+            Err(failure) => Err(failure),
+        };
+        leave(&connected).await;
+        code
+    }
+
+    async fn acquire(&self, connected: &Handle) -> Result<Guard, Failure> {
+        let busy = |failure: Failure| failure.with_code_instead(BUSY, self.conflict_exit_code);
+        let lock = connected.lock(&self.name, self.options())?;
+        lock.acquire().await.map_err(|error| busy(error.into()))
     }
 
     fn options(&self) -> LockOptions {
@@ -85,10 +133,102 @@ impl Run {
             None if self.shared => LockOptions::shared(),
             None => LockOptions::new(),
         };
-        options.with_wait(match self.wait {
+        let options = options.with_wait(match self.wait {
             Some(limit) => Wait::For(limit),
             None if self.no_wait => Wait::Never,
             None => Wait::Forever,
+        });
+        if !std::io::stderr().is_terminal() {
+            return options;
+        }
+        let name = self.name.clone();
+        options.with_on_wait(move |waiting| {
+            let holder = waiting
+                .holder
+                .map(|holder| format!(", held by {}", holder.client));
+            eprintln!(
+                "distsync: waiting for `{}`, {} ahead{}",
+                name.escape_debug(),
+                waiting.position,
+                holder.unwrap_or_default()
+            );
         })
     }
+
+    /// Returns the environment variables that describe the lock to the command.
+    fn variables(&self, guard: &Guard, granted: Moment) -> [(&'static str, String); 4] {
+        let left = self.max_hold.unwrap_or_else(|| guard.remaining());
+        let left = left.saturating_sub(clock::now().since(granted));
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let deadline = clock::wall_millis().saturating_add(left) / 1_000;
+        [
+            ("DISTSYNC_NAME", self.name.clone()),
+            ("DISTSYNC_TOKEN", guard.token().to_string()),
+            ("DISTSYNC_CLAIM", guard.claim().to_string()),
+            ("DISTSYNC_DEADLINE", deadline.to_string()),
+        ]
+    }
+
+    /// Releases the lock and returns the exit code.
+    async fn finish(
+        &self,
+        guard: &Guard,
+        granted: Moment,
+        ending: Ending,
+        signals: &mut Signals,
+    ) -> Result<ExitCode, Failure> {
+        let code = match (ending.reason, ending.status) {
+            (Some(Reason::AtRisk), _) => Err(self.lost("it was not renewed in time")),
+            (Some(Reason::Lost(loss)), _) => Err(self.lost(&loss.to_string())),
+            (Some(Reason::TooLong), _) => Ok(exit::TOO_LONG),
+            (None, Some(status)) => Ok(status.code()),
+            (None, None) => Ok(exit::OTHER),
+        };
+        // The lock was held until now, and the command has ended: a later loss harms nobody.
+        if let (Some(time), Ok(_), None) = (self.min_hold, &code, ending.asked) {
+            tokio::select! {
+                () = clock::sleep_until(granted.after(time)) => {}
+                _ = guard.revoked() => {
+                    eprintln!("distsync: the lock was lost after the command had ended");
+                    return code.map(ExitCode::from);
+                }
+                _ = signals.ending() => {}
+            }
+        }
+        let released = tokio::select! {
+            released = guard.release() => released,
+            _ = signals.ending() => return code.map(ExitCode::from),
+        };
+        match released {
+            // The loss was not noticed, so it may have been before the end of the command.
+            Ok(Release::AlreadyGone) if code.is_ok() => {
+                return Err(self.lost("the store no longer has it"));
+            }
+            Ok(_) => {}
+            Err(error) => eprintln!("distsync: {error}; the lock ends with its session"),
+        }
+        code.map(ExitCode::from)
+    }
+
+    fn lost(&self, reason: &str) -> Failure {
+        let problem = format!(
+            "the lock `{}` was lost while the command ran ({reason}): the command was stopped, check \
+             what it has left behind",
+            self.name.escape_debug()
+        );
+        Failure::new(exit::LOST, problem)
+    }
+}
+
+/// The longest time for which this program waits for the store at its end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Leaves the queue and ends the session.
+async fn leave(connected: &Handle) {
+    let _ = clock::until(clock::now().after(FAREWELL), connected.close()).await;
+}
+
+/// Returns the exit code after a signal that ended the wait for a lock.
+fn ended_by(signal: Signal) -> ExitCode {
+    ExitCode::from(Status::Signaled(signal.as_raw()).code())
 }

@@ -8,8 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use clap::Args;
+use rustix::process::{Pid, getpgrp, getppid};
 
-use crate::exit::Failure;
+use super::terminal::Terminal;
+use crate::exit::{Failure, OTHER};
 
 /// The name of the hidden subcommand.
 pub(crate) const STUB: &str = "__child";
@@ -17,6 +19,14 @@ pub(crate) const STUB: &str = "__child";
 /// Prepare the process, and replace it with the command.
 #[derive(Debug, Args)]
 pub(crate) struct Stub {
+    /// The process that started this one.
+    #[arg(long)]
+    parent: i32,
+
+    /// Take the terminal.
+    #[arg(long)]
+    terminal: bool,
+
     /// The command and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -25,15 +35,36 @@ pub(crate) struct Stub {
 impl Stub {
     /// Executes the command. Returns only if that fails.
     pub(crate) fn execute(self) -> Failure {
-        let (program, arguments) = self.command.split_first().expect("clap requires a command");
+        end_with_the_parent();
+        if getppid() != Pid::from_raw(self.parent) {
+            return Failure::new(
+                OTHER,
+                "the process that holds the lock has ended: run it again",
+            );
+        }
+        if let Some(terminal) = self.terminal.then(Terminal::open).flatten() {
+            terminal.give_to(getpgrp());
+        }
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Failure::new(OTHER, "no command is given: add -- CMD");
+        };
         let error = Command::new(program).args(arguments).exec();
         let (code, remedy) = match error.kind() {
             std::io::ErrorKind::NotFound => (127, "check its name and PATH"),
             _ => (126, "check its permissions and format"),
         };
-        Failure::new(
-            code,
-            format!("cannot run `{}`: {remedy} ({error})", program.display()),
-        )
+        let problem = format!("cannot run `{}`: {remedy} ({error})", program.display());
+        Failure::new(code, problem)
+    }
+}
+
+/// Lets the system kill this process when its parent is killed: nobody would stop the command
+/// before the lock is granted to another client.
+fn end_with_the_parent() {
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    {
+        let signal = Some(rustix::process::Signal::KILL);
+        // It cannot fail with a valid signal.
+        let _ = rustix::process::set_parent_process_death_signal(signal);
     }
 }
