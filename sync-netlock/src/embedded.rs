@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -33,6 +34,8 @@ impl Embedded {
                 replies: Replies::default(),
                 effects: Vec::new(),
             }),
+            // 0 is the expiry thread's.
+            connections: AtomicU64::new(1),
             deadline_changed: Condvar::new(),
         });
         let watched = Arc::downgrade(&store);
@@ -65,13 +68,49 @@ impl Embedded {
     /// Returns a backend over this store.
     #[must_use]
     pub fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(Netlock(self.clone()))
+        let id = self.store.connections.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Netlock(Attached(Arc::new(Connection {
+            store: self.store.clone(),
+            id,
+        }))))
+    }
+}
+
+/// A backend and its instance for the keeper. Dropping both is a disconnection, as on a server.
+#[derive(Clone, Debug)]
+struct Attached(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    store: Arc<Store>,
+    id: u64,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let wakers = self
+            .store
+            .state()
+            .apply(self.requester(0), Command::Disconnected);
+        self.store.deadline_changed.notify_one();
+        wake(wakers);
+    }
+}
+
+impl Connection {
+    fn requester(&self, request: u64) -> Requester {
+        Requester {
+            connection: self.id,
+            request,
+        }
     }
 }
 
 #[derive(Debug)]
 struct Store {
     state: Mutex<EmbeddedState>,
+    /// The number of connections so far.
+    connections: AtomicU64,
     /// Notifies the expiry thread that the next deadline has changed.
     deadline_changed: Condvar,
 }
@@ -92,11 +131,7 @@ impl Store {
 impl EmbeddedState {
     /// Applies a command and delivers all replies. Returns the wakers of their callers, to be woken
     /// after the mutex is unlocked.
-    fn apply(&mut self, request: u64, command: Command<'_>) -> Vec<Waker> {
-        let from = Requester {
-            connection: 0,
-            request,
-        };
+    fn apply(&mut self, from: Requester, command: Command<'_>) -> Vec<Waker> {
         let reply = self
             .table
             .apply(clock::now(), from, command, &mut self.effects);
@@ -121,10 +156,16 @@ const IN_USE_CHECK: Duration = Duration::from_millis(500);
 /// The shortest sleep of the expiry thread, so that it does not spin on a deadline that is due.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
+/// The requester of the expiry thread, which takes no replies.
+const NOBODY: Requester = Requester {
+    connection: 0,
+    request: 0,
+};
+
 fn expire(store: &Weak<Store>) {
     while let Some(store) = store.upgrade() {
         let mut state = store.state();
-        let wakers = state.apply(0, Command::Tick);
+        let wakers = state.apply(NOBODY, Command::Tick);
         let sleep = state.table.next_deadline().map_or(IN_USE_CHECK, |due| {
             due.since(clock::now()).min(IN_USE_CHECK)
         });
@@ -143,7 +184,7 @@ fn expire(store: &Weak<Store>) {
 
 /// A pending call. Dropping it cancels its request.
 struct PendingCall<'a> {
-    store: &'a Store,
+    connection: &'a Connection,
     request: u64,
     answered: bool,
 }
@@ -152,21 +193,21 @@ impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         if !self.answered {
             let request = self.request;
-            let mut state = self.store.state();
+            let mut state = self.connection.store.state();
             state.replies.cancel(request);
-            let wakers = state.apply(0, Command::Forget { request });
+            let from = self.connection.requester(request);
+            let wakers = state.apply(from, Command::Forget { request });
             drop(state);
             wake(wakers);
         }
     }
 }
 
-impl Transport for Embedded {
+impl Transport for Attached {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new("memory");
         capabilities.survives_restart = false;
         capabilities.durable_grants = false;
-        // The store is in the holder's process, so both end together.
         capabilities.release_on_disconnect = true;
         capabilities.isolates = true;
         capabilities.several_at_once = true;
@@ -187,22 +228,22 @@ impl Transport for Embedded {
             _ => None,
         };
         let (request, wakers) = {
-            let mut state = self.store.state();
+            let mut state = self.0.store.state();
             let before = state.table.next_deadline();
             let request = state.replies.open(claim);
-            let wakers = state.apply(request, command);
+            let wakers = state.apply(self.0.requester(request), command);
             if state.table.next_deadline() != before {
-                self.store.deadline_changed.notify_one();
+                self.0.store.deadline_changed.notify_one();
             }
             (request, wakers)
         };
         wake(wakers);
         let mut pending = PendingCall {
-            store: &self.store,
+            connection: &self.0,
             request,
             answered: false,
         };
-        let reply = poll_fn(|cx| self.store.state().replies.poll_first(request, cx)).await;
+        let reply = poll_fn(|cx| self.0.store.state().replies.poll_first(request, cx)).await;
         pending.answered = true;
         reply.ok_or_else(|| {
             Error::new(ErrorKind::Protocol, "the request got no reply").with_backend("memory")
@@ -210,7 +251,7 @@ impl Transport for Embedded {
     }
 
     async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
-        let reply = poll_fn(|cx| self.store.state().replies.poll_second(claim, cx)).await;
+        let reply = poll_fn(|cx| self.0.store.state().replies.poll_second(claim, cx)).await;
         reply.ok_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
