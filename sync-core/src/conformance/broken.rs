@@ -2,7 +2,10 @@
 //!
 //! Each is a correct backend with one fault, and at least one case must fail on it.
 
-use std::sync::Arc;
+mod fault;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,74 +14,16 @@ use bytes::Bytes;
 use super::Harness;
 use crate::spi::backend::{Backend, Claim, Gone, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
-use crate::types::error::Result;
-use crate::types::ids::ClaimId;
+use crate::spi::mutex::locked;
+use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::ids::{ClaimId, SessionId};
 use crate::types::mode::Mode;
 use crate::types::names::{Kind, LockName, Namespace};
 use crate::types::nonce::Secret;
 use crate::types::queue::{Queue, Revision, Withdrawn};
 use crate::types::token::Token;
 
-/// A fault of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Sessions of crashed clients expire only after a day.
-    NeverExpires,
-    /// Sessions expire after half of the TTL that was granted.
-    ExpiresEarly,
-    /// An exclusive claim is granted although it has to wait.
-    GrantsTwice,
-    /// A reader is granted although it has to wait.
-    ReadersBarge,
-    /// Later grants have smaller tokens.
-    TokensFall,
-    /// All grants have the same token.
-    RepeatsTokens,
-    /// A release is confirmed but not carried out.
-    IgnoresReleases,
-    /// A release ends the holder of the name, even if it is another claim.
-    ReleasesAnyHolder,
-    /// The withdrawal of a waiter is confirmed but not carried out.
-    KeepsCancelledWaiters,
-    /// A try that finds the name busy remains in the queue.
-    TryStays,
-    /// A claim whose session has ended is granted.
-    GrantsEndedSessions,
-    /// A repeated request creates another claim.
-    RepeatsClaims,
-    /// The part of a name after a `/` is ignored.
-    SharesNames,
-    /// A lock and an election with the same name share a queue.
-    MixesKinds,
-    /// Observers are not notified when a name becomes free.
-    HidesVacancy,
-    /// The update of a holder's value is confirmed but not carried out.
-    DropsValues,
-    /// Semaphores grant one permit more than their number.
-    OnePermitTooMany,
-    /// A claim of several names only acquires the first.
-    TakesOnlyTheFirst,
-    /// An evicted holder is not notified.
-    HidesEvictions,
-    /// A claim is granted if an earlier read found the queue empty: read and grant are not atomic.
-    DecidesOnStaleState,
-    /// A waiter that is granted while it is withdrawn is not released.
-    KeepsRacingGrants,
-    /// Not every change raises the revision.
-    CoarseRevisions,
-    /// A renewal revives a session that has ended.
-    RevivesSessions,
-    /// The last character of a prefix matches anything.
-    ListsStrangers,
-    /// An eviction is reported again and again.
-    RepeatsEvictions,
-    /// A waiter is told that it is next, wherever it is in the queue.
-    MiscountsPositions,
-    /// A session is used by those that know its id alone.
-    IgnoresSecrets,
-    /// A withdrawal of a waiter says that the claim was held.
-    MisreportsWithdrawals,
-}
+pub use fault::Fault;
 
 /// A backend with a fault.
 #[derive(Debug)]
@@ -86,6 +31,9 @@ pub struct Broken {
     inner: Arc<dyn Backend>,
     fault: Fault,
     evicted: tokio::sync::Mutex<Vec<ClaimId>>,
+    /// The session that was opened last.
+    opened: Mutex<Option<SessionId>>,
+    waited: AtomicU64,
 }
 
 impl Broken {
@@ -96,6 +44,8 @@ impl Broken {
             inner,
             fault,
             evicted: tokio::sync::Mutex::default(),
+            opened: Mutex::default(),
+            waited: AtomicU64::default(),
         }
     }
 
@@ -217,8 +167,14 @@ impl Backend for Broken {
         let spec_to_use = SessionSpec {
             ttl: self.ttl(spec.ttl),
             secret: self.secret(spec.secret),
+            release_on_disconnect: spec.release_on_disconnect
+                && !self.has(Fault::HoldsAfterDisconnect),
             ..spec.clone()
         };
+        let before = locked(&self.opened).replace(spec.nonce);
+        if self.has(Fault::OpensOnce) && before == Some(spec.nonce) {
+            return Err(Error::new(ErrorKind::Store, "the session exists already"));
+        }
         Ok(Session {
             ttl: spec.ttl,
             secret: spec.secret,
@@ -241,6 +197,9 @@ impl Backend for Broken {
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
+        if self.has(Fault::IgnoresClose) {
+            return Ok(());
+        }
         self.inner.close(session).await
     }
 
@@ -250,7 +209,15 @@ impl Backend for Broken {
         if was_free {
             tokio::task::yield_now().await;
         }
-        let standing = self.inner.enqueue(&self.claim(claim)).await?;
+        let standing = match self.inner.enqueue(&self.claim(claim)).await {
+            Err(error)
+                if self.has(Fault::AcceptsOtherPermits)
+                    && error.kind() == ErrorKind::InvalidOption =>
+            {
+                Standing::Granted { token: Token::MAX }
+            }
+            answer => answer?,
+        };
         if was_free && matches!(standing, Standing::Waiting { .. } | Standing::Busy { .. }) {
             let newest = self.inner.queue(&claim.name).await?.revision.0;
             let token = Token::new(newest).unwrap_or(Token::MAX);
@@ -268,6 +235,15 @@ impl Backend for Broken {
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
+        if self.has(Fault::HidesGrants) {
+            return std::future::pending().await;
+        }
+        let is_first = self.waited.fetch_add(1, Ordering::Relaxed) == 0;
+        if self.has(Fault::ShufflesWaiters) && is_first {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.inner.withdraw(claim).await?;
+            self.inner.enqueue(claim).await?;
+        }
         let standing = self.inner.granted(claim).await?;
         Ok(self.standing(claim, standing))
     }
@@ -317,6 +293,9 @@ impl Backend for Broken {
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
+        if self.has(Fault::IgnoresEvictions) {
+            return Ok(Withdrawn::Waiting);
+        }
         self.inner.evict(&self.name(name), claim).await
     }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::stage::{SOON, Stage, eventually, queue_of};
+use crate::conformance::stage::{SOON, eventually, queue_of};
+use crate::conformance::{Stage, bare};
 use crate::locks::guard::Release;
 use crate::locks::ticket::Ticket;
 use crate::locks::traits::Sync;
 use crate::options::{LeaderOptions, LockOptions, Node, OnDisconnect};
+use crate::spi::backend::{SessionSpec, Standing};
 use crate::spi::clock;
 use crate::types::error::ErrorKind;
 use crate::types::loss::Loss;
@@ -197,4 +199,21 @@ pub async fn api_release_on_disconnect_where_the_store_can(stage: Stage) {
         .expect("expected the leadership to be held");
     assert_eq!(office.resign().await.expect("resign"), Release::Done);
     assert_eq!(guard.release().await.expect("release"), Release::Done);
+
+    // The only connection of a session ends long before its TTL.
+    let (dying, observer) = (stage.backend().await, stage.backend().await);
+    let spec = SessionSpec {
+        release_on_disconnect: true,
+        ..bare::spec(Duration::from_secs(60).min(stage.capabilities().ttl_max))
+    };
+    let session = dying.open(&spec).await.expect("a session");
+    let held = stage.claim(session, "b");
+    let standing = dying.enqueue(&held).await.expect("enqueue");
+    assert!(matches!(standing, Standing::Granted { .. }), "{standing:?}");
+    drop(dying);
+    eventually(SOON, "the lock of a closed connection is free", || async {
+        let queue = observer.queue(&held.name).await.expect("queue");
+        queue.entries.is_empty()
+    })
+    .await;
 }
