@@ -3,6 +3,7 @@
 mod child;
 mod elect;
 mod exit;
+mod farewell;
 mod run;
 mod store;
 

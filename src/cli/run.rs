@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use distsync::spi::clock;
 use distsync::{Guard, Handle, LockOptions, Moment, Release, Sync as _, Wait};
-use rustix::process::Signal;
 
-use crate::child::{Ending, Limits, Reason, Signals, Status, Tree, grace, supervise};
+use crate::child::{Ending, Limits, Reason, Signals, Tree, grace, supervise};
 use crate::exit::{self, BUSY, Failure};
+use crate::farewell::{ended_by, leave};
 use crate::store::secret_variables;
 use crate::{Common, with_runtime};
 
@@ -218,17 +218,4 @@ impl Run {
         );
         Failure::new(exit::LOST, problem)
     }
-}
-
-/// The longest time for which this program waits for the store at its end.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Leaves the queue and ends the session.
-async fn leave(connected: &Handle) {
-    let _ = clock::until(clock::now().after(FAREWELL), connected.close()).await;
-}
-
-/// Returns the exit code after a signal that ended the wait for a lock.
-fn ended_by(signal: Signal) -> ExitCode {
-    ExitCode::from(Status::Signaled(signal.as_raw()).code())
 }

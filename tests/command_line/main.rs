@@ -1,6 +1,7 @@
 //! The program `distsync`, run as a process against real stores.
 
 mod arguments;
+mod election;
 mod environment;
 mod exit_codes;
 mod loss;

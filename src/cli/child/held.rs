@@ -23,7 +23,7 @@ impl Held for Guard {
     }
 }
 
-impl Held for dyn Elected {
+impl Held for dyn Elected + '_ {
     fn revoked(&self) -> Revoked {
         Elected::revoked(self)
     }
