@@ -56,16 +56,16 @@ impl Store {
     pub(crate) fn memory() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let table = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::new((), |()| format!("memory:every-store-{table}"), 1_000)
+        Self::new((), |()| format!("memory:every-store-{table}"), 2_000)
     }
 
     pub(crate) fn netlock() -> Self {
-        Self::new(Netlock::start(), |netlock| netlock.url(), 1_000)
+        Self::new(Netlock::start(), |netlock| netlock.url(), 2_000)
     }
 
     pub(crate) fn redis() -> Self {
         let url = |redis: &Arc<Redis>| format!("redis://127.0.0.1:{}", redis.port());
-        Self::new(Redis::start(), url, 1_000)
+        Self::new(Redis::start(), url, 2_000)
     }
 
     pub(crate) fn etcd() -> Self {

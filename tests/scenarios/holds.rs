@@ -12,7 +12,8 @@ on_every_store!(a_hold_has_a_maximum, a_hold_has_a_minimum);
 /// The lock is renewed, and revoked before the store grants it to another.
 async fn a_hold_has_a_maximum(store: &Store) {
     let (sync, other) = (store.client().await, store.client().await);
-    let max = Duration::from_millis(1_500);
+    // Longer than the shortest TTL, so that it is renewed.
+    let max = Duration::from_millis(2_500);
     let lock = sync
         .lock("a", LockOptions::new().with_max_hold(max))
         .unwrap();

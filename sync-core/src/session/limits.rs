@@ -64,13 +64,16 @@ impl Limits {
         self.revoke_at
     }
 
-    /// Leaves the release to the keeper, if the minimal hold is not over. Returns whether it is
-    /// left.
-    fn defer(&self) -> bool {
-        let ended =
+    /// Leaves the release to the keeper, if the minimal hold is not over at `now`. Returns whether
+    /// it is left.
+    fn defer(&self, now: Moment) -> bool {
+        // The keeper's timer may be late.
+        let is_over = self.keep_until.is_none_or(|until| now >= until);
+        let next = if is_over { OVER } else { RELEASED };
+        let changed =
             self.minimal
-                .compare_exchange(KEPT, RELEASED, Ordering::AcqRel, Ordering::Acquire);
-        matches!(ended, Ok(_) | Err(RELEASED))
+                .compare_exchange(KEPT, next, Ordering::AcqRel, Ordering::Acquire);
+        changed.map_or_else(|state| state, |_| next) == RELEASED
     }
 
     /// Ends the minimal hold. Returns whether a release was left to the keeper.
@@ -83,7 +86,8 @@ impl Hold {
     /// Leaves the release to the keeper, if the minimal hold is not over. Returns whether it is
     /// left.
     pub(crate) fn defers_release(&self) -> bool {
-        self.limits().is_some_and(Limits::defer)
+        self.limits()
+            .is_some_and(|limits| limits.defer(clock::now()))
     }
 
     /// Records that the guard has ended.
@@ -137,7 +141,7 @@ async fn bound(backend: Arc<dyn Backend>, hold: &Hold, limits: &Limits) {
             () = clock::sleep_until(withdraw_at) => {}
         }
     };
-    if session.while_live(margin).await.is_err() || limits.defer() {
+    if session.while_live(margin).await.is_err() || limits.defer(clock::now()) {
         return;
     }
     if limits.owns_session {
@@ -161,17 +165,20 @@ mod tests {
         let limits = Limits::starting_at(at(1_000), None, max, false, false);
         assert_eq!(limits.revoke_at, Some(at(1_000 + 54_000)));
         assert_eq!(limits.withdraw_at, Some(at(1_000 + 60_000)));
-        assert!(!limits.defer(), "there is no minimal hold");
+        assert!(!limits.defer(at(1_000)), "there is no minimal hold");
     }
 
     #[test]
     fn one_of_guard_and_keeper_releases_whatever_the_order() {
         let min = Some(Duration::from_secs(1));
         let released_first = Limits::starting_at(at(0), min, None, true, false);
-        assert!(released_first.defer() && released_first.defer());
+        assert!(released_first.defer(at(999)) && released_first.defer(at(1_000)));
         assert!(released_first.end_minimal(), "the keeper releases");
         let over_first = Limits::starting_at(at(0), min, None, true, false);
         assert!(!over_first.end_minimal());
-        assert!(!over_first.defer(), "the guard releases");
+        assert!(!over_first.defer(at(999)), "the guard releases");
+        let late_keeper = Limits::starting_at(at(0), min, None, true, false);
+        assert!(!late_keeper.defer(at(1_000)), "the guard releases");
+        assert!(!late_keeper.end_minimal(), "the guard has released");
     }
 }
