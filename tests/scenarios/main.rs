@@ -12,6 +12,7 @@ mod crowds;
 mod etcd;
 mod every_store;
 mod fail_over;
+mod fencing;
 mod foreign_keys;
 mod ghosts;
 mod holds;
