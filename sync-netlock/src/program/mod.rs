@@ -6,6 +6,7 @@ mod operate;
 mod settings;
 
 use std::io::{BufRead, Read, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,19 +17,25 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use toml::Value;
-use tracing::warn;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::server::{Server, token_line};
 use operate::Operation;
 use settings::{LogFormat, Settings, parse_assignment};
 
-/// The lock server of distsync. Without a command, it runs until SIGTERM or SIGINT. A flag
-/// overrides its environment variable, which overrides the configuration file, which overrides the
-/// default.
+/// The arguments of netlockd. Another program can take them as those of a subcommand, and give them
+/// to [`execute`].
 #[derive(Debug, Parser)]
-#[command(name = "netlockd", version)]
-struct Flags {
+#[command(
+    name = "netlockd",
+    version,
+    about = "The lock server of distsync",
+    long_about = "The lock server of distsync. Without a command, it runs until SIGTERM or SIGINT. A flag \
+                  overrides its environment variable, which overrides the configuration file, which \
+                  overrides the default."
+)]
+pub struct Flags {
     #[command(subcommand)]
     command: Option<Action>,
 
@@ -210,8 +217,13 @@ pub fn main_with(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     run(Flags::parse_from(arguments))
 }
 
-fn run(flags: Flags) -> ExitCode {
-    let outcome = match flags.command {
+/// Does what the arguments say: runs the server until SIGTERM or SIGINT, or executes a command for
+/// operators. Must be called outside of a Tokio runtime, because it starts one.
+///
+/// # Errors
+/// [`ErrorKind::InvalidOption`] for invalid settings, and the errors of the server and of commands.
+pub fn execute(flags: Flags) -> Result<()> {
+    match flags.command {
         None => start(&flags.serve),
         Some(Action::Config {
             action: ConfigAction::Check,
@@ -220,8 +232,11 @@ fn run(flags: Flags) -> ExitCode {
         Some(Action::Admin { server, operation }) => {
             with_runtime(operate::execute(&server, operation))
         }
-    };
-    match outcome {
+    }
+}
+
+fn run(flags: Flags) -> ExitCode {
+    match execute(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut cause = std::error::Error::source(&error);
@@ -340,6 +355,18 @@ fn raise_open_files(connections: usize) {
     }
 }
 
+/// Logs the limits of a server that runs without settings, which a user may not expect.
+fn note_limits(settings: &Settings, address: SocketAddr) {
+    if address.ip().is_loopback() {
+        info!(
+            "only programs on this machine can connect: use --listen with --tokens or --tls-client-ca for others"
+        );
+    }
+    if settings.data_dir.is_none() {
+        info!("locks are kept in memory, and a restart forgets them: use --data-dir to keep them");
+    }
+}
+
 async fn serve(settings: Settings) -> Result<()> {
     let options = settings.server_options()?;
     raise_open_files(options.connections);
@@ -348,6 +375,7 @@ async fn serve(settings: Settings) -> Result<()> {
         Some(address) => Some(monitoring::bind(address).await?),
         None => None,
     };
+    note_limits(&settings, server.address());
     println!("listening on {}", server.address());
     if let Some(admin) = &admin {
         println!("metrics on {}", admin.address());

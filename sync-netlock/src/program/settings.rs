@@ -26,7 +26,7 @@ pub(super) struct Settings {
     /// The address for metrics and health checks. Without it, they are not served.
     pub(super) admin_listen: Option<String>,
     /// The data folder. Without it, sessions and locks do not survive a restart.
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
     /// Which failures sessions and locks survive.
     durability: Durable,
     /// The identity of the table. Default: the one stored in the data folder, or a new one.
