@@ -46,8 +46,12 @@ impl Failure {
         self
     }
 
-    /// Prints the message to standard error, as text or as a JSON object.
+    /// Prints the message to standard error, as text or as a JSON object. A failure without a
+    /// message prints nothing.
     pub(crate) fn print(&self, json: bool) {
+        if self.message.is_empty() {
+            return;
+        }
         if json {
             let kind = self.kind.map(|kind| kind.to_string());
             let object = serde_json::json!({

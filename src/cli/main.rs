@@ -1,11 +1,29 @@
 //! `distsync`, the command line: locks and elections for shells and operators.
 
+mod bench;
+mod break_lock;
+mod check;
 mod child;
+mod claims;
 mod elect;
 mod exit;
+mod extend;
 mod farewell;
+mod inspect;
+mod interrupt;
+mod leader;
+mod list;
+mod lock;
+mod output;
+mod pages;
+mod request;
 mod run;
+mod serve;
 mod store;
+mod table;
+mod ticket;
+mod unlock;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -53,6 +71,20 @@ struct Common {
 enum Command {
     Run(run::Run),
     Elect(elect::Elect),
+    Lock(lock::Lock),
+    Extend(extend::Extend),
+    Unlock(unlock::Unlock),
+    Leader(leader::Leader),
+    Watch(watch::Watch),
+    Inspect(inspect::Inspect),
+    List(list::List),
+    Break(break_lock::Break),
+    Serve(Box<serve::Serve>),
+    Bench(bench::Bench),
+    Check(check::Check),
+    Completions(pages::Completions),
+    #[command(name = "__pages", hide = true)]
+    Pages(pages::Pages),
     #[command(name = child::STUB, hide = true)]
     Child(child::Stub),
 }
@@ -70,6 +102,19 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(run) => run.execute(&common),
         Command::Elect(elect) => elect.execute(&common),
+        Command::Lock(lock) => lock.execute(&common),
+        Command::Extend(extend) => extend.execute(&common),
+        Command::Unlock(unlock) => unlock.execute(&common),
+        Command::Leader(leader) => leader.execute(&common),
+        Command::Watch(watch) => watch.execute(&common),
+        Command::Inspect(inspect) => inspect.execute(&common),
+        Command::List(list) => list.execute(&common),
+        Command::Break(break_lock) => break_lock.execute(&common),
+        Command::Serve(serve) => serve.execute(),
+        Command::Bench(bench) => bench.execute(&common),
+        Command::Check(check) => check.execute(&common),
+        Command::Completions(completions) => completions.execute(),
+        Command::Pages(pages) => pages.execute(),
         Command::Child(stub) => Err(stub.execute()),
     };
     outcome.unwrap_or_else(|failure| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use distsync::spi::{Backend, StoreUrl};
-use distsync::{OnLost, SyncOptions};
+use distsync::{Handle, OnLost, SyncOptions};
 
 use crate::Common;
 use crate::exit::{Failure, USAGE};
@@ -26,6 +26,12 @@ impl Common {
     /// Returns the store and the options that its URL names. Does no I/O.
     pub(crate) fn store(&self) -> Result<(Arc<dyn Backend>, SyncOptions), Failure> {
         Ok(distsync::spi::backend(self.url()?)?)
+    }
+
+    /// Connects to the store.
+    pub(crate) async fn connect(&self) -> Result<Handle, Failure> {
+        let (backend, options) = self.store()?;
+        Ok(Handle::open(backend, options).await?)
     }
 
     /// Returns the store and its options for a command that stops its processes itself when a lock

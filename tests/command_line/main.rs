@@ -1,14 +1,21 @@
 //! The program `distsync`, run as a process against real stores.
 
 mod arguments;
+mod bench;
+mod check;
 mod election;
 mod environment;
 mod exit_codes;
 mod loss;
+mod observation;
+mod pages;
 mod partition;
 mod program;
+mod pty;
 mod running;
+mod serve;
 mod signals;
+mod steps;
 #[path = "../stores/mod.rs"]
 #[allow(
     dead_code,
@@ -17,4 +24,5 @@ mod signals;
 )]
 mod stores;
 mod terminal;
+mod tickets;
 mod waiting;

@@ -1,0 +1,68 @@
+//! `check`: a report on a store.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::steps::{exits, json};
+use crate::stores::{Consul, Etcd, Netlock, Redis};
+
+/// Checks a store that has everything. Returns the report.
+fn report(url: &str) -> Value {
+    let text = exits(url, &["check"], 0);
+    assert!(
+        text.contains("is reachable") && text.contains("crashed holder"),
+        "{text}"
+    );
+    let report = json(url, &["check"]).remove(0);
+    for operation in report["operations"].as_array().unwrap() {
+        assert_eq!(operation["state"], "works", "{operation}");
+    }
+    assert!(report["promises"].as_array().unwrap().len() >= 3);
+    // The probes are gone.
+    assert_eq!(exits(url, &["list"], 0), "");
+    report
+}
+
+fn warns(report: &Value, of: &str) -> bool {
+    let warnings = report["warnings"].as_array().unwrap();
+    warnings
+        .iter()
+        .any(|warning| warning.as_str().unwrap().contains(of))
+}
+
+#[test]
+fn memory_has_everything() {
+    report("memory:");
+}
+
+#[test]
+fn a_netlock_server_without_a_folder_is_named() {
+    assert!(warns(&report(&Netlock::start().url()), "--data-dir"));
+    assert!(!warns(
+        &report(&Netlock::with_a_folder().url()),
+        "--data-dir"
+    ));
+}
+
+fn url(scheme: &str, port: u16) -> String {
+    format!("{scheme}://127.0.0.1:{port}")
+}
+
+#[test]
+fn an_etcd_server_has_everything() {
+    let etcd: Arc<Etcd> = Etcd::start();
+    report(&url("etcd", etcd.port()));
+}
+
+#[test]
+fn a_consul_server_has_everything() {
+    let consul: Arc<Consul> = Consul::start();
+    report(&url("consul", consul.port()));
+}
+
+#[test]
+fn a_redis_server_has_everything() {
+    let redis: Arc<Redis> = Redis::start();
+    report(&url("redis", redis.port()));
+}
