@@ -26,9 +26,9 @@ static REGISTERED: RwLock<BTreeMap<String, Connector>> = RwLock::new(BTreeMap::n
 ///
 /// Options are given in the query. Every store has `namespace` (default `distsync`), `ttl` (of the
 /// session, default `15s`), `client` (the name of this client for observers, default `host:pid`),
-/// and `on_lost` (the reaction of this process to the loss of a lock: `notify`, the default,
-/// `abort`, or `exit:CODE`). `password_file`, `token_file`, `password_env` and `token_env` keep a
-/// secret out of the URL.
+/// `connect_timeout` and `request_timeout`, and `on_lost` (the reaction of this process to the loss
+/// of a lock: `notify`, the default, `abort`, or `exit:CODE`). `password_file`, `token_file`,
+/// `password_env` and `token_env` keep a secret out of the URL.
 /// [docs/urls.md](https://github.com/distsync/distsync/blob/main/docs/urls.md) has the options of
 /// each store. A store outside of this crate is reached by the scheme that it
 /// [registers](crate::spi::register).

@@ -8,6 +8,8 @@ use distsync_core::spi::{Credential, StoreUrl, Tls};
 
 /// The default HTTP port of Consul.
 const DEFAULT_PORT: u16 = 8500;
+/// The default of `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Settings of a Consul client. `Debug` does not show the token.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +20,7 @@ pub struct Config {
     pub(crate) lock_delay: Duration,
     pub(crate) tls: Option<Tls>,
     pub(crate) unix_socket: Option<String>,
+    pub(crate) connect_timeout: Duration,
 }
 
 impl Config {
@@ -56,6 +59,7 @@ impl Config {
         if cfg!(not(unix)) && unix_socket.is_some() {
             return Err(url.bad("the option `unix_socket` needs Unix: reach the agent by its port"));
         }
+        let connect_timeout = url.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
         url.finish(&[
             "datacenter",
             "lock_delay",
@@ -73,6 +77,7 @@ impl Config {
             lock_delay,
             tls,
             unix_socket,
+            connect_timeout,
         })
     }
 }

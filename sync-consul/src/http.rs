@@ -16,8 +16,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::config::Config;
 use crate::error::Failure;
 
-/// The time limit for connecting.
-const DIAL: Duration = Duration::from_secs(2);
 /// The longest time that Consul may hold a blocking query.
 pub(crate) const HOLD: Duration = Duration::from_secs(10);
 /// The time limit of a whole read. Consul adds up to a sixteenth to the [`HOLD`] of a blocking
@@ -193,7 +191,7 @@ pub(crate) enum Scope {
 /// Returns a client whose connections use `tls`.
 fn connect(config: &Config, tls: Option<&Tls>) -> Result<Client, Failure> {
     let mut builder = Client::builder()
-        .connect_timeout(DIAL)
+        .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .no_proxy();
     if let Some(tls) = tls {

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use distsync_core::Result;
 use distsync_core::spi::{Credential, StoreUrl, Tls};
 
 /// The port of etcd if the URL names none.
 const DEFAULT_PORT: u16 = 2379;
+/// The default of `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Settings of an etcd client. `Debug` does not show credentials.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Config {
     pub(crate) endpoints: Vec<String>,
     pub(crate) user: Option<(String, Credential)>,
     pub(crate) tls: Option<Tls>,
+    /// The timeout of one attempt to connect to a member.
+    pub(crate) connect_timeout: Duration,
 }
 
 impl Config {
@@ -48,12 +53,14 @@ impl Config {
             .iter()
             .map(|address| format!("{scheme}://{address}"))
             .collect();
+        let connect_timeout = url.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
         let own = ["password_file", "password_env"];
         url.finish(&[&own, &Tls::OPTIONS[..]].concat())?;
         Ok(Self {
             endpoints,
             user,
             tls,
+            connect_timeout,
         })
     }
 }

@@ -29,9 +29,6 @@ use crate::error::Failure;
 use crate::keys::prefix;
 use crate::tls;
 
-/// The timeout of one connection attempt.
-const DIAL: Duration = Duration::from_secs(3);
-
 /// The delay after which the next member is tried beside those that have not answered yet.
 const STAGGER: Duration = Duration::from_millis(300);
 /// The interval between checks of a connection, and the number of checks without any reply after
@@ -148,7 +145,7 @@ impl Connection {
     async fn open_in_turn(config: &Config, endpoint: usize, turn: usize) -> Result<Self, Failure> {
         tokio::time::sleep(STAGGER * u32::try_from(turn).unwrap_or(u32::MAX)).await;
         let attempt = Self::open_at(config, endpoint);
-        tokio::time::timeout(DIAL, attempt)
+        tokio::time::timeout(config.connect_timeout, attempt)
             .await
             .unwrap_or(Err(Failure::Silent))
     }
@@ -156,7 +153,7 @@ impl Connection {
     async fn open_at(config: &Config, endpoint: usize) -> Result<Self, Failure> {
         let address = &config.endpoints[endpoint..=endpoint];
         let mut options = ConnectOptions::new()
-            .with_connect_timeout(DIAL)
+            .with_connect_timeout(config.connect_timeout)
             .with_keep_alive(Duration::from_secs(5), Duration::from_secs(5))
             .with_keep_alive_while_idle(true)
             .with_require_leader(true)

@@ -33,9 +33,9 @@ const GRACE: Duration = Duration::from_millis(3);
 /// The interval at which an observer reads a queue without notification. Redis does not publish
 /// anything when a holder's session expires.
 const WATCH_BEAT: Duration = Duration::from_secs(1);
-/// The longest time that a dial can take. One that takes longer is on a runtime that is not driven,
-/// so another dial is started.
-const LONGEST_DIAL: Duration = Duration::from_secs(10);
+/// The longest time that a dial can take, in connect timeouts: it may be redirected a few times.
+/// One that takes longer is on a runtime that is not driven, so another dial is started.
+const LONGEST_DIAL: u32 = 5;
 /// How long a read marks the name as watched. This is longer than any pause between two reads.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -54,6 +54,7 @@ type DialOutcome = Option<Result<Arc<Connection>, Arc<Error>>>;
 /// A dial, running in its own task.
 struct Dialing {
     started: Moment,
+    longest: Duration,
     outcome: watch::Receiver<DialOutcome>,
     _task: JoinSet<()>,
 }
@@ -61,6 +62,7 @@ struct Dialing {
 impl Dialing {
     fn start(config: &Config, known: &Arc<Known>, scripts: &Arc<Scripts>) -> Self {
         let (config, known, scripts) = (config.clone(), known.clone(), scripts.clone());
+        let longest = config.connect_timeout * LONGEST_DIAL;
         let (told, outcome) = watch::channel(None);
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -72,6 +74,7 @@ impl Dialing {
         });
         Self {
             started: clock::now(),
+            longest,
             outcome,
             _task: task,
         }
@@ -85,7 +88,7 @@ impl Dialing {
             Some(Err(_)) => false,
             None => {
                 self.outcome.has_changed().is_ok()
-                    && clock::now().since(self.started) < LONGEST_DIAL
+                    && clock::now().since(self.started) < self.longest
             }
         }
     }

@@ -10,6 +10,8 @@ use distsync_core::spi::{Credential, StoreUrl, Tls};
 const REDIS_PORT: u16 = 6379;
 /// The port of Sentinels if the URL names none.
 const SENTINEL_PORT: u16 = 26379;
+/// The default of `connect_timeout`, which also limits the reply of a Sentinel.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The default of `wait_timeout`.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,7 @@ pub struct Config {
     /// The number of the database.
     pub(crate) db: u32,
     pub(crate) tls: Option<Tls>,
+    pub(crate) connect_timeout: Duration,
     server: Credentials,
     sentinel: Credentials,
 }
@@ -111,6 +114,7 @@ impl Config {
             _ => Credentials::default(),
         };
         let replicas = replicas(&mut url)?;
+        let connect_timeout = url.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
         let sentinel_options: &[&str] = match topology {
             Topology::Sentinel { .. } => &SENTINEL_OPTIONS,
             _ => &[],
@@ -122,6 +126,7 @@ impl Config {
             replicas,
             db,
             tls,
+            connect_timeout,
             server,
             sentinel,
         })

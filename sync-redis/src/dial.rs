@@ -12,12 +12,9 @@ use crate::config::{Config, Peer};
 use crate::error::Failure;
 use crate::wire::Wire;
 
-/// The timeout of a dial, and of a Sentinel's reply.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-
 /// Connects to the server at `address`, `host:port`.
 pub(crate) async fn dial(config: &Config, address: &str, peer: Peer) -> Result<Wire> {
-    let reached = tokio::time::timeout(PATIENCE, reach(config, address, peer)).await;
+    let reached = tokio::time::timeout(config.connect_timeout, reach(config, address, peer)).await;
     let silent = |_| {
         Err(if config.tls.is_some() {
             tls::broken(address)

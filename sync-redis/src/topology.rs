@@ -15,7 +15,7 @@ use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
 use tracing::debug;
 
 use crate::config::{Config, Peer, Topology};
-use crate::dial::{PATIENCE, dial};
+use crate::dial::dial;
 use crate::error::Failure;
 use crate::inbox::Inbox;
 use crate::wire::Wire;
@@ -145,7 +145,12 @@ pub(crate) async fn is_replaced(
     let votes = sentinels.iter().map(async |sentinel| {
         let vote = async {
             let mut wire = dial(config, sentinel, Peer::Sentinel).await.ok()?;
-            Some(primary(&mut wire, service).await.ok()?? != server)
+            Some(
+                primary(&mut wire, service, config.connect_timeout)
+                    .await
+                    .ok()??
+                    != server,
+            )
         };
         tokio::time::timeout(patience.min(VOTE), vote).await.ok()?
     });
@@ -154,13 +159,17 @@ pub(crate) async fn is_replaced(
 }
 
 /// Asks a Sentinel for the primary of a service. Returns `None` if it does not know the service.
-async fn primary(wire: &mut Wire, service: &str) -> Result<Option<String>, Failure> {
+async fn primary(
+    wire: &mut Wire,
+    service: &str,
+    timeout: Duration,
+) -> Result<Option<String>, Failure> {
     let mut ask = redis::cmd("SENTINEL");
     let asked = ask
         .arg("GET-MASTER-ADDR-BY-NAME")
         .arg(service)
         .query_async(wire);
-    let answer: Option<(String, u16)> = tokio::time::timeout(PATIENCE, asked)
+    let answer: Option<(String, u16)> = tokio::time::timeout(timeout, asked)
         .await
         .map_err(|_| Failure::Silent)??;
     Ok(answer.map(|(host, port)| join(&host, port)))
@@ -178,13 +187,13 @@ fn join(host: &str, port: u16) -> String {
 }
 
 /// Asks for the other Sentinels of a service. Returns none if the request fails.
-async fn sentinels(wire: &mut Wire, service: &str) -> Vec<String> {
+async fn sentinels(wire: &mut Wire, service: &str, timeout: Duration) -> Vec<String> {
     let asked = redis::cmd("SENTINEL")
         .arg("SENTINELS")
         .arg(service)
         .to_owned();
     let others: Vec<HashMap<String, String>> =
-        match tokio::time::timeout(PATIENCE, asked.query_async(wire)).await {
+        match tokio::time::timeout(timeout, asked.query_async(wire)).await {
             Ok(Ok(others)) => others,
             _ => return Vec::new(),
         };
@@ -195,12 +204,11 @@ async fn sentinels(wire: &mut Wire, service: &str) -> Vec<String> {
 }
 
 /// Asks for the nodes of a Cluster. Returns none if the request fails.
-async fn nodes(wire: &mut Wire, asked: &str) -> Vec<String> {
+async fn nodes(wire: &mut Wire, asked: &str, timeout: Duration) -> Vec<String> {
     use redis::Value::{Array, BulkString, Int};
 
     let slots = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-    let Ok(Ok(Array(ranges))) = tokio::time::timeout(PATIENCE, slots.query_async(wire)).await
-    else {
+    let Ok(Ok(Array(ranges))) = tokio::time::timeout(timeout, slots.query_async(wire)).await else {
         return Vec::new();
     };
     let own = asked
@@ -251,14 +259,14 @@ async fn by_sentinel(config: &Config, sentinel: &str, service: &str) -> Result<F
     let mut wire = dial(config, sentinel, Peer::Sentinel)
         .await
         .map_err(wants_password)?;
-    let Some(address) = primary(&mut wire, service)
+    let Some(address) = primary(&mut wire, service, config.connect_timeout)
         .await
         .map_err(explain)
         .map_err(wants_password)?
     else {
         return Err(explain(Failure::NoService(service.to_owned())));
     };
-    let others = sentinels(&mut wire, service).await;
+    let others = sentinels(&mut wire, service, config.connect_timeout).await;
     let mut wire = dial(config, &address, Peer::Server).await?;
     // The Sentinels may not have noticed yet that the server has been demoted.
     let role: redis::Value = redis::cmd("ROLE")
@@ -292,7 +300,7 @@ async fn by_node(config: &Config, node: &str, probe: &str) -> Result<Found> {
             Err(error) => error.kind() == Upstream::Server(ServerErrorKind::Ask),
         };
         if is_here {
-            let others = nodes(&mut wire, &address).await;
+            let others = nodes(&mut wire, &address, config.connect_timeout).await;
             return Ok((wire, address, others));
         }
         let Err(error) = probed else { continue };

@@ -24,6 +24,7 @@ mod redis;
 mod rights;
 mod round_trips;
 mod runtimes;
+mod silence;
 mod steps;
 #[path = "../stores/mod.rs"]
 #[allow(

@@ -11,6 +11,7 @@ use crate::session::call::{Call, with_retries};
 use crate::session::errors::{closed, isolated};
 use crate::session::keeper::Keeper;
 use crate::session::live::LiveSession;
+use crate::session::timeouts::Timeouts;
 use crate::spi::backend::{Backend, Renewal, SessionSpec};
 use crate::spi::home::Turns;
 use crate::spi::mutex::locked;
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     name: &'static str,
     isolation: Bytes,
     session_ttl: Duration,
+    pub(crate) timeouts: Timeouts,
     current: SessionSlot,
     /// The session of locks that are released when the last connection closes.
     current_to_release: SessionSlot,
@@ -47,8 +49,10 @@ impl Context {
         options: &SyncOptions,
         session_ttl: Duration,
     ) -> Result<Self> {
+        let timeouts = Timeouts::of(options);
         Ok(Self {
-            keeper: Keeper::start(backend.for_keeper(), options.on_lost)?,
+            keeper: Keeper::start(backend.for_keeper(), options.on_lost, timeouts)?,
+            timeouts,
             name: backend.capabilities().backend,
             isolation: options.isolation.clone(),
             backend,
@@ -69,6 +73,7 @@ impl Context {
             backend: self.backend_name(),
             operation,
             name,
+            timeout: self.timeouts.request(),
         }
     }
 
@@ -98,7 +103,8 @@ impl Context {
         match previous.loss() {
             Some(Loss::Isolated) => Err(isolated()),
             Some(Loss::Expired | Loss::SessionLost) => {
-                match with_retries(|| self.backend.renew(previous.session())).await? {
+                let timeout = self.timeouts.request();
+                match with_retries(timeout, || self.backend.renew(previous.session())).await? {
                     Renewal::Isolated => Err(isolated()),
                     Renewal::Renewed { .. } | Renewal::Expired => Ok(()),
                 }

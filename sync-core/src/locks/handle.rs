@@ -62,6 +62,18 @@ impl Handle {
                 .with_backend(capabilities.backend));
         }
         let session_ttl = capabilities.check_ttl(options.session_ttl)?;
+        if let Some(timeout) = options.request_timeout
+            && timeout > session_ttl / 3
+        {
+            let problem = format!(
+                "a request_timeout of {timeout:?} is more than a third of the ttl of \
+                 {session_ttl:?}: give at most {:?}, or a longer ttl",
+                session_ttl / 3
+            );
+            return Err(Error::new(ErrorKind::InvalidOption, problem)
+                .with_operation("connect")
+                .with_backend(capabilities.backend));
+        }
         let context = Arc::new(Context::start(backend, &options, session_ttl)?);
         let session = context.session(OnDisconnect::Hold).await.map_err(|error| {
             error
@@ -229,7 +241,8 @@ impl Sync for Handle {
 
     async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<String>> {
         let path = self.namespace.path_prefix(kind, prefix);
-        let names = with_retries(|| self.context.backend.list(&path))
+        let timeout = self.context.timeouts.request();
+        let names = with_retries(timeout, || self.context.backend.list(&path))
             .await
             .map_err(|error| {
                 error

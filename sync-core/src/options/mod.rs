@@ -77,6 +77,20 @@ mod tests {
                 "client is empty",
             ),
             (
+                SyncOptions::new()
+                    .with_connect_timeout(Duration::from_secs(61))
+                    .validated()
+                    .map(drop),
+                "connect_timeout of 61s is out of range",
+            ),
+            (
+                SyncOptions::new()
+                    .with_request_timeout(Duration::from_millis(9))
+                    .validated()
+                    .map(drop),
+                "request_timeout of 9ms is too short",
+            ),
+            (
                 Node::new("a\nb").encode().map(drop),
                 "node id has a control",
             ),

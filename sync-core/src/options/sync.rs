@@ -46,7 +46,22 @@ pub struct SyncOptions {
     /// [`process_identity`](crate::process_identity) is a start. Only on stores that
     /// [can](crate::Capabilities::isolates). Default: empty, which isolates nothing.
     pub isolation: Bytes,
+    /// The time limit of one attempt to reach the store: to connect, to encrypt, to log in. 10 ms
+    /// to 60 s. Default: that of the store, 2 s (etcd: 3 s). A silent address then costs `connect`
+    /// at most 4 s (etcd: 6 s), because it makes two attempts.
+    pub connect_timeout: Option<Duration>,
+    /// The time limit of one request, including a new connection if the last one has broken. 10 ms
+    /// to a third of [`session_ttl`](Self::session_ttl). Default: a third of the TTL, at most 5 s.
+    /// A store that falls silent then blocks a call for at most 5 s.
+    ///
+    /// The renewals of sessions have a limit of their own: a third of the TTL. A wait in a queue is
+    /// limited by [`Wait`](crate::Wait).
+    pub request_timeout: Option<Duration>,
 }
+
+/// The limits of both timeouts.
+const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 impl SyncOptions {
     /// Returns the defaults.
@@ -90,12 +105,43 @@ impl SyncOptions {
         self
     }
 
+    /// Sets the time limit of one attempt to reach the store.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the time limit of one request.
+    #[must_use]
+    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = Some(timeout);
+        self
+    }
+
     /// Checks the values.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] names the option.
     pub fn validated(self) -> Result<Self> {
         check_label(&self.client, "client")?;
+        let bad = |problem| Err(Error::new(ErrorKind::InvalidOption, problem));
+        if let Some(timeout) = self.connect_timeout
+            && !(TIMEOUT_MIN..=CONNECT_TIMEOUT_MAX).contains(&timeout)
+        {
+            return bad(format!(
+                "a connect_timeout of {timeout:?} is out of range: give {TIMEOUT_MIN:?} to \
+                 {CONNECT_TIMEOUT_MAX:?}"
+            ));
+        }
+        if let Some(timeout) = self.request_timeout
+            && timeout < TIMEOUT_MIN
+        {
+            return bad(format!(
+                "a request_timeout of {timeout:?} is too short: give {TIMEOUT_MIN:?} to a third \
+                 of the ttl"
+            ));
+        }
         Ok(self)
     }
 }
@@ -108,6 +154,8 @@ impl Default for SyncOptions {
             client: format!("{}:{}", host(), std::process::id()),
             on_lost: OnLost::default(),
             isolation: Bytes::new(),
+            connect_timeout: None,
+            request_timeout: None,
         }
     }
 }

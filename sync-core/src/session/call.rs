@@ -14,8 +14,6 @@ use crate::types::loss::Loss;
 use crate::types::names::LockName;
 use crate::types::nonce::jitter;
 
-/// The timeout of one request, whatever the TTL.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The first pause before a retry; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -26,6 +24,8 @@ pub(crate) struct Call<'a> {
     pub(crate) backend: &'static str,
     pub(crate) operation: &'static str,
     pub(crate) name: &'a LockName,
+    /// The timeout of a request without a session.
+    pub(crate) timeout: Duration,
 }
 
 impl Call<'_> {
@@ -38,12 +38,12 @@ impl Call<'_> {
     }
 
     /// Makes an idempotent request without a session, and retries it after transient errors within
-    /// [`PATIENCE`].
+    /// the timeout of a request.
     pub(crate) async fn once<T, R: Future<Output = Result<T>>>(
         &self,
         request: impl FnMut() -> R,
     ) -> Result<T> {
-        with_retries(request)
+        with_retries(self.timeout, request)
             .await
             .map_err(|error| self.explain(error))
     }
@@ -126,16 +126,20 @@ pub(crate) async fn pause_for_outage() {
     tokio::time::sleep(LONGEST_PAUSE.mul_f64(0.1 + 0.4 * jitter())).await;
 }
 
-/// Makes a request without a session, with the timeout of [`PATIENCE`].
-pub(crate) async fn with_timeout<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, request)
+/// Makes a request without a session, with this timeout.
+pub(crate) async fn with_timeout<T>(
+    timeout: Duration,
+    request: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(timeout, request)
         .await
-        .unwrap_or_else(|_| Err(silent(PATIENCE)))
+        .unwrap_or_else(|_| Err(silent(timeout)))
 }
 
 /// Makes an idempotent request without a session, and retries it after transient errors within
-/// [`PATIENCE`]. Returns the last error.
+/// this timeout. Returns the last error.
 pub(crate) async fn with_retries<T, R: Future<Output = Result<T>>>(
+    timeout: Duration,
     mut request: impl FnMut() -> R,
 ) -> Result<T> {
     runtime()?;
@@ -151,6 +155,6 @@ pub(crate) async fn with_retries<T, R: Future<Output = Result<T>>>(
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, retrying).await;
-    answer.unwrap_or_else(|_| Err(failed.unwrap_or_else(|| silent(PATIENCE))))
+    let answer = tokio::time::timeout(timeout, retrying).await;
+    answer.unwrap_or_else(|_| Err(failed.unwrap_or_else(|| silent(timeout))))
 }

@@ -21,6 +21,7 @@ use crate::session::hold::Hold;
 use crate::session::lifecycle::{Beginning, run_session};
 use crate::session::limits::enforce;
 use crate::session::live::LiveSession;
+use crate::session::timeouts::Timeouts;
 use crate::session::withdrawal::withdraw;
 use crate::spi::backend::{Backend, Claim, Session, SessionSpec};
 use crate::spi::mutex::locked;
@@ -57,7 +58,11 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Starts the thread. `backend` is called from that thread only.
-    pub(crate) fn start(backend: Arc<dyn Backend>, on_lost: OnLost) -> Result<Self> {
+    pub(crate) fn start(
+        backend: Arc<dyn Backend>,
+        on_lost: OnLost,
+        timeouts: Timeouts,
+    ) -> Result<Self> {
         let (jobs, inbox) = mpsc::unbounded_channel();
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let name = backend.capabilities().backend;
@@ -76,6 +81,7 @@ impl Keeper {
         let keeper_loop = KeeperLoop {
             backend,
             on_lost,
+            timeouts,
             current: stop.child_token(),
             stop: stop.clone(),
             lives: JoinSet::new(),
@@ -176,6 +182,7 @@ fn run(
 struct KeeperLoop {
     backend: Arc<dyn Backend>,
     on_lost: OnLost,
+    timeouts: Timeouts,
     stop: CancellationToken,
     /// Cancelled to end all sessions that are open now.
     current: CancellationToken,
@@ -219,6 +226,7 @@ impl KeeperLoop {
                     beginning,
                     self.current.clone(),
                     self.on_lost,
+                    self.timeouts,
                     reply,
                 ));
             }

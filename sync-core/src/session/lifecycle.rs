@@ -11,6 +11,7 @@ use crate::options::OnLost;
 use crate::session::call::{with_retries, with_timeout};
 use crate::session::errors::{isolated, silent, ticket_ended};
 use crate::session::live::LiveSession;
+use crate::session::timeouts::{PATIENCE, Timeouts};
 use crate::spi::backend::{Backend, Renewal, Session, SessionSpec};
 use crate::spi::clock;
 use crate::types::error::{Error, ErrorKind, Result};
@@ -32,10 +33,11 @@ pub(super) async fn run_session(
     beginning: Beginning,
     all: CancellationToken,
     on_lost: OnLost,
+    timeouts: Timeouts,
     reply: oneshot::Sender<Result<Arc<LiveSession>>>,
 ) {
     let (sent, ending) = (clock::now(), all.child_token());
-    let session = match begin(&*backend, &beginning).await {
+    let session = match begin(&*backend, &beginning, timeouts).await {
         Ok(session) => {
             let has_key_slots = backend.capabilities().key_slots;
             Arc::new(LiveSession::opened(
@@ -43,6 +45,7 @@ pub(super) async fn run_session(
                 sent,
                 ending.clone(),
                 on_lost,
+                timeouts,
                 has_key_slots,
             ))
         }
@@ -69,15 +72,21 @@ pub(super) async fn run_session(
     }
 }
 
-async fn begin(backend: &dyn Backend, beginning: &Beginning) -> Result<Session> {
+async fn begin(
+    backend: &dyn Backend,
+    beginning: &Beginning,
+    timeouts: Timeouts,
+) -> Result<Session> {
+    let opening = timeouts.opening();
     match beginning {
         // Two attempts, because the first may only discover that an old connection is broken. No
         // more than two, so that a wrong address is reported at once.
-        Beginning::Open(spec) => match with_timeout(backend.open(spec)).await {
-            Err(error) if error.is_retryable() => with_timeout(backend.open(spec)).await,
+        Beginning::Open(spec) => match with_timeout(opening, backend.open(spec)).await {
+            Err(error) if error.is_retryable() => with_timeout(opening, backend.open(spec)).await,
             opened => opened,
         },
-        Beginning::Resume(session) => match with_retries(|| backend.renew(session)).await? {
+        Beginning::Resume(session) => match with_retries(opening, || backend.renew(session)).await?
+        {
             Renewal::Renewed { ttl } => Ok(Session { ttl, ..*session }),
             Renewal::Isolated => Err(isolated()),
             Renewal::Expired => Err(ticket_ended()),
@@ -159,7 +168,7 @@ const CONFIRMED_AT_ONCE: usize = 16;
 async fn confirm(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
     let checks = session.held().into_iter().map(|hold| async move {
         let claim = hold.claim();
-        let queue = with_timeout(backend.queue(&claim.name)).await?;
+        let queue = with_timeout(PATIENCE, backend.queue(&claim.name)).await?;
         let is_there = queue.holders().any(|entry| entry.claim == claim.id);
         // A release in progress explains a missing claim. This is checked after the reply, because
         // the release may have begun before it.
@@ -250,10 +259,10 @@ async fn close(backend: &dyn Backend, session: &LiveSession, all: &CancellationT
     }
 }
 
-/// Makes one attempt to close a session, with retries within the timeout of a request. Every error
+/// Makes one attempt to close a session, with retries within [`PATIENCE`]. Every error
 /// is retried, because a session that remains blocks others.
 async fn close_now(backend: &dyn Backend, session: &LiveSession) -> Result<()> {
-    with_retries(|| async {
+    with_retries(PATIENCE, || async {
         backend
             .close(session.session())
             .await

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::validity::{Health, Validity};
 use crate::options::OnLost;
-use crate::session::call::PATIENCE;
 use crate::session::hold::Hold;
 use crate::session::key_slots::KeySlots;
 use crate::session::on_lost;
+use crate::session::timeouts::Timeouts;
 use crate::spi::backend::{Claim, Session};
 use crate::spi::clock::{self, Moment};
 use crate::spi::mutex::locked;
@@ -54,6 +54,7 @@ pub(crate) struct LiveSession {
     /// closed.
     outlives: AtomicBool,
     on_lost: OnLost,
+    timeouts: Timeouts,
     /// The key slots in use, where the store has them.
     key_slots: Option<KeySlots>,
     /// The kinds of errors that were logged. Each is logged once, because many claims may fail with
@@ -67,6 +68,7 @@ impl LiveSession {
         sent: Moment,
         ending: CancellationToken,
         on_lost: OnLost,
+        timeouts: Timeouts,
         has_key_slots: bool,
     ) -> Self {
         let validity = Validity::opened(session.ttl, sent);
@@ -83,6 +85,7 @@ impl LiveSession {
             ending,
             outlives: AtomicBool::new(false),
             on_lost,
+            timeouts,
             key_slots: has_key_slots.then(KeySlots::default),
             logged: Mutex::default(),
         }
@@ -245,10 +248,10 @@ impl LiveSession {
         }
     }
 
-    /// Returns the timeout of a request under this session: a third of its TTL, at most
-    /// [`PATIENCE`]. It is exact to a quarter.
+    /// Returns the timeout of a request under this session: a third of its TTL, at most that of
+    /// the options. It is exact to a quarter.
     pub(crate) fn request_patience(&self) -> Duration {
-        (self.session.ttl / 3).min(PATIENCE)
+        self.timeouts.request_under(self.session.ttl)
     }
 
     /// Runs one request until it completes or the session is lost. Returns `Ok(None)` after

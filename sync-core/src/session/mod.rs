@@ -17,6 +17,7 @@ pub(crate) mod limits;
 pub(crate) mod live;
 mod on_lost;
 pub(crate) mod revocation;
+pub(crate) mod timeouts;
 mod validity;
 mod withdrawal;
 

@@ -15,7 +15,14 @@ use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::names::Namespace;
 
 /// The names of the options that every store has.
-const COMMON_OPTIONS: [&str; 4] = ["namespace", "ttl", "client", "on_lost"];
+const COMMON_OPTIONS: [&str; 6] = [
+    "namespace",
+    "ttl",
+    "client",
+    "on_lost",
+    "connect_timeout",
+    "request_timeout",
+];
 
 /// A parsed store URL.
 ///
@@ -28,6 +35,8 @@ pub struct StoreUrl {
     hosts: Vec<(String, Option<u16>)>,
     path: String,
     options: Vec<(String, String)>,
+    /// Set when the common options are taken out.
+    connect_timeout: Option<Duration>,
 }
 
 impl StoreUrl {
@@ -131,8 +140,19 @@ impl StoreUrl {
             .map(Into::into))
     }
 
-    /// Removes the options that every store has (`namespace`, `ttl`, `client`, `on_lost`) and
-    /// returns them. An option that the URL does not give keeps its value in `defaults`.
+    /// Returns the time limit of one attempt to reach the store, if the URL or the program sets
+    /// one. Known after [`take_sync_options`](Self::take_sync_options).
+    ///
+    /// The core limits requests. Only the store knows when it connects, so it has to apply this
+    /// limit.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+
+    /// Removes the options that every store has (`namespace`, `ttl`, `client`, `on_lost`,
+    /// `connect_timeout`, `request_timeout`) and returns them. An option that the URL does not give
+    /// keeps its value in `defaults`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] or [`ErrorKind::InvalidName`] if a value is not valid; the
@@ -151,7 +171,15 @@ impl StoreUrl {
         if let Some(on_lost) = self.take_parsed("on_lost", "notify, abort or exit:CODE")? {
             options.on_lost = on_lost;
         }
-        options.validated()
+        if let Some(timeout) = self.take_duration("connect_timeout")? {
+            options.connect_timeout = Some(timeout);
+        }
+        if let Some(timeout) = self.take_duration("request_timeout")? {
+            options.request_timeout = Some(timeout);
+        }
+        let options = options.validated()?;
+        self.connect_timeout = options.connect_timeout;
+        Ok(options)
     }
 
     /// Checks that no option is left over.
@@ -224,6 +252,7 @@ impl FromStr for StoreUrl {
             hosts: Vec::new(),
             path: String::new(),
             options: Vec::new(),
+            connect_timeout: None,
         };
         if let Some(location) = location.strip_prefix("//") {
             let (authority, path) = location.split_once('/').unwrap_or((location, ""));
@@ -399,6 +428,8 @@ mod tests {
         for (url, reason) in [
             ("memory:?ttl=15", "such as 15s"),
             ("memory:?ttl=1s&ttl=2s", "given twice"),
+            ("memory:?connect_timeout=2m", "is out of range"),
+            ("memory:?request_timeout=0s", "is too short"),
             ("memory:?namespace=", "namespace is empty"),
             ("memory:?tll=15s", "no option `tll`"),
         ] {

@@ -1,12 +1,15 @@
 //! The configuration of a client.
 
 use std::fmt;
+use std::time::Duration;
 
 use distsync_core::spi::{Credential, StoreUrl, Tls};
 use distsync_core::{Error, ErrorKind, Result};
 
 /// The default port of netlockd.
 pub const DEFAULT_PORT: u16 = 7420;
+/// The default timeout for connecting to one address and greeting the server.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The configuration of a client. Its `Debug` output does not contain the token.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Config {
     pub(super) table: Option<u128>,
     /// The TLS settings, if the client uses TLS.
     pub(super) tls: Option<Tls>,
+    /// The timeout for connecting to one address and greeting the server.
+    pub(super) connect_timeout: Duration,
 }
 
 impl fmt::Debug for Config {
@@ -48,6 +53,7 @@ impl Config {
             token: None,
             table: None,
             tls: None,
+            connect_timeout: CONNECT_TIMEOUT,
         })
     }
 
@@ -66,6 +72,13 @@ impl Config {
     pub fn with_table(mut self, table: &str) -> Result<Self> {
         self.table = Some(parse_table(table)?);
         Ok(self)
+    }
+
+    /// Sets the time limit of one attempt to reach the server. Default: 2 s.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
     }
 
     /// Connects by TLS with these settings.
@@ -101,6 +114,7 @@ impl Config {
             config.table = Some(parse_table(&table).map_err(|error| url.bad(error))?);
         }
         config.tls = Tls::from_url(&mut url, is_secure)?;
+        config.connect_timeout = url.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
         let own = ["table", "token_file", "token_env"];
         url.finish(&[&own, &Tls::OPTIONS[..]].concat())?;
         Ok(config)

@@ -36,8 +36,6 @@ use crate::stream::Stream;
 use crate::wire::proto;
 use connection::Connection;
 
-/// The timeout for connecting to one address and greeting the server.
-const DIAL: Duration = Duration::from_secs(2);
 /// How long to wait for the other addresses of a host after the first one has replied, to compare
 /// their tables.
 const COMPARE: Duration = Duration::from_millis(250);
@@ -205,7 +203,7 @@ impl Client {
 
     /// Resolves an address, connects to it and greets the server.
     async fn dial(&self, address: &str) -> Result<(Candidate, proto::Welcome)> {
-        let dialed = tokio::time::timeout(DIAL, async {
+        let dialed = tokio::time::timeout(self.config.connect_timeout, async {
             let resolved = lookup_host(address)
                 .await
                 .map_err(|error| unreachable(address, "no connection").with_source(error))?;

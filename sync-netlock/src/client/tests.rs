@@ -25,7 +25,7 @@ async fn a_silent_or_dead_address_of_a_name_does_not_hide_the_others() {
     let client = Client::new(Config::new(["name:1"]).unwrap());
     for resolved in [[silent, alive], [alive, silent], [dead, alive]] {
         let dialed = client.dial_resolved("name:1", resolved);
-        let dialed = tokio::time::timeout(DIAL, dialed).await;
+        let dialed = tokio::time::timeout(config::CONNECT_TIMEOUT, dialed).await;
         dialed
             .expect("in time")
             .map(drop)

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use distsync_core::spi::clock;
+use distsync_core::{ErrorKind, Handle, LockOptions, Sync, SyncOptions};
 use distsync_netlock::wire::proto;
 use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::response::Body as Response;
+
+use distsync_netlock::{Client, Config};
+use rustix::process::Signal;
 
 use super::raw::{Raw, enqueue, id, session};
 use super::server::Netlockd;
@@ -21,6 +25,24 @@ fn freed(observer: &mut Raw, name: &str) -> Duration {
         std::thread::sleep(Duration::from_millis(5));
     }
     clock::now().since(start)
+}
+
+#[tokio::test]
+async fn a_request_to_a_stopped_server_ends_in_the_given_time() {
+    let server = Netlockd::start(&[]);
+    let config = Config::new([server.address()]).unwrap();
+    let limit = Duration::from_millis(300);
+    let options = SyncOptions::new().with_request_timeout(limit);
+    let sync = Handle::open(Client::new(config).backend(), options).await;
+    let sync = sync.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    server.signal(Signal::STOP);
+    let start = clock::now();
+    let error = lock.acquire().await.unwrap_err();
+    let took = clock::now().since(start);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(took >= limit && took < 3 * limit, "{took:?}");
+    server.signal(Signal::CONT);
 }
 
 #[test]

@@ -168,6 +168,11 @@ impl Consul {
         self.running.stop();
     }
 
+    /// Stops the server with SIGSTOP; its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.running.freeze();
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.agent.http
     }

@@ -73,6 +73,11 @@ impl Etcd {
         self.running.stop();
     }
 
+    /// Stops the server with SIGSTOP; its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.running.freeze();
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -165,6 +165,11 @@ impl Running {
         *running = Some(start());
     }
 
+    /// Stops the program with SIGSTOP; its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.0.lock().unwrap().as_ref().unwrap().freeze();
+    }
+
     /// Stops the program until a restart.
     pub(crate) fn stop(&self) {
         self.0.lock().unwrap().take().unwrap().stop();

@@ -51,6 +51,11 @@ impl Redis {
         Arc::new(redis)
     }
 
+    /// Stops the server with SIGSTOP; its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.running.freeze();
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
