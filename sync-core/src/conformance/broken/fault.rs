@@ -65,7 +65,7 @@ pub enum Fault {
     IgnoresEvictions,
     /// A waiter is not notified of its grant.
     HidesGrants,
-    /// A waiter loses its position in the queue some time after it has joined.
+    /// A waiter loses its position once others have joined the queue.
     ShufflesWaiters,
     /// A permit is granted although the semaphore has another number of permits.
     AcceptsOtherPermits,
