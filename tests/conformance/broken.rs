@@ -97,6 +97,8 @@ caught! {
     two_writers_at_the_resource: TokensFall by law_01_a_fenced_resource_loses_no_update;
     silent_evictions: HidesEvictions by api_an_operator_can_evict;
     decisions_on_old_news: DecidesOnStaleState by law_11_one_of_many_gets_a_free_name;
+    decisions_on_old_news_about_permits: DecidesOnStaleState by law_11_all_free_permits_are_granted_to_tries;
+    one_permit_too_many_in_a_race: OnePermitTooMany by law_11_all_free_permits_are_granted_to_tries;
     decisions_on_old_news_in_turn: DecidesOnStaleState by law_11_all_of_many_get_a_free_name_in_turn;
     decisions_on_old_news_in_all_modes: DecidesOnStaleState by law_11_everything_at_once_at_one_name;
     waiters_granted_while_they_leave: KeepsRacingGrants by law_11_everything_at_once_at_one_name;

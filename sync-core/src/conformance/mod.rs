@@ -308,6 +308,7 @@ macro_rules! conformance_cases {
             law_11_never_more_than_n_permits,
             law_11_permits_have_to_agree,
             law_11_one_of_many_gets_a_free_name,
+            law_11_all_free_permits_are_granted_to_tries,
             law_11_all_of_many_get_a_free_name_in_turn,
             law_11_everything_at_once_at_one_name,
             law_12_one_leader_a_term_and_terms_rise,

@@ -85,26 +85,7 @@ impl Etcd {
                 no_key_with(format!("{prefix}x-")),
                 no_key_with(format!("{prefix}p")),
             ],
-            Mode::Permit { .. } => {
-                // A comparison in etcd cannot count: read the queue first, then create the key if
-                // no other key was created since.
-                let queue = queue_of(
-                    &self
-                        .members
-                        .transact(&claim.name, Txn::new().and_then(read_queue(&claim.name)))
-                        .await?,
-                )?;
-                self.check_permits(claim, &queue)?;
-                let ahead = queue.entries.iter().map(|entry| entry.mode);
-                let is_free = order::holders(ahead.chain([claim.mode])) > queue.entries.len();
-                if !is_free || queue.entries.iter().any(|entry| entry.key == key(claim)) {
-                    return self.standing(claim, queue);
-                }
-                vec![
-                    Compare::create_revision(prefix, CompareOp::Less, queue.revision + 1)
-                        .with_prefix(),
-                ]
-            }
+            Mode::Permit { .. } => return self.try_permit(claim).await,
         };
         match self
             .members
@@ -116,6 +97,41 @@ impl Etcd {
                 why: Gone::SessionLost,
             }),
             Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Acquires a permit if one is free. Otherwise creates no key.
+    ///
+    /// A comparison in etcd cannot count: read the queue first, then create the key if no other key
+    /// was created since. If one was, the reply has the new queue, and the decision is made again.
+    /// Each repetition means that another claim has joined the queue, so a busy name ends it soon.
+    async fn try_permit(&self, claim: &Claim) -> Result<Standing> {
+        let read = Txn::new().and_then(read_queue(&claim.name));
+        let mut queue = queue_of(&self.members.transact(&claim.name, read).await?)?;
+        loop {
+            self.check_permits(claim, &queue)?;
+            let ahead = queue.entries.iter().map(|entry| entry.mode);
+            let is_free = order::holders(ahead.chain([claim.mode])) > queue.entries.len();
+            if !is_free || queue.entries.iter().any(|entry| entry.key == key(claim)) {
+                return self.standing(claim, queue);
+            }
+            let unchanged =
+                Compare::create_revision(prefix(&claim.name), CompareOp::Less, queue.revision + 1)
+                    .with_prefix();
+            let join = self.join(claim, vec![unchanged]);
+            let done = match self.members.transact(&claim.name, join).await {
+                Ok(done) => done,
+                Err(failure) if failure.is_lease_gone() => {
+                    return Ok(Standing::Gone {
+                        why: Gone::SessionLost,
+                    });
+                }
+                Err(failure) => return Err(failure.into()),
+            };
+            queue = queue_of(&done)?;
+            if done.response.succeeded() {
+                return self.standing(claim, queue);
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -332,6 +332,38 @@ pub async fn law_11_one_of_many_gets_a_free_name(stage: Stage) {
             round += 1;
         }
         racer.backend.close(&racer.session).await.expect("close");
+    })
+    .await;
+}
+
+/// If more sessions than there are permits try at the same moment, all permits are granted.
+pub async fn law_11_all_free_permits_are_granted_to_tries(stage: Stage) {
+    const PERMITS: u16 = 3;
+    let granted = Arc::new(AtomicUsize::new(0));
+    race(&stage, |racer| {
+        let granted = granted.clone();
+        async move {
+            let mut round = 0;
+            while racer.start.next(round).await {
+                let claim = racer.claim(Mode::Permit { of: PERMITS }, false);
+                let held = matches!(racer.enqueue(&claim).await, Standing::Granted { .. });
+                granted.fetch_add(usize::from(held), Ordering::SeqCst);
+                // No claim is withdrawn before all sessions have tried.
+                if racer.start.barrier.wait().await.is_leader() {
+                    let granted = granted.swap(0, Ordering::SeqCst);
+                    assert_eq!(
+                        granted,
+                        usize::from(PERMITS),
+                        "permits granted to {RACERS} tries"
+                    );
+                }
+                if held {
+                    racer.withdraw(&claim).await;
+                }
+                round += 1;
+            }
+            racer.backend.close(&racer.session).await.expect("close");
+        }
     })
     .await;
 }
