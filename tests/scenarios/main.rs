@@ -11,6 +11,7 @@ mod credentials;
 mod crowds;
 mod etcd;
 mod every_store;
+mod examples;
 mod fail_over;
 mod fencing;
 mod foreign_keys;
