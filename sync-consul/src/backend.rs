@@ -121,7 +121,7 @@ impl Consul {
         Ok(self.links.get_or_init(|| fresh))
     }
 
-    fn http(&self) -> Result<&Http, Failure> {
+    pub(crate) fn http(&self) -> Result<&Http, Failure> {
         Ok(&self.links()?.http)
     }
 

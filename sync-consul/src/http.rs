@@ -334,6 +334,13 @@ impl Http {
         Ok(found.is_some_and(|found| !found.is_empty()))
     }
 
+    /// Returns the addresses of the servers that replicate the data.
+    pub(crate) async fn servers(&self) -> Result<Vec<String>, Failure> {
+        let _turn = self.turn().await;
+        let request = self.request(Method::GET, "/v1/status/peers")?;
+        Ok(self.ok(request).await?.json().await?)
+    }
+
     /// Runs all steps or none, and returns the pairs that they read or wrote. There can be fewer
     /// pairs than steps, so they are identified by their keys.
     pub(crate) async fn transact(&self, steps: &[Step]) -> Result<Vec<Pair>, Failure> {

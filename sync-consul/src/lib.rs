@@ -25,6 +25,7 @@ mod http;
 mod keys;
 mod locked;
 mod queue;
+mod settings;
 mod watches;
 
 pub use backend::Consul;

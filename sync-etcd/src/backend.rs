@@ -78,6 +78,10 @@ impl Etcd {
         }
     }
 
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
+    }
+
     async fn read(&self, name: &LockName) -> Result<QueueView, Failure> {
         queue_of(
             &self

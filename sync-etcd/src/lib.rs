@@ -42,6 +42,7 @@ mod keys;
 mod leaving;
 mod members;
 mod queue;
+mod settings;
 mod tls;
 mod watch;
 

@@ -61,6 +61,11 @@ impl Members {
         Self::with(self.config.clone(), self.shared.clone())
     }
 
+    /// Returns whether this client authenticates itself.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.config.has_permissions()
+    }
+
     async fn connection(&self) -> Result<Arc<Connection>, Failure> {
         if let Some(connection) = &*locked(&self.current) {
             return Ok(connection.clone());

@@ -140,7 +140,12 @@ impl Redis {
             .cloned()
     }
 
-    async fn connection(&self) -> Result<Arc<Connection>> {
+    /// Returns whether a grant counts only once replicas have it.
+    pub(crate) fn waits_for_replicas(&self) -> bool {
+        self.config.replicas.is_some()
+    }
+
+    pub(crate) async fn connection(&self) -> Result<Arc<Connection>> {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }

@@ -180,9 +180,14 @@ impl Connection {
         wait.arg("WAIT")
             .arg(replicas.count)
             .arg(u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX));
+        self.command(&wait).await
+    }
+
+    /// Executes a command that is no step of a claim.
+    pub(crate) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let mut wire = self.transport.wire.clone();
         Ok(self
-            .at_home(wait.query_async(&mut wire))
+            .at_home(command.query_async(&mut wire))
             .await?
             .map_err(Failure::from)?)
     }

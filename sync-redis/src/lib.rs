@@ -38,6 +38,7 @@ mod inbox;
 mod keys;
 mod resp;
 mod scripts;
+mod settings;
 mod steps;
 mod topology;
 mod wire;

@@ -50,19 +50,27 @@ fn url(scheme: &str, port: u16) -> String {
 }
 
 #[test]
-fn an_etcd_server_has_everything() {
+fn an_etcd_server_has_everything_but_members_and_users() {
     let etcd: Arc<Etcd> = Etcd::start();
-    report(&url("etcd", etcd.port()));
+    let report = report(&url("etcd", etcd.port()));
+    assert!(warns(&report, "1 member") && warns(&report, "without a user"));
 }
 
 #[test]
-fn a_consul_server_has_everything() {
+fn a_consul_server_has_everything_but_more_servers() {
     let consul: Arc<Consul> = Consul::start();
-    report(&url("consul", consul.port()));
+    assert!(warns(&report(&url("consul", consul.port())), "1 server"));
 }
 
 #[test]
-fn a_redis_server_has_everything() {
+fn the_settings_of_a_redis_server_are_named() {
     let redis: Arc<Redis> = Redis::start();
-    report(&url("redis", redis.port()));
+    let url = url("redis", redis.port());
+    assert_eq!(report(&url)["warnings"], serde_json::json!([]));
+    redis.tell("CONFIG SET appendonly no");
+    redis.tell("CONFIG SET maxmemory-policy allkeys-lru");
+    let worse = report(&url);
+    assert!(warns(&worse, "append-only") && warns(&worse, "allkeys-lru evicts"));
+    redis.tell("ACL SETUSER default -info");
+    assert!(warns(&report(&url), "cannot be read"));
 }

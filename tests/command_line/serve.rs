@@ -1,7 +1,8 @@
 //! `serve`: a lock server, and the commands of `check` against its permissions.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::Signal;
 
@@ -169,4 +170,61 @@ fn a_check_names_the_permissions_that_are_missing() {
     let denied = operations(&url("own"), &["--prefix", "own-"], 1, "denied");
     assert_eq!(denied, ["campaign"]);
     exits(&url("nobody"), &["check"], 77);
+}
+
+/// Returns the first code block below a heading of a page.
+fn code_below(page: &str, heading: &str) -> String {
+    let section = page.split(&format!("\n## {heading}\n")).nth(1).unwrap();
+    let block = section.split("```sh\n").nth(1).unwrap();
+    block.split("```").next().unwrap().to_owned()
+}
+
+/// Runs a script with `distsync` in the path, in a folder.
+fn script(text: &str, folder: &Path) -> Output {
+    let program = PathBuf::from(distsync().get_program());
+    let path = std::env::var("PATH").unwrap();
+    Command::new("sh")
+        .args(["-c", text])
+        .current_dir(folder)
+        .env(
+            "PATH",
+            format!("{}:{path}", program.parent().unwrap().display()),
+        )
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_scripts_of_the_readme_and_the_docs_hold_their_locks() {
+    const URL: &str = "netlock://127.0.0.1:7420";
+    let (server, folder) = (Serve::start(&[]), tempfile::tempdir().unwrap());
+    let docs = include_str!("../../docs/command-line.md");
+    let held = code_below(docs, "A lock that a script holds");
+    let readme = include_str!("../../README.md");
+    let run = readme.split("## From a shell script").nth(1).unwrap();
+    let run = run.split("```sh\n").nth(2).unwrap().split("```").next();
+    let run = run.unwrap();
+    for (text, name, steps) in [
+        (&*held, "deploy", &["step-1", "step-2"][..]),
+        (run, "nightly", &["backup.sh"]),
+    ] {
+        assert!(text.contains(URL), "{text}");
+        for step in steps {
+            let shows = format!("#!/bin/sh\ndistsync inspect {name} > {step}.seen\n");
+            std::fs::write(folder.path().join(step), shows).unwrap();
+            script(&format!("chmod +x {step}"), folder.path());
+        }
+        let output = script(&text.replace(URL, &server.url()), folder.path());
+        assert!(output.status.success(), "{text}: {}", text_of(&output));
+        for step in steps {
+            let seen = folder.path().join(format!("{step}.seen"));
+            let seen = std::fs::read_to_string(seen).unwrap();
+            assert!(seen.contains("holds"), "{step}: {seen}");
+        }
+        assert!(exits(&server.url(), &["inspect", name], 0).contains("is free"));
+    }
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
 }
