@@ -87,6 +87,11 @@ enum Command {
     Pages(pages::Pages),
     #[command(name = child::STUB, hide = true)]
     Child(child::Stub),
+    #[command(name = child::DEATH, hide = true)]
+    Death(child::Death),
+    /// Kill the group of a command whose distsync was killed.
+    #[command(name = child::WATCHDOG, hide = true)]
+    Watchdog,
 }
 
 fn main() -> ExitCode {
@@ -116,6 +121,8 @@ fn main() -> ExitCode {
         Command::Completions(completions) => completions.execute(),
         Command::Pages(pages) => pages.execute(),
         Command::Child(stub) => Err(stub.execute()),
+        Command::Death(death) => death.execute(),
+        Command::Watchdog => child::run_watchdog(),
     };
     outcome.unwrap_or_else(|failure| {
         failure.print(common.json);

@@ -9,7 +9,7 @@ use clap::Args;
 use distsync::spi::clock;
 use distsync::{Guard, Handle, LockOptions, Moment, Release, Sync as _, Wait};
 
-use crate::child::{Ending, Limits, Reason, Signals, Tree, grace, supervise};
+use crate::child::{Ending, Limits, Reason, Signals, Tree, die_of, grace, supervise};
 use crate::exit::{self, BUSY, Failure};
 use crate::farewell::{ended_by, leave};
 use crate::store::secret_variables;
@@ -113,11 +113,20 @@ impl Run {
         let start =
             |takes_terminal| Tree::start(&self.command, &variables, &secrets, takes_terminal);
         let ending = supervise(start, &guard, limits, &mut signals).await;
-        let code = match ending {
-            Ok(ending) => self.finish(&guard, granted, ending, &mut signals).await,
-            Err(failure) => Err(failure),
+        let (code, key) = match ending {
+            Ok(ending) => {
+                let key = ending.key;
+                (
+                    self.finish(&guard, granted, ending, &mut signals).await,
+                    key,
+                )
+            }
+            Err(failure) => (Err(failure), None),
         };
         leave(&connected).await;
+        if let (Ok(_), Some(signal)) = (&code, key) {
+            die_of(signal);
+        }
         code
     }
 

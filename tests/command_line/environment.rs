@@ -11,11 +11,12 @@ fn environment(url: &str, options: &[&str]) -> BTreeMap<String, String> {
     let mut command = distsync();
     command
         .env("DISTSYNC_URL", url)
+        .env("REDIS_PW", "hunter2")
         .args(["run", "a b"])
         .args(options)
         .args(["--", "env"]);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.status.success(), "{output:?}");
     let lines = text(&output.stdout);
     let variables = lines.lines().filter_map(|line| line.split_once('='));
     variables
@@ -52,8 +53,14 @@ fn a_command_sees_no_secret() {
     let redis = Redis::start();
     redis.tell("ACL SETUSER worker on >hunter2 ~* &* +@all");
     let url = format!("redis://worker:hunter2@127.0.0.1:{}", redis.port());
+    let named = format!(
+        "redis://worker@127.0.0.1:{}?password_env=REDIS_PW",
+        redis.port()
+    );
     let seen = environment(&url, &[]);
     assert!(!seen.contains_key("DISTSYNC_URL"));
-    assert!(!format!("{seen:?}").contains("hunter2"));
+    assert!(!format!("{seen:?}").contains("worker"));
+    // REDIS_PW is only a secret if the URL names it.
+    assert!(!format!("{:?}", environment(&named, &[])).contains("hunter2"));
     assert!(seen.contains_key("PATH"), "the rest is inherited");
 }

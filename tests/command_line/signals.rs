@@ -79,9 +79,12 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 #[test]
 fn a_killed_distsync_leaves_no_command() {
     let netlock = Netlock::start();
-    let mut run = Running::script(&netlock.url(), &[], "echo ready; echo $$; exec sleep 100");
-    let command: i32 = run.line().parse().unwrap();
+    let script = "sleep 100 & echo ready; echo $$; echo $!; sleep 100";
+    let mut run = Running::script(&netlock.url(), &[], script);
+    let processes: Vec<i32> = (0..2).map(|_| run.line().parse().unwrap()).collect();
     run.signal(Signal::KILL);
     assert_eq!(run.ended().signal(), Some(9));
-    until("the end of the command", || (!runs(command)).then_some(()));
+    until("the end of the command", || {
+        (!processes.iter().any(|pid| runs(*pid))).then_some(())
+    });
 }

@@ -146,3 +146,18 @@ async fn ctrl_c_ends_the_wait() {
     shell.expect("code-130-");
     assert_eq!(lock.inspect().await.unwrap().entries.len(), 1);
 }
+
+#[test]
+fn ctrl_c_ends_a_script_that_runs_distsync() {
+    let netlock = Netlock::start();
+    let mut shell = Shell::start(&netlock.url());
+    let wait = "$D run a -- sh -c \"echo ready-\\$((1+1)); exec sleep 100\"";
+    shell.types(&format!(
+        "bash -c 'for i in 1 2; do {wait}; echo next-$i-; done'; echo end-$?-\n"
+    ));
+    shell.expect("ready-2");
+    shell.types(CTRL_C);
+    shell.types("echo end-$?-\n");
+    shell.expect("end-130-");
+    assert!(!shell.shown.lock().unwrap().contains("next-1-"));
+}

@@ -39,6 +39,8 @@ pub(crate) struct Ending {
     pub(crate) reason: Option<Reason>,
     /// The first signal that asked this process to end.
     pub(crate) asked: Option<Signal>,
+    /// The signal by a key of the terminal that ended the command.
+    pub(crate) key: Option<i32>,
 }
 
 /// Starts a command and watches it until it and all processes that it has started have ended.
@@ -66,6 +68,7 @@ pub(crate) async fn supervise(
         kill_at: None,
         killed_at: None,
         asked: None,
+        key: None,
     };
     Ok(supervisor.watch(signals).await)
 }
@@ -85,6 +88,7 @@ struct Supervisor<'a, H: ?Sized> {
     kill_at: Option<Moment>,
     killed_at: Option<Moment>,
     asked: Option<Signal>,
+    key: Option<i32>,
 }
 
 impl<H: Held + ?Sized> Supervisor<'_, H> {
@@ -112,10 +116,12 @@ impl<H: Held + ?Sized> Supervisor<'_, H> {
                 self.reap();
             }
             if self.has_ended() {
+                self.tree.leave();
                 return Ending {
                     status: self.tree.status(),
                     reason: self.reason,
                     asked: self.asked,
+                    key: self.key,
                 };
             }
         }
@@ -194,7 +200,11 @@ impl<H: Held + ?Sized> Supervisor<'_, H> {
         } else if let Some(Stopped(signal)) = stopped {
             self.follow_stop(signal);
         }
-        if self.tree.status().is_some() {
+        if let Some(status) = self.tree.status() {
+            if let (true, Status::Signaled(signal)) = (self.has_terminal, status) {
+                let is_key = signal == Signal::INT.as_raw() || signal == Signal::QUIT.as_raw();
+                self.key = is_key.then_some(signal);
+            }
             self.take_terminal();
         }
     }

@@ -13,6 +13,7 @@ use rustix::process::{
 
 use super::status::Status;
 use super::stub::STUB;
+use super::watchdog::Watchdog;
 use crate::exit::{Failure, OTHER};
 
 /// A command and all processes that it has started.
@@ -32,6 +33,7 @@ pub(crate) struct Tree {
     has_group: bool,
     /// The processes outside of the group that were told to stop.
     told: BTreeSet<i32>,
+    watchdog: Watchdog,
 }
 
 /// The command has stopped, by this signal.
@@ -55,6 +57,7 @@ impl Tree {
             let problem = format!("cannot start a process: raise the limit of processes ({error})");
             Failure::new(OTHER, problem)
         };
+        let mut watchdog = Watchdog::start().map_err(failed)?;
         let mut stub = Command::new(this_program().map_err(failed)?);
         stub.arg(STUB)
             .arg(format!("--parent={}", getpid().as_raw_nonzero()))
@@ -69,13 +72,20 @@ impl Tree {
         let child = stub.spawn().map_err(failed)?;
         let command = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let command = command.ok_or_else(|| failed(std::io::Error::other("no process id")))?;
+        watchdog.watch(command).map_err(failed)?;
         Ok(Self {
             command,
+            watchdog,
             status: None,
             is_alive: true,
             has_group: true,
             told: BTreeSet::new(),
         })
+    }
+
+    /// Leaves the processes that still exist alone from now on.
+    pub(super) fn leave(&mut self) {
+        self.watchdog.end();
     }
 
     /// Returns the group of the command.
@@ -96,10 +106,8 @@ impl Tree {
     /// Sends a signal to the group, and to the adopted processes outside of it.
     pub(super) fn signal(&mut self, signal: Signal) {
         self.signal_group(signal);
-        for (pid, group) in children() {
-            if group != self.command {
-                let _ = kill_process(pid, signal);
-            }
+        for pid in self.outsiders() {
+            let _ = kill_process(pid, signal);
         }
     }
 
@@ -112,8 +120,8 @@ impl Tree {
             // A stopped process handles the signal only after it has been continued.
             self.signal_group(Signal::CONT);
         }
-        for (pid, group) in children() {
-            if group != self.command && self.told.insert(pid.as_raw_nonzero().get()) {
+        for pid in self.outsiders() {
+            if self.told.insert(pid.as_raw_nonzero().get()) {
                 let _ = kill_process(pid, Signal::TERM);
                 let _ = kill_process(pid, Signal::CONT);
             }
@@ -145,13 +153,27 @@ impl Tree {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Ok(None) => return stopped,
-                Err(_) => {
-                    self.is_alive = !cfg!(target_os = "linux") && self.group_exists();
-                    return stopped;
-                }
+                Ok(None) | Err(_) => break,
             }
         }
+        self.is_alive = self.status.is_none()
+            || if cfg!(target_os = "linux") {
+                children()
+                    .iter()
+                    .any(|(pid, _)| Some(*pid) != self.watchdog.pid())
+            } else {
+                self.group_exists()
+            };
+        stopped
+    }
+
+    /// Returns the children that are not in the group of the command, without the watchdog.
+    fn outsiders(&self) -> impl Iterator<Item = Pid> + use<> {
+        let (command, watchdog) = (self.command, self.watchdog.pid());
+        let children = children().into_iter();
+        let outsiders =
+            children.filter(move |(pid, group)| *group != command && Some(*pid) != watchdog);
+        outsiders.map(|(pid, _)| pid)
     }
 
     /// Returns whether the group has a process. Where nobody adopts orphans, only this tells of
@@ -163,7 +185,7 @@ impl Tree {
 }
 
 /// Returns the path of this program. On Linux it works even after the file was replaced.
-fn this_program() -> std::io::Result<std::path::PathBuf> {
+pub(super) fn this_program() -> std::io::Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") {
         Ok("/proc/self/exe".into())
     } else {

@@ -163,9 +163,10 @@ async fn am_i_leader(State(view): State<Arc<View>>) -> Response {
     }
 }
 
+/// Describes a leader. The term is a string, because many programs read numbers above 2^53 wrongly.
 fn described(leader: &Leadership) -> Value {
     json!({
-        "node": leader.node.id(), "value": leader.node.value(), "term": leader.term.get(),
+        "node": leader.node.id(), "value": leader.node.value(), "term": leader.term.to_string(),
     })
 }
 
@@ -180,10 +181,10 @@ fn reply(status: StatusCode, body: &Value) -> Response {
 
 impl View {
     /// Returns the term of this candidate, if it leads.
-    fn term(&self) -> Option<u64> {
+    fn term(&self) -> Option<String> {
         let held = locked(&self.held);
         let token = held.as_ref()?.check(Duration::ZERO).ok()?;
-        Some(token.get())
+        Some(token.to_string())
     }
 
     /// Returns the leader as the store knew it at most [`FRESH`] ago.
