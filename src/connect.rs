@@ -97,7 +97,10 @@ pub fn backend(url: &str) -> Result<(Arc<dyn Backend>, SyncOptions)> {
 }
 
 /// Returns the backend of a URL, and `options` with those of the URL in their place.
-fn configured(url: &str, options: SyncOptions) -> Result<(Arc<dyn Backend>, SyncOptions)> {
+pub(crate) fn configured(
+    url: &str,
+    options: SyncOptions,
+) -> Result<(Arc<dyn Backend>, SyncOptions)> {
     let mut url: StoreUrl = url.parse()?;
     let options = url
         .take_sync_options(options)

@@ -86,6 +86,9 @@ pub use distsync_netlock as netlock;
 #[cfg(feature = "redis")]
 pub use distsync_redis as redis;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub mod spi {
     //! The interface for authors of stores: the trait that a backend implements, and the tools that
     //! all backends share.

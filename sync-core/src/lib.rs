@@ -15,6 +15,8 @@ mod locks;
 mod options;
 mod session;
 pub mod spi;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 mod work;
 

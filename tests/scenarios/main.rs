@@ -13,6 +13,8 @@ mod etcd;
 mod every_store;
 mod examples;
 mod fail_over;
+#[cfg(feature = "testing")]
+mod faults;
 mod fencing;
 mod foreign_keys;
 mod ghosts;

@@ -214,6 +214,12 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
                 }
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Isolated => session.lose(Loss::Isolated),
+            // Do not wait for the renewal that would find it: the store may grant the claims to
+            // others already.
+            Ok(Err(error)) if error.kind() == ErrorKind::SessionLost => {
+                warn!(session = %session.session().id, "session lost: it has ended in the store");
+                session.lose(Loss::SessionLost);
+            }
             Ok(Err(error)) => {
                 debug!(session = %session.session().id, %error, "cannot watch for evictions at the moment");
                 tokio::time::sleep((session.ttl() / 12).mul_f64(0.5 + jitter())).await;
