@@ -65,7 +65,12 @@
 //! for as long as a lock or a leadership is held. [`Fence`] shows how a resource rejects a former
 //! holder. [`lock_all`] and [`lock_any`] acquire several names. A [`Ticket`] moves a lock to
 //! another process. The module [`spi`] is for authors of stores.
+//!
+//! The feature `blocking` adds the module `blocking`, the same API without async. The feature
+//! `testing` adds the module `testing`, faults for the tests of an application.
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod connect;
 
 pub use connect::{connect, connect_with};

@@ -3,6 +3,8 @@
 #![cfg(feature = "full")]
 
 mod batches;
+#[cfg(feature = "blocking")]
+mod blocking;
 mod clocks;
 mod consul;
 mod consul_crowds;
