@@ -109,3 +109,8 @@ pub mod spi {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles the examples of the guide with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/leader-election.md")]
+struct LeaderElection;
