@@ -22,6 +22,7 @@ mod foreign_keys;
 mod ghosts;
 mod holds;
 mod members;
+mod microservice;
 mod outages;
 mod processes;
 mod programs;
