@@ -6,6 +6,7 @@
 
 mod broken;
 mod harness;
+mod local_queue;
 #[path = "../stores/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the scenarios use the rest")]
 mod stores;

@@ -43,6 +43,15 @@ impl Store {
         connect(&url).await.expect("connect")
     }
 
+    /// Returns a new client of which only one request waits for a name in the store.
+    pub(crate) async fn client_with_a_local_queue(&self) -> Arc<dyn Sync> {
+        let (backend, _) = distsync::spi::backend(&self.url).expect("a URL");
+        let options = SyncOptions::new()
+            .with_session_ttl(self.ttl)
+            .with_local_queue(true);
+        Arc::new(Handle::open(backend, options).await.expect("connect"))
+    }
+
     /// Returns a new client whose network can be cut.
     pub(crate) async fn client_with_network(&self) -> (Arc<dyn Sync>, Network) {
         let (backend, _) = distsync::spi::backend(&self.url).expect("a URL");

@@ -21,6 +21,7 @@ mod fencing;
 mod foreign_keys;
 mod ghosts;
 mod holds;
+mod local_queue;
 mod members;
 mod microservice;
 mod outages;

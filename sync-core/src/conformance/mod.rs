@@ -55,6 +55,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
+use crate::options::SyncOptions;
 use crate::spi::backend::Backend;
 
 pub use breaking::{BreakAt, Breaking, Proxy};
@@ -87,6 +88,11 @@ pub trait Harness: Send + std::marker::Sync + 'static {
         Breaking::between_requests(self.backend().await, at)
     }
 
+    /// Returns the options of each client, from those that the cases use. Default: unchanged.
+    fn options(&self, options: SyncOptions) -> SyncOptions {
+        options
+    }
+
     /// Returns whether the cases share one store. Cases that restart it then run by themselves.
     ///
     /// Default: `true`. If each harness starts a store of its own, return `false`, so that no case
@@ -116,6 +122,10 @@ impl<H: Harness> Harness for Arc<H> {
 
     async fn breaking(&self, at: BreakAt) -> Breaking {
         self.as_ref().breaking(at).await
+    }
+
+    fn options(&self, options: SyncOptions) -> SyncOptions {
+        self.as_ref().options(options)
     }
 
     fn is_shared() -> bool {

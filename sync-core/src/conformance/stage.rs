@@ -100,6 +100,7 @@ impl Stage {
             .with_namespace(self.namespace.clone())
             .with_session_ttl(self.ttl)
             .with_client(name);
+        let options = self.harness.options(options);
         let handle = Handle::open(Arc::new(Faulty::new(backend, network.clone())), options).await;
         Client {
             sync: Arc::new(handle.unwrap_or_else(|error| panic!("connect: {error}"))),

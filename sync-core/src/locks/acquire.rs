@@ -70,6 +70,13 @@ impl AcquireRequest {
         waits: bool,
         progress: &mut Progress,
     ) -> Result<Attempt> {
+        // Kept until the claim is granted, so that the next request of this handle joins then.
+        let _turn = match &context.local_queue {
+            Some(queue) if waits && self.queues_locally => {
+                Some(Box::pin(queue.turn(&self.name)).await?)
+            }
+            _ => None,
+        };
         let mut was_queued = false;
         loop {
             let session = match self.session(context).await {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::locks::local_queue::LocalQueue;
 use crate::options::{OnDisconnect, SyncOptions};
 use crate::session::call::{Call, with_retries};
 use crate::session::errors::{closed, isolated};
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     current: SessionSlot,
     /// The session of locks that are released when the last connection closes.
     current_to_release: SessionSlot,
+    /// Present if the options ask for it.
+    pub(super) local_queue: Option<LocalQueue>,
     /// Ensures that only one caller at a time opens a session.
     opening: Turns,
 }
@@ -60,8 +63,16 @@ impl Context {
             session_ttl,
             current: Mutex::new(None),
             current_to_release: Mutex::new(None),
+            local_queue: options.local_queue.then(LocalQueue::default),
             opening: Turns::default(),
         })
+    }
+
+    /// Cancels the requests that wait in the local queue.
+    pub(crate) fn cancel_local_waiters(&self) {
+        if let Some(queue) = &self.local_queue {
+            queue.cancel();
+        }
     }
 
     pub(crate) fn backend_name(&self) -> &'static str {

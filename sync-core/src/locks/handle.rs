@@ -21,6 +21,7 @@ use crate::spi::backend::Backend;
 use crate::spi::capabilities::Capabilities;
 use crate::spi::home::runtime;
 use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::mode::Mode;
 use crate::types::names::{Kind, LockName, Namespace};
 
 /// Implements [`Sync`] over any backend.
@@ -136,6 +137,7 @@ impl Handle {
                 "this store does not grant several names at once: use `lock_all` or `lock_any`";
             return Err(explain(Error::new(ErrorKind::Unsupported, problem)));
         }
+        let has_several = !also.is_empty();
         let also = also
             .iter()
             .map(|name| self.named(Kind::Lock, name))
@@ -145,6 +147,7 @@ impl Handle {
             name: self.named(Kind::Lock, name)?,
             also,
             any,
+            queues_locally: options.mode == Mode::Exclusive && !has_several,
             mode: options.mode,
             ttl,
             min_hold: options.min_hold,
@@ -215,7 +218,8 @@ impl Sync for Handle {
             name: self.named(Kind::Leader, name)?,
             also: Vec::new(),
             any: false,
-            mode: crate::types::mode::Mode::Exclusive,
+            queues_locally: false,
+            mode: Mode::Exclusive,
             ttl: None,
             min_hold: None,
             max_hold: None,
@@ -258,6 +262,7 @@ impl Sync for Handle {
     }
 
     async fn release_all(&self) -> Result<()> {
+        self.context.cancel_local_waiters();
         self.context.keeper.release_all().await.map_err(|error| {
             error
                 .with_operation("release all")
@@ -266,6 +271,7 @@ impl Sync for Handle {
     }
 
     async fn close(&self) -> Result<()> {
+        self.context.cancel_local_waiters();
         self.context.keeper.stopped().await;
         Ok(())
     }

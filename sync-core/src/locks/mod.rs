@@ -9,6 +9,7 @@ pub(crate) mod election;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod leadership;
+pub(crate) mod local_queue;
 pub(crate) mod lock;
 pub(crate) mod observe;
 mod queued_claim;

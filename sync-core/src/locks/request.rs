@@ -21,6 +21,8 @@ pub(crate) struct AcquireRequest {
     pub(crate) also: Vec<LockName>,
     /// Whether any one of the names is enough.
     pub(crate) any: bool,
+    /// Whether a wait uses the local queue, if the handle has one.
+    pub(crate) queues_locally: bool,
     pub(crate) mode: Mode,
     pub(crate) ttl: Option<Duration>,
     pub(crate) min_hold: Option<Duration>,

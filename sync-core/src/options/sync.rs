@@ -57,6 +57,9 @@ pub struct SyncOptions {
     /// The renewals of sessions have a limit of their own: a third of the TTL. A wait in a queue is
     /// limited by [`Wait`](crate::Wait).
     pub request_timeout: Option<Duration>,
+    /// Whether only one request of this handle waits for a name in the store. Default: `false`. See
+    /// [`with_local_queue`](Self::with_local_queue).
+    pub local_queue: bool,
 }
 
 /// The limits of both timeouts.
@@ -95,6 +98,19 @@ impl SyncOptions {
     #[must_use]
     pub fn with_isolation(mut self, isolation: impl Into<Bytes>) -> Self {
         self.isolation = isolation.into();
+        self
+    }
+
+    /// Sets whether only one request of this handle waits for a name in the store.
+    ///
+    /// With `true`, further requests for the same exclusive lock wait in this process, in the order
+    /// of their arrival. The next one joins the store's queue when the one before it is granted. A
+    /// crowd of tasks then costs the store as much as one, and the processes take turns. In return,
+    /// a request that waits locally can be overtaken by a later request of another process. Tries,
+    /// shared locks, permits, several names and elections are not affected.
+    #[must_use]
+    pub fn with_local_queue(mut self, local_queue: bool) -> Self {
+        self.local_queue = local_queue;
         self
     }
 
@@ -156,6 +172,7 @@ impl Default for SyncOptions {
             isolation: Bytes::new(),
             connect_timeout: None,
             request_timeout: None,
+            local_queue: false,
         }
     }
 }

@@ -51,7 +51,8 @@ async fn round(stage: &Stage, observer: &Client, at: BreakAt) -> bool {
     })
     .await;
     let waiter = client.queue_up("b", LockOptions::new(), 1).await;
-    let cancelled = client.queue_up("b", LockOptions::new(), 2).await;
+    // Shared, because a client may let only one exclusive request wait in the store.
+    let cancelled = client.queue_up("b", LockOptions::shared(), 2).await;
     cancelled.cancel();
     eventually(SOON, "the cancelled waiter is gone", || async {
         count("b").await == 2

@@ -218,7 +218,8 @@ pub async fn api_a_waiter_is_notified_of_its_position(stage: Stage) {
     let (notify, mut notified) = tokio::sync::mpsc::unbounded_channel();
     let options = LockOptions::new().with_on_wait(move |waiting| drop(notify.send(waiting)));
     let first = client.queue_up("a", options.clone(), 1).await;
-    let second = client.queue_up("a", options, 2).await;
+    let another = stage.client("another").await;
+    let second = another.queue_up("a", options, 2).await;
     for position in [1, 2] {
         let waiting = notified.recv().await.expect("expected a notification");
         assert_eq!(waiting.position, position);
