@@ -67,8 +67,10 @@ impl<'a> QueuedClaim<'a> {
                 | Standing::Waiting { .. },
             ) => {
                 self.session.lose(Loss::SessionLost);
+                // If the handle has closed the session, that is the reason.
+                let loss = self.session.loss().unwrap_or(Loss::SessionLost);
                 self.abandon();
-                Ok(Err(Loss::SessionLost))
+                Ok(Err(loss))
             }
             Err(loss) => {
                 self.abandon();

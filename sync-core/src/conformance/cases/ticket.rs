@@ -142,7 +142,16 @@ pub async fn api_release_all_frees_everything_and_the_handle_goes_on(stage: Stag
         .acquire()
         .await
         .expect("acquire");
+    let mut waiting = client.queue_up("c", LockOptions::new(), 1).await;
     client.sync.release_all().await.expect("release");
+    let mut ended = None;
+    eventually(SOON, "the waiting request is cancelled", || {
+        ended = waiting.try_result();
+        std::future::ready(ended.is_some())
+    })
+    .await;
+    let error = ended.expect("an end").expect_err("expected no grant");
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(
         (shared.revoked().await, owner.revoked().await),
         (Loss::Closed, Loss::Closed)
