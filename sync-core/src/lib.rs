@@ -15,6 +15,7 @@ mod locks;
 mod options;
 mod session;
 pub mod spi;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;

@@ -40,6 +40,7 @@ mod steps;
     reason = "the conformance tests use the rest"
 )]
 mod stores;
+mod telemetry;
 mod tls;
 mod urls;
 mod watchers;

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
@@ -24,6 +24,7 @@ use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock;
 use crate::spi::home::runtime;
+use crate::telemetry::{AcquireRecord, acquire_span};
 use crate::types::error::Result;
 use crate::types::loss::Loss;
 
@@ -42,15 +43,31 @@ impl AcquireRequest {
     pub(crate) async fn run(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
         let call = context.call(self.operation, &self.name);
         runtime().map_err(|error| call.explain(error))?;
-        let ended = match wait {
+        let store = context.backend_name();
+        let recorded = async {
+            let record = AcquireRecord::begin(store, &self.name);
+            let ended = self.run_for(context, wait).await;
+            match &ended {
+                Ok(Attempt::Held(guard)) => record.granted(guard.token()),
+                Ok(Attempt::Busy(_)) => record.busy(),
+                Err(error) => record.failed(error),
+            }
+            ended
+        };
+        let span = acquire_span(store, &self.name, self.mode);
+        let ended = recorded.instrument(span).await;
+        ended.map_err(|error| call.explain(error))
+    }
+
+    async fn run_for(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
+        match wait {
             Wait::Forever => self.attempts(context, true, &mut Progress::default()).await,
             Wait::Never => {
                 self.attempts(context, false, &mut Progress::default())
                     .await
             }
             Wait::For(patience) => Box::pin(self.run_within(context, patience)).await,
-        };
-        ended.map_err(|error| call.explain(error))
+        }
     }
 
     async fn run_within(&self, context: &Arc<Context>, patience: Duration) -> Result<Attempt> {

@@ -50,6 +50,8 @@ impl Handle {
     /// Safe: when the future is dropped, the thread closes what it opened and ends.
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
+        #[cfg(feature = "metrics")]
+        let backend: Arc<dyn Backend> = Arc::new(crate::telemetry::Observed::new(backend));
         let capabilities = backend.capabilities();
         runtime().map_err(|error| {
             error

@@ -14,6 +14,7 @@ use crate::session::call::pause_briefly;
 use crate::session::hold::Hold;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Claim, Gone, Standing};
+use crate::telemetry::WaitRecord;
 use crate::types::error::Result;
 use crate::types::loss::Loss;
 use crate::types::names::LockName;
@@ -87,6 +88,7 @@ impl<'a> QueuedClaim<'a> {
         let backend = &self.context.backend;
         let call = self.context.call(self.request.operation, &claim.name);
         let mut is_queued = false;
+        let mut _wait = None;
         loop {
             let enqueue = || {
                 self.arrivals.send();
@@ -119,6 +121,10 @@ impl<'a> QueuedClaim<'a> {
                         position,
                         holder: holder.as_deref().cloned(),
                     });
+                }
+                if !is_queued {
+                    let store = self.context.backend_name();
+                    _wait = Some(WaitRecord::begin(store, &claim.name, position));
                 }
                 is_queued = true;
                 progress.answered(holder);

@@ -11,6 +11,7 @@ use crate::session::limits::Limits;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock::{self, Moment};
+use crate::telemetry::HoldRecord;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::loss::Loss;
 use crate::types::token::Token;
@@ -26,6 +27,7 @@ pub(crate) struct Hold {
     limits: Option<Box<Limits>>,
     /// Whether its release is in progress. The store may then have released the claim already.
     releasing: AtomicBool,
+    record: HoldRecord,
     /// The first reason of a loss, which is kept.
     loss: OnceLock<Loss>,
     lost: Notify,
@@ -42,6 +44,7 @@ impl Hold {
         late: Late,
         limits: Option<Box<Limits>>,
     ) -> Option<Arc<Self>> {
+        let record = HoldRecord::begin(session.store(), &claim.name);
         let hold = Arc::new(Self {
             claim: Claim {
                 token: Some(token),
@@ -52,6 +55,7 @@ impl Hold {
             late,
             limits,
             releasing: AtomicBool::new(false),
+            record,
             loss: OnceLock::new(),
             lost: Notify::new(),
         });
@@ -97,6 +101,7 @@ impl Hold {
     pub(crate) fn lose(&self, loss: Loss) {
         if self.loss.set(loss).is_ok() {
             self.lost.notify_waiters();
+            self.record.end(&self.claim.name, self.token, loss);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::session::live::LiveSession;
 use crate::session::timeouts::{PATIENCE, Timeouts};
 use crate::spi::backend::{Backend, Renewal, Session, SessionSpec};
 use crate::spi::clock;
+use crate::telemetry;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::loss::Loss;
 use crate::types::nonce::jitter;
@@ -38,17 +39,14 @@ pub(super) async fn run_session(
 ) {
     let (sent, ending) = (clock::now(), all.child_token());
     let session = match begin(&*backend, &beginning, timeouts).await {
-        Ok(session) => {
-            let has_key_slots = backend.capabilities().key_slots;
-            Arc::new(LiveSession::opened(
-                session,
-                sent,
-                ending.clone(),
-                on_lost,
-                timeouts,
-                has_key_slots,
-            ))
-        }
+        Ok(session) => Arc::new(LiveSession::opened(
+            session,
+            sent,
+            ending.clone(),
+            on_lost,
+            timeouts,
+            &backend.capabilities(),
+        )),
         Err(error) => {
             let _ = reply.send(Err(error.with_backend(backend.capabilities().backend)));
             return;
@@ -137,6 +135,8 @@ async fn renew(backend: &dyn Backend, session: &LiveSession, mut incarnation: u6
                     confirmations -= 1;
                 }
                 session.renewed(ttl, sent);
+                let lag = clock::now().since(agenda.wake_at);
+                telemetry::renewed(session.store(), id, lag);
             }
             Ok(Ok(Renewal::Isolated)) => {
                 session.lose(Loss::Isolated);

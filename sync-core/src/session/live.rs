@@ -20,6 +20,7 @@ use crate::session::key_slots::KeySlots;
 use crate::session::on_lost;
 use crate::session::timeouts::Timeouts;
 use crate::spi::backend::{Claim, Session};
+use crate::spi::capabilities::Capabilities;
 use crate::spi::clock::{self, Moment};
 use crate::spi::mutex::locked;
 use crate::types::error::{ErrorKind, Result};
@@ -33,6 +34,8 @@ const BEATS: u64 = 4;
 #[derive(Debug)]
 pub(crate) struct LiveSession {
     session: Session,
+    /// The name of the store, for telemetry.
+    store: &'static str,
     validity: Mutex<Validity>,
     /// Mirrors the validity's deadline in nanoseconds, 0 once lost, so that a check costs no lock.
     revoke_at: AtomicU64,
@@ -69,11 +72,12 @@ impl LiveSession {
         ending: CancellationToken,
         on_lost: OnLost,
         timeouts: Timeouts,
-        has_key_slots: bool,
+        capabilities: &Capabilities,
     ) -> Self {
         let validity = Validity::opened(session.ttl, sent);
         Self {
             session,
+            store: capabilities.backend,
             revoke_at: AtomicU64::new(validity.revoke_at().as_nanos()),
             validity: Mutex::new(validity),
             holds: Mutex::default(),
@@ -86,9 +90,13 @@ impl LiveSession {
             outlives: AtomicBool::new(false),
             on_lost,
             timeouts,
-            key_slots: has_key_slots.then(KeySlots::default),
+            key_slots: capabilities.key_slots.then(KeySlots::default),
             logged: Mutex::default(),
         }
+    }
+
+    pub(crate) fn store(&self) -> &'static str {
+        self.store
     }
 
     /// Returns an id for a new claim of this session.

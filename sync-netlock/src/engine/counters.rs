@@ -16,7 +16,7 @@ pub struct Durations {
 }
 
 impl Durations {
-    pub(super) fn record(&mut self, duration: Duration) {
+    pub(crate) fn record(&mut self, duration: Duration) {
         let micros = duration
             .as_secs()
             .saturating_mul(1_000_000)

@@ -3,6 +3,7 @@
 
 mod monitoring;
 mod operate;
+mod process;
 mod settings;
 
 use std::io::{BufRead, Read, Write};

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::process;
 use crate::server::Observer;
 
 /// A bound port that is not served yet.
@@ -58,7 +59,7 @@ pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: Cancel
                 CONTENT_TYPE,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
             )],
-            observer.metrics(),
+            process::metrics() + &observer.metrics(),
         )
     };
     let readyz = move || async move {

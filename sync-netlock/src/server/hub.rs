@@ -281,10 +281,21 @@ impl Hub {
             counters: state.table.counters(),
             connections,
             log_lag: state.storage.as_ref().map_or(0, Storage::lag),
+            syncs: state.storage.as_ref().map(Storage::syncs),
             isolating: state.table.isolating(),
             grants: state.table.frozen().is_none(),
             traffic: self.traffic.snapshot(),
+            certificate_expiry: self.certificate_expiry(),
         }
+    }
+
+    /// Returns when the server's certificate expires, as a Unix timestamp.
+    fn certificate_expiry(&self) -> Option<i64> {
+        #[cfg(feature = "tls")]
+        let expiry = self.tls.as_ref().and_then(super::tls::ServerSide::expiry);
+        #[cfg(not(feature = "tls"))]
+        let expiry = None;
+        expiry
     }
 
     pub(super) fn grants(&self) -> bool {

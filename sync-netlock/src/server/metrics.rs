@@ -57,6 +57,10 @@ pub(super) struct Snapshot {
     pub(super) connections: usize,
     /// Bytes of the log that are not on the disk.
     pub(super) log_lag: u64,
+    /// How long the syncs of the log have taken, if there is a log.
+    pub(super) syncs: Option<Durations>,
+    /// When the server's certificate expires, as a Unix timestamp, if there is one.
+    pub(super) certificate_expiry: Option<i64>,
     pub(super) isolating: usize,
     pub(super) grants: bool,
     pub(super) traffic: TrafficSnapshot,
@@ -138,6 +142,22 @@ impl Collector for Snapshot {
                 MetricType::Gauge,
             )?)?;
         }
+        if let Some(expiry) = self.certificate_expiry {
+            ConstGauge::new(expiry).encode(encoder.encode_descriptor(
+                "certificate_expiry_timestamp_seconds",
+                "When the server's certificate expires",
+                None,
+                MetricType::Gauge,
+            )?)?;
+        }
+        let mut build = encoder.encode_descriptor(
+            "build_info",
+            "1, with the version of the server",
+            None,
+            MetricType::Gauge,
+        )?;
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        ConstGauge::new(1).encode(build.encode_family(&version)?)?;
         let (counters, traffic) = (self.counters, &self.traffic);
         for (name, help, value) in [
             ("expiries", "Sessions that expired", counters.expiries),
@@ -196,6 +216,17 @@ impl Collector for Snapshot {
             encode_durations(
                 &durations,
                 encoder.encode_descriptor(name, help, None, MetricType::Histogram)?,
+            )?;
+        }
+        if let Some(syncs) = self.syncs {
+            encode_durations(
+                &syncs,
+                encoder.encode_descriptor(
+                    "log_sync_seconds",
+                    "How long it takes to write the log to the disk",
+                    None,
+                    MetricType::Histogram,
+                )?,
             )?;
         }
         Ok(())

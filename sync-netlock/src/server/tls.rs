@@ -41,23 +41,35 @@ pub struct ServerTls {
 /// The TLS state of a running server.
 #[derive(Debug)]
 pub(super) struct ServerSide {
-    config: Reread<ServerTls>,
+    config: Reread<TlsFiles>,
     handshakes: Semaphore,
 }
 
-impl Files for ServerTls {
-    type Content = ServerConfig;
+/// What the files contain.
+#[derive(Debug)]
+struct Material {
+    config: Arc<ServerConfig>,
+    /// When the server's certificate expires, as a Unix timestamp.
+    expiry: Option<i64>,
+}
+
+/// The files as a server reads them.
+#[derive(Debug)]
+struct TlsFiles(ServerTls);
+
+impl Files for TlsFiles {
+    type Content = Material;
     const NAME: &str = "the server's certificate";
 
     fn paths(&self) -> Vec<&Path> {
-        [&self.certificate, &self.key]
+        [&self.0.certificate, &self.0.key]
             .into_iter()
-            .chain(&self.client_ca)
+            .chain(&self.0.client_ca)
             .map(PathBuf::as_path)
             .collect()
     }
 
-    fn read(&self) -> Result<ServerConfig> {
+    fn read(&self) -> Result<Material> {
         let bad = |file: &Path, problem: &str| {
             let problem = format!("the file `{}`: {problem}", file.display());
             Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
@@ -73,16 +85,16 @@ impl Files for ServerTls {
                 }
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
-            bad(&self.key, "cannot read it as a private key in PEM").with_source(error)
+        let key = PrivateKeyDer::from_pem_file(&self.0.key).map_err(|error| {
+            bad(&self.0.key, "cannot read it as a private key in PEM").with_source(error)
         })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| {
-                bad(&self.certificate, "TLS 1.3 is not available").with_source(error)
+                bad(&self.0.certificate, "TLS 1.3 is not available").with_source(error)
             })?;
-        let builder = match &self.client_ca {
+        let builder = match &self.0.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
@@ -98,22 +110,30 @@ impl Files for ServerTls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder
-            .with_single_cert(certificates(&self.certificate)?, key)
-            .map_err(|error| {
-                bad(&self.certificate, "it does not fit its key").with_source(error)
-            })?;
+        let chain = certificates(&self.0.certificate)?;
+        let expiry = chain.first().and_then(expiry_of);
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+            bad(&self.0.certificate, "it does not fit its key").with_source(error)
+        })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
+        Ok(Material {
+            config: Arc::new(config),
+            expiry,
+        })
     }
 }
 
 impl ServerSide {
     pub(super) fn new(files: ServerTls) -> Result<Self> {
         Ok(Self {
-            config: Reread::new(files)?,
+            config: Reread::new(TlsFiles(files))?,
             handshakes: Semaphore::new(HANDSHAKES),
         })
+    }
+
+    /// Returns when the server's certificate expires, as a Unix timestamp.
+    pub(super) fn expiry(&self) -> Option<i64> {
+        self.config.content().expiry
     }
 
     pub(super) fn reread(&self) {
@@ -126,7 +146,7 @@ impl ServerSide {
         &self,
         stream: TcpStream,
     ) -> std::io::Result<(TlsStream<TcpStream>, Option<Arc<str>>)> {
-        let config = self.config.content();
+        let config = self.config.content().config.clone();
         let _turn = self
             .handshakes
             .acquire()
@@ -159,6 +179,11 @@ impl ServerSide {
             .and_then(principal_of);
         Ok((stream.into(), principal))
     }
+}
+
+fn expiry_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// Returns the principal that a certificate names: its first subject alternative name that is a

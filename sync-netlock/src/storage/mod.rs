@@ -50,7 +50,7 @@ use tracing::{error, info};
 pub(crate) use journal::{LogPosition, LogWriter};
 pub use options::{Durability, StorageOptions};
 
-use crate::engine::{Limits, LockTable};
+use crate::engine::{Durations, Limits, LockTable};
 use crate::epoch;
 use active::{ActiveLog, rotate_at};
 use error::{unreadable, unusable, would_ignore_log};
@@ -294,6 +294,12 @@ impl Storage {
     #[cfg(test)]
     fn generation(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.generation)
+    }
+
+    /// Returns how long the syncs of the active log have taken.
+    pub(crate) fn syncs(&self) -> Durations {
+        let active = self.active.as_ref();
+        active.map_or_else(Durations::default, |active| active.syncer.syncs())
     }
 
     /// Returns how many written bytes are not on the disk yet.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use distsync_core::spi::locked;
+use distsync_core::spi::{clock, locked};
 use distsync_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tracing::warn;
@@ -13,6 +13,7 @@ use tracing::warn;
 use super::error::abort;
 use super::folder::Folder;
 use super::log::Log;
+use crate::engine::Durations;
 
 /// How often the log is synced when no reply waits for it. `Durability::Async` promises this
 /// interval.
@@ -29,6 +30,8 @@ pub(super) struct Syncer {
 #[derive(Debug)]
 struct Shared {
     work: Mutex<Work>,
+    /// How long the syncs of the log have taken.
+    syncs: Mutex<Durations>,
     changed: Condvar,
 }
 
@@ -82,6 +85,7 @@ impl Syncer {
         };
         let shared = Arc::new(Shared {
             work: Mutex::new(work),
+            syncs: Mutex::default(),
             changed: Condvar::new(),
         });
         let (synced_sender, synced) = watch::channel(0);
@@ -102,6 +106,11 @@ impl Syncer {
             synced,
             thread: Some(thread),
         })
+    }
+
+    /// Returns how long the syncs of the log have taken.
+    pub(super) fn syncs(&self) -> Durations {
+        *locked(&self.shared.syncs)
     }
 
     /// Returns the number of bytes on the disk, over all logs, as a watch.
@@ -188,7 +197,9 @@ fn run(shared: &Shared, folder: &Folder, synced_sender: &watch::Sender<u64>, at_
         }
         let (file, written, replaced) = (work.file.clone(), work.written, work.replaced.take());
         drop(work);
+        let start = clock::now();
         file.sync_data().unwrap_or_else(|error| abort(&error));
+        locked(&shared.syncs).record(clock::now().since(start));
         if let Some(generation) = replaced {
             folder.sync().unwrap_or_else(|error| abort(&error));
             if let Err(error) = folder.remove_logs_before(generation) {

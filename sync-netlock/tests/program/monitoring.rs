@@ -1,5 +1,6 @@
 //! The port for metrics and health checks.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -7,6 +8,7 @@ use distsync_netlock::wire::proto::response::Body as Response;
 
 use super::raw::{Raw, enqueue, session};
 use super::server::{Netlockd, complaint};
+use super::tls::pair;
 
 /// Starts a server with a port for metrics.
 struct Watched {
@@ -16,7 +18,12 @@ struct Watched {
 
 impl Watched {
     fn start() -> Self {
-        let mut server = Netlockd::start(&["--admin-listen", "127.0.0.1:0"]);
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
+        let flags = [&["--admin-listen", "127.0.0.1:0"], more].concat();
+        let mut server = Netlockd::start(&flags);
         let metrics = server.said("metrics on ");
         Self { server, metrics }
     }
@@ -86,5 +93,59 @@ fn the_error_for_a_port_in_use_names_it() {
     assert!(
         said.contains(&server.metrics) && said.contains("cannot serve metrics here"),
         "{said}"
+    );
+}
+
+/// Returns the names of metrics in a text, without the suffixes of their samples.
+fn names(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c));
+    let words = words.filter(|word| word.starts_with("netlock_") || word.starts_with("process_"));
+    words
+        .map(|word| {
+            let suffixes = ["_bucket", "_count", "_sum", "_total"];
+            let base = suffixes.iter().find_map(|suffix| word.strip_suffix(suffix));
+            base.unwrap_or(word).to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_name_metrics_that_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    pair(folder.path(), "server");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, cert, key) = (path("data"), path("server.pem"), path("server.key"));
+    let server =
+        Watched::start_with(&["--data-dir", &data, "--tls-cert", &cert, "--tls-key", &key]);
+    let metrics = server.get("/metrics");
+    let served = names(&metrics);
+    for page in [
+        include_str!("../../../deploy/grafana-dashboard.json"),
+        include_str!("../../../deploy/prometheus-alerts.yml"),
+        include_str!("../../../docs/operating.md"),
+    ] {
+        let mut named = names(page);
+        // A function of the library.
+        named.remove("process_identity");
+        let unknown: Vec<_> = named.difference(&served).cloned().collect();
+        assert!(unknown.is_empty(), "not served: {unknown:?}\n{metrics}");
+    }
+    let version = format!(
+        "netlock_build_info{{version=\"{}\"}} 1",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(metrics.contains(&version), "no `{version}` in {metrics}");
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
+    };
+    assert!(value("process_resident_memory_bytes ") > 1e6);
+    assert!(value("process_open_fds ") > 3.0);
+    // The certificate of the test is valid for decades.
+    assert!(value("netlock_certificate_expiry_timestamp_seconds ") > 1.8e9);
+    assert!(
+        metrics.contains("netlock_log_sync_seconds_bucket"),
+        "{metrics}"
     );
 }

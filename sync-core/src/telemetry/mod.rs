@@ -1,0 +1,37 @@
+//! What the core reports about locks and sessions: events through `tracing`, and with the feature
+//! `metrics` also metrics through the facade of that name.
+//!
+//! Names are reported, and secrets never. Without a listener, nothing is measured: a clock is read
+//! only if an event of this level is enabled, or if the feature is.
+
+#[cfg(feature = "metrics")]
+mod backend;
+mod claims;
+mod sessions;
+
+#[cfg(feature = "metrics")]
+pub(crate) use backend::Observed;
+pub(crate) use claims::{AcquireRecord, HoldRecord, WaitRecord, acquire_span};
+pub(crate) use sessions::renewed;
+
+use std::time::Duration;
+
+use crate::spi::clock::{self, Moment};
+use crate::types::names::Kind;
+
+/// Returns the current moment if somebody listens.
+fn start() -> Option<Moment> {
+    let is_observed = cfg!(feature = "metrics") || tracing::enabled!(tracing::Level::DEBUG);
+    is_observed.then(clock::now)
+}
+
+fn since(start: Moment) -> Duration {
+    clock::now().since(start)
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Lock => "lock",
+        Kind::Leader => "leader",
+    }
+}

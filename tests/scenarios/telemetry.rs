@@ -1,0 +1,160 @@
+//! What the library reports about locks and elections: events, and metrics through the facade.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use distsync::{LeaderOptions, LockOptions, Node, Wait, connect};
+use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The recorder of this process, which all tests share.
+static RECORDER: LazyLock<Snapshotter> = LazyLock::new(|| {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::set_global_recorder(recorder).unwrap();
+    snapshotter
+});
+
+/// Uses a lock and an election in every way that is reported. Returns an identifying name.
+async fn use_locks(name: &str) {
+    let url = format!("memory:{name}?ttl=300ms");
+    let (one, two) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
+    let guard = one.write(name).unwrap().acquire().await.unwrap();
+    assert!(
+        two.write(name)
+            .unwrap()
+            .try_acquire()
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let short = LockOptions::new().with_wait(Wait::For(Duration::from_millis(10)));
+    assert!(two.lock(name, short).unwrap().acquire().await.is_err());
+    two.write(name).unwrap().evict(guard.claim()).await.unwrap();
+    guard.revoked().await;
+    let leader = one.leader(name, LeaderOptions::new(Node::new("node-1")));
+    let elected = leader.unwrap().elect().await.unwrap();
+    // At least one renewal.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    elected.resign().await.unwrap();
+    // A name that the store refuses: a semaphore of another size.
+    let _permit = one
+        .semaphore("permits", 2)
+        .unwrap()
+        .acquire()
+        .await
+        .unwrap();
+    assert!(
+        two.semaphore("permits", 3)
+            .unwrap()
+            .acquire()
+            .await
+            .is_err()
+    );
+    one.close().await.unwrap();
+    two.close().await.unwrap();
+}
+
+/// Returns the names of the metrics that a page or a file of `deploy/` mentions.
+fn mentioned(text: &str, prefix: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c));
+    let words = words.filter(|word| word.starts_with(prefix));
+    words.map(str::to_owned).collect()
+}
+
+const PAGE: &str = include_str!("../../docs/observability.md");
+
+#[tokio::test]
+async fn the_metrics_of_clients_are_those_of_the_page() {
+    let recorder = &*RECORDER;
+    use_locks("metrics").await;
+    let mut recorded = BTreeSet::new();
+    for (key, ..) in recorder.snapshot().into_vec() {
+        let name = key.key().name().to_owned();
+        if name.starts_with("distsync_") {
+            recorded.insert(name);
+        }
+    }
+    let mut documented = mentioned(PAGE, "distsync_");
+    // The name of the crate.
+    documented.remove("distsync_core");
+    assert_eq!(recorded, documented);
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_name_metrics_of_the_page() {
+    let documented = mentioned(PAGE, "distsync_");
+    for page in [
+        include_str!("../../deploy/grafana-dashboard.json"),
+        include_str!("../../deploy/prometheus-alerts.yml"),
+    ] {
+        let named = mentioned(page, "distsync_");
+        assert!(!named.is_empty());
+        for name in named {
+            let suffixes = ["_bucket", "_count", "_sum"];
+            let base = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+            let base = base.unwrap_or(&name);
+            assert!(documented.contains(base), "there is no metric `{name}`");
+        }
+    }
+}
+
+/// A writer that keeps what was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_lock_and_an_election_are_logged() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish();
+    // For this thread, on which the runtime of the test runs.
+    let installed = tracing::subscriber::set_default(subscriber);
+    use_locks("logged").await;
+    drop(installed);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let has = |parts: &[&str]| {
+        text.lines()
+            .any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    for parts in [
+        &[
+            "acquire{",
+            "kind=\"lock\"",
+            "name=logged",
+            "granted",
+            "token=",
+        ][..],
+        &["acquire{", "waiting", "position=1"],
+        &["busy", "name=logged"],
+        &["not granted", "held by"],
+        &["acquire{", "kind=\"leader\"", "granted"],
+        &["no longer held", "name=logged", "held=", "loss=released"],
+    ] {
+        assert!(has(parts), "no line has {parts:?}:\n{text}");
+    }
+}
