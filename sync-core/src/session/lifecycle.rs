@@ -213,12 +213,18 @@ async fn heed_evictions(backend: &dyn Backend, session: &LiveSession) {
                     }
                 }
             }
-            Ok(Err(error)) if error.kind() == ErrorKind::Isolated => session.lose(Loss::Isolated),
+            // `renew` notices the loss, and ends this task. A further request could fail at once,
+            // and this loop would then not yield.
+            Ok(Err(error)) if error.kind() == ErrorKind::Isolated => {
+                session.lose(Loss::Isolated);
+                return std::future::pending().await;
+            }
             // Do not wait for the renewal that would find it: the store may grant the claims to
             // others already.
             Ok(Err(error)) if error.kind() == ErrorKind::SessionLost => {
                 warn!(session = %session.session().id, "session lost: it has ended in the store");
                 session.lose(Loss::SessionLost);
+                return std::future::pending().await;
             }
             Ok(Err(error)) => {
                 debug!(session = %session.session().id, %error, "cannot watch for evictions at the moment");
