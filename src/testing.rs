@@ -2,12 +2,33 @@
 //!
 //! [`faults`] connects to any store through a layer in which a test can delay requests, make them
 //! fail, lose their replies, and expire sessions. `memory:` needs no server.
+//!
+//! [`TestClock`] lets hours pass at once, for clients of `memory:`.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use distsync::testing::TestClock;
+//! use distsync::{LockOptions, Loss, connect};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> distsync::Result<()> {
+//! let clock = TestClock::install();
+//! let sync = connect("memory:").await?;
+//! // Against work that hangs: the lock expires unless it is extended.
+//! let options = LockOptions::new().with_ttl(Duration::from_secs(3_600));
+//! let guard = sync.lock("nightly report", options)?.acquire().await?;
+//! clock.advance(Duration::from_secs(3_600));
+//! assert_eq!(guard.revoked().await, Loss::Expired);
+//! # sync.close().await
+//! # }
+//! ```
 
 use std::sync::Arc;
 
 use distsync_core::{DynSync, Result, SyncOptions};
 
-pub use distsync_core::testing::Faults;
+pub use distsync_core::testing::{Faults, TestClock};
 
 /// Connects as [`connect`](crate::connect) does, and returns the faults between the client and its
 /// store. There are none at first.

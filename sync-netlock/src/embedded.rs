@@ -33,6 +33,7 @@ impl Embedded {
                 table: LockTable::new(Limits::default(), epoch::floor()),
                 replies: Replies::default(),
                 effects: Vec::new(),
+                clock: clock::Source::current(),
             }),
             // 0 is the expiry thread's.
             connections: AtomicU64::new(1),
@@ -120,6 +121,8 @@ struct EmbeddedState {
     table: LockTable,
     replies: Replies,
     effects: Vec<Effect>,
+    /// The clock of the thread that created the store.
+    clock: clock::Source,
 }
 
 impl Store {
@@ -134,7 +137,7 @@ impl EmbeddedState {
     fn apply(&mut self, from: Requester, command: Command<'_>) -> Vec<Waker> {
         let reply = self
             .table
-            .apply(clock::now(), from, command, &mut self.effects);
+            .apply(self.clock.now(), from, command, &mut self.effects);
         self.effects
             .extend(reply.map(|reply| Effect { to: from, reply }));
         let replies = &mut self.replies;
@@ -153,6 +156,9 @@ fn wake(wakers: Vec<Waker>) {
 /// store in memory for at most this long.
 const IN_USE_CHECK: Duration = Duration::from_millis(500);
 
+/// How often the expiry thread looks at a clock that a test moves.
+const MOVED_CHECK: Duration = Duration::from_millis(2);
+
 /// The shortest sleep of the expiry thread, so that it does not spin on a deadline that is due.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
@@ -167,8 +173,13 @@ fn expire(store: &Weak<Store>) {
         let mut state = store.state();
         let wakers = state.apply(NOBODY, Command::Tick);
         let sleep = state.table.next_deadline().map_or(IN_USE_CHECK, |due| {
-            due.since(clock::now()).min(IN_USE_CHECK)
+            due.since(state.clock.now()).min(IN_USE_CHECK)
         });
+        let sleep = if state.clock.is_moved() {
+            MOVED_CHECK
+        } else {
+            sleep
+        };
         if wakers.is_empty() {
             drop(
                 store

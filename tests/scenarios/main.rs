@@ -24,6 +24,8 @@ mod holds;
 mod local_queue;
 mod members;
 mod microservice;
+#[cfg(all(feature = "blocking", feature = "testing"))]
+mod moved_clock;
 mod outages;
 mod processes;
 mod programs;

@@ -24,6 +24,7 @@ use crate::session::live::LiveSession;
 use crate::session::timeouts::Timeouts;
 use crate::session::withdrawal::withdraw;
 use crate::spi::backend::{Backend, Claim, Session, SessionSpec};
+use crate::spi::clock;
 use crate::spi::mutex::locked;
 use crate::types::error::{Error, ErrorKind, Result};
 
@@ -89,9 +90,11 @@ impl Keeper {
         };
         let announce = ended.clone().drop_guard();
         let (running, thread) = std::sync::mpsc::channel();
+        let clock = clock::Source::current();
         std::thread::Builder::new()
             .name("distsync-keeper".to_owned())
             .spawn(move || {
+                clock.install();
                 run(&runtime, keeper_loop, inbox, announce);
                 drop(running);
             })

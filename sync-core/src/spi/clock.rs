@@ -4,8 +4,14 @@
 //! counts: a laptop that was suspended for ten minutes must not resume with 10 s left of a 15 s
 //! session. The wall clock serves as a lower bound for fencing tokens only, never for a deadline.
 
+#[cfg(feature = "testing")]
+mod moved;
+
 use std::future::Future;
 use std::time::Duration;
+
+#[cfg(feature = "testing")]
+pub use moved::TestClock;
 
 /// A point on the machine's boot-time clock, in nanoseconds.
 ///
@@ -51,10 +57,63 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The clock of a thread: the machine's, or one that a test moves.
+///
+/// A thread that keeps deadlines for others takes the clock of the thread that starts it. Without
+/// the feature `testing` there is only the clock of the machine, and this is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    #[cfg(feature = "testing")]
+    moved: Option<moved::Moved>,
+}
+
+impl Source {
+    /// Returns the clock of the calling thread.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            #[cfg(feature = "testing")]
+            moved: moved::Moved::current(),
+        }
+    }
+
+    /// Makes the calling thread follow this clock.
+    pub fn install(self) {
+        #[cfg(feature = "testing")]
+        moved::Moved::install(self.moved);
+    }
+
+    /// Returns whether a test moves this clock. A thread that sleeps by the clock of the machine
+    /// then has to look often.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        #[cfg(feature = "testing")]
+        let is_moved = self.moved.is_some();
+        #[cfg(not(feature = "testing"))]
+        let is_moved = false;
+        is_moved
+    }
+
+    /// Returns the current moment of this clock.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        #[cfg(feature = "testing")]
+        if let Some(moved) = &self.moved {
+            return moved.now();
+        }
+        machine_now()
+    }
+}
+
 /// Returns the current moment.
-#[cfg(unix)]
 #[must_use]
 pub fn now() -> Moment {
+    Source::current().now()
+}
+
+/// Returns the current moment of the machine.
+#[cfg(unix)]
+fn machine_now() -> Moment {
     #[cfg(target_os = "linux")]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
@@ -69,14 +128,13 @@ pub fn now() -> Moment {
     )
 }
 
-/// Returns the current moment, counted from the first call in this process.
+/// Returns the current moment of the machine, counted from the first call in this process.
 #[cfg(not(unix))]
-#[must_use]
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the module that reads the clock"
 )]
-pub fn now() -> Moment {
+fn machine_now() -> Moment {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     Moment(nanos(START.get_or_init(std::time::Instant::now).elapsed()))
 }
@@ -116,6 +174,10 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 /// # Cancel safety
 /// Cancel-safe: dropping the future removes the timer.
 pub async fn sleep_until(moment: Moment) {
+    #[cfg(feature = "testing")]
+    if let Some(moved) = moved::Moved::current() {
+        return moved.reaches(moment).await;
+    }
     loop {
         let left = moment.since(now());
         if left.is_zero() {

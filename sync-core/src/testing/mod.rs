@@ -3,4 +3,5 @@
 mod faults;
 mod layer;
 
+pub use crate::spi::clock::TestClock;
 pub use faults::Faults;
