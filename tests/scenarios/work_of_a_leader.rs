@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distsync::{
-    Leader, LeaderOptions, Loss, Node, Result, StopReason, Sync, Term, Token, run_as_leader,
+    ErrorKind, Leader, LeaderOptions, Loss, Node, Result, StopReason, Sync, Term, Token, Wait,
+    run_as_leader,
 };
 use distsync_core::spi::clock::{self, Moment};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::every_store::{SOON, Store, eventually, on_every_store};
@@ -123,6 +124,25 @@ async fn a_leader_resigns_on_shutdown_and_campaigns_again_after_a_loss(store: &S
     assert!(ended.unwrap().unwrap() > again);
     assert!(is_vacant().await, "it has not resigned");
 
+    // Work that resigns itself ends its term, and leads again.
+    let mut terms = Vec::new();
+    let leads_again = Notify::new();
+    let twice = run_as_leader(&*leader, leads_again.notified(), |term| {
+        terms.push(term.token());
+        let (is_first, leads_again) = (terms.len() == 1, &leads_again);
+        async move {
+            if is_first {
+                term.resign().await.unwrap();
+            } else {
+                leads_again.notify_one();
+            }
+            term.stopping().await
+        }
+    });
+    let ended = tokio::time::timeout(SOON, twice).await.expect("in time");
+    assert_eq!(ended.unwrap(), Some(StopReason::Shutdown));
+    assert!(terms.len() == 2 && terms[0] < terms[1], "{terms:?}");
+
     // Work that does not stop is dropped when what is left of the lease is over.
     let (begun, begins) = oneshot::channel();
     let mut begun = Some(begun);
@@ -135,6 +155,23 @@ async fn a_leader_resigns_on_shutdown_and_campaigns_again_after_a_loss(store: &S
     let ended = tokio::time::timeout(limit, stubborn).await;
     assert_eq!(ended.expect("ended in time").unwrap(), None);
     assert!(is_vacant().await, "it has not resigned");
+
+    // A wait limit is no reason to give up, and a closed handle is one.
+    let impatient = LeaderOptions::new(Node::new("node-5")).with_wait(Wait::Never);
+    let impatient = two.leader("office", impatient).unwrap();
+    let leads = observer.elect().await.unwrap();
+    let work = async |term: Term| {
+        two.close().await.unwrap();
+        term.stopping().await;
+    };
+    let closed = run_as_leader(&*impatient, pending::<()>(), work);
+    let busy_for_a_while = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        leads.resign().await.unwrap();
+    };
+    let both = async { tokio::join!(closed, busy_for_a_while).0 };
+    let ended = tokio::time::timeout(SOON, both).await.expect("in time");
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 /// Sends the time at which it is dropped.

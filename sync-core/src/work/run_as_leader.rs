@@ -37,6 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// | `shutdown` | what is left of the lease at that moment; renewals continue meanwhile | resigns and returns |
 /// | a renewal was missed | the margin between the revocation and the end of the lease (10 % of the TTL, at least 250 ms, at most a third) | campaigns again |
 /// | another loss, such as an eviction | no time: the store may have elected another leader already | campaigns again |
+/// | the work [resigned](crate::Elected::resign) | no time, for the same reason | campaigns again, behind the candidates that wait |
 ///
 /// Dropping a future stops it at its current `.await`. Code that blocks a thread, and tasks that
 /// the work has spawned, continue: let them look at [`Term::stop_reason`], and present the
