@@ -67,7 +67,7 @@ async fn a_hold_has_a_maximum(store: &Store) {
 /// closed.
 async fn a_hold_has_a_minimum(store: &Store) {
     let (sync, other) = (store.client().await, store.client().await);
-    let min = Duration::from_millis(1_500);
+    let min = Duration::from_millis(800);
     let lock = sync
         .lock("a", LockOptions::new().with_min_hold(min))
         .unwrap();
@@ -102,9 +102,11 @@ async fn a_hold_has_a_minimum(store: &Store) {
     eventually("free", async || next.try_acquire().await.unwrap().is_some()).await;
 
     // Longer than the TTL where that is short, so that the session would not be enough.
-    let long = LockOptions::new().with_min_hold(Duration::from_secs(4));
+    let long = Duration::from_secs(3);
+    let lock = sync
+        .lock("b", LockOptions::new().with_min_hold(long))
+        .unwrap();
     let asked = clock::now();
-    let lock = sync.lock("b", long).unwrap();
     drop(lock.acquire().await.unwrap());
     sync.close().await.unwrap();
     drop((lock, sync));
@@ -113,10 +115,10 @@ async fn a_hold_has_a_minimum(store: &Store) {
         next.try_acquire().await.unwrap().is_none(),
         "free at the close"
     );
-    if store.ttl < Duration::from_secs(3) {
-        let next = tokio::time::timeout(Duration::from_secs(4) + SOON, next.acquire()).await;
+    if store.ttl < long {
+        let next = tokio::time::timeout(long + SOON, next.acquire()).await;
         drop(next.expect("granted in time").unwrap());
         let held = clock::now().since(asked);
-        assert!(held >= Duration::from_secs(4), "free after {held:?}");
+        assert!(held >= long, "free after {held:?}");
     }
 }
