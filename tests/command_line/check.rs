@@ -33,7 +33,12 @@ fn warns(report: &Value, of: &str) -> bool {
 
 #[test]
 fn memory_has_everything() {
-    report("memory:");
+    let report = report("memory:?ttl=11s");
+    let promises = report["promises"].as_array().unwrap();
+    assert!(
+        promises[0].as_str().unwrap().contains("within 11s 20ms"),
+        "{report}"
+    );
 }
 
 #[test]

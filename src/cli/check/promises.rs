@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use distsync::Capabilities;
 
-use crate::claims::duration;
-
 /// Returns what a store promises to a client with this session TTL, one sentence each.
 pub(super) fn in_words(capabilities: &Capabilities, ttl: Duration) -> Vec<String> {
-    let freed = duration(capabilities.freed_within(ttl));
-    let ttl = duration(ttl);
+    // Exact, because a bound that is rounded down is not true.
+    let freed = humantime::format_duration(capabilities.freed_within(ttl));
+    let ttl = humantime::format_duration(ttl);
     let mut words = vec![format!(
         "A crashed holder frees its locks within {freed} (session TTL {ttl})."
     )];
