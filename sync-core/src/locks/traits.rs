@@ -98,13 +98,8 @@ pub trait Sync: Debug + Send + std::marker::Sync {
     /// # Examples
     /// ```
     /// # use distsync_core::{DynSync, Result};
-    /// async fn reload(sync: &DynSync) -> Result<()> {
-    ///     let reading = sync.read("configuration")?.acquire().await?;
-    ///     reading.release().await?;
-    ///     let writing = sync.write("configuration")?.acquire().await?;
-    ///     writing.release().await?;
-    ///     let one_of_three = sync.semaphore("uploads", 3)?.acquire().await?;
-    ///     one_of_three.release().await?;
+    /// async fn read(sync: &DynSync) -> Result<()> {
+    ///     sync.read("configuration")?.acquire().await?.release().await?;
     ///     Ok(())
     /// }
     /// ```
