@@ -24,7 +24,7 @@ use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock;
 use crate::spi::home::runtime;
-use crate::telemetry::{AcquireRecord, acquire_span};
+use crate::telemetry::{self, AcquireRecord, acquire_span};
 use crate::types::error::Result;
 use crate::types::loss::Loss;
 
@@ -43,7 +43,18 @@ impl AcquireRequest {
     pub(crate) async fn run(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
         let call = context.call(self.operation, &self.name);
         runtime().map_err(|error| call.explain(error))?;
-        let store = context.backend_name();
+        let ended = if telemetry::is_observed() {
+            Box::pin(self.run_recorded(context, wait)).await
+        } else {
+            self.run_for(context, wait).await
+        };
+        ended.map_err(|error| call.explain(error))
+    }
+
+    /// Reports the request and its outcome.
+    async fn run_recorded(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
+        let store = context.telemetry;
+        let span = acquire_span(store, &self.name, self.mode);
         let recorded = async {
             let record = AcquireRecord::begin(store, &self.name);
             let ended = self.run_for(context, wait).await;
@@ -54,9 +65,7 @@ impl AcquireRequest {
             }
             ended
         };
-        let span = acquire_span(store, &self.name, self.mode);
-        let ended = recorded.instrument(span).await;
-        ended.map_err(|error| call.explain(error))
+        recorded.instrument(span).await
     }
 
     async fn run_for(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {

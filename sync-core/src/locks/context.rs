@@ -16,6 +16,7 @@ use crate::session::timeouts::Timeouts;
 use crate::spi::backend::{Backend, Renewal, SessionSpec};
 use crate::spi::home::Turns;
 use crate::spi::mutex::locked;
+use crate::telemetry;
 use crate::types::error::Result;
 use crate::types::ids::SessionId;
 use crate::types::loss::Loss;
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) keeper: Keeper,
     pub(crate) client: Arc<str>,
     name: &'static str,
+    pub(crate) telemetry: telemetry::Store,
     isolation: Bytes,
     session_ttl: Duration,
     pub(crate) timeouts: Timeouts,
@@ -57,6 +59,7 @@ impl Context {
             keeper: Keeper::start(backend.for_keeper(), options.on_lost, timeouts)?,
             timeouts,
             name: backend.capabilities().backend,
+            telemetry: telemetry::Store::of(backend.capabilities().backend),
             isolation: options.isolation.clone(),
             backend,
             client: options.client.as_str().into(),

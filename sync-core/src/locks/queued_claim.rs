@@ -123,7 +123,7 @@ impl<'a> QueuedClaim<'a> {
                     });
                 }
                 if !is_queued {
-                    let store = self.context.backend_name();
+                    let store = self.context.telemetry;
                     _wait = Some(WaitRecord::begin(store, &claim.name, position));
                 }
                 is_queued = true;

@@ -23,6 +23,7 @@ use crate::spi::backend::{Claim, Session};
 use crate::spi::capabilities::Capabilities;
 use crate::spi::clock::{self, Moment};
 use crate::spi::mutex::locked;
+use crate::telemetry::Store;
 use crate::types::error::{ErrorKind, Result};
 use crate::types::ids::ClaimId;
 use crate::types::loss::Loss;
@@ -35,7 +36,7 @@ const BEATS: u64 = 4;
 pub(crate) struct LiveSession {
     session: Session,
     /// The name of the store, for telemetry.
-    store: &'static str,
+    store: Store,
     validity: Mutex<Validity>,
     /// Mirrors the validity's deadline in nanoseconds, 0 once lost, so that a check costs no lock.
     revoke_at: AtomicU64,
@@ -77,7 +78,7 @@ impl LiveSession {
         let validity = Validity::opened(session.ttl, sent);
         Self {
             session,
-            store: capabilities.backend,
+            store: Store::of(capabilities.backend),
             revoke_at: AtomicU64::new(validity.revoke_at().as_nanos()),
             validity: Mutex::new(validity),
             holds: Mutex::default(),
@@ -95,7 +96,7 @@ impl LiveSession {
         }
     }
 
-    pub(crate) fn store(&self) -> &'static str {
+    pub(crate) fn store(&self) -> Store {
         self.store
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use metrics::{Histogram, histogram};
 
 use super::since;
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
@@ -21,28 +22,79 @@ use crate::types::queue::{Queue, Revision, Withdrawn};
 pub(crate) struct Observed {
     inner: Arc<dyn Backend>,
     store: &'static str,
+    /// How long the requests take, by [`Operation`].
+    durations: Arc<[Histogram]>,
+}
+
+/// The operations that are timed.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Open,
+    Renew,
+    Close,
+    Enqueue,
+    Update,
+    Withdraw,
+    Evict,
+    Queue,
+    List,
+}
+
+impl Operation {
+    /// All operations, in the order of their numbers.
+    const ALL: [Self; 9] = [
+        Self::Open,
+        Self::Renew,
+        Self::Close,
+        Self::Enqueue,
+        Self::Update,
+        Self::Withdraw,
+        Self::Evict,
+        Self::Queue,
+        Self::List,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Renew => "renew",
+            Self::Close => "close",
+            Self::Enqueue => "enqueue",
+            Self::Update => "update",
+            Self::Withdraw => "withdraw",
+            Self::Evict => "evict",
+            Self::Queue => "queue",
+            Self::List => "list",
+        }
+    }
 }
 
 impl Observed {
     pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
         let store = inner.capabilities().backend;
-        Self { inner, store }
+        let duration = |operation: Operation| {
+            histogram!(
+                "distsync_request_seconds",
+                "store" => store,
+                "operation" => operation.name(),
+            )
+        };
+        Self {
+            inner,
+            store,
+            durations: Operation::ALL.map(duration).into(),
+        }
     }
 
     /// Measures a request.
     async fn timed<T>(
         &self,
-        operation: &'static str,
+        operation: Operation,
         request: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let start = clock::now();
-        let answer = self.counted(operation, request).await;
-        metrics::histogram!(
-            "distsync_request_seconds",
-            "store" => self.store,
-            "operation" => operation,
-        )
-        .record(since(start));
+        let answer = self.counted(operation.name(), request).await;
+        self.durations[operation as usize].record(since(start));
         answer
     }
 
@@ -96,6 +148,7 @@ impl Backend for Observed {
         Arc::new(Self {
             inner: self.inner.for_keeper(),
             store: self.store,
+            durations: self.durations.clone(),
         })
     }
 
@@ -108,19 +161,22 @@ impl Backend for Observed {
     }
 
     async fn open(&self, spec: &SessionSpec) -> Result<Session> {
-        self.timed("open", self.inner.open(spec)).await
+        self.timed(Operation::Open, self.inner.open(spec)).await
     }
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
-        self.timed("renew", self.inner.renew(session)).await
+        self.timed(Operation::Renew, self.inner.renew(session))
+            .await
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
-        self.timed("close", self.inner.close(session)).await
+        self.timed(Operation::Close, self.inner.close(session))
+            .await
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
-        self.timed("enqueue", self.inner.enqueue(claim)).await
+        self.timed(Operation::Enqueue, self.inner.enqueue(claim))
+            .await
     }
 
     async fn granted(&self, claim: &Claim) -> Result<Standing> {
@@ -128,15 +184,18 @@ impl Backend for Observed {
     }
 
     async fn update(&self, claim: &Claim, value: Bytes) -> Result<bool> {
-        self.timed("update", self.inner.update(claim, value)).await
+        self.timed(Operation::Update, self.inner.update(claim, value))
+            .await
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
-        self.timed("withdraw", self.inner.withdraw(claim)).await
+        self.timed(Operation::Withdraw, self.inner.withdraw(claim))
+            .await
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {
-        self.timed("evict", self.inner.evict(name, claim)).await
+        self.timed(Operation::Evict, self.inner.evict(name, claim))
+            .await
     }
 
     async fn evictions(&self, session: &Session) -> Result<Vec<ClaimId>> {
@@ -145,7 +204,7 @@ impl Backend for Observed {
     }
 
     async fn queue(&self, name: &LockName) -> Result<Queue> {
-        self.timed("queue", self.inner.queue(name)).await
+        self.timed(Operation::Queue, self.inner.queue(name)).await
     }
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
@@ -154,6 +213,6 @@ impl Backend for Observed {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<LockName>> {
-        self.timed("list", self.inner.list(prefix)).await
+        self.timed(Operation::List, self.inner.list(prefix)).await
     }
 }

@@ -2,8 +2,8 @@
 
 use tracing::{Span, debug, debug_span, warn};
 
-use super::{kind, since, start};
-use crate::spi::clock::Moment;
+use super::{Store, kind, since, start};
+use crate::spi::clock::{self, Moment};
 use crate::types::error::{Error, ErrorKind};
 use crate::types::loss::Loss;
 use crate::types::mode::Mode;
@@ -11,47 +11,58 @@ use crate::types::names::LockName;
 use crate::types::token::Token;
 
 /// Returns the span of a request, which contains the events until its grant.
-pub(crate) fn acquire_span(store: &'static str, name: &LockName, mode: Mode) -> Span {
-    debug_span!("acquire", store, kind = kind(name.kind()), %name, %mode)
+pub(crate) fn acquire_span(store: Store, name: &LockName, mode: Mode) -> Span {
+    debug_span!("acquire", store = store.name, kind = kind(name.kind()), %name, %mode)
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Granted,
+    Busy,
+    TimedOut,
+    Failed,
+    Cancelled,
 }
 
 /// A request of a caller, from its start to its answer. A request that is dropped before counts as
 /// cancelled.
 #[derive(Debug)]
 pub(crate) struct AcquireRecord<'a> {
-    store: &'static str,
+    #[cfg(feature = "metrics")]
+    store: Store,
     name: &'a LockName,
-    started: Option<Moment>,
-    outcome: &'static str,
+    started: Moment,
+    outcome: Outcome,
 }
 
 impl<'a> AcquireRecord<'a> {
-    pub(crate) fn begin(store: &'static str, name: &'a LockName) -> Self {
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "a label"))]
+    pub(crate) fn begin(store: Store, name: &'a LockName) -> Self {
         Self {
+            #[cfg(feature = "metrics")]
             store,
             name,
-            started: start(),
-            outcome: "cancelled",
+            started: clock::now(),
+            outcome: Outcome::Cancelled,
         }
     }
 
     pub(crate) fn granted(mut self, token: Token) {
-        self.outcome = "granted";
-        if let Some(started) = self.started {
-            debug!(name = %self.name, %token, waited = ?since(started), "granted");
-        }
+        self.outcome = Outcome::Granted;
+        debug!(name = %self.name, %token, waited = ?since(self.started), "granted");
     }
 
     pub(crate) fn busy(mut self) {
-        self.outcome = "busy";
+        self.outcome = Outcome::Busy;
         debug!(name = %self.name, "busy");
     }
 
     pub(crate) fn failed(mut self, error: &Error) {
         self.outcome = match error.kind() {
-            ErrorKind::Timeout => "timed_out",
-            ErrorKind::Contended => "busy",
-            _ => "failed",
+            ErrorKind::Timeout => Outcome::TimedOut,
+            ErrorKind::Contended => Outcome::Busy,
+            _ => Outcome::Failed,
         };
         debug!(name = %self.name, %error, "not granted");
     }
@@ -59,20 +70,21 @@ impl<'a> AcquireRecord<'a> {
 
 impl Drop for AcquireRecord<'_> {
     fn drop(&mut self) {
-        let Some(started) = self.started else { return };
-        if self.outcome == "cancelled" {
+        if self.outcome == Outcome::Cancelled {
             debug!(name = %self.name, "cancelled");
         }
         #[cfg(feature = "metrics")]
-        metrics::histogram!(
-            "distsync_acquire_seconds",
-            "store" => self.store,
-            "kind" => kind(self.name.kind()),
-            "outcome" => self.outcome,
-        )
-        .record(since(started));
-        #[cfg(not(feature = "metrics"))]
-        let _ = (started, self.store);
+        {
+            let metrics = self.store.metrics.kind(self.name.kind());
+            let histogram = match self.outcome {
+                Outcome::Granted => &metrics.granted,
+                Outcome::Busy => &metrics.busy,
+                Outcome::TimedOut => &metrics.timed_out,
+                Outcome::Failed => &metrics.failed,
+                Outcome::Cancelled => &metrics.cancelled,
+            };
+            histogram.record(since(self.started));
+        }
     }
 }
 
@@ -80,23 +92,17 @@ impl Drop for AcquireRecord<'_> {
 #[derive(Debug)]
 pub(crate) struct WaitRecord {
     #[cfg(feature = "metrics")]
-    waiters: metrics::Gauge,
+    waiters: &'static metrics::Gauge,
 }
 
 impl WaitRecord {
-    pub(crate) fn begin(store: &'static str, name: &LockName, position: u32) -> Self {
-        debug!(store, %name, position, "waiting");
+    pub(crate) fn begin(store: Store, name: &LockName, position: u32) -> Self {
+        debug!(store = store.name, %name, position, "waiting");
+        #[cfg(feature = "metrics")]
+        store.metrics.kind(name.kind()).waiters.increment(1);
         Self {
             #[cfg(feature = "metrics")]
-            waiters: {
-                let waiters = metrics::gauge!(
-                    "distsync_waiters",
-                    "store" => store,
-                    "kind" => kind(name.kind()),
-                );
-                waiters.increment(1);
-                waiters
-            },
+            waiters: &store.metrics.kind(name.kind()).waiters,
         }
     }
 }
@@ -111,16 +117,15 @@ impl Drop for WaitRecord {
 /// A claim that is held, from its grant to its loss or release.
 #[derive(Debug)]
 pub(crate) struct HoldRecord {
-    store: &'static str,
+    store: Store,
     since: Option<Moment>,
 }
 
 impl HoldRecord {
-    pub(crate) fn begin(store: &'static str, name: &LockName) -> Self {
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "a label"))]
+    pub(crate) fn begin(store: Store, name: &LockName) -> Self {
         #[cfg(feature = "metrics")]
-        Self::held(store, name).increment(1);
-        #[cfg(not(feature = "metrics"))]
-        let _ = name;
+        store.metrics.kind(name.kind()).held.increment(1);
         Self {
             store,
             since: start(),
@@ -131,41 +136,30 @@ impl HoldRecord {
     pub(crate) fn end(&self, name: &LockName, token: Token, loss: Loss) {
         let held = self.since.map(since);
         let shown = held.map(tracing::field::debug);
-        let is_lost = match loss {
-            Loss::Released | Loss::Closed | Loss::Detached => {
-                debug!(store = self.store, %name, %token, held = shown, %loss, "no longer held");
-                false
-            }
-            _ => {
-                warn!(store = self.store, %name, %token, held = shown, %loss, "lost");
-                true
-            }
-        };
+        let store = self.store.name;
+        let is_lost = !matches!(loss, Loss::Released | Loss::Closed | Loss::Detached);
+        if is_lost {
+            warn!(store, %name, %token, held = shown, %loss, "lost");
+        } else {
+            debug!(store, %name, %token, held = shown, %loss, "no longer held");
+        }
         #[cfg(feature = "metrics")]
         {
-            Self::held(self.store, name).decrement(1);
-            let kind = kind(name.kind());
+            let metrics = self.store.metrics.kind(name.kind());
+            metrics.held.decrement(1);
             if let Some(held) = held {
-                metrics::histogram!("distsync_hold_seconds", "store" => self.store, "kind" => kind)
-                    .record(held);
+                metrics.hold.record(held);
             }
             if is_lost {
                 metrics::counter!(
                     "distsync_losses_total",
-                    "store" => self.store,
-                    "kind" => kind,
+                    "store" => store,
+                    "kind" => kind(name.kind()),
                     "reason" => reason(loss),
                 )
                 .increment(1);
             }
         }
-        #[cfg(not(feature = "metrics"))]
-        let _ = is_lost;
-    }
-
-    #[cfg(feature = "metrics")]
-    fn held(store: &'static str, name: &LockName) -> metrics::Gauge {
-        metrics::gauge!("distsync_held", "store" => store, "kind" => kind(name.kind()))
     }
 }
 

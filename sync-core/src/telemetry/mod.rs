@@ -7,22 +7,30 @@
 #[cfg(feature = "metrics")]
 mod backend;
 mod claims;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod sessions;
+mod store;
 
 #[cfg(feature = "metrics")]
 pub(crate) use backend::Observed;
 pub(crate) use claims::{AcquireRecord, HoldRecord, WaitRecord, acquire_span};
 pub(crate) use sessions::renewed;
+pub(crate) use store::Store;
 
 use std::time::Duration;
 
 use crate::spi::clock::{self, Moment};
 use crate::types::names::Kind;
 
+/// Returns whether somebody listens.
+pub(crate) fn is_observed() -> bool {
+    cfg!(feature = "metrics") || tracing::enabled!(tracing::Level::DEBUG)
+}
+
 /// Returns the current moment if somebody listens.
 fn start() -> Option<Moment> {
-    let is_observed = cfg!(feature = "metrics") || tracing::enabled!(tracing::Level::DEBUG);
-    is_observed.then(clock::now)
+    is_observed().then(clock::now)
 }
 
 fn since(start: Moment) -> Duration {
