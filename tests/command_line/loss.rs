@@ -11,14 +11,16 @@ use crate::running::{Running, runs};
 use crate::stores::{Netlock, Redis};
 
 /// A command that reports SIGTERM and goes on, with two children that ignore it. One of them has
-/// left the group. Each prints its process id.
+/// left the group. Each prints its process id. They end by themselves after half a minute, so that
+/// a failed test leaves nothing behind.
 const STUBBORN: &str = "
     trap 'echo asked' TERM
+    busy='for step in $(seq 600); do sleep 0.05; done'
     echo ready
     echo $$
-    sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' &
-    setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' &
-    while :; do sleep 0.05; done";
+    sh -c \"trap '' TERM; echo \\$\\$; $busy\" &
+    setsid sh -c \"trap '' TERM; echo \\$\\$; $busy\" &
+    eval \"$busy\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_comes_in_time_in_a_partition_and_sigkill_before_the_lock_is_free() {

@@ -44,8 +44,8 @@ fn ends_all(signal: Signal, code: i32) {
     let mut run = Running::script(&netlock.url(), &[], script);
     let processes: Vec<i32> = (0..2).map(|_| run.line().parse().unwrap()).collect();
     run.signal(signal);
-    assert_eq!(run.line(), "", "the shell did not go on");
     assert_eq!(run.code(), Some(code));
+    assert_eq!(run.line(), "", "the shell did not go on");
     assert!(!processes.into_iter().any(runs));
 }
 

@@ -98,9 +98,11 @@ fn the_keyboard_and_ctrl_c_work_as_without_distsync() {
     shell.types(CTRL_C);
     shell.types("echo code-$?-\n");
     shell.expect("code-130-");
-    // The shell has the terminal again.
+    // The shell has the terminal again, and so has a script that cannot take it by itself.
     shell.types("read y; echo shell-$y-\nmore\n");
     shell.expect("shell-more-");
+    shell.types("bash -c '$D run a -- true; read z; echo script-$z-'\nlast\n");
+    shell.expect("script-last-");
 }
 
 #[test]
