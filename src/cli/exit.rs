@@ -1,5 +1,7 @@
 //! Exit codes, and errors on their way to standard error.
 
+use std::fmt::{Arguments, Display};
+use std::io::Write;
 use std::process::ExitCode;
 
 use distsync::{Error, ErrorKind};
@@ -57,11 +59,22 @@ impl Failure {
             let object = serde_json::json!({
                 "error": self.message, "kind": kind, "exit": self.code,
             });
-            eprintln!("{object}");
+            print(format_args!("{object}"));
         } else {
-            eprintln!("distsync: {}", self.message);
+            tell(&self.message);
         }
     }
+}
+
+/// Prints a message for people to standard error.
+pub(crate) fn tell(message: impl Display) {
+    print(format_args!("distsync: {message}"));
+}
+
+/// Prints a line to standard error. Unlike `eprintln!`, it does not panic if nobody reads it: the
+/// exit code must stay the one that the caller waits for.
+fn print(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 impl From<Error> for Failure {

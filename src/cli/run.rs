@@ -10,7 +10,7 @@ use distsync::spi::clock;
 use distsync::{Guard, Handle, LockOptions, Moment, Release, Sync as _, Wait};
 
 use crate::child::{Ending, Limits, Reason, Signals, Tree, die_of, grace, supervise};
-use crate::exit::{self, BUSY, Failure};
+use crate::exit::{self, BUSY, Failure, tell};
 use crate::farewell::{ended_by, leave};
 use crate::store::secret_variables;
 use crate::{Common, with_runtime};
@@ -155,12 +155,12 @@ impl Run {
             let holder = waiting
                 .holder
                 .map(|holder| format!(", held by {}", holder.client));
-            eprintln!(
-                "distsync: waiting for `{}`, {} ahead{}",
+            tell(format_args!(
+                "waiting for `{}`, {} ahead{}",
                 name.escape_debug(),
                 waiting.position,
                 holder.unwrap_or_default()
-            );
+            ));
         })
     }
 
@@ -198,7 +198,7 @@ impl Run {
             tokio::select! {
                 () = clock::sleep_until(granted.after(time)) => {}
                 _ = guard.revoked() => {
-                    eprintln!("distsync: the lock was lost after the command had ended");
+                    tell("the lock was lost after the command had ended");
                     return code.map(ExitCode::from);
                 }
                 _ = signals.ending() => {}
@@ -214,7 +214,7 @@ impl Run {
                 return Err(self.lost("the store no longer has it"));
             }
             Ok(_) => {}
-            Err(error) => eprintln!("distsync: {error}; the lock ends with its session"),
+            Err(error) => tell(format_args!("{error}; the lock ends with its session")),
         }
         code.map(ExitCode::from)
     }

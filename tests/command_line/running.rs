@@ -27,7 +27,11 @@ impl Running {
 
     /// Starts a command that becomes `distsync`.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, output }
     }
@@ -45,6 +49,11 @@ impl Running {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Closes the end of the standard error that is read, which nobody did before.
+    pub(crate) fn close_errors(&mut self) {
+        drop(self.child.stderr.take());
     }
 
     /// Closes the standard input.

@@ -13,7 +13,7 @@ use super::signals::Signals;
 use super::status::Status;
 use super::terminal::{Terminal, is_a_job};
 use super::tree::{Stopped, Tree};
-use crate::exit::Failure;
+use crate::exit::{Failure, tell};
 
 /// The time in which killed processes must be gone. One that is not (it waits for a device, or runs
 /// as another user) is reported.
@@ -163,10 +163,9 @@ impl<H: Held + ?Sized> Supervisor<'_, H> {
     fn stop(&mut self, reason: Reason, now: Moment) {
         self.reason = Some(reason);
         self.kill_at = Some(now.after(self.limits.grace));
+        // Nothing is printed before the end of the command: a write to a terminal that is held, or
+        // to a full pipe, would block, and delay SIGKILL.
         self.tree.terminate();
-        if reason == Reason::AtRisk {
-            eprintln!("distsync: the lock was not renewed in time: stopping the command");
-        }
     }
 
     /// Kills what is alive. Called again until nothing is, because the children of killed processes
@@ -182,9 +181,9 @@ impl<H: Held + ?Sized> Supervisor<'_, H> {
             .killed_at
             .is_some_and(|at| at.after(KILLED_WITHIN) <= clock::now());
         if is_stuck && self.tree.is_alive() {
-            eprintln!(
-                "distsync: a process of the command cannot be killed: look for it with ps, it works \
-                 on without the lock"
+            tell(
+                "a process of the command cannot be killed: look for it with ps, it works on without \
+                 the lock",
             );
             return true;
         }

@@ -16,7 +16,7 @@ use distsync::{Elected, Leader, Leadership, Moment};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::exit::{Failure, OTHER, USAGE};
+use crate::exit::{Failure, OTHER, USAGE, tell};
 
 /// The HTTP server, on a thread and a runtime of its own: requests must not delay the supervisor of
 /// the command. Dropping it ends the thread.
@@ -75,7 +75,7 @@ impl Sidecar {
                 let problem = format!("cannot start a thread: raise the limit ({error})");
                 Failure::new(OTHER, problem)
             })?;
-        eprintln!("distsync: serving http://{bound}");
+        tell(format_args!("serving http://{bound}"));
         Ok(Self {
             view,
             stop: Some(stop),

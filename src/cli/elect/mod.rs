@@ -12,7 +12,7 @@ use distsync::spi::clock;
 use distsync::{Elected, Handle, Leader, LeaderOptions, Node, Sync as _};
 
 use crate::child::{Ending, Limits, Reason, Signals, Tree, grace, supervise};
-use crate::exit::{self, Failure};
+use crate::exit::{self, Failure, tell};
 use crate::farewell::{ended_by, leave};
 use crate::run::duration;
 use crate::store::secret_variables;
@@ -152,7 +152,7 @@ impl Candidate {
 
     async fn run(&self, elected: &dyn Elected, signals: &mut Signals) -> Result<Ending, Failure> {
         let term = elected.token().to_string();
-        eprintln!("distsync: elected, term {term}");
+        tell(format_args!("elected, term {term}"));
         let mut variables = self.variables.to_vec();
         variables.push(("DISTSYNC_TOKEN", term));
         let start = |takes_terminal| {
@@ -176,10 +176,13 @@ impl Candidate {
         let code = ending.status.map_or(exit::OTHER, |status| status.code());
         let is_lost = match ending.reason {
             Some(Reason::Lost(loss)) => {
-                eprintln!("distsync: no longer leader: {loss}");
+                tell(format_args!("no longer leader: {loss}"));
                 true
             }
-            Some(_) => true,
+            Some(_) => {
+                tell("the leadership was not renewed in time: resigning");
+                true
+            }
             None => false,
         };
         if is_lost {
@@ -193,7 +196,9 @@ impl Candidate {
             _ = signals.ending() => return Ok(Some(ExitCode::from(code))),
         };
         if let Err(error) = resigned {
-            eprintln!("distsync: {error}; the leadership ends with its session");
+            tell(format_args!(
+                "{error}; the leadership ends with its session"
+            ));
         }
         let is_last = !self.elect.again || ending.asked.is_some();
         Ok(is_last.then(|| ExitCode::from(code)))
