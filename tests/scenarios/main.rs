@@ -42,7 +42,6 @@ mod steps;
     reason = "the conformance tests use the rest"
 )]
 mod stores;
-mod telemetry;
 mod tls;
 mod urls;
 mod watchers;

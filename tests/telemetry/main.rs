@@ -1,21 +1,17 @@
 //! What the library reports about locks and elections: events, and metrics through the facade.
+//!
+//! The recorder and the subscriber are those of the process, so these tests have a process of their
+//! own, and one test uses both.
+#![cfg(all(feature = "memory", feature = "metrics"))]
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distsync::{LeaderOptions, LockOptions, Node, Wait, connect};
 use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use tracing_subscriber::fmt::MakeWriter;
-
-/// The recorder of this process, which all tests share.
-static RECORDER: LazyLock<Snapshotter> = LazyLock::new(|| {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    metrics::set_global_recorder(recorder).unwrap();
-    snapshotter
-});
 
 /// Uses a lock and an election in every way that is reported. Returns an identifying name.
 async fn use_locks(name: &str) {
@@ -67,23 +63,6 @@ fn mentioned(text: &str, prefix: &str) -> BTreeSet<String> {
 
 const PAGE: &str = include_str!("../../docs/observability.md");
 
-#[tokio::test]
-async fn the_metrics_of_clients_are_those_of_the_page() {
-    let recorder = &*RECORDER;
-    use_locks("metrics").await;
-    let mut recorded = BTreeSet::new();
-    for (key, ..) in recorder.snapshot().into_vec() {
-        let name = key.key().name().to_owned();
-        if name.starts_with("distsync_") {
-            recorded.insert(name);
-        }
-    }
-    let mut documented = mentioned(PAGE, "distsync_");
-    // The name of the crate.
-    documented.remove("distsync_core");
-    assert_eq!(recorded, documented);
-}
-
 #[test]
 fn the_dashboard_and_the_alerts_name_metrics_of_the_page() {
     let documented = mentioned(PAGE, "distsync_");
@@ -125,36 +104,54 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn a_lock_and_an_election_are_logged() {
+async fn locks_and_elections_are_logged_and_measured() {
+    let recorder = DebuggingRecorder::new();
+    let metrics = recorder.snapshotter();
+    recorder.install().unwrap();
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
+    tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)
         .with_ansi(false)
         .with_writer(log.clone())
-        .finish();
-    // For this thread, on which the runtime of the test runs.
-    let installed = tracing::subscriber::set_default(subscriber);
-    use_locks("logged").await;
-    drop(installed);
+        .init();
+    use_locks("shop").await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    check_events(&text);
+    check_metrics(&metrics);
+}
+
+fn check_events(text: &str) {
     let has = |parts: &[&str]| {
-        text.lines()
-            .any(|line| parts.iter().all(|part| line.contains(part)))
+        let mut lines = text.lines();
+        lines.any(|line| parts.iter().all(|part| line.contains(part)))
     };
     for parts in [
         &[
             "acquire{",
             "kind=\"lock\"",
-            "name=logged",
+            "name=shop",
             "granted",
             "token=",
         ][..],
         &["acquire{", "waiting", "position=1"],
-        &["busy", "name=logged"],
+        &["busy", "name=shop"],
         &["not granted", "held by"],
         &["acquire{", "kind=\"leader\"", "granted"],
-        &["no longer held", "name=logged", "held=", "loss=released"],
+        &["no longer held", "name=shop", "held=", "loss=released"],
+        &["WARN", "lost", "name=shop", "loss=evicted"],
     ] {
         assert!(has(parts), "no line has {parts:?}:\n{text}");
     }
+}
+
+/// The recorded metrics are those of the page.
+fn check_metrics(metrics: &Snapshotter) {
+    let mut recorded = BTreeSet::new();
+    for (key, ..) in metrics.snapshot().into_vec() {
+        recorded.insert(key.key().name().to_owned());
+    }
+    let mut documented = mentioned(PAGE, "distsync_");
+    // The name of the crate.
+    documented.remove("distsync_core");
+    assert_eq!(recorded, documented);
 }
