@@ -36,7 +36,7 @@ async fn a_request_to_a_stopped_server_ends_in_the_given_time() {
     let sync = Handle::open(Client::new(config).backend(), options).await;
     let sync = sync.unwrap();
     let lock = sync.lock("a", LockOptions::new()).unwrap();
-    server.signal(Signal::STOP);
+    server.freeze();
     let start = clock::now();
     let error = lock.acquire().await.unwrap_err();
     let took = clock::now().since(start);

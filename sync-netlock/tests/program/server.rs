@@ -8,7 +8,7 @@ use distsync_core::conformance::secrets;
 use distsync_core::spi::clock;
 use distsync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Wait};
 use distsync_netlock::{Client, Config};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::NamedTempFile;
 
 pub(crate) const NETLOCKD: &str = env!("CARGO_BIN_EXE_netlockd");
@@ -84,12 +84,18 @@ impl Netlockd {
         self.said("table ")
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(
-            Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(),
-            signal,
-        )
-        .unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Stops the server with SIGSTOP, and returns when all its threads have stopped.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
     }
 
     /// Sends a signal, waits until the server has ended, and returns whether it exited with

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use distsync_core::spi::clock;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// The longest time that a store may take to start, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -137,17 +137,22 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Stops the program with SIGSTOP; its connections stay open.
+    /// Stops the program with SIGSTOP; its connections stay open. Returns when all its threads have
+    /// stopped: until then, it may still answer.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap()
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 }
 
