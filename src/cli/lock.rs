@@ -79,7 +79,7 @@ impl Lock {
 
     async fn acquire(&self, common: &Common) -> Result<(Handle, Ticket), Failure> {
         let sync = common.connect().await?;
-        let options = self.request.options();
+        let options = self.request.options(&self.name);
         let options = options.with_ttl(self.ttl).with_value(self.value.clone());
         let guard = sync.lock(&self.name, options)?.acquire().await?;
         let ticket = guard.detach()?;

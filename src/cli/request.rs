@@ -1,9 +1,13 @@
 //! The mode of a lock, and how long to wait for it, as flags.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
 use distsync::{LockOptions, Wait};
+
+use crate::exit::tell;
+use crate::output::printable;
 
 /// The flags of a request for a lock.
 #[derive(Debug, Args)]
@@ -26,17 +30,33 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Returns the options of the lock.
-    pub(crate) fn options(&self) -> LockOptions {
+    /// Returns the options of the lock of this name. On a terminal, a request that has to wait says
+    /// so.
+    pub(crate) fn options(&self, name: &str) -> LockOptions {
         let options = match self.permits {
             Some(of) => LockOptions::permit(of),
             None if self.shared => LockOptions::shared(),
             None => LockOptions::new(),
         };
-        options.with_wait(match self.wait {
+        let options = options.with_wait(match self.wait {
             Some(limit) => Wait::For(limit),
             None if self.no_wait => Wait::Never,
             None => Wait::Forever,
+        });
+        if !std::io::stderr().is_terminal() {
+            return options;
+        }
+        let name = name.to_owned();
+        options.with_on_wait(move |waiting| {
+            let holder = waiting
+                .holder
+                .map(|holder| format!(", held by {}", printable(&holder.client)));
+            tell(format_args!(
+                "waiting for `{}`, {} ahead{}",
+                printable(&name),
+                waiting.position,
+                holder.unwrap_or_default()
+            ));
         })
     }
 }

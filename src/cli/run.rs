@@ -1,17 +1,17 @@
 //! `distsync run`: runs a command while it holds a lock.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use distsync::spi::clock;
-use distsync::{Guard, Handle, LockOptions, Moment, Release, Sync as _, Wait};
+use distsync::{Guard, Handle, Moment, Release, Sync as _};
 
 use crate::child::{Ending, Limits, Reason, Signals, Tree, die_of, grace, supervise};
 use crate::exit::{self, BUSY, Failure, tell};
 use crate::farewell::{ended_by, leave};
+use crate::request::{Request, duration};
 use crate::store::secret_variables;
 use crate::{Common, with_runtime};
 
@@ -26,21 +26,8 @@ pub(crate) struct Run {
     /// The name of the lock.
     name: String,
 
-    /// Hold the lock together with other shared holders.
-    #[arg(long, conflicts_with = "permits")]
-    shared: bool,
-
-    /// Hold one of N permits, the same N for everyone.
-    #[arg(long, value_name = "N")]
-    permits: Option<u16>,
-
-    /// Wait at most this long for the lock, such as 10s. [default: without a limit]
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "no_wait")]
-    wait: Option<Duration>,
-
-    /// Fail at once if the lock is taken.
-    #[arg(long)]
-    no_wait: bool,
+    #[command(flatten)]
+    request: Request,
 
     /// Exit with this code if the lock is taken or was not granted in time.
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::BUSY)]
@@ -66,12 +53,6 @@ pub(crate) struct Run {
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
-}
-
-/// Parses a duration such as `10s`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "give a time with its unit, such as 10s or 500ms".to_owned())
 }
 
 impl Run {
@@ -132,36 +113,8 @@ impl Run {
 
     async fn acquire(&self, connected: &Handle) -> Result<Guard, Failure> {
         let busy = |failure: Failure| failure.with_code_instead(BUSY, self.conflict_exit_code);
-        let lock = connected.lock(&self.name, self.options())?;
+        let lock = connected.lock(&self.name, self.request.options(&self.name))?;
         lock.acquire().await.map_err(|error| busy(error.into()))
-    }
-
-    fn options(&self) -> LockOptions {
-        let options = match self.permits {
-            Some(of) => LockOptions::permit(of),
-            None if self.shared => LockOptions::shared(),
-            None => LockOptions::new(),
-        };
-        let options = options.with_wait(match self.wait {
-            Some(limit) => Wait::For(limit),
-            None if self.no_wait => Wait::Never,
-            None => Wait::Forever,
-        });
-        if !std::io::stderr().is_terminal() {
-            return options;
-        }
-        let name = self.name.clone();
-        options.with_on_wait(move |waiting| {
-            let holder = waiting
-                .holder
-                .map(|holder| format!(", held by {}", holder.client));
-            tell(format_args!(
-                "waiting for `{}`, {} ahead{}",
-                name.escape_debug(),
-                waiting.position,
-                holder.unwrap_or_default()
-            ));
-        })
     }
 
     /// Returns the environment variables that describe the lock to the command.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use distsync::spi::clock::{self, Moment};
-use distsync::{Error, ErrorKind, Guard, Handle, Lock, LockOptions, Result, Sync};
+use distsync::{Error, ErrorKind, Guard, Handle, Lock, LockOptions, Result, Sync, Wait};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
@@ -13,6 +13,10 @@ use super::Mode;
 
 /// The interval at which the progress is reported.
 const BEAT: Duration = Duration::from_millis(100);
+
+/// The longest wait for a lock beyond the end of the load. Other tasks release the lock within a
+/// round trip each, so a longer wait means that the store has lost a grant.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the tasks do.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ impl Load {
                 Mode::Lock | Mode::Try => LockOptions::new(),
                 Mode::Read => LockOptions::shared(),
             };
+            let options = options.with_wait(Wait::For(self.time.saturating_add(PATIENCE)));
             let lock = handle.lock(&format!("{}{}", self.prefix, number % self.names), options)?;
             tasks.spawn(work(lock, self.mode, until, done.clone()));
         }

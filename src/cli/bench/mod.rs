@@ -14,7 +14,7 @@ use distsync::{Handle, Kind, Namespace, Sync};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::Common;
-use crate::exit::{self, Failure};
+use crate::exit::{self, Failure, tell};
 use crate::interrupt::until_signal;
 use crate::request::duration;
 use load::{Load, Outcome};
@@ -87,7 +87,9 @@ impl Bench {
             handles.push(Arc::new(Handle::open(backend, options).await?));
         }
         let store = handles[0].name();
-        eprintln!("distsync: this load slows down the other users of {store}: Ctrl-C ends it");
+        tell(format_args!(
+            "this load slows down the other users of {store}: Ctrl-C ends it"
+        ));
         let load = Load {
             mode: self.mode,
             tasks: self.tasks.get(),

@@ -14,7 +14,7 @@ use distsync::{Elected, Handle, Leader, LeaderOptions, Node, Sync as _};
 use crate::child::{Ending, Limits, Reason, Signals, Tree, grace, supervise};
 use crate::exit::{self, Failure, tell};
 use crate::farewell::{ended_by, leave};
-use crate::run::duration;
+use crate::request::duration;
 use crate::store::secret_variables;
 use crate::{Common, with_runtime};
 use http::Sidecar;
