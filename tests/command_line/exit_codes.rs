@@ -114,7 +114,7 @@ fn a_command_that_takes_too_long_is_124() {
     let netlock = Netlock::start();
     let mut run = Running::script(
         &netlock.url(),
-        &["--max-hold", "300ms", "--grace", "300ms"],
+        &["--max-hold", "2s", "--grace", "300ms"],
         "trap 'echo asked' TERM; echo ready; echo $$; while :; do sleep 0.05; done",
     );
     let command: i32 = run.line().parse().unwrap();

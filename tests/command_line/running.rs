@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use distsync_core::spi::clock;
@@ -51,9 +52,16 @@ impl Running {
         line.trim_end().to_owned()
     }
 
-    /// Closes the end of the standard error that is read, which nobody did before.
-    pub(crate) fn close_errors(&mut self) {
-        drop(self.child.stderr.take());
+    /// Leaves the standard error unread until the returned sender is dropped, for ten seconds at
+    /// most, so that a test that fails does not wait for ever. It is closed then.
+    pub(crate) fn leave_errors_unread(&mut self) -> Sender<()> {
+        let errors = self.child.stderr.take();
+        let (sender, dropped) = channel();
+        std::thread::spawn(move || {
+            let _ = dropped.recv_timeout(Duration::from_secs(10));
+            drop(errors);
+        });
+        sender
     }
 
     /// Closes the standard input.
