@@ -114,3 +114,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/leader-election.md")]
 struct LeaderElection;
+
+/// Compiles and runs the examples of the page about tests.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;
