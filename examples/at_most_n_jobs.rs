@@ -1,4 +1,4 @@
-//! A crowd of workers wants to run an expensive job; at most two run it, and the others go on with
+//! Five workers try to run an expensive job. At most two run it at the same time, and the others do
 //! something else: `cargo run --example at_most_n_jobs`, or `-- --on URL`.
 //!
 //! `semaphore` shows the same limit with workers that wait.

@@ -1,7 +1,7 @@
-//! Ten processes need a value that is expensive to compute; one computes it, and the others take it
+//! Ten processes need a value that is expensive to compute. One computes it, and the others read it
 //! from the cache: `cargo run --example cache_fill`, or `-- --on URL`.
 //!
-//! Each looks into the cache, takes the lock if the value is missing, and looks again.
+//! Each process reads the cache, acquires the lock if the value is missing, and reads again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

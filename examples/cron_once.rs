@@ -1,4 +1,4 @@
-//! A job that cron starts on three machines at the same minute and that runs once: `cargo run
+//! A job that cron starts on three machines in the same minute and that runs once: `cargo run
 //! --example cron_once`, or `-- --on URL`.
 //!
 //! The job is shorter than the difference of the machines' clocks. Without a minimal hold, the
@@ -52,7 +52,7 @@ async fn start(url: &str, _machine: &str) -> Result<bool> {
     };
     // The job would be here. It takes a few milliseconds.
     tokio::time::sleep(Duration::from_millis(5)).await;
-    guard.release().await?; // the store keeps the lock until the minimal hold is over
+    guard.release().await?; // the store keeps the lock for the minimal hold at least
     sync.close().await?;
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! A worker is paused for so long that it loses its lock; the database rejects its late write:
+//! A worker is paused for so long that it loses its lock. The database rejects its late write:
 //! `cargo run --example fencing`, or `-- --on URL`.
 //!
 //! The resource is a table in SQLite (in memory). `docs/fencing.md` has the same two statements for

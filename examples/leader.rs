@@ -1,5 +1,5 @@
-//! Two nodes of a service of which one leads; the leader is told to shut down, and the other one
-//! takes over at once: `cargo run --example leader`, or `-- --on URL`.
+//! Two nodes of a service, of which one leads. The leader shuts down, and the other node takes over
+//! at once: `cargo run --example leader`, or `-- --on URL`.
 //!
 //! Shows `run_as_leader`, which campaigns, runs the work, stops it, and resigns.
 

@@ -1,8 +1,9 @@
 //! Ten requests register the same address at the same moment, and one account is created: `cargo
 //! run --example registration`, or `-- --on URL`.
 //!
-//! The data is in a service without unique keys or transactions. One lock for each address makes
-//! "look it up, then create it" one step for all processes, and addresses do not block each other.
+//! The accounts are in a service without unique keys or transactions. A lock for each address makes
+//! the lookup and the creation one step for all processes. Different addresses do not block each
+//! other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,8 @@
 //! DISTSYNC_URL=redis://127.0.0.1 cargo run --example swap --features redis
 //! ```
 //!
-//! What differs are the promises, which `capabilities` returns and `docs/semantics.md` explains.
+//! The stores differ in their promises. `capabilities` returns them, and `docs/semantics.md`
+//! explains them.
 
 use clap::Parser;
 use distsync::{LockOptions, Result, connect};

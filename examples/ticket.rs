@@ -1,8 +1,7 @@
-//! A lock that is taken by one program, extended by a second, and released by a third: `cargo run
-//! --example ticket`, or `-- --on URL`.
+//! A lock that one program acquires, a second extends, and a third releases: `cargo run --example
+//! ticket`, or `-- --on URL`.
 //!
-//! The ticket travels as text: in a file, a database row, or an environment variable. Treat it like
-//! a password.
+//! The ticket is text, so it can be passed in a file or a database row. Treat it like a password.
 
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ async fn main() -> Result<()> {
     observer.close().await
 }
 
-/// The first program: takes the lock for a minute.
+/// The first program: acquires the lock for a minute.
 async fn begin(url: &str) -> Result<String> {
     let sync = connect(url).await?;
     let minute = LockOptions::new().with_ttl(Duration::from_secs(60));

@@ -1,7 +1,8 @@
 //! A service of several processes that elect a leader, with HTTP endpoints: `cargo run --example
 //! microservice -- --on URL --id node-1`.
 //!
-//! Start a server and three processes, each in its own terminal. Then kill the one that leads.
+//! Start a server and three processes with different ids, each in its own terminal. Each process
+//! prints its port. Then kill the process that leads.
 //!
 //! ```sh
 //! cargo run -p distsync-netlock --features program --bin netlockd
@@ -23,7 +24,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use clap::Parser;
-use distsync::{Leader, LeaderOptions, Node, Term, connect, run_as_leader};
+use distsync::{Leader, LeaderOptions, Node, Term, Token, connect, run_as_leader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -79,14 +80,9 @@ async fn main() -> Result<(), Failure> {
 async fn lead(term: &Term, flags: &Flags) -> Result<(), Failure> {
     println!("{} leads in term {}", flags.id, term.token());
     while term.stop_reason().is_none() {
-        // The term is the fencing token: what the leader changes rejects an outdated one.
-        let token = term.check(Duration::from_millis(100))?;
-        if let Some(path) = &flags.journal {
-            let mut journal = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)?;
-            journal.write_all(format!("{token} {}\n", flags.id).as_bytes())?;
+        // While renewals fail, a step begins only if enough of the lease is left for it.
+        if let Ok(token) = term.check(Duration::from_millis(100)) {
+            step(token, flags)?;
         }
         tokio::select! {
             _ = term.stopping() => {}
@@ -97,7 +93,19 @@ async fn lead(term: &Term, flags: &Flags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells every process and every client who leads.
+/// One step of the work. The term is the fencing token: a real resource rejects an outdated one.
+fn step(token: Token, flags: &Flags) -> Result<(), Failure> {
+    if let Some(path) = &flags.journal {
+        let mut journal = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)?;
+        journal.write_all(format!("{token} {}\n", flags.id).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Returns the leader, from any process of the service.
 async fn who_leads(State(leader): State<Arc<dyn Leader>>) -> (StatusCode, String) {
     match leader.leader().await {
         Ok(Some(found)) => {
