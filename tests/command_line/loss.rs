@@ -27,10 +27,10 @@ async fn sigterm_comes_in_time_in_a_partition_and_sigkill_before_the_lock_is_fre
     let (netlock, redis) = (Netlock::start(), Redis::start());
     for (scheme, port) in [("netlock", netlock.port()), ("redis", redis.port())] {
         let partition = Partition::before(port);
-        let url = format!("{scheme}://127.0.0.1:{}?ttl=2s", partition.port());
+        let url = format!("{scheme}://127.0.0.1:{}?ttl=3s", partition.port());
         // The pipe of standard error is full, so that a message would block.
         let script = format!("timeout 30 yes >&2 & exec 2>/dev/null; {STUBBORN}");
-        let mut run = Running::script(&url, &["--grace", "800ms"], &script);
+        let mut run = Running::script(&url, &["--grace", "1200ms"], &script);
         let unread = run.leave_errors_unread();
         let processes: Vec<i32> = (0..3).map(|_| run.line().parse().unwrap()).collect();
         assert!(processes.iter().all(|process| runs(*process)));
