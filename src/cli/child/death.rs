@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, Signal, kill_current_process_group, setrlimit};
 
-use super::tree::this_program;
+use super::this_program::this_program;
 use crate::exit::{Failure, OTHER};
 
 /// The name of the hidden subcommand.

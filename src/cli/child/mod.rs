@@ -12,6 +12,7 @@ mod status;
 mod stub;
 mod supervisor;
 mod terminal;
+mod this_program;
 mod tree;
 mod watchdog;
 

@@ -13,6 +13,7 @@ use rustix::process::{
 
 use super::status::Status;
 use super::stub::STUB;
+use super::this_program::this_program;
 use super::watchdog::Watchdog;
 use crate::exit::{Failure, OTHER};
 
@@ -181,15 +182,6 @@ impl Tree {
     fn group_exists(&mut self) -> bool {
         self.has_group &= test_kill_process_group(self.command) != Err(Errno::SRCH);
         self.has_group
-    }
-}
-
-/// Returns the path of this program. On Linux it works even after the file was replaced.
-pub(super) fn this_program() -> std::io::Result<std::path::PathBuf> {
-    if cfg!(target_os = "linux") {
-        Ok("/proc/self/exe".into())
-    } else {
-        std::env::current_exe()
     }
 }
 

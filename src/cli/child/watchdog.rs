@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::tree::this_program;
+use super::this_program::this_program;
 use crate::exit::Failure;
 
 /// The name of the hidden subcommand.

@@ -8,11 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::locks::handle::Handle;
-use crate::options::SyncOptions;
 use crate::spi::backend::{Backend, Session};
 use crate::spi::mutex::locked;
-use crate::testing::layer::FaultLayer;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::ids::SessionId;
 
@@ -56,26 +53,17 @@ enum Fault {
 }
 
 impl Faults {
-    /// Opens a handle on a store whose requests pass through the returned faults. There are none
-    /// at first.
-    ///
-    /// # Errors
-    /// As [`Handle::open`].
-    ///
-    /// # Cancel safety
-    /// As [`Handle::open`].
-    pub async fn open(store: Arc<dyn Backend>, options: SyncOptions) -> Result<(Handle, Self)> {
+    /// Returns faults of `store`. There are none at first.
+    pub(super) fn of(store: Arc<dyn Backend>) -> Self {
         let shared = Shared {
-            store: store.clone(),
+            store,
             network: watch::Sender::default(),
             open: Mutex::default(),
             expired: watch::Sender::default(),
         };
-        let faults = Self {
+        Self {
             shared: Arc::new(shared),
-        };
-        let layer = FaultLayer::new(store, faults.clone());
-        Ok((Handle::open(Arc::new(layer), options).await?, faults))
+        }
     }
 
     /// Delays each request by this time before it reaches the store. Requests that are under way

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::locks::handle::Handle;
+use crate::options::SyncOptions;
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
 use crate::spi::joining::Joining;
@@ -14,14 +16,30 @@ use crate::types::ids::ClaimId;
 use crate::types::names::LockName;
 use crate::types::queue::{Queue, Revision, Withdrawn};
 
+impl Faults {
+    /// Opens a handle on a store whose requests pass through the returned faults. There are none
+    /// at first.
+    ///
+    /// # Errors
+    /// As [`Handle::open`].
+    ///
+    /// # Cancel safety
+    /// As [`Handle::open`].
+    pub async fn open(store: Arc<dyn Backend>, options: SyncOptions) -> Result<(Handle, Self)> {
+        let faults = Self::of(store.clone());
+        let layer = FaultLayer::new(store, faults.clone());
+        Ok((Handle::open(Arc::new(layer), options).await?, faults))
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct FaultLayer {
+struct FaultLayer {
     inner: Arc<dyn Backend>,
     faults: Faults,
 }
 
 impl FaultLayer {
-    pub(super) fn new(inner: Arc<dyn Backend>, faults: Faults) -> Self {
+    fn new(inner: Arc<dyn Backend>, faults: Faults) -> Self {
         Self { inner, faults }
     }
 }
