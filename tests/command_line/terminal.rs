@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use distsync::{LockOptions, connect};
 
-use crate::program::distsync;
+use crate::program::{distsync, react_to_signals};
 use crate::running::until;
 use crate::stores::Netlock;
 
@@ -26,6 +26,7 @@ struct Shell {
 impl Shell {
     /// Starts a shell in which `d` is `distsync` on this store.
     fn start(url: &str) -> Self {
+        react_to_signals();
         let mut script = Command::new("script")
             .args([
                 "--quiet",
