@@ -95,6 +95,7 @@ caught! {
     made_up_positions_of_waiters: MiscountsPositions by api_a_waiter_is_notified_of_its_position;
     names_with_old_values: DropsValues by api_inspect_watch_and_list_show_who_is_there;
     two_writers_at_the_resource: TokensFall by law_01_a_fenced_resource_loses_no_update;
+    evictions_that_no_call_awaits: MissesEvictions by spi_an_eviction_is_reported_once;
     silent_evictions: HidesEvictions by api_an_operator_can_evict;
     decisions_on_old_news: DecidesOnStaleState by law_11_one_of_many_gets_a_free_name;
     decisions_on_old_news_about_permits: DecidesOnStaleState by law_11_all_free_permits_are_granted_to_tries;

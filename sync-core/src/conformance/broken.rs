@@ -311,6 +311,10 @@ impl Backend for Broken {
         if self.has(Fault::HidesEvictions) {
             return std::future::pending().await;
         }
+        if self.has(Fault::MissesEvictions) {
+            let missed = self.inner.evictions(session);
+            let _ = tokio::time::timeout(Duration::from_millis(20), missed).await;
+        }
         let reported = self.inner.evictions(session);
         if !self.has(Fault::RepeatsEvictions) {
             return reported.await;

@@ -231,7 +231,8 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     }
 
     /// Waits until others have ended claims of `session`, and returns their ids. Each is reported
-    /// once, so that a call without news waits.
+    /// once, so that a call without news waits. One that ended while no call was under way is
+    /// reported by the next call.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the

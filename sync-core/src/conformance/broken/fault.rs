@@ -63,6 +63,8 @@ pub enum Fault {
     IgnoresClose,
     /// An eviction is confirmed but not carried out.
     IgnoresEvictions,
+    /// An eviction for which no call waits is not reported.
+    MissesEvictions,
     /// A waiter is not notified of its grant.
     HidesGrants,
     /// A waiter loses its position once others have joined the queue.

@@ -163,7 +163,8 @@ pub async fn spi_each_call_answers_that_the_session_has_ended(stage: Stage) {
     backend.close(&other).await.expect("close");
 }
 
-/// An eviction is reported once: the next call waits for another one.
+/// An eviction is reported once, by the call under way or the next one. The call after that waits
+/// for another eviction.
 pub async fn spi_an_eviction_is_reported_once(stage: Stage) {
     let backend = stage.backend().await;
     if !stage.capabilities().reports_evictions || !stage.capabilities().evict {
@@ -196,6 +197,20 @@ pub async fn spi_an_eviction_is_reported_once(stage: Stage) {
             tokio::time::timeout(Duration::from_millis(300), backend.evictions(&session)).await;
         assert!(again.is_err(), "reported again: {again:?}");
     }
+    // While no call is under way.
+    let claim = stage.claim(session, "c");
+    assert!(matches!(
+        backend.enqueue(&claim).await.expect("enqueue"),
+        Standing::Granted { .. }
+    ));
+    let evicted = backend.evict(&claim.name, claim.id).await.expect("evict");
+    assert_eq!(evicted, Withdrawn::Held);
+    let reported = tokio::time::timeout(SOON + stage.ttl(), backend.evictions(&session)).await;
+    assert_eq!(
+        reported.expect("reported in time").expect("evictions"),
+        [claim.id],
+        "expected the next call to report it"
+    );
     backend.close(&session).await.expect("close");
 }
 
