@@ -304,6 +304,7 @@ macro_rules! conformance_cases {
             law_06_a_session_that_ran_out_gets_nothing,
             law_06_an_evicted_waiter_is_not_granted,
             law_06_a_waiter_that_lost_its_session_starts_again,
+            law_06_a_waiter_that_lost_its_session_outlasts_a_slow_store,
             law_07_release_is_idempotent,
             law_07_a_late_release_spares_the_next_holder,
             law_08_a_dropped_acquire_leaves_the_queue,

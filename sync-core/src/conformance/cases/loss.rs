@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::conformance::Stage;
-use crate::conformance::stage::{SOON, eventually, queue_of, spawn};
+use crate::conformance::stage::{Client, SOON, Waiter, eventually, queue_of, spawn};
 use crate::options::LockOptions;
 use crate::session::Health;
 use crate::spi::backend::{Claim, Gone, Standing};
@@ -225,7 +225,7 @@ pub async fn law_06_an_evicted_waiter_is_not_granted(stage: Stage) {
 pub async fn law_06_a_waiter_that_lost_its_session_starts_again(stage: Stage) {
     let (holder, waiting) = (stage.client("holder").await, stage.client("waiting").await);
     let guard = holder.lock("a").acquire().await.expect("acquire");
-    let waiter = waiting.queue_up("a", LockOptions::new(), 1).await;
+    let waiter = queue_up_and_know(&waiting, "a").await;
     let before = queue_of(&holder, "a").await.entries[1].claim;
     waiting.network.cut();
     eventually(
@@ -244,6 +244,44 @@ pub async fn law_06_a_waiter_that_lost_its_session_starts_again(stage: Stage) {
     guard.release().await.expect("release");
     let (guard, _) = waiter.granted(SOON).await;
     assert_eq!(guard.claim(), after);
+}
+
+/// Queues up behind one holder, and returns once the client knows that it is queued. A call that is
+/// not queued yet gives up earlier in an outage.
+async fn queue_up_and_know(client: &Client, name: &str) -> Waiter {
+    let (notify, mut queued) = tokio::sync::mpsc::unbounded_channel();
+    let options = LockOptions::new().with_on_wait(move |_| notify.send(()).unwrap_or_default());
+    let waiter = client.queue_up(name, options, 1).await;
+    queued
+        .recv()
+        .await
+        .expect("expected the waiter to be queued");
+    waiter
+}
+
+/// A waiter that lost its session does not give up if the store is too slow to queue it again at
+/// first.
+pub async fn law_06_a_waiter_that_lost_its_session_outlasts_a_slow_store(stage: Stage) {
+    let (holder, waiting) = (stage.client("holder").await, stage.client("waiting").await);
+    let guard = holder.lock("a").acquire().await.expect("acquire");
+    let mut waiter = queue_up_and_know(&waiting, "a").await;
+    waiting.network.cut();
+    eventually(
+        stage.freed_by() * 2 + SOON,
+        "the waiter that was cut off is removed from the queue",
+        || async { queue_of(&holder, "a").await.entries.len() == 1 },
+    )
+    .await;
+    // The timeout of a request is a third of the TTL.
+    waiting.network.delay_enqueues(stage.ttl() / 2);
+    waiting.network.heal();
+    tokio::time::sleep(stage.ttl()).await;
+    let given_up = waiter.try_result();
+    assert!(given_up.is_none(), "expected it to wait: {given_up:?}");
+    waiting.network.delay_enqueues(Duration::ZERO);
+    guard.release().await.expect("release");
+    let (guard, _) = waiter.granted(stage.ttl() + SOON).await;
+    guard.check(Duration::ZERO).expect("held");
 }
 
 /// A lock is not lost while user code blocks the runtime's thread for twice the TTL.
