@@ -119,12 +119,17 @@ impl AcquireRequest {
             };
             progress.begin(&session);
             let claim = self.claim(context, &session, waits);
-            let loss = match QueuedClaim::new(self, context, session, claim)
-                .granted(progress)
-                .await?
-            {
-                Ok(ended) => return Ok(ended),
-                Err(loss) => loss,
+            let queued = QueuedClaim::new(self, context, session, claim);
+            let loss = match queued.granted(progress).await {
+                Ok(Ok(ended)) => return Ok(ended),
+                Ok(Err(loss)) => loss,
+                Err(error) if was_queued && error.is_retryable() => {
+                    warn!(name = %self.name, %error, "cannot queue again: still trying");
+                    progress.failed(error);
+                    Box::pin(pause_for_outage()).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             if !waits || loss == Loss::Closed {
                 return Err(session_ended(loss));
