@@ -5,7 +5,7 @@ use std::time::Duration;
 use distsync::{DynSync, Entry, Kind, Mode, Queue, Result};
 use serde_json::{Value, json};
 
-use crate::output::{GOOD, WARNING, printable};
+use crate::output::{GOOD, WARNING, millis, printable};
 use crate::table::{Cell, Table};
 
 /// A lock or an election, as the user names it.
@@ -84,7 +84,7 @@ fn claim_to_json(kind: Kind, entry: &Entry) -> Value {
         // As text: it can be above 2^53, the greatest integer that many JSON readers keep.
         "token": entry.token.map(|token| token.to_string()),
         "mode": mode,
-        "age_ms": entry.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        "age_ms": entry.age.map(millis),
         "isolating": entry.is_isolating,
         "value": value,
     });
@@ -155,7 +155,7 @@ pub(crate) fn to_text(target: &Target, queue: &Queue) -> String {
 
 /// Returns a duration in words, to the second from ten seconds on.
 pub(crate) fn duration(duration: Duration) -> String {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = millis(duration);
     let shown = if millis < 10_000 {
         Duration::from_millis(millis)
     } else {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::claims::duration;
 use crate::exit::Failure;
-use crate::output::printable;
+use crate::output::{millis, printable};
 use crate::ticket::TicketSource;
 use crate::{Common, with_runtime};
 
@@ -39,7 +39,7 @@ impl Extend {
                     json!({
                         "name": name,
                         "token": ticket.token().to_string(),
-                        "left_ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+                        "left_ms": millis(left),
                     })
                 },
                 || {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::exit::Failure;
 use crate::interrupt::until_signal;
+use crate::output::millis;
 use crate::request::{Request, duration};
 use crate::ticket::TicketFile;
 use crate::{Common, with_runtime};
@@ -93,7 +94,7 @@ impl Lock {
                 let mut shown = json!({
                     "name": self.name,
                     "token": ticket.token().to_string(),
-                    "ttl_ms": u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
+                    "ttl_ms": millis(self.ttl),
                 });
                 match &self.ticket_file {
                     Some(path) => shown["ticket_file"] = json!(path),

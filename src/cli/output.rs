@@ -1,6 +1,7 @@
 //! The output of commands: text for people, JSON for programs.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -74,6 +75,11 @@ pub(crate) fn unwritable(error: &io::Error) -> Failure {
 /// Returns `text` in this style.
 pub(crate) fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// Returns a duration in milliseconds, as JSON and the progress bar have it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns text with its control characters escaped, so that a terminal does not interpret them.

@@ -11,6 +11,7 @@ use distsync::{Guard, Handle, Moment, Release, Sync as _};
 use crate::child::{Ending, Limits, Reason, Signals, Tree, die_of, grace, supervise};
 use crate::exit::{self, BUSY, Failure, tell};
 use crate::farewell::{ended_by, leave};
+use crate::output::millis;
 use crate::request::{Request, duration};
 use crate::store::secret_variables;
 use crate::{Common, with_runtime};
@@ -121,7 +122,7 @@ impl Run {
     fn variables(&self, guard: &Guard, granted: Moment) -> [(&'static str, String); 4] {
         let left = self.max_hold.unwrap_or_else(|| guard.remaining());
         let left = left.saturating_sub(clock::now().since(granted));
-        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let left = millis(left);
         let deadline = clock::wall_millis().saturating_add(left) / 1_000;
         [
             ("DISTSYNC_NAME", self.name.clone()),

@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::Common;
 use crate::exit::{self, Failure, tell};
 use crate::interrupt::until_signal;
+use crate::output::millis;
 use crate::request::duration;
 use load::{Load, Outcome};
 
@@ -124,14 +125,14 @@ impl Bench {
 
 /// Returns a bar that is shown only on a terminal.
 fn bar(time: Duration) -> ProgressBar {
-    let length = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let length = millis(time);
     let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()).with_style(style)
 }
 
 fn show_progress(bar: &ProgressBar, elapsed: Duration, done: u64) {
-    bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    bar.set_position(millis(elapsed));
     bar.set_message(format!("{}/s", report::rate(done, elapsed)));
 }
 

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::load::{Load, Outcome};
+use crate::output::millis;
 use crate::table::{Cell, Table};
 
 /// The percentiles that are reported, with their names.
@@ -28,7 +29,7 @@ pub(super) fn to_json(store: &str, clients: usize, load: &Load, outcome: &Outcom
         "clients": clients,
         "tasks": load.tasks,
         "names": load.names,
-        "elapsed_ms": u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "elapsed_ms": millis(outcome.elapsed),
         "grants": grants,
         "grants_per_second": rate(grants, outcome.elapsed),
         "busy": outcome.busy,

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::exit::{self, Failure};
 use crate::interrupt::until_signal;
-use crate::output::{BAD, GOOD, HEADING, WARNING, printable, styled};
+use crate::output::{BAD, GOOD, HEADING, WARNING, millis, printable, styled};
 use crate::table::{Cell, Table};
 use crate::{Common, with_runtime};
 use rights::{Outcome, Right};
@@ -103,7 +103,7 @@ impl Report {
         json!({
             "store": self.store,
             "usable": self.is_usable(),
-            "connect_ms": u64::try_from(self.connect.as_millis()).unwrap_or(u64::MAX),
+            "connect_ms": millis(self.connect),
             "promises": self.promises,
             "operations": self.rights.iter().map(right).collect::<Vec<_>>(),
             "warnings": self.warnings,
