@@ -26,13 +26,9 @@ pub struct BreakAt {
 pub struct Breaking {
     /// The backend.
     pub backend: Arc<dyn Backend>,
-    through: Through,
-}
-
-#[derive(Debug)]
-enum Through {
-    Proxy(Proxy),
-    Network(Network),
+    breaks: Arc<Countdown>,
+    /// Forwards the connections of the backend until it is dropped.
+    _proxy: Option<Proxy>,
 }
 
 impl Breaking {
@@ -42,10 +38,12 @@ impl Breaking {
     #[must_use]
     pub fn between_requests(inner: Arc<dyn Backend>, at: BreakAt) -> Self {
         let network = Network::default();
-        network.break_once(at);
+        let breaks = network.breaks().clone();
+        breaks.set(at);
         Self {
-            backend: Arc::new(Faulty::new(inner, network.clone())),
-            through: Through::Network(network),
+            backend: Arc::new(Faulty::new(inner, network)),
+            breaks,
+            _proxy: None,
         }
     }
 
@@ -54,17 +52,15 @@ impl Breaking {
     pub fn through(proxy: Proxy, backend: Arc<dyn Backend>) -> Self {
         Self {
             backend,
-            through: Through::Proxy(proxy),
+            breaks: proxy.breaks.clone(),
+            _proxy: Some(proxy),
         }
     }
 
     /// Returns whether the connection has broken.
     #[must_use]
     pub fn has_broken(&self) -> bool {
-        match &self.through {
-            Through::Proxy(proxy) => proxy.breaks.has_happened(),
-            Through::Network(network) => network.has_broken(),
-        }
+        self.breaks.has_happened()
     }
 }
 

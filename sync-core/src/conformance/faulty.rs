@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::breaking::{BreakAt, Countdown};
+use super::breaking::Countdown;
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
 use crate::spi::mutex::locked;
@@ -136,13 +136,9 @@ impl Network {
         self.incarnation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Breaks the connection once, at a request.
-    pub(super) fn break_once(&self, at: BreakAt) {
-        self.breaks.set(at);
-    }
-
-    pub(super) fn has_broken(&self) -> bool {
-        self.breaks.has_happened()
+    /// Returns the countdown to the request at which the connection breaks.
+    pub(super) fn breaks(&self) -> &Arc<Countdown> {
+        &self.breaks
     }
 
     /// Removes all faults.
@@ -152,26 +148,20 @@ impl Network {
 
     /// Delays withdrawals by `delay`.
     pub fn delay_withdrawals(&self, delay: Duration) {
-        self.withdrawal_delay.store(
-            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.withdrawal_delay
+            .store(millis(delay), Ordering::Relaxed);
     }
 
     /// Delays requests that enqueue a claim by `delay`. They arrive even if their caller has given
     /// up.
     pub fn delay_enqueues(&self, delay: Duration) {
-        self.enqueue_delay.store(
-            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.enqueue_delay.store(millis(delay), Ordering::Relaxed);
     }
 
     /// Makes the next request to enqueue a claim fail, as if its connection broke. It arrives after
     /// `delay` nevertheless.
     pub fn straggle(&self, delay: Duration) {
-        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.straggler.store(millis, Ordering::Relaxed);
+        self.straggler.store(millis(delay), Ordering::Relaxed);
     }
 
     /// Resolves when all delayed requests have arrived.
@@ -260,6 +250,10 @@ impl Network {
             .await;
         Err(down())
     }
+}
+
+fn millis(delay: Duration) -> u64 {
+    u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn failure(retryable: bool) -> Error {

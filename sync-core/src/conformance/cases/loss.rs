@@ -227,13 +227,7 @@ pub async fn law_06_a_waiter_that_lost_its_session_starts_again(stage: Stage) {
     let guard = holder.lock("a").acquire().await.expect("acquire");
     let waiter = queue_up_and_know(&waiting, "a").await;
     let before = queue_of(&holder, "a").await.entries[1].claim;
-    waiting.network.cut();
-    eventually(
-        stage.freed_by() * 2 + SOON,
-        "the waiter that was cut off is removed from the queue",
-        || async { queue_of(&holder, "a").await.entries.len() == 1 },
-    )
-    .await;
+    cut_off_until_removed(&stage, &waiting, &holder, "a").await;
     waiting.network.heal();
     eventually(stage.ttl() + SOON, "it is queued again", || async {
         queue_of(&holder, "a").await.entries.len() == 2
@@ -259,19 +253,24 @@ async fn queue_up_and_know(client: &Client, name: &str) -> Waiter {
     waiter
 }
 
+/// Cuts a waiter off, and returns once its session has ended and only the holder is in the queue.
+async fn cut_off_until_removed(stage: &Stage, waiting: &Client, holder: &Client, name: &str) {
+    waiting.network.cut();
+    eventually(
+        stage.freed_by() * 2 + SOON,
+        "the waiter that was cut off is removed from the queue",
+        || async { queue_of(holder, name).await.entries.len() == 1 },
+    )
+    .await;
+}
+
 /// A waiter that lost its session does not give up if the store is too slow to queue it again at
 /// first.
 pub async fn law_06_a_waiter_that_lost_its_session_outlasts_a_slow_store(stage: Stage) {
     let (holder, waiting) = (stage.client("holder").await, stage.client("waiting").await);
     let guard = holder.lock("a").acquire().await.expect("acquire");
     let mut waiter = queue_up_and_know(&waiting, "a").await;
-    waiting.network.cut();
-    eventually(
-        stage.freed_by() * 2 + SOON,
-        "the waiter that was cut off is removed from the queue",
-        || async { queue_of(&holder, "a").await.entries.len() == 1 },
-    )
-    .await;
+    cut_off_until_removed(&stage, &waiting, &holder, "a").await;
     // The timeout of a request is a third of the TTL.
     waiting.network.delay_enqueues(stage.ttl() / 2);
     waiting.network.heal();
