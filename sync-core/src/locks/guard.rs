@@ -231,7 +231,7 @@ impl Guard {
             self.hold.guard_ended();
             return Ok(*self.outcome.get_or_init(|| Release::AlreadyGone));
         }
-        if self.hold.defers_release() {
+        if self.hold.defer_release() {
             self.hold.end(Loss::Released);
             self.hold.guard_ended();
             return Ok(*self.outcome.get_or_init(|| Release::Deferred));
@@ -300,7 +300,7 @@ impl Guard {
     fn finish(&self) {
         self.hold.end(Loss::Released);
         self.hold.guard_ended();
-        if self.owns_session && !self.hold.defers_release() {
+        if self.owns_session && !self.hold.defer_release() {
             self.hold.session().end();
         }
     }

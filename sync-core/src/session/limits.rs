@@ -85,7 +85,7 @@ impl Limits {
 impl Hold {
     /// Leaves the release to the keeper, if the minimal hold is not over. Returns whether it is
     /// left.
-    pub(crate) fn defers_release(&self) -> bool {
+    pub(crate) fn defer_release(&self) -> bool {
         self.limits()
             .is_some_and(|limits| limits.defer(clock::now()))
     }
