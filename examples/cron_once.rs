@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
         ("b", "50 ms behind"),
         ("c", "100 ms behind"),
     ] {
-        if start(&url, machine).await? {
+        if start(&url).await? {
             runs += 1;
             println!("machine {machine}, whose clock is {clock}, runs the job");
         } else {
@@ -43,7 +43,7 @@ async fn main() -> Result<()> {
 }
 
 /// Returns whether this machine ran the job.
-async fn start(url: &str, _machine: &str) -> Result<bool> {
+async fn start(url: &str) -> Result<bool> {
     let sync = connect(url).await?;
     let once = LockOptions::new().with_min_hold(MIN_HOLD);
     let Some(guard) = sync.lock("nightly report", once)?.try_acquire().await? else {
