@@ -1,4 +1,4 @@
-//! What a command sees of the lock.
+//! The environment variables of a command that runs under a lock.
 
 use std::collections::BTreeMap;
 

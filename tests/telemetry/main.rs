@@ -1,4 +1,4 @@
-//! What the library reports about locks and elections: events, and metrics through the facade.
+//! The library's reports about locks and elections: events, and metrics through the facade.
 //!
 //! The recorder and the subscriber are those of the process, so these tests have a process of their
 //! own, and one test uses both.

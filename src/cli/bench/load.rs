@@ -18,7 +18,7 @@ const BEAT: Duration = Duration::from_millis(100);
 /// round trip each, so a longer wait means that the store has lost a grant.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the tasks do.
+/// The load: how many tasks request which names, and how.
 #[derive(Debug)]
 pub(super) struct Load {
     pub(super) mode: Mode,

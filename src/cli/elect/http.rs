@@ -27,7 +27,7 @@ pub(super) struct Sidecar {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the server knows.
+/// The leadership, as the server's replies show it.
 #[derive(Debug)]
 struct View {
     leader: Arc<dyn Leader>,

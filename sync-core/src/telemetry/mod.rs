@@ -1,5 +1,5 @@
-//! What the core reports about locks and sessions: events through `tracing`, and with the feature
-//! `metrics` also metrics through the facade of that name.
+//! Reports about locks and sessions: events through `tracing`, and with the feature `metrics` also
+//! metrics through the facade of that name.
 //!
 //! Names are reported, and secrets never. Without a listener, nothing is measured: a clock is read
 //! only if an event of this level is enabled, or if the feature is.

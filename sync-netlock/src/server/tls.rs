@@ -45,7 +45,7 @@ pub(super) struct ServerSide {
     handshakes: Semaphore,
 }
 
-/// What the files contain.
+/// The content of the files.
 #[derive(Debug)]
 struct Material {
     config: Arc<ServerConfig>,
