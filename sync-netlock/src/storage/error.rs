@@ -12,7 +12,7 @@ use super::recovery::Unreadable;
 
 /// Aborts the process after a failed write. The contents of the disk are unknown then, so any
 /// further reply could be wrong.
-pub(super) fn abort(error: &std::io::Error) -> ! {
+pub(crate) fn abort(error: &std::io::Error) -> ! {
     error!(%error, "cannot write the log: the server aborts");
     std::process::abort();
 }
@@ -36,7 +36,7 @@ pub(super) fn unreadable(generation: u64, why: &Unreadable) -> String {
     }
 }
 
-pub(super) fn unusable(path: &Path, why: Unusable) -> Error {
+pub(crate) fn unusable(path: &Path, why: Unusable) -> Error {
     let folder = path.display();
     let error = match why {
         Unusable::InUse => Error::new(

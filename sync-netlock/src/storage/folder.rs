@@ -25,8 +25,8 @@ use super::options::Durability;
 
 /// A data folder.
 #[derive(Debug)]
-pub(super) struct Folder {
-    pub(super) path: PathBuf,
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
     /// The lock of the folder, held while the file is open. `None` after
     /// [`look_at`](Folder::look_at).
     _lock: Option<File>,
@@ -50,7 +50,7 @@ pub(super) struct Notes {
 
 /// Why a folder cannot be used.
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// Another server runs on it.
     InUse,
     /// It contains a damaged file, or one that netlock did not write.
@@ -77,7 +77,7 @@ const LOG: &str = "log-";
 
 impl Folder {
     /// Opens and locks the folder. Creates it if it is missing.
-    pub(super) fn open(path: &Path) -> Result<Self, Unusable> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Unusable> {
         if !path.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             if let Some(parent) = path
@@ -268,7 +268,7 @@ impl Folder {
     }
 
     /// Returns the generation and the bytes of the newest log.
-    pub(super) fn newest_log(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
+    pub(crate) fn newest_log(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         let Some(generation) = self.generations()?.pop() else {
             return Ok(None);
         };
@@ -286,7 +286,7 @@ impl Folder {
     }
 
     /// Creates an empty file for the next log.
-    pub(super) fn next_log(&self) -> io::Result<File> {
+    pub(crate) fn next_log(&self) -> io::Result<File> {
         writable()
             .create(true)
             .truncate(true)
@@ -294,19 +294,19 @@ impl Folder {
     }
 
     /// Removes a next log that could not be completed.
-    pub(super) fn drop_next_log(&self) {
+    pub(crate) fn drop_next_log(&self) {
         // A failure is harmless: the file is never read, and the next log overwrites it.
         let _ = std::fs::remove_file(self.path.join(NEXT));
     }
 
     /// Renames the next log to the log of this generation. Durable after [`sync`](Self::sync).
-    pub(super) fn install_next_log(&self, generation: u64) -> io::Result<()> {
+    pub(crate) fn install_next_log(&self, generation: u64) -> io::Result<()> {
         std::fs::rename(self.path.join(NEXT), self.log(generation))
     }
 
     /// Removes the logs before this generation. Requires that the log of this generation is on the
     /// disk.
-    pub(super) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
+    pub(crate) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
         let mut removed = Ok(());
         for older in self
             .generations()?
@@ -320,7 +320,7 @@ impl Folder {
     }
 
     /// Syncs the entries of the folder.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }

@@ -18,7 +18,7 @@ const SMALL_STEP: u64 = 64 << 10;
 
 /// A log that is being written.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     file: Arc<File>,
     /// The offset of the next record.
     end: u64,
@@ -28,7 +28,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Starts a log in an empty file with its first records, and syncs it.
-    pub(super) fn begin(file: File, records: &[u8]) -> io::Result<Self> {
+    pub(crate) fn begin(file: File, records: &[u8]) -> io::Result<Self> {
         let mut log = Self {
             file: Arc::new(file),
             end: 0,
@@ -39,11 +39,11 @@ impl Log {
         Ok(log)
     }
 
-    pub(super) fn file(&self) -> Arc<File> {
+    pub(crate) fn file(&self) -> Arc<File> {
         self.file.clone()
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.end
     }
 
@@ -79,7 +79,7 @@ impl Log {
     }
 
     /// Appends records. Does not sync them.
-    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         self.reserve(records.len() as u64)?;
         self.file.write_all_at(records, self.end)?;
         self.end += records.len() as u64;

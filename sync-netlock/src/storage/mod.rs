@@ -336,6 +336,6 @@ impl Storage {
 }
 
 /// Returns the boot id of the kernel, or a random number where the system has none.
-fn boot_id() -> u128 {
+pub(crate) fn boot_id() -> u128 {
     clock::boot().unwrap_or_else(|| distsync_core::ClaimId::random().bits())
 }

@@ -25,7 +25,7 @@ const VERSION: u32 = 1;
 
 /// A record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Record<'a> {
+pub(crate) enum Record<'a> {
     /// The first record of a log.
     Head {
         /// The boot id of the kernel when the log was created.
@@ -74,7 +74,7 @@ struct Context {
 
 /// A frame that is being written.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     bytes: Vec<u8>,
     context: Context,
 }
@@ -93,12 +93,12 @@ impl Frame {
         self.bytes.len() == HEAD
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Completes the frame, and returns its bytes.
-    pub(super) fn sealed(&mut self) -> &[u8] {
+    pub(crate) fn sealed(&mut self) -> &[u8] {
         let (head, records) = self.bytes.split_at_mut(HEAD);
         head[..4].copy_from_slice(&length(records.len()).to_le_bytes());
         head[4..].copy_from_slice(&crc32fast::hash(records).to_le_bytes());
@@ -106,13 +106,13 @@ impl Frame {
     }
 
     /// Clears the frame for new records, and keeps at most `kept` bytes of its memory.
-    pub(super) fn clear(&mut self, kept: usize) {
+    pub(crate) fn clear(&mut self, kept: usize) {
         self.bytes.truncate(HEAD);
         self.bytes.shrink_to(kept);
         self.context = Context::default();
     }
 
-    pub(super) fn push(&mut self, record: Record<'_>) {
+    pub(crate) fn push(&mut self, record: Record<'_>) {
         match record {
             Record::Head { boot } => {
                 self.bytes.push(HEAD_KIND);
@@ -247,7 +247,7 @@ fn length(bytes: usize) -> u32 {
 
 /// The result of reading a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found<'a> {
+pub(crate) enum Found<'a> {
     /// A valid frame: its records, and its size.
     Frame(&'a [u8], usize),
     /// Zeros: nothing was written here.
@@ -257,7 +257,7 @@ pub(super) enum Found<'a> {
 }
 
 /// Reads the frame at the start of `bytes`.
-pub(super) fn read(bytes: &[u8]) -> Found<'_> {
+pub(crate) fn read(bytes: &[u8]) -> Found<'_> {
     let mut head = bytes;
     let (Ok(length), Ok(checksum)) = (head.try_get_u32_le(), head.try_get_u32_le()) else {
         return if bytes.iter().all(|byte| *byte == 0) {
@@ -280,7 +280,7 @@ pub(super) fn read(bytes: &[u8]) -> Found<'_> {
 
 /// Why a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InvalidRecord {
+pub(crate) enum InvalidRecord {
     /// Its bytes are invalid.
     Damage,
     /// It is the head of a log of another version.
@@ -289,13 +289,13 @@ pub(super) enum InvalidRecord {
 
 /// The records of a frame.
 #[derive(Debug)]
-pub(super) struct Records<'a> {
+pub(crate) struct Records<'a> {
     rest: &'a [u8],
     context: Context,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(records: &'a [u8]) -> Self {
+    pub(crate) fn new(records: &'a [u8]) -> Self {
         Self {
             rest: records,
             context: Context::default(),
@@ -303,7 +303,7 @@ impl<'a> Records<'a> {
     }
 
     /// Reads the next record. Returns `None` at the end of the frame.
-    pub(super) fn next(&mut self) -> Option<Result<Record<'a>, InvalidRecord>> {
+    pub(crate) fn next(&mut self) -> Option<Result<Record<'a>, InvalidRecord>> {
         if self.rest.is_empty() {
             None
         } else {

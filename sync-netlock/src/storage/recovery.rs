@@ -100,7 +100,7 @@ pub(super) fn recover<J: Journal>(
 
 /// Returns whether the bytes can be a single interrupted write: no valid frame begins after the
 /// first byte.
-fn is_last(rest: &[u8]) -> bool {
+pub(crate) fn is_last(rest: &[u8]) -> bool {
     let written = rest
         .iter()
         .rposition(|byte| *byte != 0)

@@ -20,13 +20,13 @@ const BYTES: usize = SLOT * SLOTS;
 
 /// The file with the note.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     file: File,
 }
 
 impl Tail {
     /// Opens the file. Creates it with its final size, so that later notes need no more space.
-    pub(super) fn open(folder: &Folder) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Folder) -> io::Result<Self> {
         let file = folder.tail()?;
         if file.metadata()?.len() < BYTES as u64 {
             file.write_all_at(&[0; BYTES], 0)?;
@@ -35,7 +35,7 @@ impl Tail {
     }
 
     /// Returns how many bytes of the log of this generation were acknowledged, if that is known.
-    pub(super) fn of(&self, generation: u64) -> io::Result<Option<u64>> {
+    pub(crate) fn of(&self, generation: u64) -> io::Result<Option<u64>> {
         let mut slot = [0; SLOT];
         self.file.read_exact_at(&mut slot, offset(generation))?;
         let found = u64::from_le_bytes(slot[8..16].try_into().unwrap_or_default());
@@ -44,7 +44,7 @@ impl Tail {
 
     /// Notes that the log of this generation has this length. The changes in it may be acknowledged
     /// afterwards.
-    pub(super) fn note(&self, generation: u64, length: u64) -> io::Result<()> {
+    pub(crate) fn note(&self, generation: u64, length: u64) -> io::Result<()> {
         match self
             .file
             .write_all_at(&encode(generation, length), offset(generation))
