@@ -134,7 +134,7 @@ impl<T: Transport> Netlock<T> {
 
     pub(crate) async fn queue_at(&self, path: &str) -> Result<Queue> {
         match self.0.call(None, Command::Inspect { name: path }).await? {
-            Reply::Queue(queue) => Ok(Arc::unwrap_or_clone(queue)),
+            Reply::Queue(queue) => Ok(queue.into_queue()),
             other => self.unexpected(other),
         }
     }
@@ -327,7 +327,7 @@ impl<T: Transport> Backend for Netlock<T> {
             )
             .await?
         {
-            Reply::Queue(queue) => Ok(Arc::unwrap_or_clone(queue)),
+            Reply::Queue(queue) => Ok(queue.into_queue()),
             other => self.unexpected(other),
         }
     }

@@ -28,6 +28,21 @@ impl Stream {
         }
     }
 
+    /// As [`write_now`](Self::write_now), with bytes in several pieces.
+    #[cfg(feature = "server")]
+    pub(crate) async fn write_pieces_now(
+        &mut self,
+        pieces: &[io::IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let written = std::future::poll_fn(|cx| {
+            Poll::Ready(Pin::new(&mut *self).poll_write_vectored(cx, pieces))
+        });
+        match written.await {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
+        }
+    }
+
     /// Returns whether written bytes may stay in a buffer until the stream is flushed.
     pub(crate) fn needs_flush(&self) -> bool {
         !matches!(self, Self::Plain(_))
@@ -67,6 +82,22 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         delegate!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, stream => stream.poll_write_vectored(cx, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,6 +17,7 @@ mod queue;
 mod refusal;
 mod reply;
 mod session;
+mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,4 +29,5 @@ pub use journal::{Change, Journal, NoJournal};
 pub use limits::Limits;
 pub use refusal::{Bound, Refusal};
 pub use reply::{Effect, Reply, SessionEntry};
+pub use snapshot::{QueueSnapshot, QueueView, SnapshotEntry};
 pub use table::{Freeze, InvalidChange, Isolation, LockTable, Reason, Stats};

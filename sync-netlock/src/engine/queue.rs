@@ -9,6 +9,7 @@ use distsync_core::{Mode, Token};
 use slab::Slab;
 
 use super::command::Requester;
+use super::snapshot::Value;
 
 /// An index into a slab. It has 32 bits to save memory, because claims are many.
 pub(super) type Slot = u32;
@@ -64,7 +65,7 @@ pub(super) struct Claim {
     pub(super) requester: Requester,
     /// When the claim arrived, or when it was granted.
     pub(super) since: Moment,
-    pub(super) value: Box<[u8]>,
+    pub(super) value: Value,
     in_queue: Links,
     in_session: Links,
 }

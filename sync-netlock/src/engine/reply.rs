@@ -1,13 +1,13 @@
 //! The replies of the engine, as plain data.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::Token;
-use distsync_core::spi::{ClaimId, Entry, Gone, Queue, SessionId, Withdrawn};
+use distsync_core::spi::{ClaimId, Entry, Gone, SessionId, Withdrawn};
 
 use super::command::Requester;
 use super::refusal::Refusal;
+use super::snapshot::QueueView;
 
 /// A reply to an earlier command.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +76,7 @@ pub enum Reply {
     /// Held claims that were evicted.
     Evictions(Vec<ClaimId>),
     /// The queue of a name.
-    Queue(Arc<Queue>),
+    Queue(QueueView),
     /// Names, in ascending order.
     Names {
         /// One page of the list.

@@ -1,5 +1,7 @@
 //! The state of one session.
 
+use std::sync::Arc;
+
 use distsync_core::spi::clock::Moment;
 use distsync_core::spi::{ClaimId, Secret, SessionId};
 
@@ -11,7 +13,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) secret: Secret,
     pub(super) terms: Terms,
-    pub(super) client: Box<str>,
+    pub(super) client: Arc<str>,
     /// When the session ends unless it is renewed.
     pub(super) expires: Moment,
     /// When the table checks the session next: at `expires` or earlier, because a renewal changes

@@ -20,7 +20,6 @@ pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, InvalidChange};
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use distsync_core::spi::clock::Moment;
 use distsync_core::spi::{ClaimId, Revision};
@@ -39,6 +38,7 @@ use super::names::Names;
 use super::queue::{Claim, NONE, Part, Slot, key};
 use super::reply::{Effect, Reply};
 use super::session::Session;
+use super::snapshot::RecentSnapshots;
 use super::watchers::Watchers;
 use isolation::Isolated;
 use multi::{MultiArrival, MultiClaims};
@@ -99,6 +99,7 @@ pub struct LockTable<J = NoJournal> {
     hasher: RandomState,
     deadlines: Deadlines,
     watchers: Watchers,
+    snapshots: RecentSnapshots,
     /// Pairs of a connection and a session that it is attached to.
     attached: BTreeSet<(u64, Slot)>,
     shares: Shares,
@@ -141,6 +142,7 @@ impl<J: Journal> LockTable<J> {
             hasher: RandomState::default(),
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
+            snapshots: RecentSnapshots::default(),
             attached: BTreeSet::new(),
             shares: Shares::default(),
             holders: 0,
@@ -277,7 +279,7 @@ impl<J: Journal> LockTable<J> {
             Command::Withdraw { session, claim } => self.withdraw(session, claim, effects),
             Command::Evict { name, claim } => self.evict(name, claim, effects),
             Command::Evictions { session } => return self.evictions(from, session),
-            Command::Inspect { name } => Reply::Queue(Arc::new(self.queue(name))),
+            Command::Inspect { name } => Reply::Queue(self.queue(name)),
             Command::Changed { name, after } => return self.changed(from, name, after),
             Command::List { prefix, after } => self.list(prefix, after),
             Command::EndSession { session } => self.end_session(session, effects),

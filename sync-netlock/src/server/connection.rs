@@ -5,24 +5,26 @@ mod greeting;
 mod session_numbers;
 mod timeouts;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use distsync_core::spi::Revision;
 use distsync_core::spi::clock::{self, Moment};
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, info};
 
 use super::access::number_of;
-use super::hub::{Hub, HubState, Registration};
+use super::hub::{Behind, Hub, HubState, Outbox, Registration};
 use super::principal_counts::Share;
 use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
-use crate::wire::{Frames, InvalidRequest, encode, encode_reply, read_command, to_command};
+use crate::wire::{Frames, InvalidRequest, Outgoing, encode, read_command, to_command};
 pub(super) use ending::reject;
 use ending::{End, LAST_WRITE, cut, refuse, too_long, unknown};
 use greeting::Authenticated;
@@ -47,7 +49,8 @@ async fn serve(
         frames: Frames::new(),
         effects: Vec::new(),
         others: Vec::new(),
-        out: Vec::new(),
+        out: Outgoing::default(),
+        behind: VecDeque::new(),
         sessions: SessionNumbers::default(),
         greeted: false,
         certified: principal,
@@ -74,18 +77,19 @@ async fn serve(
                 ..proto::Refused::default()
             };
             let body = Some(proto::response::Body::Refused(refused));
-            encode(&proto::Response { id: request, body }, &mut connection.out);
+            encode(&proto::Response { id: request, body }, connection.out.end());
             if code == Code::Denied {
                 // Slow down guessing of tokens.
                 tokio::time::sleep(LAST_WRITE).await;
             }
             // Ignore errors: the connection ends in any case.
-            let _ = tokio::time::timeout(LAST_WRITE, connection.stream.write_all(&connection.out))
-                .await;
+            connection.out.encode();
+            let rest = write_from(&mut connection.stream, &connection.out, 0, usize::MAX);
+            let _ = tokio::time::timeout(LAST_WRITE, rest).await;
             let _ = tokio::time::timeout(LAST_WRITE, connection.stream.shutdown()).await;
         }
-        Err(End::Unread) => {
-            info!(connection = number, %peer, "connection closed by the server: too much waits for clients that do not read");
+        Err(End::Unread(reason)) => {
+            info!(connection = number, %peer, reason, "connection closed by the server");
         }
         Err(End::Io(error)) => debug!(connection = number, %peer, %error, "connection lost"),
         Err(End::Closed) | Ok(()) => {
@@ -103,6 +107,35 @@ const VISIT_MAX_STORED: usize = 128;
 /// that the buffer of replies keeps.
 const OUT_MAX: usize = 64 << 10;
 
+/// The most pieces of one write.
+const PIECES: usize = 32;
+/// How much of a reply, or what is left of it, a client has to read within the write timeout.
+const STEP: usize = 64 << 10;
+
+/// Writes from `written` on, at least `step` bytes or all that is left, and returns how many.
+async fn write_from(
+    stream: &mut Stream,
+    out: &Outgoing,
+    written: usize,
+    step: usize,
+) -> std::io::Result<usize> {
+    let mut done = 0;
+    while done < step {
+        let (pieces, count) = out.pieces::<PIECES>(written + done);
+        if count == 0 {
+            break;
+        }
+        let write = std::future::poll_fn(|cx| {
+            std::pin::Pin::new(&mut *stream).poll_write_vectored(cx, &pieces[..count])
+        });
+        match write.await? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            more => done += more,
+        }
+    }
+    Ok(done)
+}
+
 struct Connection {
     hub: Arc<Hub>,
     peer: SocketAddr,
@@ -113,8 +146,10 @@ struct Connection {
     effects: Vec<Effect>,
     /// Effects for other connections.
     others: Vec<Effect>,
-    /// Encoded replies for this connection.
-    out: Vec<u8>,
+    /// Replies for this connection that wait to be written.
+    out: Outgoing,
+    /// Watches of this connection that wait for the newest queue.
+    behind: VecDeque<Behind>,
     sessions: SessionNumbers,
     greeted: bool,
     /// The principal that the peer's certificate names.
@@ -162,7 +197,7 @@ impl Connection {
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
                 while self.apply_requests(now).await? {
-                    let is_heavy = self.out.len() >= OUT_MAX / 4;
+                    let is_heavy = self.out.size() >= OUT_MAX / 4;
                     self.write().await?;
                     if is_heavy {
                         // A socket buffers megabytes, so the write may not have waited. Let other
@@ -200,55 +235,115 @@ impl Connection {
                     ));
                 }
             }
-            outbox.empty_into(&mut self.out);
-            self.write().await?;
+            self.empty_outbox(&outbox).await?;
         }
+    }
+
+    /// Writes all replies of the outbox. Its bound would not hold if the connection read requests
+    /// before.
+    async fn empty_outbox(&mut self, outbox: &Outbox) -> Result<(), End> {
+        loop {
+            let taken = outbox.empty_into(&mut self.out, OUT_MAX);
+            self.behind.extend(taken.behind);
+            self.write().await?;
+            while !self.behind.is_empty() {
+                self.read_newest().await?;
+                self.write().await?;
+                tokio::task::yield_now().await;
+            }
+            if !taken.more {
+                return Ok(());
+            }
+            drop(taken.shares);
+            // Other connections run in between.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads the newest queues for watches that are behind, in one visit to the table.
+    async fn read_newest(&mut self) -> Result<(), End> {
+        let hub = self.hub.clone();
+        let ((), position) = hub.visit(|state| {
+            // Ages refer to the time of the table.
+            let (now, from) = (clock::now(), self.requester(0));
+            state
+                .table
+                .apply(now, from, Command::Tick, &mut self.effects);
+            while self.out.size() < OUT_MAX
+                && let Some(Behind { request, name }) = self.behind.pop_front()
+            {
+                // Each revision is higher than this one, so there is a reply now.
+                let (name, after) = (&*name, Revision(0));
+                let reply = self.apply(state, request, Command::Changed { name, after });
+                if let Some(reply) = reply {
+                    self.out.push(request, reply);
+                }
+            }
+            self.route_effects();
+        });
+        hub.stored(position).await;
+        hub.post(&mut self.others);
+        Ok(())
     }
 
     async fn write(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
         }
+        let length = self.out.encode();
         // Usually the socket takes everything at once, and no timer is needed.
-        let written = self.stream.write_now(&self.out).await?;
-        if written < self.out.len() || self.stream.needs_flush() {
-            let left = self.out.len() - written;
-            let _share = if left > OUT_MAX {
-                Some(self.count_unread(left)?)
+        let (pieces, count) = self.out.pieces::<PIECES>(0);
+        let mut written = match pieces[..count] {
+            [piece] => self.stream.write_now(&piece).await?,
+            _ => self.stream.write_pieces_now(&pieces[..count]).await?,
+        };
+        if written < length || self.stream.needs_flush() {
+            let _shares = if length - written > OUT_MAX {
+                self.count_unread()?
             } else {
-                None
+                Vec::new()
             };
-            let rest = async {
-                self.stream.write_all(&self.out[written..]).await?;
-                self.stream.flush().await
-            };
-            match tokio::time::timeout(self.hub.options.write_timeout, rest).await {
-                Ok(written) => written?,
-                Err(_) => return Err(cut(Code::TooSlow, "the client does not read its replies")),
+            // The client has to read at this rate at least. A timeout for the whole would cut a
+            // slow client off because many replies wait for it.
+            let within = self.hub.options.write_timeout;
+            let too_slow = |_| End::Unread("the client does not read its replies");
+            while written < length {
+                let step = write_from(&mut self.stream, &self.out, written, STEP);
+                written += tokio::time::timeout(within, step)
+                    .await
+                    .map_err(too_slow)??;
             }
+            tokio::time::timeout(within, self.stream.flush())
+                .await
+                .map_err(too_slow)??;
         }
         self.hub
             .traffic
             .written
-            .fetch_add(self.out.len() as u64, Ordering::Relaxed);
-        self.out.clear();
-        self.out.shrink_to(OUT_MAX);
+            .fetch_add(length as u64, Ordering::Relaxed);
+        self.out.clear(OUT_MAX);
         Ok(())
     }
 
-    /// Counts the rest of a long reply as unread by the clients of this principal. A short rest is
-    /// not counted: each connection has at most one, and counting takes a lock that all connections
-    /// share.
-    fn count_unread(&self, bytes: usize) -> Result<Share, End> {
+    /// Counts long replies as unread by the clients of this principal. A short rest is not counted:
+    /// each connection has at most one, and counting takes a lock that all connections share. A
+    /// queue counts once for all connections that share its bytes.
+    fn count_unread(&self) -> Result<Vec<Share>, End> {
         let principal = self
             .authenticated
             .as_ref()
-            .map(|authenticated| authenticated.principal.clone());
+            .map(|authenticated| &authenticated.principal);
         let max = self.hub.options.unread_per_principal;
-        self.hub
-            .unread
-            .share(principal, bytes, max)
-            .ok_or(End::Unread)
+        let share = |what: usize, bytes: usize| {
+            self.hub
+                .unread
+                .share_of(what, principal.cloned(), bytes, max)
+                .ok_or(End::Unread("too much waits for clients that do not read"))
+        };
+        let own = std::iter::once(share(0, self.out.own_size()));
+        let queues = self.out.queues();
+        own.chain(queues.map(|queue| share(queue.as_ptr().addr(), queue.len())))
+            .collect()
     }
 
     /// Applies requests that were read, in one visit to the table. Returns whether there may be
@@ -276,7 +371,7 @@ impl Connection {
                 };
                 self.last_request = now;
                 self.apply_request(state, request)?;
-                if self.out.len() >= OUT_MAX || state.table.journal().is_long() {
+                if self.out.size() >= OUT_MAX || state.table.journal().is_long() {
                     break;
                 }
             }
@@ -303,7 +398,7 @@ impl Connection {
             if let Reply::Refused(refusal) = &reply {
                 self.hub.traffic.refused(refusal);
             }
-            encode_reply(id, reply, &mut self.out);
+            self.out.push(id, reply);
         }
         Ok(())
     }
@@ -328,8 +423,12 @@ impl Connection {
 
     fn route_effects(&mut self) {
         for effect in self.effects.drain(..) {
-            if effect.to.connection == self.registration.connection {
-                encode_reply(effect.to.request, effect.reply, &mut self.out);
+            let is_own = effect.to.connection == self.registration.connection;
+            // The outbox shares a queue between many watches of this connection, and is written in
+            // parts.
+            let is_many = matches!(effect.reply, Reply::Queue(_)) && self.out.size() >= OUT_MAX;
+            if is_own && !is_many {
+                self.out.push(effect.to.request, effect.reply);
             } else {
                 self.others.push(effect);
             }
@@ -388,7 +487,7 @@ impl Connection {
                         id: request.id,
                         body,
                     },
-                    &mut self.out,
+                    self.out.end(),
                 );
                 return Ok((request.id, None));
             }

@@ -1,24 +1,29 @@
 //! The state that all connections share: the table, the outboxes of connections, and the task that
 //! ends sessions on time.
 
+mod outbox;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distsync_core::Result;
 use distsync_core::spi::clock::{self, Moment};
 use distsync_core::spi::{Secret, locked};
+use foldhash::fast::RandomState;
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
 use super::metrics::{Snapshot, Traffic};
 use super::options::ServerOptions;
-use super::principal_counts::{PrincipalCounts, Share};
+use super::principal_counts::PrincipalCounts;
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
 use crate::epoch;
 use crate::storage::{Durability, LogPosition, LogWriter, Storage};
-use crate::wire::{encode_reply, proto};
+use crate::wire::proto;
+use outbox::Waiting;
+pub(super) use outbox::{Behind, Outbox};
 
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -68,7 +73,7 @@ impl HubState {
 #[derive(Debug, Default)]
 struct Roster {
     last: u64,
-    outboxes: HashMap<u64, Arc<Outbox>>,
+    outboxes: HashMap<u64, Arc<Outbox>, RandomState>,
     /// The connections that have not greeted, the oldest first.
     ungreeted: BTreeSet<u64>,
 }
@@ -90,100 +95,6 @@ impl Roster {
 /// How far the number of connections may exceed the limit, while connections that were asked to end
 /// do so.
 const DISPLACED_MAX: usize = 256;
-
-/// Replies for a connection that other tasks produce.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    waiting: Mutex<Waiting>,
-    /// The principal of the connection, once it has greeted.
-    pub(super) principal: OnceLock<Arc<str>>,
-    pub(super) filled: Notify,
-    pub(super) overflowed: AtomicBool,
-    /// The connection has not greeted, and has to make room for a new one.
-    pub(super) displaced: AtomicBool,
-    /// The tokens have changed, so the connection has to check its own.
-    pub(super) recheck_token: AtomicBool,
-}
-
-/// Encoded replies that wait for a connection.
-#[derive(Debug, Default)]
-struct Waiting {
-    bytes: Vec<u8>,
-    /// How many of the bytes are second replies, which end the wait of a claim. The limits on
-    /// claims bound them. They do not count as unread, because a client that is granted many locks
-    /// at one moment is not slow.
-    second_replies: usize,
-    /// The long replies, counted for the principal.
-    shares: Vec<Share>,
-}
-
-impl Waiting {
-    /// Adds a reply, and returns whether there was room for it. There is room for `max` bytes
-    /// besides second replies. A long reply also has to get a share of the principal's unread
-    /// bytes.
-    fn add(
-        &mut self,
-        request: u64,
-        reply: Reply,
-        max: usize,
-        share: impl FnOnce(usize) -> Option<Share>,
-    ) -> bool {
-        let before = self.bytes.len();
-        if matches!(
-            reply,
-            Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. }
-        ) {
-            encode_reply(request, reply, &mut self.bytes);
-            self.second_replies += self.bytes.len() - before;
-            return true;
-        }
-        if before - self.second_replies > max {
-            return false;
-        }
-        encode_reply(request, reply, &mut self.bytes);
-        let added = self.bytes.len() - before;
-        if added <= OUTBOX_KEPT {
-            return true;
-        }
-        let share = share(added);
-        let has_room = share.is_some();
-        self.shares.extend(share);
-        if !has_room {
-            self.bytes.truncate(before);
-            self.bytes.shrink_to(OUTBOX_KEPT);
-        }
-        has_room
-    }
-}
-
-impl Outbox {
-    /// Waits until the connection has to make room for a new one.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    #[cfg(feature = "tls")]
-    pub(super) async fn is_displaced(&self) {
-        while !self.displaced.load(Ordering::Relaxed) {
-            self.filled.notified().await;
-        }
-    }
-
-    /// Moves the waiting replies to the end of `out`.
-    pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
-        let mut waiting = locked(&self.waiting);
-        if !waiting.bytes.is_empty() {
-            out.extend_from_slice(&waiting.bytes);
-            waiting.bytes.clear();
-            waiting.bytes.shrink_to(OUTBOX_KEPT);
-            waiting.second_replies = 0;
-            // From here on, the connection counts them itself.
-            waiting.shares.clear();
-        }
-    }
-}
-
-/// The most memory that an empty outbox keeps. A longer reply is a long one.
-const OUTBOX_KEPT: usize = 64 << 10;
 
 /// The registration of a connection. Dropping it removes the connection.
 #[derive(Debug)]
@@ -433,23 +344,39 @@ impl Hub {
             return;
         }
         let roster = locked(&self.roster);
-        for Effect { to, reply } in effects.drain(..) {
-            if let Some(outbox) = roster.outboxes.get(&to.connection) {
-                self.put(outbox, to.request, reply);
+        let mut effects = effects.drain(..).peekable();
+        while let Some(first) = effects.next() {
+            let connection = first.to.connection;
+            let Some(outbox) = roster.outboxes.get(&connection) else {
+                continue;
+            };
+            // Effects for the same connection come together, because it registers its requests
+            // together. One visit to its outbox is enough for them.
+            let mut waiting = locked(&outbox.waiting);
+            let was_empty = waiting.is_empty();
+            let mut next = Some(first);
+            while let Some(Effect { to, reply }) = next {
+                self.put(outbox, &mut waiting, to.request, reply);
+                next = effects.next_if(|effect| effect.to.connection == connection);
+            }
+            drop(waiting);
+            if was_empty || outbox.overflowed.load(Ordering::Relaxed) {
+                outbox.filled.notify_one();
             }
         }
     }
 
-    fn put(&self, outbox: &Outbox, request: u64, reply: Reply) {
-        let share = |bytes| {
-            let principal = outbox.principal.get().cloned();
-            self.unread
-                .share(principal, bytes, self.options.unread_per_principal)
+    fn put(&self, outbox: &Outbox, waiting: &mut Waiting, request: u64, reply: Reply) {
+        let share = |bytes, what| {
+            let (principal, max) = (
+                outbox.principal.get().cloned(),
+                self.options.unread_per_principal,
+            );
+            self.unread.share_of(what, principal, bytes, max)
         };
-        if !locked(&outbox.waiting).add(request, reply, self.options.outbox_max, share) {
+        if !waiting.add(request, reply, self.options.outbox_max, share) {
             outbox.overflowed.store(true, Ordering::Relaxed);
         }
-        outbox.filled.notify_one();
     }
 
     /// Ends all tasks and connections.

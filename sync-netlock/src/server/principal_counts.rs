@@ -8,7 +8,14 @@ use distsync_core::spi::locked;
 /// A count for each principal. Without authentication, all connections count for the principal
 /// `None`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PrincipalCounts(Arc<Mutex<HashMap<Option<Arc<str>>, usize>>>);
+pub(super) struct PrincipalCounts(Arc<Mutex<HashMap<Option<Arc<str>>, Count>>>);
+
+#[derive(Debug, Default)]
+struct Count {
+    total: usize,
+    /// Amounts that count once for all shares of the same thing, and how many shares each has.
+    shared: HashMap<usize, (usize, usize)>,
+}
 
 /// An amount of a principal's count. Dropping it subtracts the amount.
 #[derive(Debug)]
@@ -16,6 +23,7 @@ pub(super) struct Share {
     counts: PrincipalCounts,
     principal: Option<Arc<str>>,
     amount: usize,
+    what: usize,
 }
 
 impl PrincipalCounts {
@@ -27,16 +35,41 @@ impl PrincipalCounts {
         amount: usize,
         max: usize,
     ) -> Option<Share> {
+        self.share_of(0, principal, amount, max)
+    }
+
+    /// As [`share`](Self::share), but counts the amount once for all shares of the same thing.
+    /// `what` identifies it, for example by its address, and 0 means that nothing else shares it.
+    pub(super) fn share_of(
+        &self,
+        what: usize,
+        principal: Option<Arc<str>>,
+        amount: usize,
+        max: usize,
+    ) -> Option<Share> {
         let mut all = locked(&self.0);
-        let count = all.get(&principal).copied().unwrap_or(0);
-        if count.saturating_add(amount) > max {
-            return None;
+        let known = all
+            .get_mut(&principal)
+            .filter(|_| what != 0)
+            .and_then(|count| count.shared.get_mut(&what));
+        if let Some((_, shares)) = known {
+            *shares += 1;
+        } else {
+            let total = all.get(&principal).map_or(0, |count| count.total);
+            if total.saturating_add(amount) > max {
+                return None;
+            }
+            let count = all.entry(principal.clone()).or_default();
+            count.total += amount;
+            if what != 0 {
+                count.shared.insert(what, (amount, 1));
+            }
         }
-        all.insert(principal.clone(), count + amount);
         Some(Share {
             counts: self.clone(),
             principal,
             amount,
+            what,
         })
     }
 }
@@ -47,8 +80,17 @@ impl Drop for Share {
         let Some(count) = all.get_mut(&self.principal) else {
             return;
         };
-        *count -= self.amount;
-        if *count == 0 {
+        let mut amount = self.amount;
+        if let Some((first, shares)) = count.shared.get_mut(&self.what) {
+            *shares -= 1;
+            // The amount of the first share was counted.
+            amount = if *shares == 0 { *first } else { 0 };
+            if *shares == 0 {
+                count.shared.remove(&self.what);
+            }
+        }
+        count.total -= amount;
+        if count.total == 0 && count.shared.is_empty() {
             all.remove(&self.principal);
         }
     }
@@ -72,5 +114,21 @@ mod tests {
         drop((first, second));
         assert!(locked(&counts.0).is_empty());
         assert!(counts.share(None, usize::MAX, 100).is_none());
+    }
+
+    #[test]
+    fn a_thing_that_is_shared_counts_once_for_each_principal() {
+        let counts = PrincipalCounts::default();
+        let shares: Vec<_> = (0..10)
+            .map(|_| counts.share_of(7, None, 60, 100).unwrap())
+            .collect();
+        assert!(counts.share_of(8, None, 41, 100).is_none(), "another thing");
+        let other = counts.share_of(7, Some("a".into()), 60, 100).unwrap();
+        assert!(counts.share(Some("a".into()), 41, 100).is_none());
+        let last = counts.share_of(7, None, 60, 100).unwrap();
+        drop((shares, other));
+        assert!(counts.share(None, 41, 100).is_none(), "one is left");
+        drop(last);
+        assert!(locked(&counts.0).is_empty());
     }
 }

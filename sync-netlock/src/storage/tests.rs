@@ -1,6 +1,5 @@
 //! Tables that are restored again and again, while their logs are replaced.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::Mode;
@@ -47,9 +46,10 @@ impl StoredTable {
     /// Returns everything that observers can see.
     fn seen(&mut self) -> Vec<Reply> {
         let entries = |reply| match reply {
-            Some(Reply::Queue(mut queue)) => {
-                Arc::make_mut(&mut queue).revision = Default::default();
-                Reply::Queue(queue)
+            Some(Reply::Queue(view)) => {
+                let mut queue = view.into_queue();
+                queue.revision = Default::default();
+                Reply::Queue(queue.into())
             }
             other => panic!("{other:?}"),
         };
@@ -232,7 +232,11 @@ async fn a_full_disk_keeps_earlier_grants_and_later_releases() {
     let Some(Reply::Queue(queue)) = stored.ask(Command::Inspect { name: "a" }) else {
         panic!("no queue")
     };
-    assert_eq!(queue.entries.len(), 1, "the withdrawal is not lost");
+    assert_eq!(
+        queue.into_queue().entries.len(),
+        1,
+        "the withdrawal is not lost"
+    );
 }
 
 #[test]

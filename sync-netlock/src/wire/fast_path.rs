@@ -131,7 +131,7 @@ fn write_frame(id: u64, kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<
 }
 
 /// Writes a number as a field. Writes nothing for 0, which proto3 omits.
-fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
+pub(super) fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
     if value != 0 {
         put(tag);
         varint(value, put);
@@ -139,7 +139,7 @@ fn number(tag: u8, value: u64, mut put: impl FnMut(u8)) {
 }
 
 /// Returns how many bytes [`number`] writes for a value.
-fn length_of_number(value: u64) -> u8 {
+pub(super) fn length_of_number(value: u64) -> u8 {
     let bits = 64 - value.leading_zeros();
     if bits == 0 {
         0
@@ -148,7 +148,7 @@ fn length_of_number(value: u64) -> u8 {
     }
 }
 
-fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.push(tag);
         varint(value.len() as u64, |byte| out.push(byte));
@@ -156,7 +156,7 @@ fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn varint(mut value: u64, mut put: impl FnMut(u8)) {
+pub(super) fn varint(mut value: u64, mut put: impl FnMut(u8)) {
     while value >= 0x80 {
         put(value.to_le_bytes()[0] | 0x80);
         value >>= 7;

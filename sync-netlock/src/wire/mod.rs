@@ -4,13 +4,17 @@
 mod command;
 mod fast_path;
 mod frame;
+mod outgoing;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
 pub mod proto;
+mod queue;
 mod reply;
 mod values;
 
 pub use command::{InvalidRequest, encode_command, read_command, to_command};
 pub use frame::{Frames, RESPONSE_MAX, TooLong, encode};
+pub use outgoing::Outgoing;
+pub use queue::{encode_head, encode_queue};
 pub use reply::{encode_reply, read_reply, to_reply};
 
 /// The version of the protocol.

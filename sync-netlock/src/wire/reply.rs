@@ -1,6 +1,5 @@
 //! Conversion between responses on the wire and replies of the engine.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::Token;
@@ -10,8 +9,9 @@ use distsync_core::spi::{ClaimId, Revision, SessionId};
 use super::fast_path;
 use super::frame::encode;
 use super::proto::{self, gone::Why, refused, response::Body};
+use super::queue::{encode_head, encode_queue};
 use super::values::{from_found, from_mode, to_found, to_mode};
-use crate::engine::{Bound, Refusal, Reply, SessionEntry};
+use crate::engine::{Bound, QueueView, Refusal, Reply, SessionEntry};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -23,7 +23,12 @@ fn size(bytes: usize) -> u64 {
 
 /// Appends a reply to `out` as the response to the request `id`.
 pub fn encode_reply(id: u64, reply: Reply, out: &mut Vec<u8>) {
-    if !fast_path::write_reply(id, &reply, out) {
+    if let Reply::Queue(view) = &reply
+        && let Some(body) = encode_queue(view)
+    {
+        encode_head(id, body.len(), out);
+        out.extend_from_slice(&body);
+    } else if !fast_path::write_reply(id, &reply, out) {
         encode(&from_reply(id, reply), out);
     }
 }
@@ -79,14 +84,13 @@ pub(super) fn from_reply(id: u64, reply: Reply) -> proto::Response {
         Reply::Evictions(claims) => Body::Evicted(proto::Evicted {
             claims: claims.into_iter().map(|id| id.bits().into()).collect(),
         }),
-        Reply::Queue(queue) => Body::Queue(proto::Queue {
-            revision: queue.revision.0,
-            entries: Arc::unwrap_or_clone(queue)
-                .entries
-                .into_iter()
-                .map(from_entry)
-                .collect(),
-        }),
+        Reply::Queue(view) => {
+            let queue = view.into_queue();
+            Body::Queue(proto::Queue {
+                revision: queue.revision.0,
+                entries: queue.entries.into_iter().map(from_entry).collect(),
+            })
+        }
         Reply::Names { names, more } => Body::Names(proto::Names {
             names: names.into_iter().map(Into::into).collect(),
             more,
@@ -239,7 +243,7 @@ pub fn to_reply(body: Body) -> Option<Reply> {
                 .map(|id| ClaimId::from_bits(id.into()))
                 .collect(),
         ),
-        Body::Queue(queue) => Reply::Queue(Arc::new(backend::Queue {
+        Body::Queue(queue) => Reply::Queue(QueueView::from(backend::Queue {
             revision: Revision(queue.revision),
             entries: queue
                 .entries

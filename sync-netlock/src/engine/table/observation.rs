@@ -11,6 +11,7 @@ use crate::engine::queue::{Claim, Slot, key};
 use crate::engine::refusal::{Bound, Refusal};
 use crate::engine::reply::{Effect, Reply, SessionEntry};
 use crate::engine::session::Session;
+use crate::engine::snapshot::{QueueSnapshot, QueueView, SnapshotEntry};
 use crate::engine::watchers::Watched;
 
 impl<J: Journal> LockTable<J> {
@@ -23,8 +24,7 @@ impl<J: Journal> LockTable<J> {
             return;
         }
         let watchers = std::mem::take(&mut lock.watchers);
-        // Share one copy, because a long copy for each watcher would take a lot of memory at once.
-        let queue = Arc::new(self.queue_of(index));
+        let queue = self.snapshot(index);
         for to in watchers {
             self.watchers.remove(to);
             effects.push(Effect {
@@ -62,26 +62,48 @@ impl<J: Journal> LockTable<J> {
         first.holds().then(|| Box::new(self.entry(first)))
     }
 
-    fn queue_of(&self, index: Slot) -> Queue {
+    /// Returns a copy of a queue. Requests for an unchanged queue share one while it is in use.
+    fn snapshot(&mut self, index: Slot) -> QueueView {
         let lock = &self.locks[index];
-        let entries = lock
-            .queue
-            .iter(&self.claims)
-            .map(|claim| self.entry(claim))
-            .collect();
-        Queue {
-            entries,
-            revision: lock.revision,
+        if let Some(recent) = self.snapshots.get(&lock.name, lock.revision) {
+            return QueueView::shared(recent, self.now);
         }
+        let entry = |claim: &Claim| {
+            let session = &self.sessions[key(claim.session)];
+            SnapshotEntry {
+                claim: claim.id,
+                session: session.id,
+                token: claim.token(),
+                since: claim.since,
+                mode: claim.mode,
+                is_isolating: session.is_isolating,
+                client: session.client.clone(),
+                value: claim.value.clone(),
+            }
+        };
+        let entries = lock.queue.iter(&self.claims).map(entry);
+        let claims = lock.claims as usize;
+        let queue = Arc::new(QueueSnapshot::new(
+            &lock.name,
+            claims,
+            entries,
+            lock.revision,
+        ));
+        // Only a queue with claims has a revision that no other queue has.
+        if claims > 0 {
+            self.snapshots.put(&queue);
+        }
+        QueueView::shared(queue, self.now)
     }
 
-    pub(super) fn queue(&self, name: &str) -> Queue {
+    pub(super) fn queue(&mut self, name: &str) -> QueueView {
         match self.locks.find(name) {
-            Some(found) => self.queue_of(found),
+            Some(found) => self.snapshot(found),
             None => Queue {
                 entries: Vec::new(),
                 revision: self.removed_revision,
-            },
+            }
+            .into(),
         }
     }
 
@@ -96,7 +118,7 @@ impl<J: Journal> LockTable<J> {
             .find(name)
             .map_or(self.removed_revision, |found| self.locks[found].revision);
         if known > after {
-            return Some(Reply::Queue(Arc::new(self.queue(name))));
+            return Some(Reply::Queue(self.queue(name)));
         }
         match self.watch(from, name, after) {
             Ok(()) => None,

@@ -77,6 +77,8 @@ impl<J: Journal> LockTable<J> {
     /// The change contradicts the state of the table.
     pub fn restore(&mut self, now: Moment, change: Change<'_>) -> Result<(), InvalidChange> {
         self.now = self.now.max(now);
+        // A restored queue changes without a new revision.
+        self.snapshots.clear();
         match change {
             Change::Opened {
                 session,

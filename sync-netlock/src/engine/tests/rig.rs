@@ -1,7 +1,6 @@
 //! A table with simulated time, and shorthands for its commands.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use distsync_core::spi::clock::Moment;
@@ -30,7 +29,7 @@ impl Mirror {
             Command::Inspect { name },
             &mut Vec::new(),
         ) {
-            Some(Reply::Queue(queue)) => Arc::unwrap_or_clone(queue),
+            Some(Reply::Queue(queue)) => queue.into_queue(),
             other => panic!("{other:?}"),
         }
     }
@@ -411,7 +410,7 @@ impl Reply {
 
     pub(super) fn queue(self) -> Queue {
         match self {
-            Self::Queue(queue) => Arc::unwrap_or_clone(queue),
+            Self::Queue(queue) => queue.into_queue(),
             other => panic!("no queue: {other:?}"),
         }
     }

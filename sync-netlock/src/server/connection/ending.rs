@@ -15,9 +15,9 @@ pub(super) enum End {
     Io(std::io::Error),
     /// The peer closed the connection.
     Closed,
-    /// Too many unread replies wait for clients of this principal. The peer is not told, because
-    /// the connection is in the middle of a reply.
-    Unread,
+    /// The peer does not read, or too many unread replies wait for clients of its principal. The
+    /// peer is not told, because the connection is in the middle of a reply.
+    Unread(&'static str),
     /// The server ends the connection, and tells the peer this reason.
     Cut {
         code: Code,

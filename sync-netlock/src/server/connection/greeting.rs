@@ -144,7 +144,7 @@ impl Connection {
             table: Some(self.hub.table.into()),
             incarnation: self.hub.incarnation,
         }));
-        encode(&proto::Response { id: request, body }, &mut self.out);
+        encode(&proto::Response { id: request, body }, self.out.end());
         Ok(())
     }
 }

@@ -78,7 +78,7 @@ async fn a_grant_caused_by_the_end_of_a_connection_is_delivered_after_it_is_writ
         "this visit has ended the holder's session"
     );
     assert!(
-        locked(&waiter.outbox.waiting).bytes.is_empty(),
+        locked(&waiter.outbox.waiting).is_empty(),
         "delivered before the log was written"
     );
     let told = tokio::time::timeout(Duration::from_secs(20), waiter.outbox.filled.notified());
@@ -86,5 +86,5 @@ async fn a_grant_caused_by_the_end_of_a_connection_is_delivered_after_it_is_writ
         told = told => told.expect("the grant is delivered"),
         () = expire(hub.clone()) => {}
     }
-    assert!(!locked(&waiter.outbox.waiting).bytes.is_empty());
+    assert!(!locked(&waiter.outbox.waiting).is_empty());
 }
