@@ -6,9 +6,10 @@
 //! threads of this process with runtimes of their own. The sides of a comparison alternate, and the
 //! table shows the median of their rounds.
 //!
-//! Arguments select sections. Two more sections need a program, and run only if they are selected:
-//! `programs EARLIER LATER` compares two builds of netlockd, and `crowd NETLOCKD` connects ten
-//! thousand misbehaving clients to one.
+//! Arguments select sections. Three more sections need a program, and run only if they are
+//! selected. `programs EARLIER LATER` compares two builds of netlockd, and `watchers EARLIER LATER`
+//! does so for watchers of one name and for a long queue. `crowd NETLOCKD` connects ten thousand
+//! misbehaving clients to one.
 
 mod api;
 mod crowd;
@@ -21,6 +22,7 @@ mod memory;
 mod programs;
 mod raw;
 mod side;
+mod watchers;
 
 use std::time::Duration;
 
@@ -38,6 +40,11 @@ fn main() {
         && section == "programs"
     {
         return programs::table(earlier, later);
+    }
+    if let [section, earlier, later] = &wanted[..]
+        && section == "watchers"
+    {
+        return watchers::table(earlier, later);
     }
     if let [section, netlockd] = &wanted[..]
         && section == "crowd"
