@@ -9,6 +9,7 @@
 mod command;
 mod counters;
 mod deadlines;
+mod hash_index;
 mod journal;
 mod limits;
 mod lock;

@@ -12,9 +12,9 @@ use std::ops::{Index, IndexMut};
 
 use distsync_core::spi::{ClaimId, Revision};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use slab::Slab;
 
+use super::hash_index::HashIndex;
 use super::lock::Lock;
 use super::queue::{Claim, NONE, Slot, key, slot};
 
@@ -25,7 +25,7 @@ const IDLE_MAX: usize = 1_024;
 pub(super) struct Names {
     locks: Slab<Lock>,
     /// Contains slots only. The names are in the slab.
-    by_name: HashTable<Slot>,
+    by_name: HashIndex,
     /// Seeded at random for each table, so that clients cannot prepare names that collide.
     hasher: RandomState,
     /// Names in the order in which they became idle. Some may be in use again.
@@ -87,8 +87,7 @@ impl Names {
 
     fn find_hashed(&self, name: &[u8], hash: u64) -> Option<Slot> {
         self.by_name
-            .find(hash, |slot| self[*slot].name.as_bytes() == name)
-            .copied()
+            .find(hash, |slot| self[slot].name.as_bytes() == name)
     }
 
     pub(super) fn hash_one(&self, name: &[u8]) -> u64 {
@@ -107,9 +106,7 @@ impl Names {
     /// Adds a name that does not exist yet, for a new claim or watcher.
     pub(super) fn insert(&mut self, name: &str, hash: u64, revision: Revision) -> Slot {
         let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
-        let locks = &self.locks;
-        self.by_name
-            .insert_unique(hash, index, |slot| locks[key(*slot)].hash);
+        self.by_name.insert(hash, index);
         index
     }
 
@@ -151,9 +148,7 @@ impl Names {
         }
         self.idle -= 1;
         let lock = self.locks.remove(key(first));
-        if let Ok(found) = self.by_name.find_entry(lock.hash, |slot| *slot == first) {
-            found.remove();
-        }
+        self.by_name.remove(lock.hash, first);
         Some(lock)
     }
 }

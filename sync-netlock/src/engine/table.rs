@@ -25,12 +25,12 @@ use distsync_core::spi::clock::Moment;
 use distsync_core::spi::{ClaimId, Revision};
 use distsync_core::{Mode, Token};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use slab::Slab;
 
 use super::command::{Command, Requester, Terms};
 use super::counters::Counters;
 use super::deadlines::Deadlines;
+use super::hash_index::HashIndex;
 use super::journal::{Change, Journal, NoJournal};
 use super::limits::Limits;
 use super::lock::Tokens;
@@ -91,10 +91,10 @@ pub struct LockTable<J = NoJournal> {
     claims: Slab<Claim>,
     multi_claims: MultiClaims,
     /// Contains slots only, like `by_claim`. The ids are in the slabs.
-    by_session: HashTable<Slot>,
+    by_session: HashIndex,
     /// The session that was found last. Most commands are of the same session as the one before.
     recent: Slot,
-    by_claim: HashTable<Slot>,
+    by_claim: HashIndex,
     /// Hashes ids. No behaviour depends on the order of an index.
     hasher: RandomState,
     deadlines: Deadlines,
@@ -136,9 +136,9 @@ impl<J: Journal> LockTable<J> {
             locks: Names::default(),
             claims: Slab::new(),
             multi_claims: MultiClaims::default(),
-            by_session: HashTable::new(),
+            by_session: HashIndex::default(),
             recent: NONE,
-            by_claim: HashTable::new(),
+            by_claim: HashIndex::default(),
             hasher: RandomState::default(),
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),

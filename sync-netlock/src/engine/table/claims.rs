@@ -15,11 +15,9 @@ use crate::engine::reply::{Effect, Reply};
 
 impl<J: Journal> LockTable<J> {
     pub(super) fn find_claim(&self, id: ClaimId) -> Option<Slot> {
-        self.by_claim
-            .find(self.hasher.hash_one(id), |slot| {
-                self.claims[key(*slot)].id == id
-            })
-            .copied()
+        self.by_claim.find(self.hasher.hash_one(id), |slot| {
+            self.claims[key(slot)].id == id
+        })
     }
 
     /// Returns the claim with this id, if it belongs to this session.
@@ -292,10 +290,7 @@ impl<J: Journal> LockTable<J> {
 
     #[inline]
     pub(super) fn index_claim(&mut self, id: ClaimId, index: Slot) {
-        let (claims, hasher) = (&self.claims, &self.hasher);
-        let hash = |slot: &Slot| hasher.hash_one(claims[key(*slot)].id);
-        self.by_claim
-            .insert_unique(hasher.hash_one(id), index, hash);
+        self.by_claim.insert(self.hasher.hash_one(id), index);
     }
 
     pub(super) fn check_value(&self, value: &[u8]) -> Result<(), Refusal> {
@@ -454,9 +449,7 @@ impl<J: Journal> LockTable<J> {
         let claim = &self.claims[key(index)];
         let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());
         let hash = self.hasher.hash_one(claim.id);
-        if let Ok(found) = self.by_claim.find_entry(hash, |slot| *slot == index) {
-            found.remove();
-        }
+        self.by_claim.remove(hash, index);
         if claim.part == Part::First {
             self.multi_claims.remove(&claim.id);
         }

@@ -118,9 +118,7 @@ impl<J: Journal> LockTable<J> {
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
         let hash = self.hasher.hash_one(id);
-        let (sessions, hasher) = (&self.sessions, &self.hasher);
-        self.by_session
-            .insert_unique(hash, index, |slot| hasher.hash_one(sessions[key(*slot)].id));
+        self.by_session.insert(hash, index);
         index
     }
 
@@ -193,11 +191,9 @@ impl<J: Journal> LockTable<J> {
     }
 
     fn look_up_session(&self, id: SessionId) -> Option<Slot> {
-        self.by_session
-            .find(self.hasher.hash_one(id), |slot| {
-                self.sessions[key(*slot)].id == id
-            })
-            .copied()
+        self.by_session.find(self.hasher.hash_one(id), |slot| {
+            self.sessions[key(slot)].id == id
+        })
     }
 
     pub(super) fn attach(&mut self, connection: u64, id: SessionId, secret: Secret) -> Reply {
@@ -335,9 +331,7 @@ impl<J: Journal> LockTable<J> {
     /// Removes a session from the index of ids.
     pub(super) fn forget_id(&mut self, index: Slot) {
         let hash = self.hasher.hash_one(self.sessions[key(index)].id);
-        if let Ok(found) = self.by_session.find_entry(hash, |slot| *slot == index) {
-            found.remove();
-        }
+        self.by_session.remove(hash, index);
         self.recent = NONE;
     }
 
