@@ -13,6 +13,11 @@ use super::command::Terms;
 pub trait Journal: Debug {
     /// Records a change.
     fn record(&mut self, change: Change<'_>);
+
+    /// Records an arrival that a dump in slices, which is underway, will emit too.
+    fn record_undumped(&mut self, change: Change<'_>) {
+        self.record(change);
+    }
 }
 
 /// A journal that discards all changes.

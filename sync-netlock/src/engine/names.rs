@@ -63,6 +63,16 @@ impl Names {
         self.locks.iter().map(|(_, lock)| lock)
     }
 
+    /// Returns the name in a slot, if the slot is not free.
+    pub(super) fn get(&self, index: Slot) -> Option<&Lock> {
+        self.locks.get(key(index))
+    }
+
+    /// Returns a number that is above the slots of all names.
+    pub(super) fn capacity(&self) -> usize {
+        self.locks.capacity()
+    }
+
     /// Returns the claims of all names that begin with `prefix`, in the order of each queue.
     pub(super) fn claims_below(&self, prefix: &str, claims: &Slab<Claim>) -> Vec<ClaimId> {
         let below = self.iter().filter(|lock| lock.name.starts_with(prefix));

@@ -9,6 +9,7 @@
 //! - Tokens rise.
 
 mod claims;
+mod dump;
 mod isolation;
 mod multi;
 mod observation;
@@ -40,6 +41,7 @@ use super::reply::{Effect, Reply};
 use super::session::Session;
 use super::snapshot::RecentSnapshots;
 use super::watchers::Watchers;
+use dump::DumpCursor;
 use isolation::Isolated;
 use multi::{MultiArrival, MultiClaims};
 use shares::Shares;
@@ -106,6 +108,7 @@ pub struct LockTable<J = NoJournal> {
     holders: usize,
     counters: Counters,
     isolated: Isolated,
+    dump: DumpCursor,
     /// The reason why nothing is granted, if nothing is.
     frozen: Option<Freeze>,
     journal: J,
@@ -148,6 +151,7 @@ impl<J: Journal> LockTable<J> {
             holders: 0,
             counters: Counters::default(),
             isolated: Isolated::default(),
+            dump: DumpCursor::default(),
             frozen: None,
             journal,
         }

@@ -17,6 +17,13 @@ pub(crate) fn abort(error: &std::io::Error) -> ! {
     std::process::abort();
 }
 
+pub(super) fn no_thread(error: std::io::Error) -> Error {
+    let problem = "cannot start a thread that writes the log: raise the limit of threads";
+    Error::new(distsync_core::ErrorKind::Unavailable, problem)
+        .with_backend("netlock")
+        .with_source(error)
+}
+
 /// Returns the error for a folder that contains a log, opened with the durability `memory`.
 pub(super) fn would_ignore_log() -> Unusable {
     let why = "it contains a log, which a server with durability `memory` would ignore: use `async` or `fsync`, or \

@@ -42,7 +42,7 @@ impl Storage {
         let Some(active) = &mut self.active else {
             return;
         };
-        if let Err(error) = active.log.reserve(headroom(table)) {
+        if let Err(error) = active.reserve(headroom(table)) {
             run_out(table, &error);
         }
     }
@@ -51,7 +51,7 @@ impl Storage {
     /// The log is not replaced, because a second one may not fit on the disk.
     pub(super) fn retry_reserve(&mut self, table: &mut Table, effects: &mut Vec<Effect>) {
         let room = match &mut self.active {
-            Some(active) => active.log.reserve(headroom(table)),
+            Some(active) => active.reserve(headroom(table)),
             None => Ok(()),
         };
         if let Err(error) = room.and_then(|()| self.folder.set_room_aside()) {

@@ -13,6 +13,8 @@ pub(crate) struct LogWriter {
     /// False while the table is being restored, when its changes are in the log already.
     pub(super) enabled: bool,
     pub(super) frame: Frame,
+    /// The changes that the next log needs too, while the table is being written to it.
+    pub(super) beside: Option<Frame>,
     /// The longest TTL of the sessions opened since the last review.
     pub(super) longest_ttl: Duration,
 }
@@ -37,6 +39,15 @@ impl Journal for LogWriter {
             self.longest_ttl = self.longest_ttl.max(terms.ttl);
         }
         self.frame.push(Record::Change(change));
+        if let Some(beside) = &mut self.beside {
+            beside.push(Record::Change(change));
+        }
+    }
+
+    fn record_undumped(&mut self, change: Change<'_>) {
+        if self.enabled {
+            self.frame.push(Record::Change(change));
+        }
     }
 }
 

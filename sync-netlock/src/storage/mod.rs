@@ -4,7 +4,7 @@
 //! a table that changes a million times a second. Decision 4 in docs/decisions has the figures. A
 //! log begins with a snapshot, written as the changes that create it, and continues with all
 //! changes since. When the log has grown to several times the size of its snapshot, the next log is
-//! built in the background and replaces it.
+//! built while the table is in use, and replaces it.
 //!
 //! The guarantees follow from five rules:
 //!
@@ -30,13 +30,15 @@ mod grace;
 mod journal;
 mod log;
 mod options;
+mod preparer;
 mod record;
 mod recovery;
-mod rotation;
+mod room;
 mod syncer;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod turnover;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,10 +54,11 @@ pub use options::{Durability, StorageOptions};
 
 use crate::engine::{Durations, Limits, LockTable};
 use crate::epoch;
-use active::{ActiveLog, rotate_at};
+use active::{ActiveLog, Next, rotate_at};
 use error::{unreadable, unusable, would_ignore_log};
 use folder::{Folder, Notes, Unusable};
 use grace::RecentTtls;
+use preparer::Preparer;
 use record::{Frame, Record};
 use recovery::{LogEnd, recover};
 use syncer::Syncer;
@@ -86,6 +89,8 @@ pub(crate) struct Storage {
     /// When to check next which TTLs are in use.
     review_at: Moment,
     active: Option<ActiveLog>,
+    /// A part of the table on its way to the next log.
+    slice: Frame,
 }
 
 type Table = LockTable<LogWriter>;
@@ -125,6 +130,7 @@ impl Storage {
             ttl_max: limits.ttl_max,
             review_at: now,
             active: None,
+            slice: Frame::default(),
         };
         let table = match options.durability {
             Durability::Memory => storage.start_empty(table, path),
@@ -212,14 +218,19 @@ impl Storage {
         self.note_durability().map_err(io)?;
         table.journal().enabled = true;
         let is_fsync = self.durability == Durability::Fsync;
+        let syncer = Syncer::start(log.file(), is_fsync)?;
+        let (folder, room) = (self.folder.clone(), log.room().clone());
+        let preparer = Preparer::start(folder, syncer.handle(), room, is_fsync)?;
+        preparer.fill(&log, rotate_at(&log, self.log_bytes));
         self.active = Some(ActiveLog {
-            syncer: Syncer::start(self.folder.clone(), log.file(), is_fsync)?,
             rotate_at: rotate_at(&log, self.log_bytes),
             log,
             generation: generation + 1,
             tail,
             written: 0,
-            since_snapshot: None,
+            next: Next::None,
+            preparer,
+            syncer,
         });
         if is_grace_pending {
             self.begin_grace(&mut table);
@@ -275,13 +286,20 @@ impl Storage {
     }
 
     fn write_all(&mut self, table: &mut Table) {
-        let frame = &mut table.journal().frame;
+        let LogWriter { frame, beside, .. } = table.journal();
         let Some(active) = self.active.as_mut().filter(|_| !frame.is_empty()) else {
             return;
         };
-        active.append(frame.sealed());
+        let beside_bytes = match beside {
+            Some(beside) if !beside.is_empty() => beside.sealed(),
+            _ => &[],
+        };
+        active.append(frame.sealed(), beside_bytes);
         frame.clear(FRAME);
-        self.rotate(table);
+        if let Some(beside) = beside {
+            beside.clear(FRAME);
+        }
+        self.turn_over(table);
     }
 
     /// Returns the number of bytes on the disk, as a watch. `None` if replies need not wait for it.
@@ -319,8 +337,17 @@ impl Storage {
             return;
         };
         let ActiveLog {
-            mut log, syncer, ..
+            mut log,
+            next,
+            preparer,
+            syncer,
+            ..
         } = active;
+        if preparer.stop()
+            && let Next::Complete(next) = next
+        {
+            log = next;
+        }
         drop(syncer);
         let mut end = Frame::default();
         end.push(Record::End);
@@ -328,7 +355,7 @@ impl Storage {
             .file()
             .sync_data()
             .and_then(|()| log.append(end.sealed()))
-            .and_then(|()| log.file().sync_data());
+            .and_then(|_| log.file().sync_data());
         if let Err(error) = ended {
             error!(%error, "cannot complete the log: the next start may have to wait for a grace period");
         }

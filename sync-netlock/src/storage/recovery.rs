@@ -64,9 +64,12 @@ pub(super) fn recover<J: Journal>(
                 Ok(Record::Complete) => complete = true,
                 Ok(Record::End) => ended = true,
                 Ok(Record::Change(change)) => {
-                    table
-                        .restore(now, change)
-                        .map_err(|invalid| damaged(&invalid.to_string()))?;
+                    let restored = if complete {
+                        table.restore(now, change)
+                    } else {
+                        table.restore_sliced(now, change)
+                    };
+                    restored.map_err(|invalid| damaged(&invalid.to_string()))?;
                 }
                 Err(InvalidRecord::Version(version)) => return Err(Unreadable::Version(version)),
                 Err(InvalidRecord::Damage) => return Err(damaged("invalid record")),

@@ -1,18 +1,16 @@
-//! The thread `netlock-log`, which syncs the log to the disk and builds the next log.
+//! The thread `netlock-log`, which syncs the log to the disk.
 
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use distsync_core::Result;
 use distsync_core::spi::{clock, locked};
-use distsync_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::error::abort;
-use super::folder::Folder;
-use super::log::Log;
+use super::error::{abort, no_thread};
 use crate::engine::Durations;
 
 /// How often the log is synced when no reply waits for it. `Durability::Async` promises this
@@ -41,28 +39,11 @@ struct Work {
     file: Arc<File>,
     /// The number of bytes written, over all logs.
     written: u64,
-    /// Logs before this generation can be removed after the folder is synced.
-    replaced: Option<u64>,
-    /// The snapshot for the next log, if one was requested and is not being built yet.
-    requested: Option<Vec<u8>>,
-    next: NextLog,
+    /// The log that is replacing it, if the next start may read that one.
+    also: Option<Arc<File>>,
     /// Whether the thread waits for work.
     idle: bool,
     stop: bool,
-}
-
-/// The state of the next log.
-#[derive(Debug, Default)]
-pub(super) enum NextLog {
-    /// It was not requested.
-    #[default]
-    None,
-    /// It is requested or being built.
-    Building,
-    /// It could not be built.
-    Failed,
-    /// It is on the disk.
-    Ready(Log),
 }
 
 impl Shared {
@@ -73,13 +54,11 @@ impl Shared {
 
 impl Syncer {
     /// Starts the thread. It syncs each write `at_once` if replies wait for it.
-    pub(super) fn start(folder: Arc<Folder>, file: Arc<File>, at_once: bool) -> Result<Self> {
+    pub(super) fn start(file: Arc<File>, at_once: bool) -> Result<Self> {
         let work = Work {
             file,
             written: 0,
-            replaced: None,
-            requested: None,
-            next: NextLog::None,
+            also: None,
             idle: false,
             stop: false,
         };
@@ -92,15 +71,8 @@ impl Syncer {
         let thread_shared = shared.clone();
         let thread = std::thread::Builder::new()
             .name("netlock-log".to_owned())
-            .spawn(move || run(&thread_shared, &folder, &synced_sender, at_once))
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "cannot start the thread that syncs the log: raise the limit of threads",
-                )
-                .with_backend("netlock")
-                .with_source(error)
-            })?;
+            .spawn(move || run(&thread_shared, &synced_sender, at_once))
+            .map_err(no_thread)?;
         Ok(Self {
             shared,
             synced,
@@ -127,30 +99,26 @@ impl Syncer {
         }
     }
 
-    /// Reports that another log was installed. Its bytes are in `written` from now on.
-    pub(super) fn replaced(&self, file: Arc<File>, generation: u64) {
+    /// Continues with another log, which contains everything that the one before does.
+    pub(super) fn replaced(&self, file: Arc<File>) {
         let mut work = self.shared.work();
-        (work.file, work.replaced) = (file, Some(generation));
-        self.shared.changed.notify_one();
+        (work.file, work.also) = (file, None);
     }
 
-    /// Requests a next log that begins with this snapshot.
-    pub(super) fn build_next(&self, snapshot: Vec<u8>) {
-        let mut work = self.shared.work();
-        (work.requested, work.next) = (Some(snapshot), NextLog::Building);
-        self.shared.changed.notify_one();
+    /// Returns a handle for the thread that installs the next log.
+    pub(super) fn handle(&self) -> SyncerHandle {
+        SyncerHandle(self.shared.clone())
     }
+}
 
-    /// Returns the state of the next log. `Failed` and `Ready` are returned once.
-    pub(super) fn next(&self) -> NextLog {
-        let mut work = self.shared.work();
-        match std::mem::take(&mut work.next) {
-            NextLog::Building => {
-                work.next = NextLog::Building;
-                NextLog::Building
-            }
-            done => done,
-        }
+/// A handle for the thread that installs the next log.
+#[derive(Debug)]
+pub(super) struct SyncerHandle(Arc<Shared>);
+
+impl SyncerHandle {
+    /// Syncs this log together with the active one from the next sync on.
+    pub(super) fn sync_also(&self, file: Option<Arc<File>>) {
+        self.0.work().also = file;
     }
 }
 
@@ -167,15 +135,11 @@ impl Drop for Syncer {
     }
 }
 
-fn run(shared: &Shared, folder: &Folder, synced_sender: &watch::Sender<u64>, at_once: bool) {
+fn run(shared: &Shared, synced_sender: &watch::Sender<u64>, at_once: bool) {
     let mut synced = 0;
     loop {
         let mut work = shared.work();
-        while !work.stop
-            && work.written == synced
-            && work.replaced.is_none()
-            && work.requested.is_none()
-        {
+        while !work.stop && work.written == synced {
             work.idle = true;
             work = shared
                 .changed
@@ -186,26 +150,16 @@ fn run(shared: &Shared, folder: &Folder, synced_sender: &watch::Sender<u64>, at_
         if work.stop {
             return;
         }
-        if let Some(snapshot) = work.requested.take() {
-            drop(work);
-            let built = build(folder, &snapshot);
-            shared.work().next = built;
-            continue;
-        }
         if !at_once {
             work = pause(shared, work);
         }
-        let (file, written, replaced) = (work.file.clone(), work.written, work.replaced.take());
+        let (file, also, written) = (work.file.clone(), work.also.clone(), work.written);
         drop(work);
         let start = clock::now();
-        file.sync_data().unwrap_or_else(|error| abort(&error));
-        locked(&shared.syncs).record(clock::now().since(start));
-        if let Some(generation) = replaced {
-            folder.sync().unwrap_or_else(|error| abort(&error));
-            if let Err(error) = folder.remove_logs_before(generation) {
-                warn!(%error, "cannot remove an old log: remove it by hand, it only takes up space");
-            }
+        for file in [Some(file), also].into_iter().flatten() {
+            file.sync_data().unwrap_or_else(|error| abort(&error));
         }
+        locked(&shared.syncs).record(clock::now().since(start));
         synced = written;
         synced_sender.send_replace(written);
     }
@@ -218,18 +172,4 @@ fn pause<'a>(shared: &'a Shared, work: MutexGuard<'a, Work>) -> MutexGuard<'a, W
         .changed
         .wait_timeout_while(work, SYNC_INTERVAL, |work| !work.stop);
     waited.unwrap_or_else(PoisonError::into_inner).0
-}
-
-fn build(folder: &Folder, snapshot: &[u8]) -> NextLog {
-    let built = folder
-        .next_log()
-        .and_then(|file| Log::begin(file, snapshot));
-    match built {
-        Ok(log) => NextLog::Ready(log),
-        Err(error) => {
-            warn!(%error, "cannot build the next log: the server continues with the old one");
-            folder.drop_next_log();
-            NextLog::Failed
-        }
-    }
 }

@@ -45,10 +45,25 @@ impl Tail {
     /// Notes that the log of this generation has this length. The changes in it may be acknowledged
     /// afterwards.
     pub(crate) fn note(&self, generation: u64, length: u64) -> io::Result<()> {
-        match self
-            .file
-            .write_all_at(&encode(generation, length), offset(generation))
-        {
+        self.write(&encode(generation, length), offset(generation))
+    }
+
+    /// As [`note`](Self::note), for a log and the one that is replacing it.
+    pub(crate) fn note_both(&self, generation: u64, length: u64, next: u64) -> io::Result<()> {
+        let mut slots = [0; BYTES];
+        for (generation, length) in [(generation, length), (generation + 1, next)] {
+            let at = if generation.is_multiple_of(2) {
+                0
+            } else {
+                SLOT
+            };
+            slots[at..at + SLOT].copy_from_slice(&encode(generation, length));
+        }
+        self.write(&slots, 0)
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        match self.file.write_all_at(bytes, at) {
             // A copy-on-write file system may need space for this. The older note is still true,
             // and only detects less.
             Err(error) if is_full(&error) => Ok(()),

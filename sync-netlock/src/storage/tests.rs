@@ -7,8 +7,9 @@ use distsync_core::spi::{ClaimId, Secret, SessionId, clock};
 use proptest::prelude::*;
 
 use super::full::run_out;
-use super::{Durability, LogPosition, Storage, StorageOptions, Table};
-use crate::engine::{Command, Limits, Reply, Requester, Terms};
+use super::recovery::recover;
+use super::{Durability, LogPosition, Storage, StorageOptions, Table, boot_id};
+use crate::engine::{Change, Command, Limits, LockTable, Reply, Requester, Terms};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const TTL: Duration = Duration::from_secs(600);
@@ -43,6 +44,89 @@ impl StoredTable {
         reply
     }
 
+    /// Applies a step, and returns false if it is a restart.
+    fn take(&mut self, step: &Step) -> bool {
+        match step {
+            Step::Open(number) => {
+                self.ask(open(*number, TTL));
+            }
+            Step::Close(number) => {
+                self.ask(Command::Close {
+                    session: session(*number),
+                });
+            }
+            Step::Enqueue {
+                session: owner,
+                claim: id,
+                names,
+                shared,
+                any,
+            } => {
+                let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
+                self.ask(Command::EnqueueAll {
+                    session: session(*owner),
+                    claim: claim(*id),
+                    names: &names,
+                    any: *any,
+                    mode: if *shared {
+                        Mode::Shared
+                    } else {
+                        Mode::Exclusive
+                    },
+                    waits: true,
+                    value: &[*id],
+                });
+            }
+            Step::Update {
+                session: owner,
+                claim: id,
+                value,
+            } => {
+                self.ask(Command::Update {
+                    session: session(*owner),
+                    claim: claim(*id),
+                    value: &[*value],
+                });
+            }
+            Step::Withdraw {
+                session: owner,
+                claim: id,
+            } => {
+                self.ask(Command::Withdraw {
+                    session: session(*owner),
+                    claim: claim(*id),
+                });
+            }
+            Step::Restart { .. } => return false,
+        }
+        true
+    }
+
+    /// Waits until the next step of replacing the log is one of a visit.
+    fn wait_for_preparer(&self) {
+        let deadline = clock::now().after(Duration::from_secs(20));
+        while self.storage.active.as_ref().unwrap().preparer.is_busy() {
+            assert!(clock::now() < deadline, "the next log is not prepared");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns the contents of the table, and those of a table that is restored from its log.
+    fn contents(&self) -> [Vec<String>; 2] {
+        let (_, log) = self.storage.folder.newest_log().unwrap().unwrap();
+        let mut restored = LockTable::new(Limits::default(), self.table.last_token());
+        recover(&mut restored, &log, boot_id(), None, clock::now()).unwrap();
+        let mut contents = [Vec::new(), Vec::new()];
+        let [live, logged] = &mut contents;
+        self.table.dump(|change| live.push(line(change)));
+        restored.dump(|change| logged.push(line(change)));
+        for lines in &mut contents {
+            // Keep the order of each queue.
+            lines.sort_by(|one, other| one.0.cmp(&other.0));
+        }
+        contents.map(|lines| lines.into_iter().map(|(_, line)| line).collect())
+    }
+
     /// Returns everything that observers can see.
     fn seen(&mut self) -> Vec<Reply> {
         let entries = |reply| match reply {
@@ -70,6 +154,11 @@ enum Step {
         shared: bool,
         any: bool,
     },
+    Update {
+        session: u8,
+        claim: u8,
+        value: u8,
+    },
     Withdraw {
         session: u8,
         claim: u8,
@@ -86,6 +175,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4u8).prop_map(Step::Close),
         12 => (0..4u8, 0..20u8, prop::sample::subsequence(vec![0, 1, 2], 1..=3), any::<bool>(), any::<bool>())
             .prop_map(|(session, claim, names, shared, any)| Step::Enqueue { session, claim, names, shared, any }),
+        2 => (0..4u8, 0..20u8, any::<u8>())
+            .prop_map(|(session, claim, value)| Step::Update { session, claim, value }),
         10 => (0..4u8, 0..20u8).prop_map(|(session, claim)| Step::Withdraw { session, claim }),
         1 => any::<bool>().prop_map(|properly| Step::Restart { properly }),
     ]
@@ -137,35 +228,54 @@ proptest! {
         let options = StorageOptions { log_bytes: 300, ..StorageOptions::new(folder.path()) }.with_durability(durability);
         let mut stored = StoredTable::open(&options);
         for step in steps {
-            match step {
-                Step::Open(number) => {
-                    stored.ask(open(number, TTL));
-                }
-                Step::Close(number) => {
-                    stored.ask(Command::Close { session: session(number) });
-                }
-                Step::Enqueue { session: owner, claim: id, names, shared, any } => {
-                    let mode = if shared { Mode::Shared } else { Mode::Exclusive };
-                    let (session, claim) = (session(owner), claim(id));
-                    let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
-                    stored.ask(Command::EnqueueAll { session, claim, names: &names, any, mode, waits: true, value: &[id] });
-                }
-                Step::Withdraw { session: owner, claim: id } => {
-                    stored.ask(Command::Withdraw { session: session(owner), claim: claim(id) });
-                }
-                Step::Restart { properly } => {
-                    let (seen, last) = (stored.seen(), stored.table.last_token());
-                    if properly {
-                        stored.storage.end(&mut stored.table);
-                    }
-                    drop(stored);
-                    stored = StoredTable::open(&options);
-                    prop_assert_eq!(stored.seen(), seen);
-                    prop_assert!(stored.table.last_token() > last, "tokens rise over a restart");
-                }
+            if stored.take(&step) {
+                continue;
+            }
+            let (seen, last) = (stored.seen(), stored.table.last_token());
+            if let Step::Restart { properly: true } = step {
+                stored.storage.end(&mut stored.table);
+            }
+            drop(stored);
+            stored = StoredTable::open(&options);
+            prop_assert_eq!(stored.seen(), seen);
+            prop_assert!(stored.table.last_token() > last, "tokens rise over a restart");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Every step of replacing the log happens between two commands, so that the table changes
+    /// between any two of its slices.
+    #[test]
+    fn the_next_log_contains_the_table(steps in proptest::collection::vec(step(), 100..400)) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StorageOptions { log_bytes: 100, ..StorageOptions::new(folder.path()) };
+        let mut stored = StoredTable::open(&options);
+        for number in 0..4 {
+            stored.ask(open(number, TTL));
+        }
+        for step in steps {
+            let generation = stored.storage.generation();
+            stored.take(&step);
+            stored.wait_for_preparer();
+            if stored.storage.generation() != generation {
+                let [live, logged] = stored.contents();
+                prop_assert_eq!(live, logged);
             }
         }
     }
+}
+
+/// Returns a change as text, and its session or name.
+fn line(change: Change<'_>) -> (String, String) {
+    let group = match change {
+        Change::Arrived { name, .. } => format!("name {name}"),
+        Change::Opened { session, .. } => format!("a session {session:?}"),
+        other => panic!("{other:?} is not a part of a dump"),
+    };
+    (group, format!("{change:?}"))
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl<J: Journal> LockTable<J> {
         let session = self.sessions[key(claim.session)].id;
         let (name, value) = (&self.locks[claim.lock].name, &claim.value);
         let Claim { id, mode, any, .. } = claim;
-        self.journal.record(Change::Arrived {
+        let change = Change::Arrived {
             session,
             claim: id,
             name,
@@ -239,7 +239,12 @@ impl<J: Journal> LockTable<J> {
             value,
             token,
             any,
-        });
+        };
+        if self.dump.will_reach(claim.lock) {
+            self.journal.record_undumped(change);
+        } else {
+            self.journal.record(change);
+        }
         let index = self.insert_claim(claim);
         if let Some(token) = token {
             let waited = self.begin_hold(index, token);
@@ -447,6 +452,7 @@ impl<J: Journal> LockTable<J> {
     /// to be settled afterwards.
     pub(super) fn remove_claim(&mut self, index: Slot) -> Claim {
         let claim = &self.claims[key(index)];
+        self.dump.leaves(claim, index);
         let (lock, session, mode, holds) = (claim.lock, claim.session, claim.mode, claim.holds());
         let hash = self.hasher.hash_one(claim.id);
         self.by_claim.remove(hash, index);

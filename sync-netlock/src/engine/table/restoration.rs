@@ -1,5 +1,4 @@
-//! Converts a table to a sequence of changes and back, and freezes a table so that it grants
-//! nothing.
+//! Restores a table from changes, and freezes a table so that it grants nothing.
 
 use std::fmt;
 
@@ -39,36 +38,6 @@ impl fmt::Display for InvalidChange {
 impl std::error::Error for InvalidChange {}
 
 impl<J: Journal> LockTable<J> {
-    /// Emits the changes that create this table from an empty one.
-    pub fn dump(&self, mut emit: impl FnMut(Change<'_>)) {
-        for (_, session) in &self.sessions {
-            let (id, secret, terms) = (session.id, session.secret, session.terms);
-            let (client, isolation) = (&session.client, &session.isolation);
-            let principal = self.shares.principal(session.share);
-            emit(Change::Opened {
-                session: id,
-                secret,
-                terms,
-                client,
-                isolation,
-                principal,
-            });
-        }
-        for lock in self.locks.iter() {
-            for claim in lock.queue.iter(&self.claims) {
-                emit(Change::Arrived {
-                    session: self.sessions[key(claim.session)].id,
-                    claim: claim.id,
-                    name: &lock.name,
-                    mode: claim.mode,
-                    value: &claim.value,
-                    token: claim.token(),
-                    any: claim.any && claim.part != Part::Whole,
-                });
-            }
-        }
-    }
-
     /// Applies a change that was recorded earlier, without recording it again. Grants nothing that
     /// was not granted then; call [`thaw`](Self::thaw) after the last change. Restored sessions
     /// have their whole TTL from `now`.
@@ -149,10 +118,8 @@ impl<J: Journal> LockTable<J> {
                 }
             }
             Change::Chosen { claim, name, token } => {
-                let parts = self.parts(self.restored(claim)?);
-                let is_chosen =
-                    |part: &&Slot| &*self.locks[self.claims[key(**part)].lock].name == name;
-                let chosen = *parts.iter().find(is_chosen).ok_or(InvalidChange(
+                let found = self.restored(claim)?;
+                let chosen = self.part_in(found, name).ok_or(InvalidChange(
                     "a claim is granted a name that it did not request",
                 ))?;
                 for queue in self.choose(chosen) {
@@ -171,6 +138,44 @@ impl<J: Journal> LockTable<J> {
             }
         }
         Ok(())
+    }
+
+    /// As [`restore`](Self::restore), for the slices of a [dump](Self::dump_slice) and the changes
+    /// between them. Changes of sessions and claims that the dump had not reached have no effect.
+    ///
+    /// # Errors
+    /// The change contradicts the state of the table.
+    pub fn restore_sliced(&mut self, now: Moment, change: Change<'_>) -> Result<(), InvalidChange> {
+        let is_restored = match change {
+            Change::Opened {
+                session, secret, ..
+            } => self
+                .find_session(session)
+                .is_none_or(|found| self.sessions[key(found)].secret != secret),
+            Change::Closed { session } => self.find_session(session).is_some(),
+            Change::Arrived { .. } => true,
+            Change::Granted { claim, .. }
+            | Change::Updated { claim, .. }
+            | Change::Left { claim } => self.find_claim(claim).is_some(),
+            Change::Chosen { claim, name, .. } => match self.find_claim(claim) {
+                Some(found) if self.part_in(found, name).is_none() => {
+                    // The dump will emit the chosen part.
+                    return self.restore(now, Change::Left { claim });
+                }
+                found => found.is_some(),
+            },
+        };
+        if is_restored {
+            self.restore(now, change)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns the part of a claim in the queue of a name.
+    fn part_in(&self, found: Slot, name: &str) -> Option<Slot> {
+        let is_in = |part: &Slot| &*self.locks[self.claims[key(*part)].lock].name == name;
+        self.parts(found).into_iter().find(is_in)
     }
 
     /// Returns whether an arriving claim is a further part of a claim that exists.
