@@ -49,7 +49,7 @@ pub(super) struct Room {
     fill_max: AtomicU64,
     /// The room has to be prepared.
     is_short: AtomicBool,
-    /// The length at which the disk is full.
+    /// The length of the log at which the disk is full.
     #[cfg(test)]
     pub(super) disk: AtomicU64,
 }
@@ -91,6 +91,10 @@ impl Room {
 
     /// Reserves space for `bytes` more bytes, unless the thread that prepares the room has done so.
     pub(super) fn reserve(&self, bytes: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if self.end() + bytes > self.disk.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if self.end() + bytes <= self.reserved.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -116,10 +120,6 @@ impl Room {
     }
 
     fn allocate(&self, from: u64, bytes: u64) -> io::Result<()> {
-        #[cfg(test)]
-        if from + bytes > self.disk.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         match retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), from, bytes)) {
             Ok(()) => {}
             // The file system cannot allocate.

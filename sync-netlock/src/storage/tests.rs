@@ -1,15 +1,17 @@
 //! Tables that are restored again and again, while their logs are replaced.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use distsync_core::Mode;
 use distsync_core::spi::{ClaimId, Secret, SessionId, clock};
 use proptest::prelude::*;
 
+use super::active::Next;
 use super::full::run_out;
 use super::recovery::recover;
 use super::{Durability, LogPosition, Storage, StorageOptions, Table, boot_id};
-use crate::engine::{Change, Command, Limits, LockTable, Reply, Requester, Terms};
+use crate::engine::{Change, Command, Limits, LockTable, Refusal, Reply, Requester, Terms};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const TTL: Duration = Duration::from_secs(600);
@@ -203,11 +205,15 @@ fn open(number: u8, ttl: Duration) -> Command<'static> {
 
 /// Enqueues a claim for the name `a`.
 fn enqueue(owner: u8, number: u8) -> Command<'static> {
+    enqueue_as(owner, number, "a")
+}
+
+fn enqueue_as(owner: u8, number: u8, name: &str) -> Command<'_> {
     let (session, claim, mode) = (session(owner), claim(number), Mode::Exclusive);
     Command::Enqueue {
         session,
         claim,
-        name: b"a",
+        name: name.as_bytes(),
         mode,
         waits: true,
         value: b"",
@@ -362,4 +368,66 @@ fn an_old_log_that_cannot_be_removed_does_not_prevent_a_start_or_other_removals(
     let mut stored = StoredTable::open(&options);
     assert_eq!(stored.ask(enqueue(1, 1)), granted);
     assert!(!folder.path().join("log-1").exists() && folder.path().join("log-2").exists());
+}
+
+#[test]
+fn a_disk_that_fills_while_the_log_is_replaced_loses_nothing() {
+    for is_dumping in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StorageOptions {
+            log_bytes: 100,
+            ..StorageOptions::new(folder.path())
+        };
+        let mut stored = StoredTable::open(&options);
+        stored.ask(open(1, TTL));
+        let is_there = |stored: &StoredTable| {
+            let next = &stored.storage.active.as_ref().unwrap().next;
+            match next {
+                Next::Dumping(_) => is_dumping,
+                Next::Complete(_) => !is_dumping,
+                _ => false,
+            }
+        };
+        let mut number = 0;
+        while !is_there(&stored) {
+            stored.ask(enqueue_as(1, number, &format!("name-{number}")));
+            stored.wait_for_preparer();
+            number += 1;
+        }
+        let generation = stored.storage.generation();
+        let active = stored.storage.active.as_ref().unwrap();
+        let (Next::Dumping(next) | Next::Complete(next)) = &active.next else {
+            panic!("there is no next log")
+        };
+        // There is room for the release, and none for another grant.
+        for room in [active.log.room(), next.room()] {
+            room.disk.store(room.end() + 1_000, Ordering::Relaxed);
+        }
+        let is_committed = active.preparer.is_committed();
+        let room = active.log.room().clone();
+        let refused = stored.ask(enqueue_as(1, number, "refused"));
+        assert_eq!(refused, Some(Reply::Refused(Refusal::StorageFull)));
+        stored.ask(Command::Withdraw {
+            session: session(1),
+            claim: claim(0),
+        });
+        let [live, logged] = stored.contents();
+        assert_eq!(
+            live, logged,
+            "dumping {is_dumping}, committed {is_committed}"
+        );
+        let stored_generation = stored.storage.generation();
+        room.disk.store(u64::MAX, Ordering::Relaxed);
+        stored.storage.maintain(&mut stored.table, &mut Vec::new());
+        if !is_committed {
+            assert_eq!(stored_generation, generation, "the old log goes on");
+            let granted = stored.ask(enqueue_as(1, number, "granted"));
+            assert!(
+                matches!(granted, Some(Reply::Granted { .. })),
+                "{granted:?}"
+            );
+        }
+        let [live, logged] = stored.contents();
+        assert_eq!(live, logged);
+    }
 }

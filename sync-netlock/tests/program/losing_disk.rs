@@ -59,6 +59,10 @@ impl LosingDisk {
     }
 
     fn start(&self, address: &str) -> Netlockd {
+        self.start_with(address, &[])
+    }
+
+    fn start_with(&self, address: &str, variables: &[(&str, &str)]) -> Netlockd {
         let mut command = Command::new(NETLOCKD);
         command
             .args([
@@ -76,6 +80,7 @@ impl LosingDisk {
             .env("LD_PRELOAD", self.path("library.so"))
             .env("LOSING_DISK", self.path("kept"))
             .env("LOSING_BOOT", self.path("boot"))
+            .envs(variables.iter().copied())
             .stderr(Stdio::null());
         Netlockd::spawn(command)
     }
@@ -157,6 +162,38 @@ async fn contend(
     }
 }
 
+/// Checks that a server knows everything that clients were told.
+async fn check(told: &[Told], observer: &Handle) {
+    for Told {
+        name,
+        claim,
+        token,
+        is_held,
+    } in told
+    {
+        let queue = observer
+            .lock(name, LockOptions::new())
+            .unwrap()
+            .inspect()
+            .await
+            .unwrap();
+        let found = queue
+            .entries
+            .iter()
+            .find(|entry| entry.claim == *claim)
+            .map(|entry| entry.token);
+        match is_held {
+            Some(true) => assert_eq!(
+                found,
+                Some(Some(*token)),
+                "{name} was granted, and is forgotten"
+            ),
+            Some(false) => assert_eq!(found, None, "{name} was given back, and is held"),
+            None => {}
+        }
+    }
+}
+
 #[tokio::test]
 async fn with_fsync_acknowledged_changes_survive_a_power_failure() {
     let disk = LosingDisk::new("fsync");
@@ -186,34 +223,7 @@ async fn with_fsync_acknowledged_changes_survive_a_power_failure() {
         server = disk.lose_power(server, run);
         let observer = server.connect(TTL).await;
         let told = told.into_inner().unwrap();
-        for Told {
-            name,
-            claim,
-            token,
-            is_held,
-        } in &told
-        {
-            let queue = observer
-                .lock(name, LockOptions::new())
-                .unwrap()
-                .inspect()
-                .await
-                .unwrap();
-            let found = queue
-                .entries
-                .iter()
-                .find(|entry| entry.claim == *claim)
-                .map(|entry| entry.token);
-            match is_held {
-                Some(true) => assert_eq!(
-                    found,
-                    Some(Some(*token)),
-                    "{name} was granted, and is forgotten"
-                ),
-                Some(false) => assert_eq!(found, None, "{name} was given back, and is held"),
-                None => {}
-            }
-        }
+        check(&told, &observer).await;
         let last = told.iter().map(|told| told.token).max();
         assert!(last > newest, "tokens rise over a power failure");
         newest = last;
@@ -320,5 +330,51 @@ async fn a_log_that_cannot_be_replaced_is_continued_and_complete() {
             Some(guard.token()),
             "it was granted, and is forgotten"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_step_of_replacing_the_log_loses_nothing() {
+    // The start of the server does the first of each of these, and later ones replace the log.
+    let steps = [
+        "open log.next after 2",
+        "pwrite log.next before 3",
+        "pwrite log.next after 6",
+        "pwrite log.next after 12",
+        "pwrite log.next before 30",
+        "fsync log.next before 3",
+        "fsync log.next after 3",
+        "rename log.next before 2",
+        "rename log.next after 2",
+        "rename log.next after 5",
+        "unlink log-1 before 1",
+        "unlink log-2 after 1",
+        "pwrite tail before 90",
+        "pwrite log-3 before 5",
+    ];
+    for (number, step) in steps.into_iter().enumerate() {
+        let durability = ["async", "fsync"][number % 2];
+        let disk = LosingDisk::new(durability);
+        let mut server = disk.start_with("127.0.0.1:0", &[("LOSING_KILL", step)]);
+        let address = server.address().to_owned();
+        let client = server.connect(TTL).await;
+        let (told, goes_down) = (Mutex::new(Vec::new()), CancellationToken::new());
+        let load = join_all((0..8).map(|number| contend(&client, number, &told, &goes_down)));
+        let ended = async {
+            let status = tokio::task::spawn_blocking(move || server.ended()).await;
+            goes_down.cancel();
+            status.unwrap()
+        };
+        let (_, status) = tokio::join!(load, ended);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{step}");
+        let server = disk.start(&address);
+        let observer = server.connect(TTL).await;
+        check(&told.into_inner().unwrap(), &observer).await;
+        let lock = observer.lock("now", LockOptions::new()).unwrap();
+        assert!(
+            lock.try_acquire().await.unwrap().is_some(),
+            "{step}: nothing was lost, so the server grants at once"
+        );
+        client.close().await.unwrap();
     }
 }
