@@ -68,7 +68,7 @@ fn restart() -> Duration {
     let first = storage.clone();
     side::serving(
         move |listener| serve(listener, first),
-        |address| side::runtime().block_on(hold(address)),
+        |address| side::runtime().block_on(hold(address, HELD)),
     );
     let start = Instant::now();
     side::runtime().block_on(async {
@@ -84,8 +84,8 @@ fn restart() -> Duration {
     })
 }
 
-/// Acquires [`HELD`] locks and does not release them.
-async fn hold(address: std::net::SocketAddr) {
+/// Acquires locks and does not release them.
+pub(crate) async fn hold(address: std::net::SocketAddr, held: u32) {
     let session = SessionId::from_bits(1);
     let mut stream = TcpStream::connect(address).await.expect("connect");
     let mut out = raw::hello();
@@ -102,7 +102,7 @@ async fn hold(address: std::net::SocketAddr) {
         },
         &mut out,
     );
-    for number in 0..HELD {
+    for number in 0..held {
         let (claim, name) = (
             ClaimId::from_bits(u128::from(number) + 1),
             format!("bench/l/name-{number}"),
@@ -121,7 +121,7 @@ async fn hold(address: std::net::SocketAddr) {
     let ping = proto::request::Body::Ping(proto::Ping {});
     encode(
         &proto::Request {
-            id: u64::from(HELD) + 3,
+            id: u64::from(held) + 3,
             body: Some(ping),
         },
         &mut out,

@@ -6,13 +6,14 @@
 //! threads of this process with runtimes of their own. The sides of a comparison alternate, and the
 //! table shows the median of their rounds.
 //!
-//! Arguments select sections. Three more sections need a program, and run only if they are
-//! selected. `programs EARLIER LATER` compares two builds of netlockd, and `watchers EARLIER LATER`
-//! does so for watchers of one name and for a long queue. `crowd NETLOCKD` connects ten thousand
-//! misbehaving clients to one.
+//! Arguments select sections. More sections need a program, and run only if they are selected.
+//! `programs EARLIER LATER` compares two builds of netlockd, and `watchers EARLIER LATER` does so
+//! for watchers of one name and for a long queue. `durable EARLIER LATER` compares them with data
+//! folders. `crowd NETLOCKD` connects ten thousand misbehaving clients to one.
 
 mod api;
 mod crowd;
+mod durable;
 mod echo;
 mod expiry;
 mod flood;
@@ -45,6 +46,11 @@ fn main() {
         && section == "watchers"
     {
         return watchers::table(earlier, later);
+    }
+    if let [section, earlier, later] = &wanted[..]
+        && section == "durable"
+    {
+        return durable::table(earlier, later);
     }
     if let [section, netlockd] = &wanted[..]
         && section == "crowd"

@@ -33,6 +33,11 @@ impl Program {
         Self { child, address }
     }
 
+    /// Returns the number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         memory::resident_of(&self.child.id().to_string())

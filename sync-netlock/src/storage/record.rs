@@ -20,8 +20,9 @@ use crate::engine::{Change, NO_PRINCIPAL, Terms};
 /// The size of a frame's length and checksum, in bytes.
 const HEAD: usize = 8;
 
-/// The version of this format.
-const VERSION: u32 = 1;
+/// The version of this format. In version 1, no changes were between the parts of the snapshot.
+const VERSION: u32 = 2;
+const VERSION_MIN: u32 = 1;
 
 /// A record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,7 +315,7 @@ impl<'a> Records<'a> {
     fn read(&mut self) -> Option<Result<Record<'a>, InvalidRecord>> {
         Some(Ok(match self.rest.try_get_u8().ok()? {
             HEAD_KIND => match self.rest.try_get_u32_le().ok()? {
-                VERSION => Record::Head { boot: self.id()? },
+                VERSION_MIN..=VERSION => Record::Head { boot: self.id()? },
                 other => return Some(Err(InvalidRecord::Version(other))),
             },
             COMPLETE => Record::Complete,

@@ -249,9 +249,9 @@ mod tests {
             Err(Unreadable::Damaged { at: 0, .. })
         ));
         let mut other = log(&[]);
-        other[8 + 1] = 2;
+        other[8 + 1] = 3;
         let checksum = crc32fast::hash(&other[8..8 + 21]);
         other[4..8].copy_from_slice(&checksum.to_le_bytes());
-        assert_eq!(sessions(&other, 1), Err(Unreadable::Version(2)));
+        assert_eq!(sessions(&other, 1), Err(Unreadable::Version(3)));
     }
 }
