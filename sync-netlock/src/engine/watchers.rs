@@ -1,6 +1,6 @@
 //! Requests that wait for an event, by connection, so that they end with their connection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
@@ -10,8 +10,12 @@ use super::queue::Slot;
 /// What a request waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Watched {
-    /// A change of this name's queue.
-    Name(Slot),
+    /// A change of a name's queue.
+    Name {
+        name: Slot,
+        /// The index of the request in the name's list of watchers.
+        at: usize,
+    },
     /// Evictions from this session.
     Session(Slot),
 }
@@ -19,8 +23,8 @@ pub(super) enum Watched {
 /// An index of all waiting requests. Locks and sessions have lists of their own.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    of: BTreeMap<Requester, Watch>,
-    by_connection: Counts,
+    /// The requests of each connection. A connection without any is absent.
+    by_connection: HashMap<u64, HashMap<u64, Watch, RandomState>, RandomState>,
     /// Without [`NO_PRINCIPAL`].
     by_principal: Counts,
 }
@@ -56,45 +60,62 @@ impl Counts {
 }
 
 impl Watchers {
+    pub(super) fn contains(&self, requester: Requester) -> bool {
+        self.by_connection
+            .get(&requester.connection)
+            .is_some_and(|watches| watches.contains_key(&requester.request))
+    }
+
+    /// Adds a request that is not in the index.
     pub(super) fn insert(&mut self, requester: Requester, principal: u64, watched: Watched) {
-        self.remove(requester);
-        self.of.insert(requester, Watch { watched, principal });
-        self.by_connection.add(requester.connection);
+        self.by_connection
+            .entry(requester.connection)
+            .or_default()
+            .insert(requester.request, Watch { watched, principal });
         if principal != NO_PRINCIPAL {
             self.by_principal.add(principal);
         }
     }
 
+    /// Sets the index of a request in the list of watchers of its name, which has changed.
+    pub(super) fn moved(&mut self, requester: Requester, to: usize) {
+        if let Some(watches) = self.by_connection.get_mut(&requester.connection)
+            && let Some(watch) = watches.get_mut(&requester.request)
+            && let Watched::Name { at, .. } = &mut watch.watched
+        {
+            *at = to;
+        }
+    }
+
     pub(super) fn remove(&mut self, requester: Requester) -> Option<Watched> {
-        let Watch { watched, principal } = self.of.remove(&requester)?;
-        self.by_connection.take(requester.connection);
+        let watches = self.by_connection.get_mut(&requester.connection)?;
+        let Watch { watched, principal } = watches.remove(&requester.request)?;
+        if watches.is_empty() {
+            self.by_connection.remove(&requester.connection);
+        }
         if principal != NO_PRINCIPAL {
             self.by_principal.take(principal);
         }
         Some(watched)
     }
 
-    /// Returns all watches of a connection.
+    /// Returns all watches of a connection, in the order of their requests.
     pub(super) fn of_connection(&self, connection: u64) -> Vec<Requester> {
-        let (first, last) = (
-            Requester {
-                connection,
-                request: 0,
-            },
-            Requester {
-                connection,
-                request: u64::MAX,
-            },
-        );
-        self.of
-            .range(first..=last)
-            .map(|(requester, _)| *requester)
-            .collect()
+        let Some(watches) = self.by_connection.get(&connection) else {
+            return Vec::new();
+        };
+        let of = |request: &u64| Requester {
+            connection,
+            request: *request,
+        };
+        let mut all: Vec<_> = watches.keys().map(of).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Returns the number of watches of a connection.
     pub(super) fn count(&self, connection: u64) -> usize {
-        self.by_connection.get(connection)
+        self.by_connection.get(&connection).map_or(0, HashMap::len)
     }
 
     /// Returns the number of watches of a principal, or 0 for [`NO_PRINCIPAL`].

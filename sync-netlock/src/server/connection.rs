@@ -107,6 +107,8 @@ const VISIT_MAX_STORED: usize = 128;
 /// that the buffer of replies keeps.
 const OUT_MAX: usize = 64 << 10;
 
+/// The most effects for which a connection keeps memory.
+const EFFECTS_KEPT: usize = 1 << 10;
 /// The most pieces of one write.
 const PIECES: usize = 32;
 /// How much of a reply, or what is left of it, a client has to read within the write timeout.
@@ -380,14 +382,17 @@ impl Connection {
         self.frames = frames;
         hub.stored(position).await;
         hub.post(&mut self.others);
+        self.others.shrink_to(EFFECTS_KEPT);
         more
     }
 
     /// Applies one request. Appends replies for this connection to `out`, and effects for other
     /// connections to `others`.
     fn apply_request(&mut self, state: &mut HubState, request: &[u8]) -> Result<(), End> {
-        // The fast path needs a session, and a connection has none before its greeting.
-        let (id, reply) = match read_command(request, |number| self.sessions.get(number)) {
+        let command = self
+            .greeted
+            .then(|| read_command(request, |number| self.sessions.get(number)));
+        let (id, reply) = match command.flatten() {
             Some((id, command)) => (id, self.apply(state, id, command)),
             None => self.apply_decoded(state, request)?,
         };
@@ -433,6 +438,7 @@ impl Connection {
                 self.others.push(effect);
             }
         }
+        self.effects.shrink_to(EFFECTS_KEPT);
     }
 
     fn requester(&self, request: u64) -> Requester {

@@ -1,12 +1,12 @@
 //! The fast path of the codec: encodes and decodes `Enqueue`, `Withdraw`, `Granted` and `Withdrawn`
-//! by hand. Nearly all traffic consists of these.
+//! by hand, and decodes `Changed`. Nearly all traffic consists of these.
 //!
 //! The fast path writes the same bytes as the generic codec (prost). It reads only the canonical
 //! form of a message: fields in the order of their numbers, without unknown fields. Everything else
 //! is left to the generic codec. A property test compares the two.
 
 use distsync_core::Token;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Revision, SessionId};
 
 use super::frame::HEADER;
 use super::proto;
@@ -19,11 +19,16 @@ mod tag {
     pub(super) const ID: u8 = 1 << 3;
     pub(super) const ENQUEUE: u8 = 7 << 3 | 2;
     pub(super) const WITHDRAW: u8 = 9 << 3 | 2;
+    pub(super) const CHANGED: u8 = 13 << 3 | 2;
     pub(super) const GRANTED: u8 = 7 << 3 | 2;
     pub(super) const WITHDRAWN: u8 = 12 << 3 | 2;
 
     /// The first field of each of the four messages.
     pub(super) const FIRST: u8 = 1 << 3;
+    /// The fields of `Changed`.
+    pub(super) const WATCHED: u8 = 1 << 3 | 2;
+    pub(super) const AFTER: u8 = 2 << 3;
+
     pub(super) const CLAIM: u8 = 2 << 3 | 2;
     pub(super) const NAME: u8 = 3 << 3 | 2;
     pub(super) const MODE: u8 = 4 << 3;
@@ -173,8 +178,15 @@ pub(super) fn read_command<'a>(
     let mut rest = Reader(frame);
     let id = rest.number(tag::ID)?;
     let kind = rest.byte()?;
-    if !matches!(kind, tag::ENQUEUE | tag::WITHDRAW) || usize::from(rest.byte()?) != rest.0.len() {
+    if !matches!(kind, tag::ENQUEUE | tag::WITHDRAW | tag::CHANGED)
+        || usize::from(rest.byte()?) != rest.0.len()
+    {
         return None;
+    }
+    if kind == tag::CHANGED {
+        let name = std::str::from_utf8(rest.bytes(tag::WATCHED)?).ok()?;
+        let after = Revision(rest.number_or_0(tag::AFTER)?);
+        return (rest.is_empty() && id != 0).then_some((id, Command::Changed { name, after }));
     }
     let session = session(u32::try_from(rest.number(tag::FIRST)?).ok()?)?;
     let claim = rest.claim()?;
@@ -422,6 +434,22 @@ mod tests {
             }
             same_command(&generic[HEADER..]);
             same_command(&damaged(&generic[HEADER..], &damage));
+        }
+
+        #[test]
+        fn watches_are_the_same_as_by_the_generic_codec(
+            id in 1u64..1 << 63,
+            name in "\\PC{1,40}",
+            after in 0u64..1 << 63,
+            damage in prop::collection::vec((0usize..200, any::<u8>()), 0..3),
+        ) {
+            let command = Command::Changed { name: &name, after: Revision(after) };
+            let mut frame = Vec::new();
+            encode(&to_request(id, 0, command).unwrap(), &mut frame);
+            let is_short = frame.len() < 0x80;
+            prop_assert!(!is_short || read_command(&frame[HEADER..], session).is_some());
+            same_command(&frame[HEADER..]);
+            same_command(&damaged(&frame[HEADER..], &damage));
         }
 
         #[test]

@@ -2,14 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use distsync_core::{LockOptions, Sync};
+use distsync_core::spi::clock;
+use distsync_core::{Handle, LockOptions, Sync, Wait};
 use distsync_netlock::wire::proto::refused::Code;
 use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::{self, response::Body};
 use prost::Message;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinSet;
 
 use super::raw::{Raw, enqueue, id, session};
 use super::server::Netlockd;
@@ -168,13 +172,57 @@ fn unread_replies_use_a_bounded_amount_of_memory() {
     }
 }
 
-/// Many waiters on one connection are granted at one moment, while the client does not read. The
-/// replies have more bytes than the limit for replies to watches.
+/// Returns a request of claim `number` for one of two names, of which the first is long. The reply
+/// that grants it contains the name.
+fn enqueue_any(number: u64, group: &str) -> Request {
+    let names = [
+        long_name(number, group),
+        format!("{group} {}", number / 100),
+    ];
+    Request::EnqueueAll(proto::EnqueueAll {
+        session: 1,
+        claim: id(number + 1),
+        names: names.map(|name| name.into_bytes().into()).to_vec(),
+        any: true,
+        ..proto::EnqueueAll::default()
+    })
+}
+
+fn long_name(number: u64, group: &str) -> String {
+    format!("{group} {number} {}", "n".repeat(250))
+}
+
+/// Sends these requests many at a time, and passes the replies to `check`.
+fn send_all(raw: &mut Raw, requests: impl IntoIterator<Item = Request>, check: fn(&Body) -> bool) {
+    let mut requests = requests.into_iter().peekable();
+    while requests.peek().is_some() {
+        let mut sent = 0;
+        for request in requests.by_ref().take(500) {
+            raw.send(request);
+            sent += 1;
+        }
+        for _ in 0..sent {
+            let answer = raw.answer();
+            assert!(check(&answer), "{answer:?}");
+        }
+    }
+}
+
+/// Many waiters on one connection are granted at one moment. The replies have more bytes than the
+/// limit for replies to watches and than the buffers of the kernel. A client that reads them slowly
+/// gets all of them, although that takes several times the write timeout. One that reads nothing is
+/// cut off. The memory is bounded.
 #[test]
-fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
-    const NAMES: u64 = 60_000;
-    let server = Netlockd::start(&[]);
-    let [mut holder, mut waiter] = [1, 2].map(|number| {
+fn a_crowd_of_grants_ends_the_connection_only_if_the_client_does_not_read() {
+    const SLOW: u64 = 60_000;
+    const DEAF: u64 = 30_000;
+    // The replies that are not encoded yet, the names in them, and the claims themselves.
+    const LIMIT: usize = 96 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("netlockd.toml");
+    std::fs::write(&config, "[limits]\nwrite_timeout = \"1s\"\n").unwrap();
+    let server = Netlockd::start(&["--config", config.to_str().unwrap()]);
+    let [mut holder, mut slow, mut deaf] = [1, 2, 3].map(|number| {
         let mut raw = Raw::connect(server.address());
         raw.open(proto::Open {
             id: id(number),
@@ -182,31 +230,115 @@ fn sixty_thousand_grants_at_one_moment_do_not_end_the_connection() {
         });
         raw
     });
-    for (raw, number) in [(&mut holder, 1), (&mut waiter, 2)] {
-        for chunk in (0..NAMES).collect::<Vec<_>>().chunks(1_000) {
-            for name in chunk {
-                raw.send(enqueue(1, number * NAMES + name, &format!("name {name}")));
-            }
-            for _ in chunk {
-                match raw.answer() {
-                    Body::Granted(_) if number == 1 => {}
-                    Body::Waiting(_) if number == 2 => {}
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
+    let groups = [("slow", SLOW), ("deaf", DEAF)];
+    let names = groups.iter().flat_map(|(group, count)| {
+        let shared = (0..count.div_ceil(100)).map(move |number| format!("{group} {number}"));
+        shared.chain((0..*count).map(move |number| long_name(number, group)))
+    });
+    let held = (1..)
+        .zip(names)
+        .map(|(number, name)| enqueue(1, 1 << 40 | number, &name));
+    send_all(&mut holder, held, |answer| {
+        matches!(answer, Body::Granted(_))
+    });
+    for (raw, first, (group, count)) in [(&mut slow, 0, groups[0]), (&mut deaf, SLOW, groups[1])] {
+        let waiting = (0..count).map(|number| {
+            let Request::EnqueueAll(mut request) = enqueue_any(number, group) else {
+                unreachable!()
+            };
+            request.claim = id(first + number + 1);
+            Request::EnqueueAll(request)
+        });
+        send_all(raw, waiting, |answer| matches!(answer, Body::Waiting(_)));
     }
+    server.forget_peak();
+    let before = server.resident();
     assert!(matches!(
         holder.ask(Request::Close(proto::Close { session: 1 })),
         Body::Closed(_)
     ));
     // All are granted by now, and no grant was read.
-    for _ in 0..NAMES {
-        let answer = waiter.answer();
+    let closed = clock::now();
+    for number in 0..SLOW {
+        let answer = slow.answer();
         assert!(matches!(answer, Body::Granted(_)), "{answer:?}");
+        if number % 1_000 == 0 {
+            std::thread::sleep(Duration::from_millis(60));
+        }
     }
+    assert!(
+        clock::now().since(closed) > Duration::from_secs(3),
+        "slowly"
+    );
     assert!(matches!(
-        waiter.ask(Request::Renew(proto::Renew { session: 1 })),
+        slow.ask(Request::Renew(proto::Renew { session: 1 })),
         Body::Renewed(_)
     ));
+    let most = server.peak().saturating_sub(before);
+    assert!(most < LIMIT, "{} MiB for grants", most >> 20);
+    let read = (0..DEAF).take_while(|_| deaf.try_answer().is_ok()).count();
+    assert!(read < 30_000, "cut off, and not after it began to read");
+}
+
+/// Many tasks of one client wait for a name each, and are granted at one moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_thousand_waiters_of_one_handle_are_granted_at_one_moment() {
+    const NAMES: usize = 60_000;
+    let server = Netlockd::start(&[]);
+    let ttl = Duration::from_secs(60);
+    let (holder, waiter) = (server.connect(ttl).await, server.connect(ttl).await);
+    let queued = Arc::new(AtomicUsize::new(0));
+    let acquire = |client: &Handle, number: usize| {
+        let queued = queued.clone();
+        let options = LockOptions::new()
+            .with_wait(Wait::For(Duration::from_secs(120)))
+            .with_on_wait(move |_| {
+                queued.fetch_add(1, Ordering::Relaxed);
+            });
+        let lock = client.lock(&format!("name {number}"), options).unwrap();
+        async move { lock.acquire().await }
+    };
+    let mut held = JoinSet::new();
+    for number in 0..NAMES {
+        held.spawn(acquire(&holder, number));
+        if number % 500 == 499 {
+            while let Some(guard) = held.join_next().await {
+                // It is held until the handle is closed.
+                std::mem::forget(guard.unwrap().unwrap());
+            }
+        }
+    }
+    let mut waiters = JoinSet::new();
+    for number in 0..NAMES {
+        waiters.spawn(acquire(&waiter, number));
+        while queued.load(Ordering::Relaxed) + 1_000 < number {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    while queued.load(Ordering::Relaxed) < NAMES {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    holder.close().await.unwrap();
+    let all = async {
+        let mut guards = Vec::new();
+        while let Some(guard) = waiters.join_next().await {
+            guards.push(guard.unwrap().expect("granted"));
+        }
+        guards
+    };
+    let guards = tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("no grant is lost");
+    assert_eq!(guards.len(), NAMES);
+    assert!(
+        guards
+            .iter()
+            .all(|guard| guard.check(Duration::ZERO).is_ok())
+    );
+    assert_eq!(
+        queued.load(Ordering::Relaxed),
+        NAMES,
+        "no request was repeated"
+    );
+    waiter.close().await.unwrap();
 }

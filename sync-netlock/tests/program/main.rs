@@ -16,3 +16,4 @@ mod server;
 mod shares;
 mod tables;
 mod tls;
+mod watchers;

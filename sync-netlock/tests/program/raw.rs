@@ -91,11 +91,15 @@ impl Raw {
     }
 
     pub(crate) fn answer(&mut self) -> Response {
+        self.try_answer().unwrap()
+    }
+
+    pub(crate) fn try_answer(&mut self) -> std::io::Result<Response> {
         let mut length = [0; 4];
-        self.stream.read_exact(&mut length).unwrap();
+        self.stream.read_exact(&mut length)?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        self.stream.read_exact(&mut frame).unwrap();
-        proto::Response::decode(&*frame).unwrap().body.unwrap()
+        self.stream.read_exact(&mut frame)?;
+        Ok(proto::Response::decode(&*frame).unwrap().body.unwrap())
     }
 
     pub(crate) fn open(&mut self, open: proto::Open) {

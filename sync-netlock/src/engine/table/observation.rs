@@ -145,19 +145,28 @@ impl<J: Journal> LockTable<J> {
             });
         }
         let index = self.lock_of(name.as_bytes(), after)?;
-        self.locks[index].watchers.push(from);
-        self.watchers.insert(from, principal, Watched::Name(index));
+        if self.watchers.contains(from) {
+            // A request that repeats the id of an earlier one replaces it.
+            self.forget(from);
+        }
+        let watchers = &mut self.locks[index].watchers;
+        let (name, at) = (index, watchers.len());
+        watchers.push(from);
+        self.watchers
+            .insert(from, principal, Watched::Name { name, at });
         Ok(())
     }
 
     /// Cancels a request that waits for an event.
     pub(super) fn forget(&mut self, requester: Requester) {
         match self.watchers.remove(requester) {
-            Some(Watched::Name(index)) => {
-                self.locks[index]
-                    .watchers
-                    .retain(|other| *other != requester);
-                self.tidy(index);
+            Some(Watched::Name { name, at }) => {
+                let watchers = &mut self.locks[name].watchers;
+                watchers.swap_remove(at);
+                if let Some(moved) = watchers.get(at) {
+                    self.watchers.moved(*moved, at);
+                }
+                self.tidy(name);
             }
             Some(Watched::Session(index)) => self.sessions[key(index)].listener = None,
             None => {}

@@ -339,6 +339,8 @@ impl<J: Journal> LockTable<J> {
         let Some(found) = self.find_session(id) else {
             return Some(Reply::Refused(self.unknown(id)));
         };
+        // A request that repeats the id of an earlier one replaces it.
+        self.forget(from);
         let session = &mut self.sessions[key(found)];
         if !session.evicted.is_empty() {
             return Some(Reply::Evictions(std::mem::take(&mut session.evicted)));
