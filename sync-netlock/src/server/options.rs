@@ -50,10 +50,12 @@ pub struct ServerOptions {
     pub request_timeout: Duration,
     /// How long a connection may be silent. Clients ping every 5 s. Default: 60 s.
     pub idle_timeout: Duration,
-    /// How long a write of replies may take, if the client does not read. Default: 10 s.
+    /// How long a client may take to accept the next 64 KiB of its replies, or the rest of them.
+    /// Default: 10 s.
     pub write_timeout: Duration,
-    /// The maximum size of the replies that wait for a connection, in bytes. Default: 1 MiB. A
-    /// connection that exceeds it is closed.
+    /// The maximum size of the replies that wait for a connection, in bytes, without those that end
+    /// the wait of a claim. Default: 1 MiB. Beyond it, watches get the newest queue when the client
+    /// reads again, and a connection with other replies is closed.
     pub outbox_max: usize,
     /// The maximum size of the long replies that wait for all connections of one principal, in
     /// bytes. Default: 64 MiB. A connection whose reply would exceed it is closed.
