@@ -102,6 +102,19 @@ impl Raw {
         Ok(proto::Response::decode(&*frame).unwrap().body.unwrap())
     }
 
+    /// Waits until the server has sent more than `bytes` that were not read, and can send no more.
+    pub(crate) fn wait_until_full(&self, bytes: u64) {
+        let mut last = 0;
+        loop {
+            std::thread::sleep(Duration::from_millis(200));
+            let unread = rustix::io::ioctl_fionread(&self.stream).unwrap();
+            if unread > bytes && unread == last {
+                return;
+            }
+            last = unread;
+        }
+    }
+
     pub(crate) fn open(&mut self, open: proto::Open) {
         assert!(matches!(self.ask(Request::Open(open)), Response::Opened(_)));
     }

@@ -78,6 +78,7 @@ fn a_client_that_is_behind_gets_the_newest_queues() {
     for _ in 0..INSPECTIONS {
         slow.send(inspect("long"));
     }
+    slow.wait_until_full(32 << 10);
     for round in 0..ROUNDS {
         for number in 0..NAMES {
             good.send(Request::Update(proto::Update {
