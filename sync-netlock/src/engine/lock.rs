@@ -24,6 +24,8 @@ pub(super) struct Lock {
     permit_claims: u32,
     pub(super) revision: Revision,
     pub(super) watchers: Vec<Requester>,
+    /// The watchers have to be notified at the end of the batch.
+    pub(super) has_news: bool,
     /// The name is unused. [`Names`](super::names::Names) maintains this and the next field.
     pub(super) idle: bool,
     /// The name is in the list of idle names.
@@ -43,6 +45,7 @@ impl Lock {
             permit_claims: 0,
             revision,
             watchers: Vec::new(),
+            has_news: false,
             idle: false,
             is_listed_idle: false,
         }

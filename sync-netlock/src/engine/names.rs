@@ -54,6 +54,11 @@ impl Names {
         self.locks.len() - self.idle
     }
 
+    /// Returns the name in a slot, if there is one.
+    pub(super) fn get_mut(&mut self, index: Slot) -> Option<&mut Lock> {
+        self.locks.get_mut(key(index))
+    }
+
     /// Returns whether the slot has a name that is not idle.
     pub(super) fn is_in_use(&self, index: Slot) -> bool {
         self.locks.get(key(index)).is_some_and(|lock| !lock.idle)

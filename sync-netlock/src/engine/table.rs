@@ -102,6 +102,8 @@ pub struct LockTable<J = NoJournal> {
     deadlines: Deadlines,
     watchers: Watchers,
     snapshots: RecentSnapshots,
+    /// Names whose watchers are notified at the end of the batch, if there is a batch.
+    news: Option<Vec<Slot>>,
     /// Pairs of a connection and a session that it is attached to.
     attached: BTreeSet<(u64, Slot)>,
     shares: Shares,
@@ -146,6 +148,7 @@ impl<J: Journal> LockTable<J> {
             deadlines: Deadlines::default(),
             watchers: Watchers::default(),
             snapshots: RecentSnapshots::default(),
+            news: None,
             attached: BTreeSet::new(),
             shares: Shares::default(),
             holders: 0,
@@ -284,7 +287,7 @@ impl<J: Journal> LockTable<J> {
             Command::Evict { name, claim } => self.evict(name, claim, effects),
             Command::Evictions { session } => return self.evictions(from, session),
             Command::Inspect { name } => Reply::Queue(self.queue(name)),
-            Command::Changed { name, after } => return self.changed(from, name, after),
+            Command::Changed { name, after } => return self.changed(from, name, after, effects),
             Command::List { prefix, after } => self.list(prefix, after),
             Command::EndSession { session } => self.end_session(session, effects),
             Command::ConfirmIsolated { session } => self.confirm_isolated(session, effects),

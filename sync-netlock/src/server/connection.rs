@@ -359,25 +359,32 @@ impl Connection {
         };
         let mut frames = std::mem::take(&mut self.frames);
         let (more, position) = hub.visit(|state| {
-            for _ in 0..requests {
-                let max = if self.greeted {
-                    hub.options.request_max
-                } else {
-                    hub.options.greeting_max
-                };
-                let request = frames
-                    .take(max)
-                    .map_err(|long| too_long(long.length, max))?;
-                let Some(request) = request else {
-                    return Ok(false);
-                };
-                self.last_request = now;
-                self.apply_request(state, request)?;
-                if self.out.size() >= OUT_MAX || state.table.journal().is_long() {
-                    break;
+            state.table.begin_batch();
+            let mut apply_all = || {
+                for _ in 0..requests {
+                    let max = if self.greeted {
+                        hub.options.request_max
+                    } else {
+                        hub.options.greeting_max
+                    };
+                    let request = frames
+                        .take(max)
+                        .map_err(|long| too_long(long.length, max))?;
+                    let Some(request) = request else {
+                        return Ok(false);
+                    };
+                    self.last_request = now;
+                    self.apply_request(state, request)?;
+                    if self.out.size() >= OUT_MAX || state.table.journal().is_long() {
+                        break;
+                    }
                 }
-            }
-            Ok(true)
+                Ok(true)
+            };
+            let more = apply_all();
+            state.table.end_batch(&mut self.effects);
+            self.route_effects();
+            more
         });
         self.frames = frames;
         hub.stored(position).await;

@@ -23,7 +23,43 @@ impl<J: Journal> LockTable<J> {
         if lock.watchers.is_empty() {
             return;
         }
-        let watchers = std::mem::take(&mut lock.watchers);
+        match &mut self.news {
+            Some(_) if lock.has_news => {}
+            Some(news) => {
+                lock.has_news = true;
+                news.push(index);
+            }
+            None => self.notify(index, effects),
+        }
+    }
+
+    /// Begins a batch of commands. Watchers are notified at its end, of all changes together.
+    pub fn begin_batch(&mut self) {
+        self.news.get_or_insert_default();
+    }
+
+    /// Ends a batch, and notifies the watchers of the names that have changed.
+    pub fn end_batch(&mut self, effects: &mut Vec<Effect>) {
+        for index in self.news.take().unwrap_or_default() {
+            self.tell(index, effects);
+        }
+    }
+
+    /// Notifies the watchers of a name if it has changed in this batch.
+    fn tell(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        // The name may have been removed since it was listed.
+        if let Some(lock) = self.locks.get_mut(index)
+            && std::mem::take(&mut lock.has_news)
+        {
+            self.notify(index, effects);
+        }
+    }
+
+    fn notify(&mut self, index: Slot, effects: &mut Vec<Effect>) {
+        let watchers = std::mem::take(&mut self.locks[index].watchers);
+        if watchers.is_empty() {
+            return;
+        }
         let queue = self.snapshot(index);
         for to in watchers {
             self.watchers.remove(to);
@@ -32,6 +68,7 @@ impl<J: Journal> LockTable<J> {
                 reply: Reply::Queue(queue.clone()),
             });
         }
+        self.tidy(index);
     }
 
     /// Returns the longest TTL of all sessions.
@@ -112,7 +149,14 @@ impl<J: Journal> LockTable<J> {
         from: Requester,
         name: &str,
         after: Revision,
+        effects: &mut Vec<Effect>,
     ) -> Option<Reply> {
+        // A new watch may not be notified of a change before it.
+        if self.news.is_some()
+            && let Some(found) = self.locks.find(name)
+        {
+            self.tell(found, effects);
+        }
         let known = self
             .locks
             .find(name)

@@ -1,5 +1,6 @@
 //! Many watchers of one name, and the copies of a queue that its observers share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,37 +92,88 @@ proptest! {
     #[test]
     fn exactly_the_watchers_that_are_left_are_notified(
         steps in prop::collection::vec((1u64..4, 1u64..8, 0u8..8), 0..60),
+        batch in 0usize..5,
     ) {
         let mut watched = Watched::new();
-        let mut left = std::collections::BTreeSet::new();
-        for (claim, (connection, request, kind)) in (1..).zip(steps) {
-            match kind {
-                // A request may repeat the id of an earlier one.
-                0..4 => {
-                    watched.watch(connection, request);
-                    left.insert((connection, request));
-                }
-                4..6 => {
-                    watched.ask(connection, 99, Command::Forget { request });
-                    left.remove(&(connection, request));
-                }
-                6 => {
-                    watched.ask(connection, 0, Command::Disconnected);
-                    left.retain(|(other, _)| *other != connection);
-                }
-                _ => {
-                    watched.enqueue(claim, "a");
-                    let told = watched.told();
-                    prop_assert_eq!(told, std::mem::take(&mut left).into_iter().collect::<Vec<_>>());
+        let (mut left, mut expected) = (BTreeSet::new(), Vec::new());
+        let mut has_news = false;
+        // With a length of 0, there is no batch.
+        for (batch_of, steps) in (1u128..).zip(steps.chunks(batch.max(1))) {
+            if batch > 0 {
+                watched.table.begin_batch();
+            }
+            for (claim, (connection, request, kind)) in (1..).zip(steps) {
+                let (connection, request) = (*connection, *request);
+                match kind {
+                    // A request may repeat the id of an earlier one.
+                    0..4 => {
+                        // A new watch is not notified of an earlier change.
+                        if std::mem::take(&mut has_news) {
+                            expected.extend(std::mem::take(&mut left));
+                        }
+                        watched.watch(connection, request);
+                        left.insert((connection, request));
+                    }
+                    4 => {
+                        watched.ask(connection, 99, Command::Forget { request });
+                        left.remove(&(connection, request));
+                    }
+                    5 => {
+                        watched.ask(connection, 0, Command::Disconnected);
+                        left.retain(|(other, _)| *other != connection);
+                    }
+                    _ => {
+                        watched.enqueue(batch_of << 64 | claim, "a");
+                        has_news |= !left.is_empty();
+                    }
                 }
             }
+            if batch > 0 {
+                watched.table.end_batch(&mut watched.effects);
+            }
+            if std::mem::take(&mut has_news) {
+                expected.extend(std::mem::take(&mut left));
+            }
+            expected.sort_unstable();
+            prop_assert_eq!(watched.told(), std::mem::take(&mut expected));
         }
         for connection in 1..4 {
             watched.ask(connection, 0, Command::Disconnected);
         }
-        watched.enqueue(1_000, "a");
+        watched.enqueue(7, "a");
         prop_assert_eq!(watched.told(), vec![]);
     }
+}
+
+#[test]
+fn a_batch_notifies_of_the_last_change_and_later_ones_are_not_missed() {
+    let mut watched = Watched::new();
+    for round in 0..2 {
+        watched.watch(2, 1);
+        watched.table.begin_batch();
+        for claim in 1..4 {
+            watched.enqueue(10 * round + claim, "a");
+        }
+        assert_eq!(watched.effects, []);
+        watched.table.end_batch(&mut watched.effects);
+        let Some(Reply::Queue(view)) = watched.effects.pop().map(|effect| effect.reply) else {
+            panic!("no queue");
+        };
+        assert_eq!(view.into_queue().entries.len() as u128, 3 * (round + 1));
+        assert_eq!(watched.effects, []);
+    }
+    // A name whose last watcher leaves in the batch is watched again later.
+    watched.watch(2, 1);
+    watched.table.begin_batch();
+    watched.enqueue(100, "a");
+    watched.ask(2, 2, Command::Forget { request: 1 });
+    watched.table.end_batch(&mut watched.effects);
+    assert_eq!(watched.effects, []);
+    watched.watch(2, 1);
+    watched.table.begin_batch();
+    watched.enqueue(101, "a");
+    watched.table.end_batch(&mut watched.effects);
+    assert_eq!(watched.told(), [(2, 1)]);
 }
 
 #[test]
