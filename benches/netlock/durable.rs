@@ -99,7 +99,7 @@ impl Side<'_> {
                     &flags[..]
                 };
                 let program = Program::start(program, flags);
-                let address = program.address.parse().expect("an address");
+                let address: SocketAddr = program.address.parse().expect("an address");
                 measured(program.id(), || {
                     raw::load(address, connections, window, ROUND)
                 })

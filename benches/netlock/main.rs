@@ -9,21 +9,29 @@
 //! Arguments select sections. More sections need a program, and run only if they are selected.
 //! `programs EARLIER LATER` compares two builds of netlockd, and `watchers EARLIER LATER` does so
 //! for watchers of one name and for a long queue. `durable EARLIER LATER` compares them with data
-//! folders. `crowd NETLOCKD` connects ten thousand misbehaving clients to one.
+//! folders. `crowd NETLOCKD` connects ten thousand misbehaving clients to one. `visits NETLOCKD
+//! [EARLIER]` and `busy NETLOCKD [EARLIER]` vary the requests in flight and the connections,
+//! `features NETLOCKD` adds TLS, tokens, metrics and a data folder, and `workers NETLOCKD` compares
+//! one worker with two.
 
 mod api;
+mod busy;
 mod crowd;
 mod durable;
 mod echo;
 mod expiry;
+mod features;
 mod flood;
 mod hand_over;
 mod kept;
 mod memory;
 mod programs;
 mod raw;
+mod redis;
 mod side;
+mod visits;
 mod watchers;
+mod workers;
 
 use std::time::Duration;
 
@@ -56,6 +64,17 @@ fn main() {
         && section == "crowd"
     {
         return crowd::table(netlockd);
+    }
+    match &wanted[..] {
+        [section, paths @ ..] if section == "visits" && !paths.is_empty() => {
+            return visits::table(paths);
+        }
+        [section, paths @ ..] if section == "busy" && !paths.is_empty() => {
+            return busy::table(paths);
+        }
+        [section, netlockd] if section == "features" => return features::table(netlockd),
+        [section, netlockd] if section == "workers" => return workers::table(netlockd),
+        _ => {}
     }
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!(

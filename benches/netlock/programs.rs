@@ -1,14 +1,16 @@
 //! Two builds of netlockd side by side, to measure the cost of a change:
 //! `cargo bench --bench netlock -- programs EARLIER LATER`, with the paths of both.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::{ROUND, ROUNDS, memory, raw, side};
 
 /// A netlockd that ends with its load.
 pub(crate) struct Program {
     child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     pub(crate) address: String,
 }
 
@@ -21,16 +23,19 @@ impl Program {
             .spawn()
             .unwrap_or_else(|error| panic!("{path} cannot be started: {error}"));
         let stdout = child.stdout.take().expect("it is piped");
-        let line = BufReader::new(stdout)
-            .lines()
-            .next()
-            .expect("it says something")
-            .expect("text");
-        let address = line
-            .strip_prefix("listening on ")
-            .expect("where it listens")
-            .to_owned();
-        Self { child, address }
+        let mut program = Self {
+            child,
+            lines: BufReader::new(stdout).lines(),
+            address: String::new(),
+        };
+        program.address = program.said("listening on ");
+        program
+    }
+
+    /// Returns the rest of its next line of output, which has to begin with this text.
+    pub(crate) fn said(&mut self, start: &str) -> String {
+        let line = self.lines.next().expect("it says something").expect("text");
+        line.strip_prefix(start).expect("the text").to_owned()
     }
 
     /// Returns the number of its process.
@@ -44,17 +49,13 @@ impl Program {
     }
 
     /// Returns its processor time so far, in seconds.
-    fn cpu(&self) -> f64 {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .map(|rest| rest.split_whitespace().collect())
-            .unwrap_or_default();
-        let ticks = |field: usize| fields[field].parse::<f64>().expect("a number");
-        // User and system time, in ticks of 10 ms.
-        (ticks(11) + ticks(12)) / 100.0
+    pub(crate) fn cpu(&self) -> f64 {
+        side::cpu_of_threads(self.child.id()).iter().sum()
+    }
+
+    /// Returns the processor time of each of its threads so far, in seconds.
+    pub(crate) fn cpu_of_threads(&self) -> Vec<f64> {
+        side::cpu_of_threads(self.child.id())
     }
 
     /// Returns the processor time of its threads so far, in seconds, more precisely than
@@ -73,7 +74,7 @@ impl Program {
     fn round(path: &str, flags: &[&str], connections: usize, window: usize) -> Round {
         let program = Self::start(path, flags);
         let before = program.cpu();
-        let address = program.address.parse().expect("an address");
+        let address: SocketAddr = program.address.parse().expect("an address");
         let pairs_per_second = raw::load(address, connections, window, ROUND);
         let cpu = program.cpu() - before;
         Round {

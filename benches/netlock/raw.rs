@@ -9,9 +9,10 @@ use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_netlock::engine::{Command, Terms};
 use distsync_netlock::wire::{VERSION, encode, encode_command, proto};
 use distsync_netlock::{Server, ServerOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::side;
@@ -122,9 +123,13 @@ impl Load {
 
 /// Returns the encoded greeting of a client, the first request of a connection.
 pub(crate) fn hello() -> Vec<u8> {
+    hello_with(String::new())
+}
+
+fn hello_with(token: String) -> Vec<u8> {
     let hello = proto::request::Body::Hello(proto::Hello {
         version: VERSION,
-        token: String::new(),
+        token,
     });
     let request = proto::Request {
         id: 1,
@@ -135,16 +140,54 @@ pub(crate) fn hello() -> Vec<u8> {
     out
 }
 
+/// A server, and the way to connect to it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// The token of the greeting.
+    pub(crate) token: String,
+    pub(crate) tls: Option<TlsConnector>,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            token: String::new(),
+            tls: None,
+        }
+    }
+}
+
 /// Returns pairs per second, with `window` requests in flight on each of `connections`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
+pub(crate) fn load(
+    target: impl Into<Target>,
+    connections: usize,
+    window: usize,
+    time: Duration,
+) -> f64 {
+    let target = target.into();
     side::runtime().block_on(async {
+        let mut streams = Vec::new();
+        for _ in 0..connections {
+            let stream = TcpStream::connect(target.address).await.expect("connect");
+            stream.set_nodelay(true).expect("nodelay");
+            streams.push(stream);
+        }
         let mut tasks = JoinSet::new();
         let start = Instant::now();
-        for connection in 0..connections {
-            let stream = TcpStream::connect(address).await.expect("connect");
-            stream.set_nodelay(true).expect("nodelay");
-            tasks.spawn(pairs(stream, connection, window, start, time));
+        for (connection, stream) in streams.into_iter().enumerate() {
+            let hello = hello_with(target.token.clone());
+            if let Some(tls) = target.tls.clone() {
+                tasks.spawn(async move {
+                    let host = "127.0.0.1".try_into().expect("a name");
+                    let stream = tls.connect(host, stream).await.expect("a handshake");
+                    pairs(stream, hello, connection, window, start, time).await
+                });
+            } else {
+                tasks.spawn(pairs(stream, hello, connection, window, start, time));
+            }
         }
         let pairs: usize = tasks.join_all().await.into_iter().sum();
         pairs as f64 / start.elapsed().as_secs_f64()
@@ -152,13 +195,14 @@ pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time:
 }
 
 async fn pairs(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    hello: Vec<u8>,
     connection: usize,
     window: usize,
     start: Instant,
     time: Duration,
 ) -> usize {
-    let (mut out, mut inbox) = (hello(), BytesMut::with_capacity(64 << 10));
+    let (mut out, mut inbox) = (hello, BytesMut::with_capacity(2 << 10));
     let session = SessionId::from_bits(connection as u128 + 1);
     let open = Command::Open {
         session,
@@ -168,12 +212,13 @@ async fn pairs(
         isolation: b"",
     };
     encode_command(2, 1, open, &mut out);
-    stream.write_all(&out).await.expect("write");
+    send(&mut stream, &out).await;
     let mut greetings = 2;
     let mut load = Load::new(connection, window);
     loop {
         out.clear();
-        inbox.reserve(64 << 10);
+        // Room for the replies to all requests in flight.
+        inbox.reserve((32 * window).max(1 << 10));
         stream.read_buf(&mut inbox).await.expect("read");
         while let Some(header) = inbox.get(..4) {
             let length = u32::from_be_bytes(header.try_into().expect("4 bytes")) as usize;
@@ -193,6 +238,11 @@ async fn pairs(
         if start.elapsed() > time {
             return load.pairs;
         }
-        stream.write_all(&out).await.expect("write");
+        send(&mut stream, &out).await;
     }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    stream.write_all(bytes).await.expect("write");
+    stream.flush().await.expect("flush");
 }

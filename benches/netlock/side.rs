@@ -62,3 +62,36 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
+
+/// Returns the processor time of each thread of a process so far, in seconds. The order of the
+/// threads is that in which they were started.
+pub(crate) fn cpu_of_threads(process: u32) -> Vec<f64> {
+    let mut threads = threads(process);
+    threads.sort_unstable();
+    threads.iter().map(|thread| cpu(process, *thread)).collect()
+}
+
+/// Returns the processor time of the threads of this process with a name so far, in seconds.
+pub(crate) fn cpu_of_thread(name: &str) -> f64 {
+    let process = std::process::id();
+    let named = threads(process).into_iter().filter(|thread| {
+        let file = format!("/proc/{process}/task/{thread}/comm");
+        std::fs::read_to_string(file).is_ok_and(|comm| comm.trim() == name)
+    });
+    named.map(|thread| cpu(process, thread)).sum()
+}
+
+fn threads(process: u32) -> Vec<u32> {
+    std::fs::read_dir(format!("/proc/{process}/task"))
+        .expect("the process lives")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Returns the processor time of a thread. One that has just ended counts as idle.
+fn cpu(process: u32, thread: u32) -> f64 {
+    let times = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat"))
+        .unwrap_or_default();
+    let first = times.split(' ').next().unwrap_or_default();
+    first.parse::<f64>().unwrap_or(0.0) / 1e9
+}
