@@ -2,6 +2,8 @@
 
 mod ending;
 mod greeting;
+mod inbox;
+mod pacing;
 mod session_numbers;
 mod timeouts;
 
@@ -10,11 +12,12 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use distsync_core::spi::Revision;
 use distsync_core::spi::clock::{self, Moment};
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tracing::{debug, info};
 
 use super::access::number_of;
@@ -24,11 +27,13 @@ use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
-use crate::wire::{Frames, InvalidRequest, Outgoing, encode, read_command, to_command};
+use crate::wire::{InvalidRequest, Outgoing, encode, read_command, to_command};
 pub(super) use ending::reject;
 use ending::{End, LAST_WRITE, cut, refuse, too_long, unknown};
 use greeting::Authenticated;
 pub(super) use greeting::accept;
+use inbox::Inbox;
+use pacing::Pacing;
 use session_numbers::SessionNumbers;
 
 /// Serves a connection until it ends. `principal` is the one that the peer's certificate names.
@@ -43,10 +48,12 @@ async fn serve(
     debug!(connection = number, %peer, "connected");
     let now = clock::now();
     let mut connection = Connection {
-        hub,
+        hub: hub.clone(),
         registration,
         stream,
-        frames: Frames::new(),
+        inbox: Inbox::default(),
+        pacing: Pacing::default(),
+        requests: 0,
         effects: Vec::new(),
         others: Vec::new(),
         out: Outgoing::default(),
@@ -61,7 +68,7 @@ async fn serve(
         last_request: now,
         partial_since: None,
     };
-    let end = connection.run().await;
+    let end = connection.run(&hub).await;
     match end {
         Err(End::Cut {
             code,
@@ -98,11 +105,12 @@ async fn serve(
     }
 }
 
-/// The most requests of one visit. Their replies are written afterwards, so that a client with many
-/// requests works on the first replies while the server works on the rest.
-const VISIT_MAX: usize = 64;
-/// The same for a server with a data folder, where each visit also writes to the log.
-const VISIT_MAX_STORED: usize = 128;
+/// How long a visit may take, about. Other connections wait for the table meanwhile.
+const VISIT: Duration = Duration::from_micros(250);
+/// The number of short requests between two looks at the clock. Longer requests look each time.
+const BETWEEN_LOOKS: usize = 32;
+/// The number of requests after which other connections run.
+const TURN: usize = 512;
 /// The size of replies at which a visit ends, so that they are written first. Also the most memory
 /// that the buffer of replies keeps.
 const OUT_MAX: usize = 64 << 10;
@@ -138,12 +146,38 @@ async fn write_from(
     Ok(done)
 }
 
+/// The progress of one visit to the table.
+#[derive(Default)]
+struct Visit {
+    /// The number of requests since the last look at the clock.
+    requests: usize,
+    /// The time of the first look.
+    began: Option<Moment>,
+}
+
+impl Visit {
+    /// Counts a request, and returns whether the visit has taken long enough.
+    fn is_over(&mut self, is_short: bool) -> bool {
+        self.requests += 1;
+        if is_short && self.requests < BETWEEN_LOOKS {
+            return false;
+        }
+        self.requests = 0;
+        let now = clock::now();
+        let began = *self.began.get_or_insert(now);
+        now.since(began) >= VISIT
+    }
+}
+
 struct Connection {
     hub: Arc<Hub>,
     peer: SocketAddr,
     registration: Registration,
     stream: Stream,
-    frames: Frames,
+    inbox: Inbox,
+    pacing: Pacing,
+    /// The number of requests applied since the last read.
+    requests: usize,
     /// The effects of the current request. A field only to reuse its memory.
     effects: Vec<Effect>,
     /// Effects for other connections.
@@ -168,7 +202,9 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(&mut self) -> Result<(), End> {
+    /// Serves the connection. `hub` is its hub: cloning the `Arc` for each visit would write to
+    /// memory that all workers share.
+    async fn run(&mut self, hub: &Hub) -> Result<(), End> {
         let outbox = self.registration.outbox.clone();
         let mut filled = pin!(outbox.filled.notified());
         // Resetting the timer for every read would be expensive. It is reset when it fires, and
@@ -177,7 +213,7 @@ impl Connection {
         loop {
             let read = tokio::select! {
                 biased;
-                read = self.stream.read_buf(self.frames.room()) => Some(read?),
+                read = self.inbox.read(&mut self.stream) => Some(read?),
                 () = &mut filled => {
                     filled.set(outbox.filled.notified());
                     None
@@ -198,14 +234,19 @@ impl Connection {
                     .fetch_add(read as u64, Ordering::Relaxed);
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
-                while self.apply_requests(now).await? {
+                let mut visited = now;
+                self.pacing.note(std::mem::take(&mut self.requests), now);
+                let mut yielded = 0;
+                while self.apply_requests(hub, visited).await? {
                     let is_heavy = self.out.size() >= OUT_MAX / 4;
                     self.write().await?;
-                    if is_heavy {
+                    if is_heavy || self.requests - yielded >= TURN {
                         // A socket buffers megabytes, so the write may not have waited. Let other
                         // connections run.
+                        yielded = self.requests;
                         tokio::task::yield_now().await;
                     }
+                    visited = clock::now();
                 }
                 self.update_partial(now);
                 if self.partial_since.is_some() && !was_partial {
@@ -350,43 +391,41 @@ impl Connection {
 
     /// Applies requests that were read, in one visit to the table. Returns whether there may be
     /// more.
-    async fn apply_requests(&mut self, now: Moment) -> Result<bool, End> {
-        let hub = self.hub.clone();
-        let requests = if hub.options.storage.is_some() {
-            VISIT_MAX_STORED
-        } else {
-            VISIT_MAX
-        };
-        let mut frames = std::mem::take(&mut self.frames);
+    async fn apply_requests(&mut self, hub: &Hub, now: Moment) -> Result<bool, End> {
+        let mut inbox = std::mem::take(&mut self.inbox);
         let (more, position) = hub.visit(|state| {
             state.table.begin_batch();
+            let mut visit = Visit::default();
+            let piece = self.requests.saturating_add(self.pacing.piece());
             let mut apply_all = || {
-                for _ in 0..requests {
+                loop {
                     let max = if self.greeted {
                         hub.options.request_max
                     } else {
                         hub.options.greeting_max
                     };
-                    let request = frames
-                        .take(max)
-                        .map_err(|long| too_long(long.length, max))?;
+                    let request = inbox.take(max).map_err(|long| too_long(long.length, max))?;
                     let Some(request) = request else {
                         return Ok(false);
                     };
                     self.last_request = now;
-                    self.apply_request(state, request)?;
-                    if self.out.size() >= OUT_MAX || state.table.journal().is_long() {
-                        break;
+                    self.requests += 1;
+                    let is_short = self.apply_request(state, request)?;
+                    if self.requests >= piece
+                        || self.out.size() >= OUT_MAX
+                        || state.table.journal().is_long()
+                        || visit.is_over(is_short)
+                    {
+                        return Ok(true);
                     }
                 }
-                Ok(true)
             };
             let more = apply_all();
             state.table.end_batch(&mut self.effects);
             self.route_effects();
             more
         });
-        self.frames = frames;
+        self.inbox = inbox;
         hub.stored(position).await;
         hub.post(&mut self.others);
         self.others.shrink_to(EFFECTS_KEPT);
@@ -394,12 +433,14 @@ impl Connection {
     }
 
     /// Applies one request. Appends replies for this connection to `out`, and effects for other
-    /// connections to `others`.
-    fn apply_request(&mut self, state: &mut HubState, request: &[u8]) -> Result<(), End> {
-        let command = self
+    /// connections to `others`. Returns whether it was a short request.
+    fn apply_request(&mut self, state: &mut HubState, request: &[u8]) -> Result<bool, End> {
+        let fast = self
             .greeted
-            .then(|| read_command(request, |number| self.sessions.get(number)));
-        let (id, reply) = match command.flatten() {
+            .then(|| read_command(request, |number| self.sessions.get(number)))
+            .flatten();
+        let is_short = fast.is_some();
+        let (id, reply) = match fast {
             Some((id, command)) => (id, self.apply(state, id, command)),
             None => self.apply_decoded(state, request)?,
         };
@@ -412,7 +453,7 @@ impl Connection {
             }
             self.out.push(id, reply);
         }
-        Ok(())
+        Ok(is_short)
     }
 
     /// Checks the permission for a command, and applies it. This is the only place where commands

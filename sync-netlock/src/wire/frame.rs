@@ -26,6 +26,19 @@ pub struct TooLong {
     pub length: usize,
 }
 
+/// Returns the message of the first frame, and the length of the frame. Returns `None` if the frame
+/// is incomplete.
+pub(crate) fn split_frame(bytes: &[u8], max: usize) -> Result<Option<(&[u8], usize)>, TooLong> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let length = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
+    if length > max {
+        return Err(TooLong { length });
+    }
+    Ok(rest.get(..length).map(|message| (message, HEADER + length)))
+}
+
 /// Splits the bytes received from a peer into frames. The buffer grows with the bytes that have
 /// arrived, never with the length that a header claims.
 #[derive(Debug, Default)]
@@ -78,17 +91,10 @@ impl Frames {
     /// # Errors
     /// The next frame is longer than `max` bytes. The caller has to close the connection.
     pub fn take(&mut self, max: usize) -> Result<Option<&[u8]>, TooLong> {
-        let Some((header, rest)) = self.inbox[self.taken..].split_first_chunk::<HEADER>() else {
+        let Some((message, length)) = split_frame(&self.inbox[self.taken..], max)? else {
             return Ok(None);
         };
-        let length = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
-        if length > max {
-            return Err(TooLong { length });
-        }
-        let Some(message) = rest.get(..length) else {
-            return Ok(None);
-        };
-        self.taken += HEADER + length;
+        self.taken += length;
         Ok(Some(message))
     }
 }

@@ -12,6 +12,8 @@ mod reply;
 mod values;
 
 pub use command::{InvalidRequest, encode_command, read_command, to_command};
+#[cfg(feature = "server")]
+pub(crate) use frame::split_frame;
 pub use frame::{Frames, RESPONSE_MAX, TooLong, encode};
 pub use outgoing::Outgoing;
 pub use queue::{encode_head, encode_queue};

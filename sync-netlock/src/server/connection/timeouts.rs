@@ -41,7 +41,7 @@ impl Connection {
     /// Updates the time since when a request is incomplete.
     pub(super) fn update_partial(&mut self, now: Moment) {
         self.partial_since = match self.partial_since {
-            _ if !self.frames.is_partial() => None,
+            _ if !self.inbox.is_partial() => None,
             // If a request was completed since then, the incomplete one is another.
             Some(since) if self.last_request < now => Some(since),
             _ => Some(now),
