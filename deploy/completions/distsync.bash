@@ -940,7 +940,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve)
-            opts="-h -V --config --print-config --listen --insecure-allow-remote --admin-listen --data-dir --durability --table --tokens --tls-cert --tls-key --tls-client-ca --audit-log --connections --log --log-format --set --on --json --help --version config hash-token admin help"
+            opts="-h -V --config --print-config --listen --insecure-allow-remote --admin-listen --workers --data-dir --durability --table --tokens --tls-cert --tls-key --tls-client-ca --audit-log --connections --log --log-format --set --on --json --help --version config hash-token admin help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -955,6 +955,10 @@ _distsync() {
                     return 0
                     ;;
                 --admin-listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -68,6 +68,10 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
+    /// Serve connections on this many threads. [default: the number of cores]
+    #[arg(long, env = "NETLOCKD_WORKERS")]
+    workers: Option<u32>,
+
     /// Store sessions and locks in this folder, so that they survive a restart. The folder is
     /// created if it is missing.
     #[arg(long, env = "NETLOCKD_DATA_DIR")]
@@ -175,6 +179,10 @@ impl ServeFlags {
                 self.insecure_allow_remote.then_some(Value::from(true)),
             ),
             ("admin_listen", self.admin_listen.as_ref().map(text)),
+            (
+                "workers",
+                self.workers.map(|count| Value::from(i64::from(count))),
+            ),
             ("data_dir", self.data_dir.as_ref().map(path)),
             ("durability", self.durability.as_ref().map(text)),
             ("table", self.table.as_ref().map(text)),

@@ -1,6 +1,7 @@
 //! The settings of netlockd. Flags and environment variables override the TOML file, which
 //! overrides the defaults.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(super) struct Settings {
     insecure_allow_remote: bool,
     /// The address for metrics and health checks. Without it, they are not served.
     pub(super) admin_listen: Option<String>,
+    /// The number of workers that serve connections.
+    workers: usize,
     /// The data folder. Without it, sessions and locks do not survive a restart.
     pub(super) data_dir: Option<PathBuf>,
     /// Which failures sessions and locks survive.
@@ -287,6 +290,7 @@ impl Default for Settings {
             listen: "127.0.0.1:7420".to_owned(),
             insecure_allow_remote: false,
             admin_listen: None,
+            workers: std::thread::available_parallelism().map_or(1, NonZero::get),
             data_dir: None,
             durability: Durable::default(),
             table: None,
@@ -370,6 +374,7 @@ impl Settings {
             tls: self.tls.server()?,
             isolation: self.isolation.options()?,
             audit: self.audit_log.clone(),
+            workers: self.workers,
             reread: self.reread.into(),
             limits: Limits::default(),
             ..ServerOptions::default()

@@ -1,8 +1,9 @@
 //! The lock server as a library: bind it to a port, and run it.
 //!
-//! One mutex protects the table. Each connection is one task. It reads the bytes that have arrived,
-//! applies all complete requests in one visit to the table, and writes all replies at once. Replies
-//! for other connections go into the outboxes of those. One more task ends sessions on time.
+//! One mutex protects the table. Each connection is one task, on one of the workers. It reads the
+//! bytes that have arrived, applies all complete requests in one visit to the table, and writes all
+//! replies at once. Replies for other connections go into the outboxes of those. One more task ends
+//! sessions on time.
 
 mod access;
 mod audit;
@@ -14,6 +15,7 @@ mod options;
 mod principal_counts;
 #[cfg(feature = "tls")]
 mod tls;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ pub use tls::ServerTls;
 
 use crate::engine::Stats;
 use hub::Hub;
+use workers::{Place, Workers};
 
 /// How long connections may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -85,6 +88,7 @@ impl Server {
                 .with_backend("netlock")
                 .with_name(address)
         })?;
+        options.check_workers()?;
         Hub::check(options)
     }
 
@@ -92,9 +96,11 @@ impl Server {
     /// check whether other machines can reach the socket.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a number of workers that cannot be used.
     /// [`ErrorKind::Unavailable`] if the socket is closed. [`ErrorKind::Store`] or
     /// [`Unavailable`](ErrorKind::Unavailable) if the data folder cannot be used.
     pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self> {
+        options.check_workers()?;
         let address = listener.local_addr().map_err(|error| {
             let problem = "the socket is closed: pass one that listens";
             Error::new(ErrorKind::Unavailable, problem).with_source(error)
@@ -135,6 +141,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         info!(address = %self.address, "listening");
         let mut connections = JoinSet::new();
+        let mut workers = Workers::start(self.hub.options.workers);
         connections.spawn(hub::expire(self.hub.clone()));
         connections.spawn(isolator::serve(self.hub.clone()));
         let mut files =
@@ -145,7 +152,7 @@ impl Server {
                 () = stop.cancelled() => break,
                 _ = files.tick() => self.hub.reread(),
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.accept(stream, peer, &mut connections),
+                    Ok((stream, peer)) => self.accept(stream, peer, &mut connections, &workers),
                     Err(error) => {
                         // Most likely, the process is out of file descriptors. Wait until some are
                         // freed.
@@ -153,40 +160,73 @@ impl Server {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
+                number = workers.ended() => workers.restart(number),
                 Some(_) = connections.join_next() => {}
             }
         }
         self.hub.stop();
         let drained = tokio::time::timeout(DRAIN, async {
             while connections.join_next().await.is_some() {}
+            workers.drain().await;
         });
         if drained.await.is_err() {
             warn!(
-                left = connections.len(),
+                left = workers.connections(),
                 "connections did not end in time and are aborted"
             );
             connections.shutdown().await;
         }
+        drop(workers);
         self.hub.end();
         info!("stopped");
     }
 
-    fn accept(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+    fn accept(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        connections: &mut JoinSet<()>,
+        workers: &Workers,
+    ) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "connection lost at once");
             return;
         }
-        let registration = self.hub.enter();
-        if registration.is_none() {
+        let Some(registration) = self.hub.enter() else {
             warn!(%peer, "refused: too many connections");
-        }
+            connections.spawn(connection::reject(stream));
+            return;
+        };
         let hub = self.hub.clone();
-        connections.spawn(async move {
-            match registration {
-                Some(registration) => connection::accept(hub, registration, stream, peer).await,
-                None => connection::reject(stream).await,
+        let (place, seat) = workers.place();
+        let jobs = match place {
+            Place::Here => {
+                connections.spawn(async move {
+                    connection::accept(hub, registration, stream, peer).await;
+                    drop(seat);
+                });
+                return;
             }
-        });
+            Place::Thread(jobs) => jobs,
+        };
+        // The socket moves from the runtime that accepted it to that of the worker.
+        let lost = move |error| warn!(%peer, %error, "cannot serve a connection");
+        match stream.into_std() {
+            Ok(stream) => {
+                let job = move |connections: &mut JoinSet<()>| match TcpStream::from_std(stream) {
+                    Ok(stream) => {
+                        connections.spawn(async move {
+                            connection::accept(hub, registration, stream, peer).await;
+                            drop(seat);
+                        });
+                    }
+                    Err(error) => lost(error),
+                };
+                // An error means that the thread has just ended, which closes the connection.
+                let _ = jobs.send(Box::new(job));
+            }
+            Err(error) => lost(error),
+        }
     }
 }
 

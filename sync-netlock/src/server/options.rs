@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use distsync_core::{Error, ErrorKind, Result};
+
 use super::access::Access;
+use super::workers::WORKERS_MAX;
 use crate::engine::Limits;
 use crate::storage::StorageOptions;
 
@@ -34,6 +37,10 @@ pub struct ServerOptions {
     pub table: Option<u128>,
     /// The limits of the table.
     pub limits: Limits,
+    /// The number of workers that serve connections. Default: 1, the runtime that runs the server.
+    /// Each further one is a thread with a runtime of its own. All of them share one table, which
+    /// takes a small part of the work. At most 1,024.
+    pub workers: usize,
     /// The maximum number of connections. Default: 12,000. Further connections are refused.
     pub connections: usize,
     /// The maximum number of sessions attached to one connection. Default: 10,000.
@@ -75,6 +82,7 @@ impl Default for ServerOptions {
             storage: None,
             table: None,
             limits: Limits::default(),
+            workers: 1,
             connections: 12_000,
             connections_per_principal: 6_000,
             sessions_per_connection: 10_000,
@@ -97,6 +105,16 @@ impl ServerOptions {
         return self.tls.is_some() && self.access.is_some();
         #[cfg(not(feature = "tls"))]
         false
+    }
+
+    /// Checks the number of workers.
+    pub(super) fn check_workers(&self) -> Result<()> {
+        let problem = match self.workers {
+            0 => "`workers` is 0, so no connection would be served: give at least 1".to_owned(),
+            1..=WORKERS_MAX => return Ok(()),
+            more => format!("`workers` is {more}: give at most {WORKERS_MAX}"),
+        };
+        Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"))
     }
 
     /// Returns the default options.

@@ -17,3 +17,4 @@ mod shares;
 mod tables;
 mod tls;
 mod watchers;
+mod workers;
