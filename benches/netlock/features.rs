@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::programs::Program;
 use super::raw::Target;
-use super::redis::{self, Redis};
+use super::redis::{self, Redis, Release};
 use super::visits::{medians, round};
 use super::{ROUND, ROUNDS, raw, side};
 
@@ -173,7 +173,7 @@ pub(crate) fn table(path: &str) {
             let server = Redis::start();
             stored.push(round(
                 || server.cpu(),
-                || redis::load(server.address, connections, window, ROUND),
+                || redis::load(server.address, Release::Delete, connections, window, ROUND),
             ));
         }
         let redis = medians(&stored);

@@ -45,36 +45,18 @@ fn main() {
         .skip(1)
         .filter(|argument| !argument.starts_with("--"))
         .collect();
-    if let [section, earlier, later] = &wanted[..]
-        && section == "programs"
-    {
-        return programs::table(earlier, later);
-    }
-    if let [section, earlier, later] = &wanted[..]
-        && section == "watchers"
-    {
-        return watchers::table(earlier, later);
-    }
-    if let [section, earlier, later] = &wanted[..]
-        && section == "durable"
-    {
-        return durable::table(earlier, later);
-    }
-    if let [section, netlockd] = &wanted[..]
-        && section == "crowd"
-    {
-        return crowd::table(netlockd);
-    }
-    match &wanted[..] {
-        [section, paths @ ..] if section == "visits" && !paths.is_empty() => {
-            return visits::table(paths);
+    if let [section, paths @ ..] = &wanted[..] {
+        match (&**section, paths) {
+            ("programs", [earlier, later]) => return programs::table(earlier, later),
+            ("watchers", [earlier, later]) => return watchers::table(earlier, later),
+            ("durable", [earlier, later]) => return durable::table(earlier, later),
+            ("crowd", [netlockd]) => return crowd::table(netlockd),
+            ("visits", [_, ..]) => return visits::table(paths),
+            ("busy", [_, ..]) => return busy::table(paths),
+            ("features", [netlockd]) => return features::table(netlockd),
+            ("workers", [netlockd]) => return workers::table(netlockd),
+            _ => {}
         }
-        [section, paths @ ..] if section == "busy" && !paths.is_empty() => {
-            return busy::table(paths);
-        }
-        [section, netlockd] if section == "features" => return features::table(netlockd),
-        [section, netlockd] if section == "workers" => return workers::table(netlockd),
-        _ => {}
     }
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!(

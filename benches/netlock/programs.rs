@@ -38,11 +38,6 @@ impl Program {
         line.strip_prefix(start).expect("the text").to_owned()
     }
 
-    /// Returns the number of its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Returns its resident memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         memory::resident_of(&self.child.id().to_string())
@@ -50,25 +45,12 @@ impl Program {
 
     /// Returns its processor time so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
-        side::cpu_of_threads(self.child.id()).iter().sum()
+        self.cpu_of_threads().iter().sum()
     }
 
     /// Returns the processor time of each of its threads so far, in seconds.
     pub(crate) fn cpu_of_threads(&self) -> Vec<f64> {
         side::cpu_of_threads(self.child.id())
-    }
-
-    /// Returns the processor time of its threads so far, in seconds, more precisely than
-    /// [`cpu`](Self::cpu).
-    pub(crate) fn busy(&self) -> f64 {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        threads
-            .expect("it lives")
-            .flatten()
-            .filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
-            .sum::<f64>()
-            / 1e9
     }
 
     fn round(path: &str, flags: &[&str], connections: usize, window: usize) -> Round {

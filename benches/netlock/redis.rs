@@ -1,7 +1,9 @@
-//! A Redis server on loopback, under a load of the cheapest lock that it has: `SET key NX PX` and
-//! `DEL key`. That lock has no queue, no session and no fencing token.
+//! A Redis server on loopback, under a load of locks: `SET key NX PX`, and a release. Such a lock
+//! has no queue, no session and no fencing token.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,19 @@ use tokio::task::JoinSet;
 
 use super::side;
 
+/// The script that deletes a key if it has the value.
+const DELETE_OWN: &str =
+    "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end";
+
+/// How a lock is released.
+#[derive(Clone, Copy)]
+pub(crate) enum Release {
+    /// By `DEL`, whoever holds the lock. No release is cheaper.
+    Delete,
+    /// By a script that deletes the key if it has the value.
+    DeleteOwn,
+}
+
 /// A Redis server that ends with its load.
 pub(crate) struct Redis {
     child: Child,
@@ -21,12 +36,23 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts a server that keeps nothing on the disk.
     pub(crate) fn start() -> Self {
+        Self::start_with(&mut Command::new("redis-server"), "no")
+    }
+
+    /// Starts a server with an append-only file in this folder, which is synced as `fsync` says.
+    pub(crate) fn start_in(folder: &Path, fsync: &str) -> Self {
+        let mut command = Command::new("redis-server");
+        command.args(["--appendfsync", fsync, "--dir"]).arg(folder);
+        Self::start_with(&mut command, "yes")
+    }
+
+    fn start_with(command: &mut Command, append_only: &str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        let child = Command::new("redis-server")
-            .args(["--port", &address.port().to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        let child = command
+            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", append_only])
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is on the PATH");
@@ -51,14 +77,20 @@ impl Drop for Redis {
 
 /// Returns pairs per second, with `window` requests in flight on each of `connections`.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
+pub(crate) fn load(
+    address: SocketAddr,
+    release: Release,
+    connections: usize,
+    window: usize,
+    time: Duration,
+) -> f64 {
     side::runtime().block_on(async {
         let mut tasks = JoinSet::new();
         let start = Instant::now();
         for connection in 0..connections {
             let stream = TcpStream::connect(address).await.expect("connect");
             stream.set_nodelay(true).expect("nodelay");
-            tasks.spawn(pairs(stream, connection, window, start, time));
+            tasks.spawn(pairs(stream, release, connection, window, start, time));
         }
         let pairs: usize = tasks.join_all().await.into_iter().sum();
         pairs as f64 / start.elapsed().as_secs_f64()
@@ -75,43 +107,58 @@ fn command(words: &[&str]) -> Vec<u8> {
 
 async fn pairs(
     mut stream: TcpStream,
+    release: Release,
     connection: usize,
     window: usize,
     start: Instant,
     time: Duration,
 ) -> usize {
+    let mut inbox = BytesMut::with_capacity(64 << 10);
+    let script = match release {
+        Release::Delete => None,
+        Release::DeleteOwn => Some(load_script(&mut stream, &mut inbox).await),
+    };
     let slots: Vec<[Vec<u8>; 2]> = (0..window)
         .map(|slot| {
             let name = format!("bench/l/c{connection}-n{slot}");
             let value = "0123456789abcdef";
             [
                 command(&["SET", &name, value, "NX", "PX", "60000"]),
-                command(&["DEL", &name]),
+                match &script {
+                    None => command(&["DEL", &name]),
+                    Some(script) => command(&["EVALSHA", script, "1", &name, value]),
+                },
             ]
         })
         .collect();
     let mut out: Vec<u8> = slots.iter().flat_map(|slot| slot[0].clone()).collect();
-    let mut inbox = BytesMut::with_capacity(64 << 10);
-    // Replies come in the order of the requests. Each slot alternates, so the requests in flight
-    // are always one of each slot in the same order.
-    let (mut next, mut replies) = (0, 0_usize);
+    // Replies come in the order of the requests.
+    let mut asked: VecDeque<(usize, bool)> = (0..window).map(|slot| (slot, false)).collect();
+    let mut pairs = 0;
     while start.elapsed() < time {
         stream.write_all(&out).await.expect("write");
         out.clear();
         inbox.reserve(64 << 10);
         stream.read_buf(&mut inbox).await.expect("read");
         while let Some(end) = inbox.iter().position(|byte| *byte == b'\n') {
-            assert!(
-                matches!(inbox[..end + 1], [b'+', b'O', ..] | [b':', b'1', ..]),
-                "an unexpected reply: {inbox:?}"
-            );
+            let (slot, is_release) = asked.pop_front().expect("a request");
+            let expected: &[u8] = if is_release { b":1\r\n" } else { b"+OK\r\n" };
+            assert_eq!(&inbox[..=end], expected);
             inbox.advance(end + 1);
-            // Slots are numbered within a round, and all of a round are of one kind.
-            let kind = (replies / window + 1) % 2;
-            out.extend_from_slice(&slots[next][kind]);
-            next = (next + 1) % window;
-            replies += 1;
+            pairs += usize::from(is_release);
+            out.extend_from_slice(&slots[slot][usize::from(!is_release)]);
+            asked.push_back((slot, !is_release));
         }
     }
-    replies / 2
+    pairs
+}
+
+/// Loads the script of a release, and returns its hash.
+async fn load_script(stream: &mut TcpStream, inbox: &mut BytesMut) -> String {
+    let load = command(&["SCRIPT", "LOAD", DELETE_OWN]);
+    stream.write_all(&load).await.expect("write");
+    while !inbox.ends_with(b"\r\n") || inbox.iter().filter(|byte| **byte == b'\n').count() < 2 {
+        stream.read_buf(inbox).await.expect("read");
+    }
+    String::from_utf8(inbox.split()[5..45].to_vec()).expect("a hash")
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use super::programs::Program;
-use super::redis::{self, Redis};
+use super::redis::{self, Redis, Release};
 use super::{ROUND, ROUNDS, echo, raw, side};
 
 /// Pairs per second, and the processor time of the server for one pair, in microseconds.
@@ -48,7 +48,7 @@ pub(crate) fn table(paths: &[String]) {
             let server = Redis::start();
             stored.push(round(
                 || server.cpu(),
-                || redis::load(server.address, connections, window, ROUND),
+                || redis::load(server.address, Release::Delete, connections, window, ROUND),
             ));
             drop(server);
             for (path, rounds) in paths.iter().zip(&mut served) {

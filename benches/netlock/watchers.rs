@@ -1,4 +1,4 @@
-//! What the watchers of one name cost the server, and what a long queue costs others, with two
+//! The cost of the watchers of one name for the server, and of a long queue for others, with two
 //! builds of netlockd: `cargo bench --bench netlock -- watchers EARLIER LATER`.
 
 use std::io::{Read, Write};
@@ -212,7 +212,7 @@ fn hand_overs(path: &str, watchers: usize, connections: usize) -> f64 {
         holder.revision()
     };
     catch_up(newest(&mut holder));
-    let busy = program.busy();
+    let busy = program.cpu();
     for claim in 1..=count {
         holder.add(5, withdraw(claim));
         holder.add(5, enqueue(claim + QUEUED, name));
@@ -224,7 +224,7 @@ fn hand_overs(path: &str, watchers: usize, connections: usize) -> f64 {
         let newest = newest(&mut holder);
         catch_up(newest);
     }
-    (program.busy() - busy) * 1e6 / count as f64
+    (program.cpu() - busy) * 1e6 / count as f64
 }
 
 struct Inspected {
@@ -250,7 +250,7 @@ fn inspected(path: &str) -> Inspected {
         }
     }
     let (over, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-    let (busy, start) = (program.busy(), Instant::now());
+    let (busy, start) = (program.cpu(), Instant::now());
     let inspectors: Vec<_> = (0..INSPECTORS)
         .map(|_| {
             let (mut peer, over, count) = (Peer::connect(&program), over.clone(), count.clone());
@@ -286,7 +286,7 @@ fn inspected(path: &str) -> Inspected {
     let count = count.load(Ordering::Relaxed) as f64;
     Inspected {
         rate: count / start.elapsed().as_secs_f64(),
-        cost: (program.busy() - busy) * 1e6 / count,
+        cost: (program.cpu() - busy) * 1e6 / count,
         waits,
     }
 }
