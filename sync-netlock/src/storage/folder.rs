@@ -20,6 +20,7 @@ use std::time::Duration;
 use distsync_core::spi::Secret;
 use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with};
 use rustix::io::Errno;
+use tracing::warn;
 
 use super::options::Durability;
 
@@ -305,8 +306,14 @@ impl Folder {
     }
 
     /// Removes the logs before this generation. Requires that the log of this generation is on the
-    /// disk.
-    pub(crate) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
+    /// disk. An error is only logged: the newest log is read, so an old one does no harm.
+    pub(crate) fn discard_logs_before(&self, generation: u64) {
+        if let Err(error) = self.remove_logs_before(generation) {
+            warn!(%error, "cannot remove an old log: remove it by hand, it only takes up space");
+        }
+    }
+
+    fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
         let mut removed = Ok(());
         for older in self
             .generations()?

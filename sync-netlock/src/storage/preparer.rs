@@ -397,10 +397,7 @@ impl Shared {
             return self.fail(is_underway, &error);
         }
         self.folder.sync().unwrap_or_else(|error| abort(&error));
-        if let Err(error) = self.folder.remove_logs_before(generation) {
-            // Only the newest log is read, so an old one does no harm.
-            warn!(%error, "cannot remove an old log: remove it by hand, it only takes up space");
-        }
+        self.folder.discard_logs_before(generation);
         self.advance(is_underway, NextLog::Installed);
     }
 }

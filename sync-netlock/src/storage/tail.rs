@@ -15,8 +15,7 @@ use super::full::is_full;
 /// their CRC-32.
 const SLOT: usize = 8 + 8 + 4;
 /// Two logs exist while one replaces the other, and each has a slot of its own.
-const SLOTS: usize = 2;
-const BYTES: usize = SLOT * SLOTS;
+const BYTES: usize = SLOT * 2;
 
 /// The file with the note.
 #[derive(Debug)]
@@ -37,7 +36,8 @@ impl Tail {
     /// Returns how many bytes of the log of this generation were acknowledged, if that is known.
     pub(crate) fn of(&self, generation: u64) -> io::Result<Option<u64>> {
         let mut slot = [0; SLOT];
-        self.file.read_exact_at(&mut slot, offset(generation))?;
+        self.file
+            .read_exact_at(&mut slot, offset(generation) as u64)?;
         let found = u64::from_le_bytes(slot[8..16].try_into().unwrap_or_default());
         Ok((slot == encode(generation, found)).then_some(found))
     }
@@ -45,18 +45,14 @@ impl Tail {
     /// Notes that the log of this generation has this length. The changes in it may be acknowledged
     /// afterwards.
     pub(crate) fn note(&self, generation: u64, length: u64) -> io::Result<()> {
-        self.write(&encode(generation, length), offset(generation))
+        self.write(&encode(generation, length), offset(generation) as u64)
     }
 
     /// As [`note`](Self::note), for a log and the one that is replacing it.
     pub(crate) fn note_both(&self, generation: u64, length: u64, next: u64) -> io::Result<()> {
         let mut slots = [0; BYTES];
         for (generation, length) in [(generation, length), (generation + 1, next)] {
-            let at = if generation.is_multiple_of(2) {
-                0
-            } else {
-                SLOT
-            };
+            let at = offset(generation);
             slots[at..at + SLOT].copy_from_slice(&encode(generation, length));
         }
         self.write(&slots, 0)
@@ -72,8 +68,12 @@ impl Tail {
     }
 }
 
-fn offset(generation: u64) -> u64 {
-    generation % SLOTS as u64 * SLOT as u64
+fn offset(generation: u64) -> usize {
+    if generation.is_multiple_of(2) {
+        0
+    } else {
+        SLOT
+    }
 }
 
 fn encode(generation: u64, length: u64) -> [u8; SLOT] {
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(tail.of(9).unwrap(), None, "the slot of another log");
         tail.note(9, 1).unwrap();
         assert_eq!((tail.of(9).unwrap(), tail.of(7).unwrap()), (Some(1), None));
-        tail.file.write_all_at(&[5], offset(8) + 8).unwrap();
+        tail.file.write_all_at(&[5], offset(8) as u64 + 8).unwrap();
         assert_eq!(tail.of(8).unwrap(), None);
     }
 }

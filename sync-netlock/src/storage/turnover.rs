@@ -12,8 +12,6 @@
 
 use std::io;
 
-use tracing::warn;
-
 use super::active::Next;
 use super::full::headroom;
 use super::log::Log;
@@ -44,10 +42,7 @@ impl Storage {
             self.folder.drop_next_log();
         }
         let log = written?;
-        if let Err(error) = self.folder.remove_logs_before(generation) {
-            // Only the newest log is read, so an old one does no harm.
-            warn!(%error, "cannot remove an old log: remove it by hand, it only takes up space");
-        }
+        self.folder.discard_logs_before(generation);
         Ok(log)
     }
 
