@@ -64,7 +64,7 @@ pub(in crate::server) struct Behind {
     pub(in crate::server) name: Box<str>,
 }
 
-/// What a connection takes from its outbox.
+/// A part of an outbox that its connection has taken.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Taken {
     /// The shares of long replies, to be kept until these are written.
@@ -89,7 +89,10 @@ impl Waiting {
     ) -> bool {
         let counted = match &reply {
             Reply::Granted { .. } | Reply::GrantedAny { .. } | Reply::Gone { .. } => 0,
-            Reply::Queue(view) => return self.add_queue(request, view.clone(), max, share),
+            Reply::Queue(view) => {
+                self.add_queue(request, view.clone(), max, share);
+                return true;
+            }
             Reply::Evictions(claims) => size_of::<Waited>() + size_of_val(&**claims),
             _ => size_of::<Waited>(),
         };
@@ -113,11 +116,9 @@ impl Waiting {
         view: QueueView,
         max: usize,
         share: impl FnOnce(usize, usize) -> Option<Share>,
-    ) -> bool {
+    ) {
         let Some((queue, _)) = view.snapshot() else {
-            let counted = size_of::<Waited>();
-            self.push(request, Reply::Queue(view), counted);
-            return true;
+            return self.push(request, Reply::Queue(view), size_of::<Waited>());
         };
         let (queue, own) = (queue.clone(), size_of::<Waited>());
         // The last of the replies that share a queue accounts for it, because it is sent last.
@@ -127,8 +128,7 @@ impl Waiting {
             let counted = std::mem::replace(&mut last.counted, own);
             self.unread -= counted;
             self.unread += own;
-            self.push(request, Reply::Queue(view), counted);
-            return true;
+            return self.push(request, Reply::Queue(view), counted);
         }
         let counted = own + queue.memory();
         if self.unread > max || !self.behind.is_empty() {
@@ -141,13 +141,11 @@ impl Waiting {
             self.shares.push_back(share);
         }
         self.push(request, Reply::Queue(view), counted);
-        true
     }
 
-    fn add_behind(&mut self, request: u64, queue: &QueueSnapshot) -> bool {
+    fn add_behind(&mut self, request: u64, queue: &QueueSnapshot) {
         let name = queue.name.clone();
         self.behind.push_back(Behind { request, name });
-        true
     }
 
     fn push(&mut self, request: u64, reply: Reply, counted: usize) {
