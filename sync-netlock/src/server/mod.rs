@@ -199,12 +199,13 @@ impl Server {
         };
         let hub = self.hub.clone();
         let (place, seat) = workers.place();
+        let serve = async move |stream| {
+            connection::accept(hub, registration, stream, peer).await;
+            drop(seat);
+        };
         let jobs = match place {
             Place::Here => {
-                connections.spawn(async move {
-                    connection::accept(hub, registration, stream, peer).await;
-                    drop(seat);
-                });
+                connections.spawn(serve(stream));
                 return;
             }
             Place::Thread(jobs) => jobs,
@@ -215,10 +216,7 @@ impl Server {
             Ok(stream) => {
                 let job = move |connections: &mut JoinSet<()>| match TcpStream::from_std(stream) {
                     Ok(stream) => {
-                        connections.spawn(async move {
-                            connection::accept(hub, registration, stream, peer).await;
-                            drop(seat);
-                        });
+                        connections.spawn(serve(stream));
                     }
                     Err(error) => lost(error),
                 };
