@@ -24,7 +24,7 @@ const IDLE_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     locks: Slab<Lock>,
-    /// Contains slots only. The names are in the slab.
+    /// Contains slots and parts of hashes. The names are in the slab.
     by_name: HashIndex,
     /// Seeded at random for each table, so that clients cannot prepare names that collide.
     hasher: RandomState,

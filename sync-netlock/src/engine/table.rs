@@ -92,7 +92,7 @@ pub struct LockTable<J = NoJournal> {
     locks: Names,
     claims: Slab<Claim>,
     multi_claims: MultiClaims,
-    /// Contains slots only, like `by_claim`. The ids are in the slabs.
+    /// Contains slots and parts of hashes, like `by_claim`. The ids are in the slabs.
     by_session: HashIndex,
     /// The session that was found last. Most commands are of the same session as the one before.
     recent: Slot,
