@@ -8,6 +8,7 @@
 //! - A claim is held in all its queues or in none.
 //! - Tokens rise.
 
+mod claim_counts;
 mod claims;
 mod dump;
 mod isolation;

@@ -1,11 +1,11 @@
 //! How much of the table each principal uses.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
 use slab::Slab;
 
+use super::claim_counts::ClaimCounts;
 use crate::engine::command::NO_PRINCIPAL;
 use crate::engine::limits::Limits;
 use crate::engine::queue::{Slot, key, slot};
@@ -24,8 +24,7 @@ struct Share {
 pub(super) struct Shares {
     all: Slab<Share>,
     by_principal: HashMap<u64, Slot, RandomState>,
-    /// Claims by name and share. A name without claims of a share is absent.
-    by_name: HashMap<(Slot, Slot), usize, RandomState>,
+    by_name: ClaimCounts,
     /// Principals by connection.
     connections: HashMap<u64, u64, RandomState>,
 }
@@ -96,7 +95,7 @@ impl Shares {
     ) -> Result<(), Refusal> {
         let Some(share) = share else { return Ok(()) };
         let max = limits.claims_per_name_and_principal;
-        let claims = self.by_name.get(&(name, share)).copied().unwrap_or(0);
+        let claims = self.by_name.get(name, share);
         if claims >= max {
             return Err(Refusal::TooMany {
                 what: Bound::ClaimsPerNameAndPrincipal,
@@ -140,7 +139,7 @@ impl Shares {
     pub(super) fn claim_came(&mut self, share: Option<Slot>, name: Slot) {
         if let Some(share) = share {
             self.all[key(share)].claims += 1;
-            *self.by_name.entry((name, share)).or_default() += 1;
+            self.by_name.add(name, share);
         }
     }
 
@@ -149,12 +148,7 @@ impl Shares {
     pub(super) fn claim_left(&mut self, share: Option<Slot>, name: Slot) {
         if let Some(share) = share {
             self.all[key(share)].claims -= 1;
-            if let Entry::Occupied(mut claims) = self.by_name.entry((name, share)) {
-                *claims.get_mut() -= 1;
-                if *claims.get() == 0 {
-                    claims.remove();
-                }
-            }
+            self.by_name.remove(name, share);
         }
     }
 }
