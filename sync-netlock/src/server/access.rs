@@ -1,5 +1,5 @@
 //! Authentication by tokens, and the permissions of principals. Permissions are checked in one
-//! place, [`Access::allows`], after a request is decoded.
+//! place, [`Permissions::allows`], after a request is decoded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -163,15 +163,44 @@ impl Access {
         self.tokens.as_ref().is_some_and(Reread::reread)
     }
 
-    /// Returns whether a principal may execute a command.
-    pub(super) fn allows(&self, principal: &str, command: &Command<'_>) -> bool {
-        let may = |verb, name: &[u8]| self.allows_verb(principal, verb, name);
+    /// Returns what a principal may do. That does not change while the server runs.
+    pub(super) fn permissions_of(&self, principal: &str) -> Permissions {
+        let own = self
+            .permissions
+            .iter()
+            .filter(|permission| permission.is_for(principal));
+        Permissions(
+            own.map(|permission| Rule {
+                prefix: permission.prefix.as_bytes().into(),
+                acquire: permission.verbs.contains(&Verb::Acquire),
+                observe: permission.verbs.contains(&Verb::Observe),
+                admin: permission.verbs.contains(&Verb::Admin),
+            })
+            .collect(),
+        )
+    }
+}
+
+/// What one principal may do.
+#[derive(Debug)]
+pub(super) struct Permissions(Vec<Rule>);
+
+/// One permission of the principal, in the form in which each command is checked.
+#[derive(Debug)]
+struct Rule {
+    prefix: Box<[u8]>,
+    acquire: bool,
+    observe: bool,
+    admin: bool,
+}
+
+impl Permissions {
+    /// Returns whether the principal may execute a command.
+    pub(super) fn allows(&self, command: &Command<'_>) -> bool {
+        let may = |verb, name: &[u8]| self.allows_verb(verb, name);
         match command {
             // Any permission suffices. A principal without one has no use for a session.
-            Command::Open { .. } => self
-                .permissions
-                .iter()
-                .any(|permission| permission.is_for(principal)),
+            Command::Open { .. } => !self.0.is_empty(),
             // The connection has attached to the session by its secret, which suffices.
             Command::Attach { .. }
             | Command::Detach { .. }
@@ -202,13 +231,12 @@ impl Access {
 
     /// Removes the holder of a name from a reply, if the principal may acquire the name but not
     /// observe it.
-    pub(super) fn redact(
-        &self,
-        principal: &str,
-        command: &Command<'_>,
-        reply: Option<Reply>,
-    ) -> Option<Reply> {
-        let may_see = |name: &[u8]| self.allows_verb(principal, Verb::Observe, name);
+    pub(super) fn redact(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
+        // Most replies name no holder, and then nothing has to be checked.
+        if !matches!(reply, Some(Reply::Waiting { .. } | Reply::Busy { .. })) {
+            return reply;
+        }
+        let may_see = |name: &[u8]| self.allows_verb(Verb::Observe, name);
         let shows = match command {
             Command::Enqueue { name, .. } => may_see(name),
             Command::EnqueueAll { names, .. } => names.iter().all(|name| may_see(name.as_bytes())),
@@ -224,11 +252,14 @@ impl Access {
         }
     }
 
-    pub(super) fn allows_verb(&self, principal: &str, verb: Verb, name: &[u8]) -> bool {
-        self.permissions.iter().any(|permission| {
-            permission.is_for(principal)
-                && name.starts_with(permission.prefix.as_bytes())
-                && permission.verbs.contains(&verb)
+    fn allows_verb(&self, verb: Verb, name: &[u8]) -> bool {
+        self.0.iter().any(|rule| {
+            let has_verb = match verb {
+                Verb::Acquire => rule.acquire,
+                Verb::Observe => rule.observe,
+                Verb::Admin => rule.admin,
+            };
+            has_verb && name.starts_with(&rule.prefix)
         })
     }
 }
@@ -300,7 +331,9 @@ mod tests {
             ("shop", Verb::Admin, "shop/l/a", false),
         ] {
             assert_eq!(
-                access.allows_verb(principal, verb, name.as_bytes()),
+                access
+                    .permissions_of(principal)
+                    .allows_verb(verb, name.as_bytes()),
                 allowed,
                 "{principal} {verb:?} {name}"
             );

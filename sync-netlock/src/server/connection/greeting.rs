@@ -12,7 +12,7 @@ use tracing::warn;
 use super::ending::{End, refuse};
 use super::{Connection, serve};
 use crate::engine::{Command, Reply};
-use crate::server::access::{Access, TokenHash};
+use crate::server::access::{Access, Permissions, TokenHash};
 use crate::server::hub::{Hub, Registration};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
@@ -66,6 +66,7 @@ pub(super) struct Authenticated {
     /// The token that authenticated it. `None` if a certificate did.
     token: Option<TokenHash>,
     access: Arc<Access>,
+    permissions: Permissions,
 }
 
 impl Authenticated {
@@ -76,12 +77,12 @@ impl Authenticated {
     }
 
     pub(super) fn allows(&self, command: &Command<'_>) -> bool {
-        self.access.allows(&self.principal, command)
+        self.permissions.allows(command)
     }
 
     /// Removes from a reply what the principal may not see.
     pub(super) fn redact(&self, command: &Command<'_>, reply: Option<Reply>) -> Option<Reply> {
-        self.access.redact(&self.principal, command, reply)
+        self.permissions.redact(command, reply)
     }
 }
 
@@ -129,6 +130,7 @@ impl Connection {
             }
             let _ = self.registration.outbox.principal.set(principal.clone());
             self.authenticated = Some(Authenticated {
+                permissions: access.permissions_of(&principal),
                 principal,
                 token,
                 access: access.clone(),
