@@ -43,6 +43,19 @@ impl Stream {
         }
     }
 
+    /// Flushes as far as possible without waiting, and returns whether nothing is left in a buffer.
+    #[cfg(feature = "server")]
+    pub(crate) async fn flush_now(&mut self) -> io::Result<bool> {
+        if !self.needs_flush() {
+            return Ok(true);
+        }
+        let flushed = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *self).poll_flush(cx)));
+        match flushed.await {
+            Poll::Ready(flushed) => flushed.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
     /// Returns whether written bytes may stay in a buffer until the stream is flushed.
     pub(crate) fn needs_flush(&self) -> bool {
         !matches!(self, Self::Plain(_))

@@ -228,10 +228,7 @@ impl Connection {
                 if read == 0 {
                     return Err(End::Closed);
                 }
-                self.hub
-                    .traffic
-                    .read
-                    .fetch_add(read as u64, Ordering::Relaxed);
+                hub.traffic.read(read);
                 let was_partial = self.partial_since.is_some();
                 let now = clock::now();
                 let mut visited = now;
@@ -340,7 +337,7 @@ impl Connection {
             [piece] => self.stream.write_now(&piece).await?,
             _ => self.stream.write_pieces_now(&pieces[..count]).await?,
         };
-        if written < length || self.stream.needs_flush() {
+        if written < length || !self.stream.flush_now().await? {
             let _shares = if length - written > OUT_MAX {
                 self.count_unread()?
             } else {
@@ -360,10 +357,7 @@ impl Connection {
                 .await
                 .map_err(too_slow)??;
         }
-        self.hub
-            .traffic
-            .written
-            .fetch_add(length as u64, Ordering::Relaxed);
+        self.hub.traffic.written(length);
         self.out.clear(OUT_MAX);
         Ok(())
     }
