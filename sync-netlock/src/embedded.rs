@@ -132,9 +132,10 @@ impl Store {
 }
 
 impl EmbeddedState {
-    /// Applies a command and delivers all replies. Returns the wakers of their callers, to be woken
-    /// after the mutex is unlocked.
+    /// Applies a command in a visit of its own, and delivers all replies. Returns the wakers of
+    /// their callers, to be woken after the mutex is unlocked.
     fn apply(&mut self, from: Requester, command: Command<'_>) -> Vec<Waker> {
+        self.table.begin_visit();
         let reply = self
             .table
             .apply(self.clock.now(), from, command, &mut self.effects);
@@ -162,6 +163,9 @@ const MOVED_CHECK: Duration = Duration::from_millis(2);
 /// The shortest sleep of the expiry thread, so that it does not spin on a deadline that is due.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
+/// The pause between two slices of the table's backlog, in which callers can use the table.
+const SLICE_PAUSE: Duration = Duration::from_micros(100);
+
 /// The requester of the expiry thread, which takes no replies.
 const NOBODY: Requester = Requester {
     connection: 0,
@@ -175,17 +179,15 @@ fn expire(store: &Weak<Store>) {
         let sleep = state.table.next_deadline().map_or(IN_USE_CHECK, |due| {
             due.since(state.clock.now()).min(IN_USE_CHECK)
         });
-        let sleep = if state.clock.is_moved() {
+        let sleep = if state.table.has_backlog() {
+            SLICE_PAUSE
+        } else if state.clock.is_moved() {
             MOVED_CHECK
         } else {
-            sleep
+            sleep.max(SLEEP_MIN)
         };
         if wakers.is_empty() {
-            drop(
-                store
-                    .deadline_changed
-                    .wait_timeout(state, sleep.max(SLEEP_MIN)),
-            );
+            drop(store.deadline_changed.wait_timeout(state, sleep));
         } else {
             drop(state);
             wake(wakers);

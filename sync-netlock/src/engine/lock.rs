@@ -7,6 +7,17 @@ use distsync_core::{Mode, Token};
 use super::command::Requester;
 use super::queue::{InQueue, List, NONE, Slot};
 
+/// Where a name is found when names are listed in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ordered {
+    /// Nowhere: it has no claims.
+    No,
+    /// In the list of new names.
+    New,
+    /// In the ordered index.
+    Indexed,
+}
+
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) name: Box<str>,
@@ -26,10 +37,14 @@ pub(super) struct Lock {
     pub(super) watchers: Vec<Requester>,
     /// The watchers have to be notified at the end of the batch.
     pub(super) has_news: bool,
+    /// A task of the backlog settles the queue.
+    pub(super) is_unsettled: bool,
     /// The name is unused. [`Names`](super::names::Names) maintains this and the next field.
     pub(super) idle: bool,
     /// The name is in the list of idle names.
     pub(super) is_listed_idle: bool,
+    /// Where the name is found in the order of names. Also maintained by `Names`.
+    pub(super) ordered: Ordered,
 }
 
 impl Lock {
@@ -46,8 +61,10 @@ impl Lock {
             revision,
             watchers: Vec::new(),
             has_news: false,
+            is_unsettled: false,
             idle: false,
             is_listed_idle: false,
+            ordered: Ordered::No,
         }
     }
 

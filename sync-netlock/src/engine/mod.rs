@@ -13,6 +13,7 @@ mod hash_index;
 mod journal;
 mod limits;
 mod lock;
+mod name_order;
 mod names;
 mod queue;
 mod refusal;

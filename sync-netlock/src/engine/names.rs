@@ -3,23 +3,35 @@
 //! A name that has become unused (idle) is kept for a while before it is removed. Most names that
 //! are released are acquired again soon, which then needs no allocation and no change of the index.
 //!
-//! Invariant: an idle name is in the list of idle names. A name is removed from the slab only when
-//! it is removed from that list.
+//! Names with claims can be listed in their order. A name enters the ordered index only when it
+//! has been in use for a while: until then, it is in a list of new names. Names that come and go
+//! quickly therefore do not change the index.
+//!
+//! Invariants:
+//!
+//! - An idle name is in the list of idle names. A name is removed from the slab only when it is
+//!   removed from that list.
+//! - A name with claims is in the list of new names or in the index. Of the names without claims,
+//!   only idle ones can be in the index.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::ops::{Index, IndexMut};
 
-use distsync_core::spi::{ClaimId, Revision};
+use distsync_core::spi::Revision;
 use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::hash_index::HashIndex;
-use super::lock::Lock;
-use super::queue::{Claim, NONE, Slot, key, slot};
+use super::lock::{Lock, Ordered};
+use super::name_order::NameOrder;
+use super::queue::{Slot, key, slot};
 
 /// The maximum length of the list of idle names.
 const IDLE_MAX: usize = 1_024;
+/// The maximum length of the list of new names. It is longer than the list of idle names, so that
+/// most names are removed before they would enter the index. A page of a list reads all of it.
+const NEW_MAX: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -32,6 +44,9 @@ pub(super) struct Names {
     idle_list: VecDeque<Slot>,
     /// The number of idle names.
     idle: usize,
+    /// Names in the order in which they got claims. Some may have lost them, or be in the index.
+    new_list: VecDeque<Slot>,
+    order: NameOrder,
 }
 
 impl Index<Slot> for Names {
@@ -78,21 +93,93 @@ impl Names {
         self.locks.capacity()
     }
 
-    /// Returns the claims of all names that begin with `prefix`, in the order of each queue.
-    pub(super) fn claims_below(&self, prefix: &str, claims: &Slab<Claim>) -> Vec<ClaimId> {
-        let below = self.iter().filter(|lock| lock.name.starts_with(prefix));
-        below
-            .flat_map(|lock| lock.queue.iter(claims).map(|claim| claim.id))
-            .collect()
+    /// Returns up to `max` names with claims, in ascending order: those that begin with `prefix`
+    /// and come after `after`. Also returns whether there are more.
+    pub(super) fn page(&self, prefix: &str, after: &str, max: usize) -> (Vec<Slot>, bool) {
+        let is_wanted = |lock: &Lock| {
+            !lock.queue.is_empty() && lock.name.starts_with(prefix) && *lock.name > *after
+        };
+        let name = |slot: &Slot| &*self[*slot].name;
+        let mut found: Vec<Slot> = self
+            .new_list
+            .iter()
+            .copied()
+            .filter(|slot| {
+                self.locks
+                    .get(key(*slot))
+                    .is_some_and(|lock| lock.ordered == Ordered::New && is_wanted(lock))
+            })
+            .collect();
+        // A slot that was used again can be listed more than once.
+        found.sort_unstable();
+        found.dedup();
+        if found.len() > max + 1 {
+            found.select_nth_unstable_by(max, |a, b| name(a).cmp(name(b)));
+            found.truncate(max + 1);
+        }
+        let is_before = |name: &str| name <= after || name < prefix;
+        let indexed = self
+            .order
+            .from(&self.locks, is_before)
+            .take_while(|slot| name(slot).starts_with(prefix))
+            .filter(|slot| !self[*slot].queue.is_empty())
+            .take(max + 1);
+        found.extend(indexed);
+        found.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        let more = found.len() > max;
+        found.truncate(max);
+        (found, more)
     }
 
-    /// Returns the names that have waiters.
-    pub(super) fn with_waiters(&self) -> Vec<Slot> {
-        self.locks
-            .iter()
-            .filter(|(_, lock)| lock.next != NONE)
-            .map(|(key, _)| slot(key))
-            .collect()
+    /// Returns the number of names that a page reads besides its own.
+    pub(super) fn read_by_page(&self) -> usize {
+        self.new_list.len() + IDLE_MAX
+    }
+
+    /// Makes a name with claims appear in [pages](Self::page).
+    #[inline]
+    pub(super) fn make_listed(&mut self, index: Slot) {
+        if self[index].ordered == Ordered::No {
+            self.add_to_new(index);
+        }
+    }
+
+    fn add_to_new(&mut self, index: Slot) {
+        self[index].ordered = Ordered::New;
+        self.new_list.push_back(index);
+        if self.new_list.len() <= NEW_MAX {
+            return;
+        }
+        let Some(oldest) = self.new_list.pop_front() else {
+            return;
+        };
+        let Some(lock) = self
+            .locks
+            .get_mut(key(oldest))
+            .filter(|lock| lock.ordered == Ordered::New)
+        else {
+            return;
+        };
+        if lock.queue.is_empty() && oldest != index {
+            lock.ordered = Ordered::No;
+        } else {
+            lock.ordered = Ordered::Indexed;
+            self.order.insert(oldest, &self.locks);
+        }
+    }
+
+    /// Removes a name from the index, if it is there.
+    fn remove_from_order(&mut self, index: Slot) {
+        if std::mem::replace(&mut self[index].ordered, Ordered::No) == Ordered::Indexed {
+            self.order.remove(index, &self.locks);
+        }
+    }
+
+    /// Notes that no task settles the queue of a name any more. The name may have been removed.
+    pub(super) fn mark_settled(&mut self, index: Slot) {
+        if let Some(lock) = self.locks.get_mut(key(index)) {
+            lock.is_unsettled = false;
+        }
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Slot> {
@@ -136,7 +223,14 @@ impl Names {
     /// list of idle names short, if there is one.
     pub(super) fn leave(&mut self, index: Slot) -> Option<Lock> {
         let lock = &mut self[index];
-        if lock.idle || !lock.is_unused() {
+        if lock.idle {
+            return None;
+        }
+        if !lock.is_unused() {
+            if lock.queue.is_empty() {
+                // Names without claims must not make a page read far.
+                self.remove_from_order(index);
+            }
             return None;
         }
         lock.idle = true;
@@ -162,6 +256,7 @@ impl Names {
             return None;
         }
         self.idle -= 1;
+        self.remove_from_order(first);
         let lock = self.locks.remove(key(first));
         self.by_name.remove(lock.hash, first);
         Some(lock)

@@ -77,6 +77,8 @@ pub enum Bound {
     WatchesPerPrincipal,
     /// [`Limits::claims_per_name_and_principal`](super::Limits::claims_per_name_and_principal).
     ClaimsPerNameAndPrincipal,
+    /// Releases of all claims below a prefix that wait for earlier ones.
+    ReleasesAtOnce,
 }
 
 impl fmt::Display for Bound {
@@ -93,6 +95,7 @@ impl fmt::Display for Bound {
             Self::ClaimsPerPrincipal => "claims per principal",
             Self::WatchesPerPrincipal => "watches per principal",
             Self::ClaimsPerNameAndPrincipal => "claims per name and principal",
+            Self::ReleasesAtOnce => "releases of all locks at once",
         })
     }
 }

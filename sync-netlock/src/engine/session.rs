@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub(super) armed: Moment,
     pub(super) claims: List<InSession>,
     pub(super) claim_count: usize,
+    /// The number of claims that are held.
+    pub(super) held_count: usize,
     /// The share that the session counts against.
     pub(super) share: Option<Slot>,
     /// Held claims that were evicted and are not reported yet. Bounded by the claims of the
@@ -32,6 +34,10 @@ pub(super) struct Session {
     pub(super) isolation: Box<[u8]>,
     /// The session has ended, but keeps its held claims until its client is isolated.
     pub(super) is_isolating: bool,
+    /// The session has ended, and its claims are being removed. Nobody can find it any more.
+    pub(super) is_dead: bool,
+    /// Requests to close the session, which are answered when all its claims are removed.
+    pub(super) closers: Vec<Requester>,
     /// The connections attached to the session.
     pub(super) connections: Vec<u64>,
 }
@@ -55,11 +61,14 @@ impl Session {
             armed: expires,
             claims: List::new(),
             claim_count: 0,
+            held_count: 0,
             share: None,
             evicted: Vec::new(),
             listener: None,
             isolation: isolation.into(),
             is_isolating: false,
+            is_dead: false,
+            closers: Vec::new(),
             connections: Vec::new(),
         }
     }

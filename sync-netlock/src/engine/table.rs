@@ -8,23 +8,27 @@
 //! - A claim is held in all its queues or in none.
 //! - Tokens rise.
 
+mod backlog;
 mod claim_counts;
 mod claims;
 mod dump;
+mod ending;
 mod isolation;
 mod multi;
 mod observation;
 mod restoration;
 mod sessions;
 mod shares;
+mod sweep;
 
 pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, InvalidChange};
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use distsync_core::spi::clock::Moment;
-use distsync_core::spi::{ClaimId, Revision};
+use distsync_core::spi::{ClaimId, Revision, SessionId};
 use distsync_core::{Mode, Token};
 use foldhash::fast::RandomState;
 use slab::Slab;
@@ -42,10 +46,12 @@ use super::reply::{Effect, Reply};
 use super::session::Session;
 use super::snapshot::RecentSnapshots;
 use super::watchers::Watchers;
+use backlog::{Backlog, Task};
 use dump::DumpCursor;
 use isolation::Isolated;
 use multi::{MultiArrival, MultiClaims};
 use shares::Shares;
+use sweep::Swept;
 
 /// The contents of a table, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +113,13 @@ pub struct LockTable<J = NoJournal> {
     news: Option<Vec<Slot>>,
     /// Pairs of a connection and a session that it is attached to.
     attached: BTreeSet<(u64, Slot)>,
+    /// The sessions that are open or being isolated, in the order of their ids.
+    listed_sessions: BTreeSet<(SessionId, Slot)>,
+    /// The TTLs of these sessions.
+    ttls: BTreeSet<(Duration, Slot)>,
+    backlog: Backlog,
+    /// The names whose claims are being ended for an operator, if there are any.
+    swept: Option<Swept>,
     shares: Shares,
     holders: usize,
     counters: Counters,
@@ -151,6 +164,10 @@ impl<J: Journal> LockTable<J> {
             snapshots: RecentSnapshots::default(),
             news: None,
             attached: BTreeSet::new(),
+            listed_sessions: BTreeSet::new(),
+            ttls: BTreeSet::new(),
+            backlog: Backlog::default(),
+            swept: None,
             shares: Shares::default(),
             holders: 0,
             counters: Counters::default(),
@@ -161,14 +178,15 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Returns the numbers of sessions, names and claims.
+    /// Returns the numbers of sessions, names and claims. Ended sessions and their claims do not
+    /// count, even while they are being removed.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            sessions: self.sessions.len(),
+            sessions: self.sessions.len() - self.backlog.dead_sessions,
             names: self.locks.len(),
-            claims: self.claims.len(),
-            holders: self.holders,
+            claims: self.claims.len() - self.backlog.dead_claims,
+            holders: self.holders - self.backlog.dead_holders,
         }
     }
 
@@ -197,12 +215,47 @@ impl<J: Journal> LockTable<J> {
     /// Returns when [`apply`](Self::apply) has to be called next, at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
+        if !self.backlog.is_empty() {
+            return Some(self.now);
+        }
         match self.frozen {
             Some(Freeze::Grace { until }) => {
                 Some(self.deadlines.first().map_or(until, |due| due.min(until)))
             }
             _ => self.deadlines.first(),
         }
+    }
+
+    /// Begins a visit: a series of commands without a pause for others. A visit does a bounded
+    /// amount of the work that an end of many claims causes, and leaves the rest to later ones.
+    pub fn begin_visit(&mut self) {
+        self.backlog.begin_visit();
+    }
+
+    /// Returns whether a visit has done enough work. The host should end it, so that no other
+    /// caller waits long for the table.
+    #[must_use]
+    pub fn is_visit_long(&self) -> bool {
+        self.backlog.is_spent()
+    }
+
+    /// Returns whether work is left for [`Tick`](Command::Tick)s at the present time. The host
+    /// should send them soon, each in a visit of its own.
+    #[must_use]
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() || self.is_overdue()
+    }
+
+    /// Returns how many claims were removed or granted in this visit.
+    #[cfg(test)]
+    pub(super) fn touched(&self) -> usize {
+        self.backlog.touched
+    }
+
+    /// Sets the number of steps of one visit. For tests, whose tables are small.
+    #[cfg(test)]
+    pub(super) fn set_slice(&mut self, steps: u32) {
+        self.backlog.set_slice(steps);
     }
 
     /// Advances the time to `now`, then executes a command. Returns the reply to the command, if it
@@ -235,12 +288,12 @@ impl<J: Journal> LockTable<J> {
                     isolation,
                     principal,
                 };
-                self.open(from.connection, session, secret, opening)
+                self.open(from.connection, session, secret, opening, effects)
             }
             Command::Attach { session, secret } => self.attach(from.connection, session, secret),
             Command::Detach { session } => self.detach(from.connection, session),
             Command::Renew { session } => self.renew(session),
-            Command::Close { session } => self.close(session, effects),
+            Command::Close { session } => return self.close(from, session, effects),
             Command::Enqueue {
                 session,
                 claim,
@@ -290,9 +343,11 @@ impl<J: Journal> LockTable<J> {
             Command::Inspect { name } => Reply::Queue(self.queue(name)),
             Command::Changed { name, after } => return self.changed(from, name, after, effects),
             Command::List { prefix, after } => self.list(prefix, after),
-            Command::EndSession { session } => self.end_session(session, effects),
-            Command::ConfirmIsolated { session } => self.confirm_isolated(session, effects),
-            Command::ReleaseAll { prefix } => self.release_all(prefix, effects),
+            Command::EndSession { session } => return self.end_session(from, session, effects),
+            Command::ConfirmIsolated { session } => {
+                return self.confirm_isolated(from, session, effects);
+            }
+            Command::ReleaseAll { prefix } => return self.release_all(from, prefix, effects),
             Command::Sessions { after } => self.list_sessions(after),
             Command::Forget { request } => {
                 self.forget(Requester { request, ..from });
@@ -305,27 +360,35 @@ impl<J: Journal> LockTable<J> {
             Command::Disconnected => {
                 self.shares.forget(from.connection);
                 self.disconnect(from.connection);
-                for watcher in self.watchers.of_connection(from.connection) {
-                    self.forget(watcher);
-                }
                 return None;
             }
-            Command::Tick => return None,
+            Command::Tick => {
+                self.work(effects);
+                return None;
+            }
         })
     }
 
     /// Grants waiting claims and notifies watchers, after claims have left the queue of a name.
+    /// Grants at least the first waiter that can be granted. Others may be left to a later visit.
     #[inline]
     fn settle(&mut self, index: Slot, effects: &mut Vec<Effect>) {
         // Other queues that have changed, because a claim for more than one name was granted.
         let mut more = Vec::new();
-        self.settle_queue(index, &mut more, effects);
+        self.settle_queue(index, true, &mut more, effects);
         while let Some(queue) = more.pop() {
-            self.settle_queue(queue, &mut more, effects);
+            self.settle_queue(queue, false, &mut more, effects);
         }
     }
 
-    fn settle_queue(&mut self, index: Slot, more: &mut Vec<Slot>, effects: &mut Vec<Effect>) {
+    /// Settles one queue. The first step is taken in any case if it `is_due`.
+    fn settle_queue(
+        &mut self,
+        index: Slot,
+        mut is_due: bool,
+        more: &mut Vec<Slot>,
+        effects: &mut Vec<Effect>,
+    ) {
         // The name may have been settled and removed before.
         if !self.locks.is_in_use(index) {
             return;
@@ -340,7 +403,16 @@ impl<J: Journal> LockTable<J> {
             else {
                 break;
             };
-            if claim.part == Part::Whole {
+            let part = claim.part;
+            if !std::mem::take(&mut is_due) && !self.backlog.take_step() {
+                self.settle_later(index);
+                break;
+            }
+            if self.may_have_doomed() && self.discard_doomed(next, more, effects) {
+                continue;
+            }
+            if part == Part::Whole {
+                let claim = &self.claims[key(next)];
                 let (claim, to, token) = (claim.id, claim.requester, self.tokens.next());
                 self.journal.record(Change::Granted { claim, token });
                 let waited = self.begin_hold(next, token);
@@ -355,6 +427,13 @@ impl<J: Journal> LockTable<J> {
         }
         self.changed_now(index, effects);
         self.tidy(index);
+    }
+
+    /// Leaves the rest of the grants of a queue to a later visit.
+    fn settle_later(&mut self, index: Slot) {
+        if !std::mem::replace(&mut self.locks[index].is_unsettled, true) {
+            self.backlog.push(Task::Settle(index));
+        }
     }
 
     /// Marks a name as idle if it has become unused.

@@ -4,6 +4,7 @@ mod freezing;
 mod isolation;
 mod oracle;
 mod rig;
+mod slices;
 mod watching;
 
 use std::time::Duration;

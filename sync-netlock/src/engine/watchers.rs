@@ -99,18 +99,13 @@ impl Watchers {
         Some(watched)
     }
 
-    /// Returns all watches of a connection, in the order of their requests.
-    pub(super) fn of_connection(&self, connection: u64) -> Vec<Requester> {
-        let Some(watches) = self.by_connection.get(&connection) else {
-            return Vec::new();
-        };
-        let of = |request: &u64| Requester {
+    /// Returns a watch of a connection, if it has one.
+    pub(super) fn any_of(&self, connection: u64) -> Option<Requester> {
+        let request = *self.by_connection.get(&connection)?.keys().next()?;
+        Some(Requester {
             connection,
-            request: *request,
-        };
-        let mut all: Vec<_> = watches.keys().map(of).collect();
-        all.sort_unstable();
-        all
+            request,
+        })
     }
 
     /// Returns the number of watches of a connection.

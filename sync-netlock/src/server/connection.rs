@@ -310,6 +310,7 @@ impl Connection {
                 .table
                 .apply(now, from, Command::Tick, &mut self.effects);
             while self.out.size() < OUT_MAX
+                && !state.table.is_visit_long()
                 && let Some(Behind { request, name }) = self.behind.pop_front()
             {
                 // Each revision is higher than this one, so there is a reply now.
@@ -407,6 +408,7 @@ impl Connection {
                     let is_short = self.apply_request(state, request)?;
                     if self.requests >= piece
                         || self.out.size() >= OUT_MAX
+                        || state.table.is_visit_long()
                         || state.table.journal().is_long()
                         || visit.is_over(is_short)
                     {

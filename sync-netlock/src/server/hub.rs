@@ -289,6 +289,7 @@ impl Hub {
     ) -> (T, Option<LogPosition>) {
         let mut state = locked(&self.state);
         let state = &mut *state;
+        state.table.begin_visit();
         if let Some(storage) = &mut state.storage {
             storage.begin_visit(&mut state.table);
         }
@@ -397,12 +398,16 @@ impl Hub {
 /// How often the space of a full disk is checked.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
+/// The pause between two slices of the table's backlog. A thread that waits for the table needs
+/// some time to wake up.
+const SLICE_PAUSE: Duration = Duration::from_micros(100);
+
 /// Ends sessions on time, does the periodic work of the storage, and delivers effects that were
 /// left.
 pub(super) async fn expire(hub: Arc<Hub>) {
     let mut effects = Vec::new();
     while !hub.is_stopped() {
-        let (due, position) = hub.visit(|state| {
+        let ((due, is_behind), position) = hub.visit(|state| {
             let now = clock::now();
             effects.append(&mut state.left);
             state
@@ -421,10 +426,18 @@ pub(super) async fn expire(hub: Arc<Hub>) {
             if state.retries_full {
                 state.next_run = state.next_run.min(now.after(FULL_RETRY));
             }
-            state.next_run
+            (state.next_run, state.table.has_backlog())
         });
         hub.stored(position).await;
         hub.post(&mut effects);
+        if is_behind {
+            // Other tasks and threads visit the table between two slices.
+            let resume = clock::now().after(SLICE_PAUSE);
+            while clock::now() < resume {
+                tokio::task::yield_now().await;
+            }
+            continue;
+        }
         tokio::select! {
             () = clock::sleep_until(due) => {}
             () = hub.wake_expiry.notified() => {}

@@ -20,7 +20,7 @@ use super::hub::Hub;
 use super::options::{IsolationOptions, OnFailure};
 use crate::engine::{Command, Isolation, Reason, Requester};
 
-/// The input of the program, as JSON.
+/// The input of the program, as JSON, without the field `locks`.
 #[derive(Serialize)]
 struct Event<'a> {
     event: String,
@@ -28,7 +28,6 @@ struct Event<'a> {
     client: &'a str,
     isolation: String,
     reason: &'static str,
-    locks: Vec<Held<'a>>,
 }
 
 #[derive(Serialize)]
@@ -38,15 +37,42 @@ struct Held<'a> {
     value: String,
 }
 
-fn event(isolation: &Isolation) -> Vec<u8> {
+/// How many locks are encoded at once, so that other tasks do not wait for a long list.
+const LOCKS_AT_ONCE: usize = 1_000;
+
+/// Encodes the input of the program. Takes the locks of the isolation.
+///
+/// # Cancel safety
+/// Not safe: some of the locks are taken.
+async fn event(isolation: &mut Isolation) -> Vec<u8> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut locks = std::mem::take(&mut isolation.locks).into_iter();
+    let mut list = Vec::new();
+    loop {
+        // Serializing strings and numbers cannot fail.
+        for (name, token, value) in locks.by_ref().take(LOCKS_AT_ONCE) {
+            if !list.is_empty() {
+                list.push(b',');
+            }
+            let held = Held {
+                name: &name,
+                token: token.get(),
+                value: text(&value),
+            };
+            let _ = serde_json::to_writer(&mut list, &held);
+        }
+        if locks.len() == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     let Isolation {
         session,
         client,
         info,
         reason,
-        locks,
+        ..
     } = isolation;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let event = Event {
         event: session.to_string(),
         session: session.to_string(),
@@ -56,17 +82,14 @@ fn event(isolation: &Isolation) -> Vec<u8> {
             Reason::Expired => "expired",
             Reason::Ended => "ended",
         },
-        locks: locks
-            .iter()
-            .map(|(name, token, value)| Held {
-                name,
-                token: token.get(),
-                value: text(value),
-            })
-            .collect(),
     };
-    // Serializing strings and numbers cannot fail.
-    serde_json::to_vec(&event).unwrap_or_default()
+    let mut input = serde_json::to_vec(&event).unwrap_or_default();
+    // The list of locks is the last field.
+    input.pop();
+    input.extend_from_slice(b",\"locks\":[");
+    input.append(&mut list);
+    input.extend_from_slice(b"]}");
+    input
 }
 
 /// Isolates the clients that the table names, until the server stops. Stopping kills the running
@@ -98,10 +121,10 @@ async fn isolate(
     hub: Arc<Hub>,
     options: Arc<IsolationOptions>,
     permits: Arc<Semaphore>,
-    isolation: Isolation,
+    mut isolation: Isolation,
 ) {
     let session = isolation.session;
-    let input = event(&isolation);
+    let input = event(&mut isolation).await;
     let mut pause = Duration::from_secs(1);
     for attempt in 0..=options.retries {
         let Ok(permit) = permits.acquire().await else {

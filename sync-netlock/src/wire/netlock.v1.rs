@@ -698,6 +698,7 @@ pub mod refused {
         ClaimsPerPrincipal = 9,
         WatchesPerPrincipal = 10,
         ClaimsPerNameAndPrincipal = 11,
+        ReleasesAtOnce = 12,
     }
     impl Bound {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -718,6 +719,7 @@ pub mod refused {
                 Self::ClaimsPerPrincipal => "CLAIMS_PER_PRINCIPAL",
                 Self::WatchesPerPrincipal => "WATCHES_PER_PRINCIPAL",
                 Self::ClaimsPerNameAndPrincipal => "CLAIMS_PER_NAME_AND_PRINCIPAL",
+                Self::ReleasesAtOnce => "RELEASES_AT_ONCE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -735,6 +737,7 @@ pub mod refused {
                 "CLAIMS_PER_PRINCIPAL" => Some(Self::ClaimsPerPrincipal),
                 "WATCHES_PER_PRINCIPAL" => Some(Self::WatchesPerPrincipal),
                 "CLAIMS_PER_NAME_AND_PRINCIPAL" => Some(Self::ClaimsPerNameAndPrincipal),
+                "RELEASES_AT_ONCE" => Some(Self::ReleasesAtOnce),
                 _ => None,
             }
         }

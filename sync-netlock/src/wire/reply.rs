@@ -178,6 +178,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
                 Bound::ClaimsPerPrincipal => refused::Bound::ClaimsPerPrincipal,
                 Bound::ClaimsPerNameAndPrincipal => refused::Bound::ClaimsPerNameAndPrincipal,
                 Bound::WatchesPerPrincipal => refused::Bound::WatchesPerPrincipal,
+                Bound::ReleasesAtOnce => refused::Bound::ReleasesAtOnce,
             };
             Code::TooMany
         }
@@ -335,6 +336,7 @@ fn to_refusal(refused: &proto::Refused) -> Option<Refusal> {
                 refused::Bound::ClaimsPerPrincipal => Bound::ClaimsPerPrincipal,
                 refused::Bound::ClaimsPerNameAndPrincipal => Bound::ClaimsPerNameAndPrincipal,
                 refused::Bound::WatchesPerPrincipal => Bound::WatchesPerPrincipal,
+                refused::Bound::ReleasesAtOnce => Bound::ReleasesAtOnce,
             },
             max,
         },

@@ -23,8 +23,10 @@ impl<J: Journal> LockTable<J> {
     /// Returns the claim with this id, if it belongs to this session.
     pub(super) fn find_own(&self, session: SessionId, id: ClaimId) -> Option<Slot> {
         let found = self.find_claim(id)?;
-        let owner = &self.sessions[key(self.claims[key(found)].session)];
-        (owner.id == session && !owner.is_isolating).then_some(found)
+        let index = self.claims[key(found)].session;
+        let owner = &self.sessions[key(index)];
+        let has_ended = owner.is_isolating || owner.is_dead || self.has_expired(index);
+        (owner.id == session && !has_ended).then_some(found)
     }
 
     /// Returns the slot of a name for a new claim or watcher. Adds the name if it does not exist.
@@ -63,6 +65,9 @@ impl<J: Journal> LockTable<J> {
         let Some(session) = self.find_session(session) else {
             return Reply::Refused(self.unknown(session));
         };
+        if self.may_have_doomed() {
+            self.free_claim_id(arrival.claim, effects);
+        }
         if let Some(found) = self.find_claim(arrival.claim) {
             return self.repeat(from, found, session, arrival.name);
         }
@@ -261,6 +266,8 @@ impl<J: Journal> LockTable<J> {
         lock.run.admit(claim.mode);
         lock.next = InQueue::next(claim);
         self.holders += 1;
+        self.backlog.touch();
+        self.sessions[key(claim.session)].held_count += 1;
         claim.hold(token, self.now)
     }
 
@@ -284,6 +291,7 @@ impl<J: Journal> LockTable<J> {
         session.claims.push(&mut self.claims, index);
         session.claim_count += 1;
         self.shares.claim_came(session.share, lock);
+        self.locks.make_listed(lock);
         let lock = &mut self.locks[lock];
         lock.queue.push(&mut self.claims, index);
         lock.arrived(mode);
@@ -403,9 +411,13 @@ impl<J: Journal> LockTable<J> {
 
     pub(super) fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
         let stands = |part: &Slot| &*self.locks[self.claims[key(*part)].lock].name == name;
+        let has_ended = |found: Slot| {
+            let session = self.claims[key(found)].session;
+            self.sessions[key(session)].is_dead || self.has_expired(session)
+        };
         let found = self
             .find_claim(id)
-            .filter(|found| self.parts(*found).iter().any(stands));
+            .filter(|found| !has_ended(*found) && self.parts(*found).iter().any(stands));
         let Some(found) = found else {
             return Reply::Withdrawn(Withdrawn::Absent);
         };
@@ -413,24 +425,9 @@ impl<J: Journal> LockTable<J> {
         Reply::Withdrawn(self.end_claim(found, Gone::Evicted, effects))
     }
 
-    pub(super) fn release_all(&mut self, prefix: &str, effects: &mut Vec<Effect>) -> Reply {
-        // Remove all claims before the queues are settled, so that none is granted that is about to
-        // end.
-        let (mut claims, mut touched) = (0, Vec::new());
-        for id in self.locks.claims_below(prefix, &self.claims) {
-            if let Some(found) = self.find_claim(id) {
-                self.note_eviction(found, effects);
-                touched.extend(self.leave(found, Gone::Evicted, effects).0);
-                claims += 1;
-            }
-        }
-        self.settle_all(touched, effects);
-        Reply::Released { claims }
-    }
-
     /// Counts an eviction, and reports it to the claim's session if the claim is held. Called
     /// before the claim ends.
-    fn note_eviction(&mut self, found: Slot, effects: &mut Vec<Effect>) {
+    pub(super) fn note_eviction(&mut self, found: Slot, effects: &mut Vec<Effect>) {
         self.counters.evictions += 1;
         let claim = &self.claims[key(found)];
         let id = claim.id;
@@ -473,7 +470,9 @@ impl<J: Journal> LockTable<J> {
         let session = &mut self.sessions[key(session)];
         session.claims.remove(&mut self.claims, index);
         session.claim_count -= 1;
+        session.held_count -= usize::from(holds);
         self.shares.claim_left(session.share, name);
+        self.backlog.touch();
         self.claims.remove(key(index))
     }
 }

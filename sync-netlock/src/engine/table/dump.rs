@@ -61,11 +61,15 @@ impl<J: Journal> LockTable<J> {
     /// Emits the changes that create this table from an empty one.
     pub fn dump(&self, mut emit: impl FnMut(Change<'_>)) {
         for (_, session) in &self.sessions {
-            emit(self.opened(session));
+            if !session.is_dead {
+                emit(self.opened(session));
+            }
         }
         for lock in self.locks.iter() {
             for claim in lock.queue.iter(&self.claims) {
-                emit(self.arrived(lock, claim));
+                if !self.is_dead(claim) {
+                    emit(self.arrived(lock, claim));
+                }
             }
         }
     }
@@ -91,7 +95,9 @@ impl<J: Journal> LockTable<J> {
         let mut cursor = std::mem::take(&mut self.dump);
         let mut left = steps;
         while left > 0 && key(cursor.session) < self.sessions.capacity() {
-            if let Some(session) = self.sessions.get(key(cursor.session)) {
+            if let Some(session) = self.sessions.get(key(cursor.session))
+                && !session.is_dead
+            {
                 emit(self.opened(session));
             }
             cursor.session += 1;
@@ -108,7 +114,9 @@ impl<J: Journal> LockTable<J> {
                 cursor.go_on_at(NONE);
                 continue;
             };
-            emit(self.arrived(lock, claim));
+            if !self.is_dead(claim) {
+                emit(self.arrived(lock, claim));
+            }
             cursor.go_on_at(InQueue::next(claim));
         }
         let is_complete = left > 0;
@@ -116,6 +124,11 @@ impl<J: Journal> LockTable<J> {
             self.dump = cursor;
         }
         is_complete
+    }
+
+    /// Returns whether the session of a claim has ended, which is in the journal.
+    fn is_dead(&self, claim: &Claim) -> bool {
+        self.sessions[key(claim.session)].is_dead
     }
 
     fn opened<'a>(&self, session: &'a Session) -> Change<'a> {

@@ -1,15 +1,16 @@
 //! Isolation: a session that ends while it holds claims keeps them until its client is isolated,
 //! which means that the client can do nothing more. Known elsewhere as node fencing (STONITH).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use distsync_core::Token;
 use distsync_core::spi::{Gone, SessionId};
 use foldhash::fast::RandomState;
 
 use super::LockTable;
+use crate::engine::command::Requester;
 use crate::engine::journal::Journal;
-use crate::engine::queue::{Claim, Slot, key};
+use crate::engine::queue::{Slot, key};
 use crate::engine::refusal::Refusal;
 use crate::engine::reply::{Effect, Reply};
 
@@ -40,15 +41,28 @@ pub struct Isolation {
     pub locks: Vec<(String, Token, Vec<u8>)>,
 }
 
+/// The waiting claims of a session are being removed, and its held claims are being noted.
+#[derive(Debug)]
+pub(super) struct Separation {
+    session: Slot,
+    isolation: Isolation,
+}
+
+/// The requester of a held claim that is noted in an isolation. A held claim needs no other one.
+const NOTED: Requester = Requester {
+    connection: 0,
+    request: 1,
+};
+
 /// The sessions whose clients are being or were isolated.
 #[derive(Debug, Default)]
 pub(super) struct Isolated {
     /// Whether clients are isolated at all.
     enabled: bool,
-    /// Sessions that were not handed to the host yet.
-    pending: Vec<(Slot, Reason)>,
-    /// Sessions that still hold claims.
-    underway: Vec<Slot>,
+    /// Clients that were not handed to the host yet.
+    pending: Vec<Isolation>,
+    /// Sessions that still hold claims, by id.
+    underway: HashMap<SessionId, Slot, RandomState>,
     /// The most recent isolated sessions.
     known: HashSet<SessionId, RandomState>,
     /// The sessions of `known`, the oldest first.
@@ -65,11 +79,10 @@ impl<J: Journal> LockTable<J> {
 
     /// Takes the clients that have to be isolated and were not taken before.
     pub fn take_isolations(&mut self) -> Vec<Isolation> {
-        let pending = std::mem::take(&mut self.isolated.pending);
+        let mut pending = std::mem::take(&mut self.isolated.pending);
+        // An operator may have confirmed it before it was taken.
+        pending.retain(|isolation| self.isolated.underway.contains_key(&isolation.session));
         pending
-            .into_iter()
-            .map(|(index, reason)| self.isolation(index, reason))
-            .collect()
     }
 
     /// Returns whether there are clients to [take](Self::take_isolations).
@@ -78,55 +91,32 @@ impl<J: Journal> LockTable<J> {
         !self.isolated.pending.is_empty()
     }
 
-    fn isolation(&self, index: Slot, reason: Reason) -> Isolation {
-        let session = &self.sessions[key(index)];
-        let lock = |claim: &Claim| {
-            let name = self.locks[claim.lock].name.to_string();
-            claim
-                .token()
-                .map(|token| (name, token, claim.value.to_vec()))
-        };
-        Isolation {
-            session: session.id,
-            client: session.client.to_string(),
-            info: session.isolation.to_vec(),
-            reason,
-            locks: session.claims.iter(&self.claims).filter_map(lock).collect(),
-        }
-    }
-
     /// Returns whether a session that ends has to keep its held claims until its client is
     /// isolated.
     pub(super) fn needs_isolation(&self, index: Slot) -> bool {
         let session = &self.sessions[key(index)];
-        self.isolated.enabled
-            && !session.isolation.is_empty()
-            && session.claims.iter(&self.claims).any(Claim::holds)
+        self.isolated.enabled && !session.isolation.is_empty() && session.held_count > 0
     }
 
-    /// Ends a session for its client, and keeps its held claims. Its waiting claims are removed.
-    /// Returns the queues that have to be settled.
+    /// Ends a session for its client, and keeps its held claims. Its waiting claims have to be
+    /// [separated](Self::separate) from them. None of them is granted.
     pub(super) fn begin_isolation(
         &mut self,
         index: Slot,
         reason: Reason,
         effects: &mut Vec<Effect>,
-    ) -> Vec<Slot> {
-        let claims = self.sessions[key(index)].claims.iter(&self.claims);
-        let (touched, ids): (Vec<Slot>, Vec<_>) =
-            claims.map(|claim| (claim.lock, claim.id)).unzip();
-        for id in ids {
-            let found = self
-                .find_claim(id)
-                .filter(|found| !self.claims[key(*found)].holds());
-            if let Some(found) = found {
-                self.leave(found, Gone::SessionLost, effects);
-            }
-        }
+    ) -> Box<Separation> {
         self.forget_id(index);
         let session = &mut self.sessions[key(index)];
         session.is_isolating = true;
         let id = session.id;
+        let isolation = Isolation {
+            session: id,
+            client: session.client.to_string(),
+            info: session.isolation.to_vec(),
+            reason,
+            locks: Vec::with_capacity(session.held_count),
+        };
         if let Some(to) = session.listener.take() {
             self.watchers.remove(to);
             effects.push(Effect {
@@ -134,8 +124,8 @@ impl<J: Journal> LockTable<J> {
                 reply: Reply::Refused(Refusal::Isolated),
             });
         }
-        self.isolated.pending.push((index, reason));
-        self.isolated.underway.push(index);
+        self.backlog.ending += 1;
+        self.isolated.underway.insert(id, index);
         self.isolated.known.insert(id);
         self.isolated.order.push_back(id);
         if self.isolated.order.len() > REMEMBERED
@@ -143,30 +133,86 @@ impl<J: Journal> LockTable<J> {
         {
             self.isolated.known.remove(&oldest);
         }
-        touched
+        Box::new(Separation {
+            session: index,
+            isolation,
+        })
+    }
+
+    /// Removes waiting claims of a session whose client has to be isolated, and notes the held
+    /// ones. Hands the client to the host after the last claim. Returns what is left to do.
+    pub(super) fn separate(
+        &mut self,
+        mut separation: Box<Separation>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Box<Separation>> {
+        let index = separation.session;
+        let is_underway = self.isolated.underway.get(&separation.isolation.session) == Some(&index);
+        let mut touched = Vec::new();
+        let mut is_complete = true;
+        loop {
+            if !is_underway {
+                break;
+            }
+            let session = &mut self.sessions[key(index)];
+            let head = session.claims.head();
+            let Some(claim) = self.claims.get_mut(key(head)) else {
+                break;
+            };
+            // Noted claims are at the end of the list.
+            if claim.requester == NOTED {
+                break;
+            }
+            if !self.backlog.take_step() {
+                is_complete = false;
+                break;
+            }
+            let Some(token) = claim.token() else {
+                touched.extend(self.leave(head, Gone::SessionLost, effects).0);
+                continue;
+            };
+            claim.requester = NOTED;
+            let name = self.locks[claim.lock].name.to_string();
+            separation
+                .isolation
+                .locks
+                .push((name, token, claim.value.to_vec()));
+            session.claims.remove(&mut self.claims, head);
+            session.claims.push(&mut self.claims, head);
+        }
+        self.settle_all(touched, effects);
+        if !is_complete {
+            return Some(separation);
+        }
+        self.backlog.ending -= 1;
+        if is_underway {
+            self.isolated.pending.push(separation.isolation);
+        }
+        None
     }
 
     /// Ends a session whose client was isolated, which releases its claims.
-    pub(super) fn confirm_isolated(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
-        let found = self
-            .isolated
-            .underway
-            .iter()
-            .position(|index| self.sessions[key(*index)].id == id);
-        let Some(found) = found else {
-            return Reply::Refused(Refusal::SessionUnknown);
+    pub(super) fn confirm_isolated(
+        &mut self,
+        from: Requester,
+        id: SessionId,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Reply> {
+        let Some(index) = self.isolated.underway.remove(&id) else {
+            return Some(Reply::Refused(Refusal::SessionUnknown));
         };
-        let index = self.isolated.underway.swap_remove(found);
-        self.isolated
-            .pending
-            .retain(|(pending, _)| *pending != index);
-        self.end_sessions(&[index], effects);
-        Reply::Closed
+        self.end(index, effects);
+        self.closed(from, id)
     }
 
-    /// Returns the reason why there is no session with this id.
+    /// Returns the reason why there is no session with this id, or why a session with this id
+    /// counts as ended.
     pub(super) fn unknown(&self, id: SessionId) -> Refusal {
-        if self.isolated.known.contains(&id) {
+        let is_due = || {
+            self.look_up_session(id)
+                .is_some_and(|index| self.needs_isolation(index))
+        };
+        if self.isolated.known.contains(&id) || is_due() {
             Refusal::Isolated
         } else {
             Refusal::SessionUnknown

@@ -84,6 +84,9 @@ impl<J: Journal> LockTable<J> {
         let Some(session) = self.find_session(session) else {
             return Reply::Refused(self.unknown(session));
         };
+        if self.may_have_doomed() {
+            self.free_claim_id(arrival.claim, effects);
+        }
         if let Some(found) = self.find_claim(arrival.claim) {
             return self.repeat_multi(from, found, session, &names, arrival.any);
         }
@@ -318,15 +321,8 @@ impl<J: Journal> LockTable<J> {
 
     /// Removes a claim from all its queues. Returns these queues, which have to be settled.
     pub(super) fn remove_all_parts(&mut self, found: Slot) -> (Vec<Slot>, Claim) {
-        let parts = self.parts(found);
-        let queues = parts
-            .iter()
-            .map(|part| self.claims[key(*part)].lock)
-            .collect();
-        for part in &parts[1..] {
-            self.remove_claim(*part);
-        }
-        let claim = self.remove_claim(parts[0]);
+        let mut queues = Vec::new();
+        let claim = self.remove_parts(found, &mut queues);
         self.journal.record(Change::Left { claim: claim.id });
         (queues, claim)
     }

@@ -1,5 +1,6 @@
 //! Inspecting and watching queues, and lists of names and sessions.
 
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use distsync_core::spi::{Entry, Queue, Revision, SessionId};
@@ -13,6 +14,9 @@ use crate::engine::reply::{Effect, Reply, SessionEntry};
 use crate::engine::session::Session;
 use crate::engine::snapshot::{QueueSnapshot, QueueView, SnapshotEntry};
 use crate::engine::watchers::Watched;
+
+/// How many names or sessions of a list are read in one step.
+const LISTED_PER_STEP: usize = 16;
 
 impl<J: Journal> LockTable<J> {
     /// Gives a changed queue a new revision, and notifies its watchers.
@@ -74,11 +78,7 @@ impl<J: Journal> LockTable<J> {
     /// Returns the longest TTL of all sessions.
     #[must_use]
     pub fn longest_ttl(&self) -> std::time::Duration {
-        self.sessions
-            .iter()
-            .map(|(_, session)| session.terms.ttl)
-            .max()
-            .unwrap_or_default()
+        self.ttls.last().map(|(ttl, _)| *ttl).unwrap_or_default()
     }
 
     fn entry(&self, claim: &Claim) -> Entry {
@@ -95,8 +95,16 @@ impl<J: Journal> LockTable<J> {
     }
 
     pub(super) fn holder(&self, index: Slot) -> Option<Box<Entry>> {
-        let first = self.locks[index].queue.iter(&self.claims).next()?;
+        let first = self.live_claims(index).next()?;
         first.holds().then(|| Box::new(self.entry(first)))
+    }
+
+    /// Returns the claims of a queue, except those of dead sessions.
+    fn live_claims(&self, index: Slot) -> impl Iterator<Item = &Claim> {
+        self.locks[index]
+            .queue
+            .iter(&self.claims)
+            .filter(|claim| !self.sessions[key(claim.session)].is_dead)
     }
 
     /// Returns a copy of a queue. Requests for an unchanged queue share one while it is in use.
@@ -118,7 +126,7 @@ impl<J: Journal> LockTable<J> {
                 value: claim.value.clone(),
             }
         };
-        let entries = lock.queue.iter(&self.claims).map(entry);
+        let entries = self.live_claims(index).map(entry);
         let claims = lock.claims as usize;
         let queue = Arc::new(QueueSnapshot::new(
             &lock.name,
@@ -131,6 +139,23 @@ impl<J: Journal> LockTable<J> {
             self.snapshots.put(&queue);
         }
         QueueView::shared(queue, self.now)
+    }
+
+    /// Returns the claims of a queue whose session has ended, but that are not removed yet, and
+    /// whether the end of the session is recorded.
+    #[cfg(test)]
+    pub(in crate::engine) fn ghosts(&self, name: &str) -> Vec<(distsync_core::spi::ClaimId, bool)> {
+        let Some(found) = self.locks.find(name) else {
+            return Vec::new();
+        };
+        let queue = self.locks[found].queue.iter(&self.claims);
+        queue
+            .map(|claim| (claim.id, claim.session))
+            .filter_map(|(id, session)| {
+                let is_dead = self.sessions[key(session)].is_dead;
+                (is_dead || self.has_expired(session)).then_some((id, is_dead))
+            })
+            .collect()
     }
 
     pub(super) fn queue(&mut self, name: &str) -> QueueView {
@@ -217,16 +242,16 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    pub(super) fn list_sessions(&self, after: SessionId) -> Reply {
-        let mut found: Vec<&Session> = self
-            .sessions
-            .iter()
-            .map(|(_, session)| session)
-            .filter(|session| session.id > after)
+    pub(super) fn list_sessions(&mut self, after: SessionId) -> Reply {
+        let after = (Excluded((after, Slot::MAX)), Unbounded);
+        let mut found = self.listed_sessions.range(after);
+        let page: Vec<&Session> = found
+            .by_ref()
+            .take(self.limits.page)
+            .map(|(_, index)| &self.sessions[key(*index)])
             .collect();
-        found.sort_unstable_by_key(|session| session.id);
-        let more = found.len() > self.limits.page;
-        found.truncate(self.limits.page);
+        let more = found.next().is_some();
+        self.backlog.charge(page.len() / LISTED_PER_STEP);
         let entry = |session: &Session| SessionEntry {
             session: session.id,
             client: session.client.to_string(),
@@ -235,24 +260,20 @@ impl<J: Journal> LockTable<J> {
             connections: u32::try_from(session.connections.len()).unwrap_or(u32::MAX),
         };
         Reply::Sessions {
-            sessions: found.into_iter().map(entry).collect(),
+            sessions: page.into_iter().map(entry).collect(),
             more,
         }
     }
 
-    pub(super) fn list(&self, prefix: &str, after: &str) -> Reply {
-        let mut names: Vec<&str> = self
-            .locks
-            .iter()
-            .filter(|lock| !lock.queue.is_empty())
-            .map(|lock| &*lock.name)
-            .filter(|name| name.starts_with(prefix) && *name > after)
-            .collect();
-        names.sort_unstable();
-        let more = names.len() > self.limits.page;
-        names.truncate(self.limits.page);
+    pub(super) fn list(&mut self, prefix: &str, after: &str) -> Reply {
+        let (page, more) = self.locks.page(prefix, after, self.limits.page);
+        self.backlog
+            .charge((self.locks.read_by_page() + 2 * page.len()) / LISTED_PER_STEP);
         Reply::Names {
-            names: names.into_iter().map(str::to_owned).collect(),
+            names: page
+                .into_iter()
+                .map(|index| self.locks[index].name.to_string())
+                .collect(),
             more,
         }
     }

@@ -6,10 +6,11 @@ use distsync_core::Token;
 use distsync_core::spi::ClaimId;
 use distsync_core::spi::clock::Moment;
 
+use super::backlog::Task;
 use super::{LockTable, Opening};
 use crate::engine::command::Requester;
 use crate::engine::journal::{Change, Journal};
-use crate::engine::queue::{Claim, Part, Slot, key};
+use crate::engine::queue::{Claim, NONE, Part, Slot, key};
 use crate::engine::refusal::Refusal;
 use crate::engine::reply::Effect;
 
@@ -57,7 +58,7 @@ impl<J: Journal> LockTable<J> {
                 isolation,
                 principal,
             } => {
-                if self.find_session(session).is_some() {
+                if self.look_up_session(session).is_some() {
                     return Err(InvalidChange("a session is opened twice"));
                 }
                 self.begin_session(
@@ -73,14 +74,9 @@ impl<J: Journal> LockTable<J> {
             }
             Change::Closed { session } => {
                 let found = self
-                    .find_session(session)
+                    .look_up_session(session)
                     .ok_or(InvalidChange("an unknown session ends"))?;
-                self.deadlines
-                    .disarm(self.sessions[key(found)].armed, found);
-                for lock in self.empty_session(found, &mut Vec::new()) {
-                    self.tidy(lock);
-                }
-                self.remove_session(found);
+                self.restore_end(found);
             }
             Change::Arrived {
                 session,
@@ -92,7 +88,7 @@ impl<J: Journal> LockTable<J> {
                 any,
             } => {
                 let session = self
-                    .find_session(session)
+                    .look_up_session(session)
                     .ok_or(InvalidChange("a claim of an unknown session"))?;
                 let first = self.find_claim(claim);
                 let lock = self.locks.enter_or_insert(name, self.revision);
@@ -140,6 +136,24 @@ impl<J: Journal> LockTable<J> {
         Ok(())
     }
 
+    /// Ends a session, and removes all its claims at once.
+    fn restore_end(&mut self, index: Slot) {
+        loop {
+            let head = self.sessions[key(index)].claims.head();
+            if head == NONE {
+                break;
+            }
+            let queue = self.remove_claim(head).lock;
+            self.tidy(queue);
+        }
+        self.forget_id(index);
+        let session = self.sessions.remove(key(index));
+        self.deadlines.disarm(session.armed, index);
+        self.listed_sessions.remove(&(session.id, index));
+        self.ttls.remove(&(session.terms.ttl, index));
+        self.shares.leave(session.share);
+    }
+
     /// As [`restore`](Self::restore), for the slices of a [dump](Self::dump_slice) and the changes
     /// between them. Changes of sessions and claims that the dump had not reached have no effect.
     ///
@@ -150,9 +164,9 @@ impl<J: Journal> LockTable<J> {
             Change::Opened {
                 session, secret, ..
             } => self
-                .find_session(session)
+                .look_up_session(session)
                 .is_none_or(|found| self.sessions[key(found)].secret != secret),
-            Change::Closed { session } => self.find_session(session).is_some(),
+            Change::Closed { session } => self.look_up_session(session).is_some(),
             Change::Arrived { .. } => true,
             Change::Granted { claim, .. }
             | Change::Updated { claim, .. }
@@ -220,9 +234,12 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// Resumes grants, beginning with the claims that wait.
+    /// If many claims wait, the rest of them is left to later visits.
     pub fn thaw(&mut self, effects: &mut Vec<Effect>) {
         self.frozen = None;
-        self.settle_all(self.locks.with_waiters(), effects);
+        if let Some(from) = self.settle_from(0, effects) {
+            self.backlog.push(Task::SettleFrom(from));
+        }
     }
 
     /// Ends the grace period if it is over.

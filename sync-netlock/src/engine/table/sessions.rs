@@ -1,36 +1,48 @@
-//! Sessions: how they are opened, renewed and ended.
+//! Sessions: how they are opened and renewed, and when they are over.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use distsync_core::spi::{Gone, Secret, SessionId};
+use distsync_core::spi::{Secret, SessionId};
 
 use super::{Freeze, LockTable, Opening, Reason};
 use crate::engine::command::{NO_PRINCIPAL, Requester};
 use crate::engine::journal::{Change, Journal};
-use crate::engine::queue::{NONE, Part, Slot, key, slot};
+use crate::engine::queue::{NONE, Slot, key, slot};
 use crate::engine::refusal::{Bound, Refusal};
 use crate::engine::reply::{Effect, Reply};
 use crate::engine::session::Session;
 use crate::engine::watchers::Watched;
 
 impl<J: Journal> LockTable<J> {
+    /// Ends sessions whose time is over. The rest is left to later visits if there are many: until
+    /// then, these sessions count as ended everywhere.
     pub(super) fn expire(&mut self, effects: &mut Vec<Effect>) {
-        if self.deadlines.first().is_none_or(|due| due > self.now) {
-            return;
-        }
-        let mut ending = Vec::new();
-        while let Some(due) = self.deadlines.pop(self.now) {
+        while self.is_overdue() && self.backlog.take_step() {
+            let Some(due) = self.deadlines.pop(self.now) else {
+                return;
+            };
             let session = &mut self.sessions[key(due)];
             if session.expires > self.now {
                 session.armed = session.expires;
                 self.deadlines.arm(session.armed, due);
             } else {
-                ending.push(due);
+                self.counters.expiries += 1;
+                self.end_or_isolate(due, Reason::Expired, effects);
             }
         }
-        self.counters.expiries += ending.len() as u64;
-        self.end_or_isolate(&ending, Reason::Expired, effects);
+    }
+
+    /// Returns whether sessions may be due that are not ended yet.
+    #[inline]
+    pub(super) fn is_overdue(&self) -> bool {
+        self.deadlines.first().is_some_and(|due| due <= self.now)
+    }
+
+    /// Returns whether a session counts as ended, because its time is over.
+    #[inline]
+    pub(super) fn has_expired(&self, index: Slot) -> bool {
+        self.is_overdue() && self.sessions[key(index)].expires <= self.now
     }
 
     pub(super) fn open(
@@ -39,6 +51,7 @@ impl<J: Journal> LockTable<J> {
         id: SessionId,
         secret: Secret,
         opening: Opening<'_>,
+        effects: &mut Vec<Effect>,
     ) -> Reply {
         let Opening {
             terms,
@@ -58,6 +71,7 @@ impl<J: Journal> LockTable<J> {
                 return Reply::Refused(Refusal::TooLong { max });
             }
         }
+        self.end_if_expired(id, effects);
         if let Some(found) = self.find_session(id) {
             // The request repeats an earlier one, whose reply was lost.
             return if self.sessions[key(found)].secret == secret {
@@ -99,7 +113,7 @@ impl<J: Journal> LockTable<J> {
         Reply::Opened { ttl: terms.ttl }
     }
 
-    /// Adds a session. The inverse of [`remove_session`](Self::remove_session).
+    /// Adds a session.
     pub(super) fn begin_session(
         &mut self,
         id: SessionId,
@@ -117,6 +131,8 @@ impl<J: Journal> LockTable<J> {
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
         self.deadlines.arm(armed, index);
+        self.listed_sessions.insert((id, index));
+        self.ttls.insert((terms.ttl, index));
         let hash = self.hasher.hash_one(id);
         self.by_session.insert(hash, index);
         index
@@ -146,21 +162,7 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
-    /// Detaches a closed connection from all its sessions.
-    pub(super) fn disconnect(&mut self, connection: u64) {
-        let of_connection = (connection, 0)..=(connection, Slot::MAX);
-        let sessions: Vec<Slot> = self
-            .attached
-            .range(of_connection)
-            .map(|(_, index)| *index)
-            .collect();
-        for index in sessions {
-            self.attached.remove(&(connection, index));
-            self.lose_connection(connection, index);
-        }
-    }
-
-    fn lose_connection(&mut self, connection: u64, index: Slot) {
+    pub(super) fn lose_connection(&mut self, connection: u64, index: Slot) {
         let session = &mut self.sessions[key(index)];
         session.connections.retain(|other| *other != connection);
         // A session that is isolating has ended already, and has no deadline.
@@ -187,10 +189,14 @@ impl<J: Journal> LockTable<J> {
         {
             self.recent = self.look_up_session(id)?;
         }
+        if self.has_expired(self.recent) {
+            return None;
+        }
         Some(self.recent)
     }
 
-    fn look_up_session(&self, id: SessionId) -> Option<Slot> {
+    /// As [`find_session`](Self::find_session), but also finds a session whose time is over.
+    pub(super) fn look_up_session(&self, id: SessionId) -> Option<Slot> {
         self.by_session.find(self.hasher.hash_one(id), |slot| {
             self.sessions[key(slot)].id == id
         })
@@ -220,112 +226,6 @@ impl<J: Journal> LockTable<J> {
             },
             None => Reply::Refused(self.unknown(id)),
         }
-    }
-
-    pub(super) fn close(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
-        if let Some(found) = self.find_session(id) {
-            self.deadlines
-                .disarm(self.sessions[key(found)].armed, found);
-            self.end_sessions(&[found], effects);
-        }
-        Reply::Closed
-    }
-
-    /// Ends a session for an operator. If its client has to be isolated, isolation begins instead.
-    pub(super) fn end_session(&mut self, id: SessionId, effects: &mut Vec<Effect>) -> Reply {
-        let Some(found) = self.find_session(id) else {
-            return Reply::Refused(self.unknown(id));
-        };
-        self.deadlines
-            .disarm(self.sessions[key(found)].armed, found);
-        self.end_or_isolate(&[found], Reason::Ended, effects);
-        Reply::Closed
-    }
-
-    /// Ends sessions whose deadlines are removed. All their claims are removed before the queues
-    /// are settled, so that no claim of an ended session is granted.
-    pub(super) fn end_sessions(&mut self, ending: &[Slot], effects: &mut Vec<Effect>) {
-        let touched = ending
-            .iter()
-            .flat_map(|index| self.end_one(*index, effects))
-            .collect();
-        self.settle_all(touched, effects);
-    }
-
-    /// As [`end_sessions`](Self::end_sessions), for sessions that expire or that an operator ends.
-    /// If a client has to be isolated, its session keeps its held claims.
-    fn end_or_isolate(&mut self, ending: &[Slot], reason: Reason, effects: &mut Vec<Effect>) {
-        let mut touched = Vec::new();
-        for index in ending {
-            touched.extend(if self.needs_isolation(*index) {
-                self.begin_isolation(*index, reason, effects)
-            } else {
-                self.end_one(*index, effects)
-            });
-        }
-        self.settle_all(touched, effects);
-    }
-
-    /// Ends a session. Returns the queues that its claims have left, which have to be settled.
-    fn end_one(&mut self, index: Slot, effects: &mut Vec<Effect>) -> Vec<Slot> {
-        let touched = self.empty_session(index, effects);
-        self.forget_session(index, effects);
-        touched
-    }
-
-    pub(super) fn settle_all(&mut self, mut touched: Vec<Slot>, effects: &mut Vec<Effect>) {
-        // A queue can be listed more than once. Settle it once, because that may remove its name.
-        touched.sort_unstable();
-        touched.dedup();
-        for lock in touched {
-            self.settle(lock, effects);
-        }
-    }
-
-    /// Removes all claims of a session. Returns their queues.
-    pub(super) fn empty_session(&mut self, index: Slot, effects: &mut Vec<Effect>) -> Vec<Slot> {
-        let mut touched = Vec::new();
-        loop {
-            let head = self.sessions[key(index)].claims.head();
-            if head == NONE {
-                return touched;
-            }
-            let claim = self.remove_claim(head);
-            if !claim.holds() && claim.part != Part::Further {
-                effects.push(Effect {
-                    to: claim.requester,
-                    reply: Reply::Gone {
-                        why: Gone::SessionLost,
-                    },
-                });
-            }
-            touched.push(claim.lock);
-        }
-    }
-
-    fn forget_session(&mut self, index: Slot, effects: &mut Vec<Effect>) {
-        let session = self.remove_session(index);
-        self.journal.record(Change::Closed {
-            session: session.id,
-        });
-        if let Some(to) = session.listener {
-            self.watchers.remove(to);
-            effects.push(Effect {
-                to,
-                reply: Reply::Refused(Refusal::SessionUnknown),
-            });
-        }
-    }
-
-    /// Removes a session that has no claims.
-    pub(super) fn remove_session(&mut self, index: Slot) -> Session {
-        self.forget_id(index);
-        let session = self.sessions.remove(key(index));
-        self.shares.leave(session.share);
-        for connection in &session.connections {
-            self.attached.remove(&(*connection, index));
-        }
-        session
     }
 
     /// Removes a session from the index of ids.

@@ -51,6 +51,8 @@ pub(super) struct Rig {
     told: HashMap<u64, Vec<Reply>>,
     /// The last request that enqueued a claim.
     enqueued: HashMap<u128, u64>,
+    /// Each command is a visit of its own.
+    is_refilled: bool,
 }
 
 impl Rig {
@@ -64,7 +66,52 @@ impl Rig {
             request: 0,
             told: HashMap::new(),
             enqueued: HashMap::new(),
+            is_refilled: true,
         }
+    }
+
+    /// Makes a visit do `steps` of the work that can be left to later visits. All commands until
+    /// the next [`slice`](Self::slice) are then one visit.
+    pub(super) fn set_slice(&mut self, steps: u32) {
+        self.table.set_slice(steps);
+        self.is_refilled = false;
+    }
+
+    /// Does a slice of the work that is left. Returns whether there is more.
+    pub(super) fn slice(&mut self) -> bool {
+        self.table.begin_visit();
+        self.send(Command::Tick);
+        self.table.has_backlog()
+    }
+
+    /// Returns how many claims were removed or granted in this visit.
+    pub(super) fn touched(&self) -> usize {
+        self.table.touched()
+    }
+
+    /// Restores a copy from a dump, and returns the numbers of its sessions and claims.
+    pub(super) fn dumped(&self) -> Stats {
+        let mut dumped = Mirror::new();
+        self.table.dump(|change| dumped.record(change));
+        dumped.0.stats()
+    }
+
+    pub(super) fn thaw(&mut self) {
+        let mut effects = Vec::new();
+        self.table.thaw(&mut effects);
+        for Effect { to, reply } in effects {
+            self.told.entry(to.request).or_default().push(reply);
+        }
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        self.table.has_backlog()
+    }
+
+    /// Returns the claims of a queue whose session has ended, but that are not removed yet, and
+    /// whether the end of the session is recorded.
+    pub(super) fn ghosts(&self, name: &str) -> Vec<(ClaimId, bool)> {
+        self.table.ghosts(name)
     }
 
     pub(super) fn with_sessions(count: u128) -> Self {
@@ -102,6 +149,9 @@ impl Rig {
             connection: 7,
             request: self.request,
         };
+        if self.is_refilled {
+            self.table.begin_visit();
+        }
         let reply = self.table.apply(self.now, from, command, &mut effects);
         effects.extend(reply.map(|reply| Effect { to: from, reply }));
         for Effect { to, reply } in effects {
@@ -127,6 +177,11 @@ impl Rig {
     pub(super) fn ask(&mut self, command: Command<'_>) -> Reply {
         let request = self.send(command);
         self.answer(request)
+    }
+
+    /// Returns the last request that enqueued a claim.
+    pub(super) fn request_of(&self, claim: u128) -> u64 {
+        self.enqueued[&claim]
     }
 
     /// Takes the replies that the waiter of this claim has got since.
@@ -346,8 +401,13 @@ impl Rig {
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
-        self.now = self.now.after(time);
+        self.skip(time);
         self.send(Command::Tick);
+    }
+
+    /// Advances the time without a command.
+    pub(super) fn skip(&mut self, time: Duration) {
+        self.now = self.now.after(time);
     }
 
     pub(super) fn go_back(&mut self, time: Duration) {
