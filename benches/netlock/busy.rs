@@ -6,10 +6,21 @@ use std::net::SocketAddr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::programs::Program;
-use super::visits::{medians, round};
-use super::{ROUND, ROUNDS, echo, raw, side};
+use super::side::{self, medians};
+use super::{ROUND, echo, raw};
 
-pub(crate) fn table(paths: &[String]) {
+const CONNECTIONS: [usize; 4] = [100, 1_000, 5_000, 10_000];
+const ROUNDS: usize = 3;
+
+/// What a pair costs the server, in microseconds.
+pub(crate) struct Costs {
+    pub(crate) connections: usize,
+    /// Two frames of the bare echo.
+    echo: f64,
+    pub(crate) programs: Vec<f64>,
+}
+
+pub(crate) fn table(paths: &[&str]) -> Vec<Costs> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -19,44 +30,46 @@ pub(crate) fn table(paths: &[String]) {
     println!(
         "busy connections          us of the server a pair   of a hundred   wanted   two frames of the echo   of a hundred        earlier   of a hundred"
     );
-    let mut hundred = None;
-    for connections in [100, 5_000, 10_000] {
-        let mut echoed = Vec::new();
-        let mut served = vec![Vec::new(); paths.len()];
-        for _ in 0..ROUNDS {
-            echoed.push(side::serving(echo::serve, |address| {
-                round(
-                    || side::cpu_of_thread("server"),
-                    || echo::load(address, connections, 1, ROUND) / 2.0,
-                )
-            }));
-            for (path, rounds) in paths.iter().zip(&mut served) {
-                let program = Program::start(path, &[]);
-                let address: SocketAddr = program.address.parse().expect("an address");
-                rounds.push(round(
-                    || program.cpu(),
-                    || raw::load(address, connections, 1, ROUND),
-                ));
-            }
-        }
-        let costs: Vec<f64> = std::iter::once(&echoed)
-            .chain(&served)
-            .map(|rounds| medians(rounds).1)
-            .collect();
-        let first = hundred.get_or_insert_with(|| costs.clone());
-        let ratio = |side: usize| costs[side] / first[side];
+    let mut all: Vec<Costs> = Vec::new();
+    for connections in CONNECTIONS {
+        let costs = measure(paths, connections);
+        let first = all.first().unwrap_or(&costs);
         print!(
             "{connections:>6} {:>42.2} {:>14.2} {:>8} {:>24.2} {:>14.2}",
-            costs[1],
-            ratio(1),
+            costs.programs[0],
+            costs.programs[0] / first.programs[0],
             "1.3",
-            costs[0],
-            ratio(0)
+            costs.echo,
+            costs.echo / first.echo,
         );
-        if costs.len() > 2 {
-            print!(" {:>14.2} {:>14.2}", costs[2], ratio(2));
+        if let [_, earlier] = costs.programs[..] {
+            print!(" {earlier:>14.2} {:>14.2}", earlier / first.programs[1]);
         }
         println!();
+        all.push(costs);
     }
     println!();
+    all
+}
+
+fn measure(paths: &[&str], connections: usize) -> Costs {
+    let mut echoed = Vec::new();
+    let mut served = vec![Vec::new(); paths.len()];
+    for _ in 0..ROUNDS {
+        echoed.push(side::serving(echo::serve, |address| {
+            let cpu = || side::cpu_of_thread("server");
+            echo::measured(address, connections, 1, ROUND, cpu).round()
+        }));
+        for (path, rounds) in paths.iter().zip(&mut served) {
+            let program = Program::start(path, &[]);
+            let address: SocketAddr = program.address.parse().expect("an address");
+            let run = raw::measured(address, connections, 1, ROUND, || program.cpu());
+            rounds.push(run.round());
+        }
+    }
+    Costs {
+        connections,
+        echo: 2.0 * medians(&echoed).1,
+        programs: served.iter().map(|rounds| medians(rounds).1).collect(),
+    }
 }

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use super::programs::Program;
 use super::redis::{self, Redis, Release};
-use super::visits::{Round, medians, round};
-use super::{ROUND, ROUNDS, flood, kept, raw, side};
+use super::side::{self, Round, medians};
+use super::{ROUND, ROUNDS, flood, kept, raw};
 
 /// The number of locks that are held while the log is replaced.
 const HELD: u32 = 1_000_000;
@@ -85,18 +85,12 @@ impl Side<'_> {
                 };
                 let program = Program::start(program, flags);
                 let address: SocketAddr = program.address.parse().expect("an address");
-                round(
-                    || program.cpu(),
-                    || raw::load(address, connections, window, ROUND),
-                )
+                raw::measured(address, connections, window, ROUND, || program.cpu()).round()
             }
             Self::Redis(fsync) => {
                 let server = Redis::start_in(folder.path(), fsync);
                 let release = Release::DeleteOwn;
-                round(
-                    || server.cpu(),
-                    || redis::load(server.address, release, connections, window, ROUND),
-                )
+                redis::measured(&server, release, connections, window, ROUND).round()
             }
         }
     }

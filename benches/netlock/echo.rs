@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::side;
+use super::side::{self, Run};
 
 const FRAME: usize = 64;
 
@@ -27,35 +27,39 @@ pub(crate) async fn serve(listener: TcpListener) {
 }
 
 /// Returns frames per second, with `window` of them in flight on each of `connections`.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
-    side::runtime().block_on(async {
-        let mut tasks = JoinSet::new();
-        let start = Instant::now();
-        for _ in 0..connections {
-            let mut stream = TcpStream::connect(address).await.expect("connect");
-            stream.set_nodelay(true).expect("nodelay");
-            tasks.spawn(async move {
-                let mut buffer = vec![7; (64 << 10).max(window * FRAME)];
-                stream
-                    .write_all(&buffer[..window * FRAME])
-                    .await
-                    .expect("write");
-                let (mut frames, mut partial) = (0, 0);
-                while start.elapsed() < time {
-                    let read = stream.read(&mut buffer).await.expect("read");
-                    let whole = (partial + read) / FRAME;
-                    partial = (partial + read) % FRAME;
-                    frames += whole;
-                    stream
-                        .write_all(&buffer[..whole * FRAME])
-                        .await
-                        .expect("write");
-                }
-                frames
-            });
+    measured(address, connections, window, time, || ()).per_second
+}
+
+/// Counts frames, and measures the processor time of the server.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+pub(crate) fn measured<C>(
+    address: SocketAddr,
+    connections: usize,
+    window: usize,
+    time: Duration,
+    cpu: impl Fn() -> C,
+) -> Run<C> {
+    side::together(connections, time, cpu, |_, start| async move {
+        let mut buffer = vec![7; (64 << 10).max(window * FRAME)];
+        let greet = async |mut stream: TcpStream| {
+            stream.write_all(&[7; FRAME]).await.expect("write");
+            stream.read_exact(&mut [0; FRAME]).await.expect("read");
+            stream
+        };
+        let mut stream = start.connect(address, greet).await;
+        let end = start.wait().await;
+        let first = &buffer[..window * FRAME];
+        stream.write_all(first).await.expect("write");
+        let (mut frames, mut partial) = (0, 0);
+        while Instant::now() < end {
+            let read = stream.read(&mut buffer).await.expect("read");
+            let whole = (partial + read) / FRAME;
+            partial = (partial + read) % FRAME;
+            frames += whole;
+            let next = &buffer[..whole * FRAME];
+            stream.write_all(next).await.expect("write");
         }
-        let frames: usize = tasks.join_all().await.into_iter().sum();
-        frames as f64 / start.elapsed().as_secs_f64()
+        (frames, stream)
     })
 }

@@ -20,8 +20,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::programs::Program;
 use super::raw::Target;
 use super::redis::{self, Redis, Release};
-use super::visits::{medians, round};
-use super::{ROUND, ROUNDS, raw, side};
+use super::side::{self, medians};
+use super::{ROUND, ROUNDS, raw};
 
 const TOKEN: &str = "a token of a benchmark";
 /// How often the metrics are read.
@@ -164,17 +164,13 @@ pub(crate) fn table(path: &str) {
                 let data = tempfile::tempdir().expect("a folder");
                 let (mut program, target) = files.start(path, *features, data.path(), &[]);
                 let scraper = features.metrics.then(|| Scraper::start(&mut program));
-                rounds.push(round(
-                    || program.cpu(),
-                    || raw::load(target, connections, window, ROUND),
-                ));
+                let run = raw::measured(target, connections, window, ROUND, || program.cpu());
+                rounds.push(run.round());
                 drop(scraper);
             }
             let server = Redis::start();
-            stored.push(round(
-                || server.cpu(),
-                || redis::load(server.address, Release::Delete, connections, window, ROUND),
-            ));
+            let run = redis::measured(&server, Release::Delete, connections, window, ROUND);
+            stored.push(run.round());
         }
         let redis = medians(&stored);
         let plain = medians(&rounds[0]);

@@ -12,7 +12,8 @@
 //! folders. `crowd NETLOCKD` connects ten thousand misbehaving clients to one. `visits NETLOCKD
 //! [EARLIER]` and `busy NETLOCKD [EARLIER]` vary the requests in flight and the connections,
 //! `features NETLOCKD` adds TLS, tokens, metrics and a data folder, and `workers NETLOCKD` compares
-//! one worker with two.
+//! one worker with two. `growth EARLIER LATER [PLOT.svg]` compares what a pair costs while many
+//! locks are held and many connections are busy, and draws a plot.
 
 mod api;
 mod busy;
@@ -22,9 +23,11 @@ mod echo;
 mod expiry;
 mod features;
 mod flood;
+mod growth;
 mod hand_over;
 mod kept;
 mod memory;
+mod plot;
 mod programs;
 mod raw;
 mod redis;
@@ -52,7 +55,14 @@ fn main() {
             ("durable", [earlier, later]) => return durable::table(earlier, later),
             ("crowd", [netlockd]) => return crowd::table(netlockd),
             ("visits", [_, ..]) => return visits::table(paths),
-            ("busy", [_, ..]) => return busy::table(paths),
+            ("busy", [_, ..]) => {
+                let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+                busy::table(&paths);
+                return;
+            }
+            ("growth", [earlier, later, plot @ ..]) => {
+                return growth::table(earlier, later, plot.first().map(String::as_str));
+            }
             ("features", [netlockd]) => return features::table(netlockd),
             ("workers", [netlockd]) => return workers::table(netlockd),
             _ => {}

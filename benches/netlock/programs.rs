@@ -55,13 +55,12 @@ impl Program {
 
     fn round(path: &str, flags: &[&str], connections: usize, window: usize) -> Round {
         let program = Self::start(path, flags);
-        let before = program.cpu();
         let address: SocketAddr = program.address.parse().expect("an address");
-        let pairs_per_second = raw::load(address, connections, window, ROUND);
-        let cpu = program.cpu() - before;
+        let run = raw::measured(address, connections, window, ROUND, || program.cpu());
+        let (pairs_per_second, cpu_per_pair) = run.round();
         Round {
             pairs_per_second,
-            cpu_per_pair: cpu * 1e6 / (pairs_per_second * ROUND.as_secs_f64()),
+            cpu_per_pair,
         }
     }
 }

@@ -10,12 +10,11 @@ use distsync_netlock::engine::{Command, Terms};
 use distsync_netlock::wire::{VERSION, encode, encode_command, proto};
 use distsync_netlock::{Server, ServerOptions};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::side;
+use super::side::{self, Run};
 
 pub(crate) async fn serve(listener: TcpListener) {
     Server::on(listener, ServerOptions::default())
@@ -160,62 +159,81 @@ impl From<SocketAddr> for Target {
 }
 
 /// Returns pairs per second, with `window` requests in flight on each of `connections`.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) fn load(
     target: impl Into<Target>,
     connections: usize,
     window: usize,
     time: Duration,
 ) -> f64 {
+    measured(target, connections, window, time, || ()).per_second
+}
+
+/// Counts pairs, and measures the processor time of the server.
+pub(crate) fn measured<C>(
+    target: impl Into<Target>,
+    connections: usize,
+    window: usize,
+    time: Duration,
+    cpu: impl Fn() -> C,
+) -> Run<C> {
     let target = target.into();
-    side::runtime().block_on(async {
-        let mut streams = Vec::new();
-        for _ in 0..connections {
-            let stream = TcpStream::connect(target.address).await.expect("connect");
-            stream.set_nodelay(true).expect("nodelay");
-            streams.push(stream);
+    side::together(connections, time, cpu, |number, start| {
+        let target = target.clone();
+        async move {
+            let greet = async |stream| {
+                let mut stream: Box<dyn Connection> = match &target.tls {
+                    Some(tls) => {
+                        let host = "127.0.0.1".try_into().expect("a name");
+                        Box::new(tls.connect(host, stream).await.expect("a handshake"))
+                    }
+                    None => Box::new(stream),
+                };
+                greet(&mut stream, &target.token, number).await;
+                stream
+            };
+            let mut stream = start.connect(target.address, greet).await;
+            let end = start.wait().await;
+            (pairs(&mut stream, number, window, end).await, stream)
         }
-        let mut tasks = JoinSet::new();
-        let start = Instant::now();
-        for (connection, stream) in streams.into_iter().enumerate() {
-            let hello = hello_with(target.token.clone());
-            if let Some(tls) = target.tls.clone() {
-                tasks.spawn(async move {
-                    let host = "127.0.0.1".try_into().expect("a name");
-                    let stream = tls.connect(host, stream).await.expect("a handshake");
-                    pairs(stream, hello, connection, window, start, time).await
-                });
-            } else {
-                tasks.spawn(pairs(stream, hello, connection, window, start, time));
-            }
-        }
-        let pairs: usize = tasks.join_all().await.into_iter().sum();
-        pairs as f64 / start.elapsed().as_secs_f64()
     })
 }
 
-async fn pairs(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    hello: Vec<u8>,
-    connection: usize,
-    window: usize,
-    start: Instant,
-    time: Duration,
-) -> usize {
-    let (mut out, mut inbox) = (hello, BytesMut::with_capacity(2 << 10));
-    let session = SessionId::from_bits(connection as u128 + 1);
+/// A TCP connection, with TLS or without it.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Greets the server and opens a session.
+async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), token: &str, connection: usize) {
     let open = Command::Open {
-        session,
+        session: SessionId::from_bits(connection as u128 + 1),
         secret: Secret::from_bits(7),
         terms: Terms::lasting(Duration::from_secs(60)),
         client: "bench",
         isolation: b"",
     };
+    let mut out = hello_with(token.to_owned());
     encode_command(2, 1, open, &mut out);
-    send(&mut stream, &out).await;
-    let mut greetings = 2;
+    send(stream, &out).await;
+    for _ in 0..2 {
+        let length = stream.read_u32().await.expect("read");
+        let mut reply = vec![0; length as usize];
+        stream.read_exact(&mut reply).await.expect("read");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+async fn pairs(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    connection: usize,
+    window: usize,
+    end: Instant,
+) -> usize {
+    let (mut out, mut inbox) = (Vec::new(), BytesMut::with_capacity(2 << 10));
     let mut load = Load::new(connection, window);
-    loop {
+    (0..window).for_each(|slot| load.acquire(slot, &mut out));
+    while Instant::now() < end {
+        send(stream, &out).await;
         out.clear();
         // Room for the replies to all requests in flight.
         inbox.reserve((32 * window).max(1 << 10));
@@ -225,21 +243,11 @@ async fn pairs(
             if inbox.len() < 4 + length {
                 break;
             }
-            if greetings > 0 {
-                greetings -= 1;
-                if greetings == 0 {
-                    (0..window).for_each(|slot| load.acquire(slot, &mut out));
-                }
-            } else {
-                load.answered(&inbox[4..4 + length], &mut out);
-            }
+            load.answered(&inbox[4..4 + length], &mut out);
             inbox.advance(4 + length);
         }
-        if start.elapsed() > time {
-            return load.pairs;
-        }
-        send(&mut stream, &out).await;
     }
+    load.pairs
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {

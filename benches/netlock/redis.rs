@@ -10,16 +10,15 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
-use super::side;
+use super::side::{self, Run};
 
 /// The script that deletes a key if it has the value.
 const DELETE_OWN: &str =
     "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end";
 
 /// How a lock is released.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Release {
     /// By `DEL`, whoever holds the lock. No release is cheaper.
     Delete,
@@ -75,26 +74,34 @@ impl Drop for Redis {
     }
 }
 
-/// Returns pairs per second, with `window` requests in flight on each of `connections`.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-pub(crate) fn load(
-    address: SocketAddr,
+/// Counts pairs, and measures the processor time of the server, with `window` requests in flight on
+/// each of `connections`.
+pub(crate) fn measured(
+    server: &Redis,
     release: Release,
     connections: usize,
     window: usize,
     time: Duration,
-) -> f64 {
-    side::runtime().block_on(async {
-        let mut tasks = JoinSet::new();
-        let start = Instant::now();
-        for connection in 0..connections {
-            let stream = TcpStream::connect(address).await.expect("connect");
-            stream.set_nodelay(true).expect("nodelay");
-            tasks.spawn(pairs(stream, release, connection, window, start, time));
-        }
-        let pairs: usize = tasks.join_all().await.into_iter().sum();
-        pairs as f64 / start.elapsed().as_secs_f64()
-    })
+) -> Run<f64> {
+    let address = server.address;
+    side::together(
+        connections,
+        time,
+        || server.cpu(),
+        |number, start| async move {
+            let greet = async |mut stream: TcpStream| {
+                let hash = load_script(&mut stream).await;
+                (stream, hash)
+            };
+            let (mut stream, hash) = start.connect(address, greet).await;
+            let script = (release == Release::DeleteOwn).then_some(&*hash);
+            let end = start.wait().await;
+            (
+                pairs(&mut stream, script, number, window, end).await,
+                stream,
+            )
+        },
+    )
 }
 
 fn command(words: &[&str]) -> Vec<u8> {
@@ -105,26 +112,22 @@ fn command(words: &[&str]) -> Vec<u8> {
     out.into_bytes()
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 async fn pairs(
-    mut stream: TcpStream,
-    release: Release,
+    stream: &mut TcpStream,
+    script: Option<&str>,
     connection: usize,
     window: usize,
-    start: Instant,
-    time: Duration,
+    end: Instant,
 ) -> usize {
     let mut inbox = BytesMut::with_capacity(64 << 10);
-    let script = match release {
-        Release::Delete => None,
-        Release::DeleteOwn => Some(load_script(&mut stream, &mut inbox).await),
-    };
     let slots: Vec<[Vec<u8>; 2]> = (0..window)
         .map(|slot| {
             let name = format!("bench/l/c{connection}-n{slot}");
             let value = "0123456789abcdef";
             [
                 command(&["SET", &name, value, "NX", "PX", "60000"]),
-                match &script {
+                match script {
                     None => command(&["DEL", &name]),
                     Some(script) => command(&["EVALSHA", script, "1", &name, value]),
                 },
@@ -135,16 +138,16 @@ async fn pairs(
     // Replies come in the order of the requests.
     let mut asked: VecDeque<(usize, bool)> = (0..window).map(|slot| (slot, false)).collect();
     let mut pairs = 0;
-    while start.elapsed() < time {
+    while Instant::now() < end {
         stream.write_all(&out).await.expect("write");
         out.clear();
         inbox.reserve(64 << 10);
         stream.read_buf(&mut inbox).await.expect("read");
-        while let Some(end) = inbox.iter().position(|byte| *byte == b'\n') {
+        while let Some(last) = inbox.iter().position(|byte| *byte == b'\n') {
             let (slot, is_release) = asked.pop_front().expect("a request");
             let expected: &[u8] = if is_release { b":1\r\n" } else { b"+OK\r\n" };
-            assert_eq!(&inbox[..=end], expected);
-            inbox.advance(end + 1);
+            assert_eq!(&inbox[..=last], expected);
+            inbox.advance(last + 1);
             pairs += usize::from(is_release);
             out.extend_from_slice(&slots[slot][usize::from(!is_release)]);
             asked.push_back((slot, !is_release));
@@ -154,11 +157,12 @@ async fn pairs(
 }
 
 /// Loads the script of a release, and returns its hash.
-async fn load_script(stream: &mut TcpStream, inbox: &mut BytesMut) -> String {
+async fn load_script(stream: &mut TcpStream) -> String {
+    let mut inbox = BytesMut::new();
     let load = command(&["SCRIPT", "LOAD", DELETE_OWN]);
     stream.write_all(&load).await.expect("write");
     while !inbox.ends_with(b"\r\n") || inbox.iter().filter(|byte| **byte == b'\n').count() < 2 {
-        stream.read_buf(inbox).await.expect("read");
+        stream.read_buf(&mut inbox).await.expect("read");
     }
     String::from_utf8(inbox.split()[5..45].to_vec()).expect("a hash")
 }

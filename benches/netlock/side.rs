@@ -2,11 +2,18 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Barrier, Semaphore, oneshot};
+use tokio::task::JoinSet;
 
 use super::ROUNDS;
+
+/// The number of connections that are made at the same time. More than the listener keeps would
+/// have to be tried again, after a second.
+const CONNECTING: usize = 64;
 
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -44,6 +51,107 @@ where
     drop(stop);
     server.join().expect("the server ends");
     result
+}
+
+/// What clients did in a round, and the processor time of the server before and after it.
+pub(crate) struct Run<C> {
+    pub(crate) done: f64,
+    pub(crate) per_second: f64,
+    pub(crate) before: C,
+    pub(crate) after: C,
+}
+
+/// What clients did per second, and the processor time of the server for one, in microseconds.
+pub(crate) type Round = (f64, f64);
+
+impl Run<f64> {
+    pub(crate) fn round(&self) -> Round {
+        (
+            self.per_second,
+            (self.after - self.before) * 1e6 / self.done,
+        )
+    }
+}
+
+/// Returns the medians of rounds.
+pub(crate) fn medians(rounds: &[Round]) -> Round {
+    (
+        median(rounds.iter().map(|round| round.0).collect()),
+        median(rounds.iter().map(|round| round.1).collect()),
+    )
+}
+
+/// Connects the clients of a load, and then starts all of them at the same time.
+pub(crate) struct Start {
+    connecting: Semaphore,
+    connected: Barrier,
+    started: Barrier,
+    time: Duration,
+}
+
+impl Start {
+    /// Connects. `greet` makes the connection ready, with an answer of the server.
+    pub(crate) async fn connect<S>(
+        &self,
+        address: SocketAddr,
+        greet: impl AsyncFnOnce(TcpStream) -> S,
+    ) -> S {
+        let permit = self.connecting.acquire().await.expect("it is open");
+        let stream = TcpStream::connect(address).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        let ready = greet(stream).await;
+        drop(permit);
+        ready
+    }
+
+    /// Waits until all clients are connected. Returns the end of the round.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    pub(crate) async fn wait(&self) -> Instant {
+        self.connected.wait().await;
+        self.started.wait().await;
+        Instant::now() + self.time
+    }
+}
+
+/// Runs clients, which return the number of what they did and their connections. Neither the time
+/// nor the processor time includes connecting and disconnecting.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+pub(crate) fn together<F, S, C>(
+    clients: usize,
+    time: Duration,
+    cpu: impl Fn() -> C,
+    client: impl Fn(usize, Arc<Start>) -> F,
+) -> Run<C>
+where
+    F: Future<Output = (usize, S)> + Send + 'static,
+    S: Send + 'static,
+{
+    runtime().block_on(async {
+        let start = Arc::new(Start {
+            connecting: Semaphore::new(CONNECTING),
+            connected: Barrier::new(clients + 1),
+            started: Barrier::new(clients + 1),
+            time,
+        });
+        let mut tasks: JoinSet<_> = (0..clients)
+            .map(|number| client(number, start.clone()))
+            .collect();
+        start.connected.wait().await;
+        let (before, begin) = (cpu(), Instant::now());
+        start.started.wait().await;
+        let (mut done, mut streams) = (0, Vec::new());
+        while let Some(ended) = tasks.join_next().await {
+            let (count, stream) = ended.expect("the client ends");
+            done += count;
+            streams.push(stream);
+        }
+        Run {
+            done: done as f64,
+            per_second: done as f64 / begin.elapsed().as_secs_f64(),
+            before,
+            after: cpu(),
+        }
+    })
 }
 
 /// Returns the medians of two sides that alternate.

@@ -7,26 +7,8 @@ use std::net::SocketAddr;
 
 use super::programs::Program;
 use super::redis::{self, Redis, Release};
-use super::{ROUND, ROUNDS, echo, raw, side};
-
-/// Pairs per second, and the processor time of the server for one pair, in microseconds.
-pub(crate) type Round = (f64, f64);
-
-/// Runs a load beside a measurement of the server's processor time.
-pub(crate) fn round(cpu: impl Fn() -> f64, load: impl FnOnce() -> f64) -> Round {
-    let before = cpu();
-    let per_second = load();
-    let pairs = per_second * ROUND.as_secs_f64();
-    (per_second, (cpu() - before) * 1e6 / pairs)
-}
-
-/// Returns the medians of rounds.
-pub(crate) fn medians(rounds: &[Round]) -> Round {
-    (
-        side::median(rounds.iter().map(|round| round.0).collect()),
-        side::median(rounds.iter().map(|round| round.1).collect()),
-    )
-}
+use super::side::{self, medians};
+use super::{ROUND, ROUNDS, echo, raw};
 
 pub(crate) fn table(paths: &[String]) {
     println!(
@@ -46,18 +28,14 @@ pub(crate) fn table(paths: &[String]) {
                 echo::load(address, connections, window, ROUND)
             }));
             let server = Redis::start();
-            stored.push(round(
-                || server.cpu(),
-                || redis::load(server.address, Release::Delete, connections, window, ROUND),
-            ));
+            let run = redis::measured(&server, Release::Delete, connections, window, ROUND);
+            stored.push(run.round());
             drop(server);
             for (path, rounds) in paths.iter().zip(&mut served) {
                 let program = Program::start(path, &[]);
                 let address: SocketAddr = program.address.parse().expect("an address");
-                rounds.push(round(
-                    || program.cpu(),
-                    || raw::load(address, connections, window, ROUND),
-                ));
+                let run = raw::measured(address, connections, window, ROUND, || program.cpu());
+                rounds.push(run.round());
             }
         }
         let echo = side::median(echoed);

@@ -3,8 +3,8 @@
 //! busiest thread of the server limits it when the load runs on cores of its own.
 
 use super::features::{Features, Files};
-use super::programs::Program;
-use super::{ROUND, ROUNDS, raw, side};
+use super::side::{self, Run};
+use super::{ROUND, ROUNDS, raw};
 
 /// One round of one side.
 #[derive(Clone, Copy)]
@@ -16,18 +16,16 @@ struct Round {
     busiest: f64,
 }
 
-fn round(program: &Program, load: impl FnOnce() -> f64) -> Round {
-    let before = program.cpu_of_threads();
-    let per_second = load();
-    let after = program.cpu_of_threads();
-    let threads: Vec<f64> = after
+fn round(run: &Run<Vec<f64>>) -> Round {
+    let threads: Vec<f64> = run
+        .after
         .iter()
         .enumerate()
-        .map(|(thread, time)| time - before.get(thread).unwrap_or(&0.0))
+        .map(|(thread, time)| time - run.before.get(thread).unwrap_or(&0.0))
         .collect();
-    let a_pair = |time: f64| time * 1e6 / (per_second * ROUND.as_secs_f64());
+    let a_pair = |time: f64| time * 1e6 / run.done;
     Round {
-        per_second,
+        per_second: run.per_second,
         all: a_pair(threads.iter().sum()),
         busiest: a_pair(threads.iter().copied().fold(0.0, f64::max)),
     }
@@ -50,9 +48,9 @@ pub(crate) fn table(path: &str) {
                 let data = tempfile::tempdir().expect("a folder");
                 let (program, target) =
                     files.start(path, features, data.path(), &["--workers", workers]);
-                rounds.push(round(&program, || {
-                    raw::load(target, connections, window, ROUND)
-                }));
+                let cpu = || program.cpu_of_threads();
+                let run = raw::measured(target, connections, window, ROUND, cpu);
+                rounds.push(round(&run));
             }
         }
         let median = |rounds: &[Round], what: fn(&Round) -> f64| {
