@@ -3,6 +3,7 @@
 mod freezing;
 mod isolation;
 mod oracle;
+mod read_ahead;
 mod rig;
 mod slices;
 mod watching;
