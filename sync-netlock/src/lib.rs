@@ -9,6 +9,9 @@
 
 mod backend;
 mod client;
+#[cfg(feature = "cluster")]
+#[doc(hidden)]
+pub mod cluster;
 #[cfg(feature = "embedded")]
 mod embedded;
 pub mod engine;

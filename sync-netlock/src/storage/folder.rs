@@ -313,7 +313,7 @@ impl Folder {
         }
     }
 
-    fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
+    pub(crate) fn remove_logs_before(&self, generation: u64) -> io::Result<()> {
         let mut removed = Ok(());
         for older in self
             .generations()?

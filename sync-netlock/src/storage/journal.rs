@@ -24,6 +24,29 @@ pub(crate) struct LogWriter {
 const LONG: usize = 256 << 10;
 
 impl LogWriter {
+    /// Creates a journal that records from the start.
+    #[cfg(all(feature = "cluster", test))]
+    pub(crate) fn recording() -> Self {
+        Self {
+            enabled: true,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the length of the records of the changes since the last call of `take_records`.
+    #[cfg(all(feature = "cluster", test))]
+    pub(crate) fn records_len(&self) -> usize {
+        self.frame.records().len()
+    }
+
+    /// Takes the records of the changes since the last call.
+    #[cfg(all(feature = "cluster", test))]
+    pub(crate) fn take_records(&mut self) -> Vec<u8> {
+        let records = self.frame.records().to_vec();
+        self.frame.clear(0);
+        records
+    }
+
     /// Returns whether the changes should be written before the table changes further.
     pub(crate) fn is_long(&self) -> bool {
         self.frame.len() >= LONG

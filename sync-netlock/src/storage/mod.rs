@@ -40,6 +40,19 @@ mod tail;
 mod tests;
 mod turnover;
 
+/// What the log of a member of a cluster shares with the log of a single server.
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster {
+    pub(crate) use super::boot_id;
+    pub(crate) use super::error::{abort, unusable};
+    pub(crate) use super::folder::{Folder, Unusable};
+    pub(crate) use super::journal::LogWriter;
+    pub(crate) use super::log::Log;
+    pub(crate) use super::record::{Found, Frame, Record, Records, read, write_frame};
+    pub(crate) use super::recovery::is_last;
+    pub(crate) use super::tail::Tail;
+}
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -106,6 +106,12 @@ impl Frame {
         &self.bytes
     }
 
+    /// Returns the records without the head of the frame.
+    #[cfg(all(feature = "cluster", test))]
+    pub(crate) fn records(&self) -> &[u8] {
+        &self.bytes[HEAD..]
+    }
+
     /// Clears the frame for new records, and keeps at most `kept` bytes of its memory.
     pub(crate) fn clear(&mut self, kept: usize) {
         self.bytes.truncate(HEAD);
@@ -238,6 +244,14 @@ impl Frame {
 
 fn id(bits: u128) -> [u8; 16] {
     bits.to_le_bytes()
+}
+
+/// Appends a frame with these records to `out`. For logs with records of their own.
+#[cfg(feature = "cluster")]
+pub(crate) fn write_frame(records: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&length(records.len()).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(records).to_le_bytes());
+    out.extend_from_slice(records);
 }
 
 /// Converts a length. It always fits: a frame is written when it is long, and limits bound the size

@@ -1,0 +1,34 @@
+//! Several servers as one lock service: the changes of the table are replicated with Raft.
+//!
+//! The leader executes requests and proposes the changes of each visit to its table as one
+//! *frame*, which is one entry of the replicated log. The other members restore committed frames
+//! in tables of their own ([`Replica`]). docs/decisions has the reasons.
+//!
+//! Start with [`Consensus`], the interface between the server and the replication, and with
+//! [`Node`], its implementation with the crate `openraft`. The parts of a node are:
+//!
+//! - `disk`: the log, the vote and the snapshots of the node, in the format of netlock's log;
+//! - `peers`: connections to and from the other nodes;
+//! - `raft`: the adapters between these and `openraft`.
+//!
+//! `netlockd` cannot run as a member of a cluster yet. Until it can, nothing of this module is part
+//! of the API.
+
+mod consensus;
+mod machine;
+mod node;
+mod options;
+mod peers;
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+mod proto;
+mod raft;
+#[cfg(test)]
+mod tests;
+
+pub use consensus::{
+    Confirmed, Consensus, FRAME_MAX, Failure, Member, MemberState, NodeId, Rejected, Status,
+};
+pub use machine::{Diverged, Machine, Replica};
+pub use node::Node;
+pub use options::{NodeOptions, Timing};
+pub use peers::PeerTls;

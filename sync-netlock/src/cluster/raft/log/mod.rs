@@ -1,0 +1,273 @@
+//! The log of a node: its vote, its entries, and how much of them is committed.
+//!
+//! The files are those of the log of a single server: frames with checksums, a folder that is
+//! locked, and a note of how much was acknowledged. Every change of the vote and every append is
+//! one frame, which is on the disk before it is acknowledged. When the log is long and most of it
+//! is in a snapshot, a new log with the rest replaces it.
+
+mod recovery;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::RangeBounds;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use distsync_core::Result;
+use distsync_core::spi::clock::Moment;
+use distsync_core::spi::{ClaimId, locked};
+use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
+use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftLogReader};
+use tokio::sync::oneshot;
+
+use super::convert;
+use super::types::{Entry, LogId, StorageError, Types, Vote};
+use crate::cluster::consensus::{FRAME_MAX, Failure, NodeId};
+use crate::cluster::proto::{self, record::Body};
+use crate::storage::cluster::{Folder, Log, Tail, Unusable, boot_id, unusable};
+use recovery::{VERSION, recover};
+use state::Records;
+pub(crate) use state::State;
+use writer::{Files, Job, Writer};
+
+/// The log of a node. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    writer: Writer,
+    head: proto::Head,
+    /// A log that is shorter than this is not replaced.
+    log_bytes: u64,
+}
+
+impl NodeLog {
+    /// Opens the log in a folder, or creates it for a new node of `cluster`. Returns the id of the
+    /// node too.
+    pub(crate) fn open(
+        path: &Path,
+        cluster: u128,
+        log_bytes: u64,
+        failure: Failure,
+    ) -> Result<(Self, NodeId)> {
+        Self::open_on(boot_id(), path, cluster, log_bytes, failure)
+    }
+
+    /// As [`open`](Self::open), on this boot of the kernel.
+    fn open_on(
+        boot: u128,
+        path: &Path,
+        cluster: u128,
+        log_bytes: u64,
+        failure: Failure,
+    ) -> Result<(Self, NodeId)> {
+        let explain = |why| unusable(path, why);
+        let io = |error: io::Error| unusable(path, error.into());
+        let folder = Folder::open(path).map_err(explain)?;
+        let tail = Tail::open(&folder).map_err(io)?;
+        let (mut generation, mut node, mut state) = (0, new_id(), State::default());
+        if let Some((newest, bytes)) = folder.newest_log().map_err(io)? {
+            generation = newest;
+            let acknowledged = tail.of(newest).map_err(io)?;
+            let (head, found) = recover(&bytes, boot, acknowledged)
+                .map_err(|why| explain(Unusable::Invalid(why.to_string())))?;
+            if *head.cluster != cluster.to_le_bytes() {
+                let why = "it is the folder of a node of another cluster: use the folder of this one, or an empty one";
+                return Err(explain(Unusable::Invalid(why.to_owned())));
+            }
+            (node, state) = (head.node, found);
+        }
+        let head = proto::Head {
+            version: VERSION,
+            boot: boot.to_le_bytes().to_vec().into(),
+            cluster: cluster.to_le_bytes().to_vec().into(),
+            node,
+        };
+        // A new log, so that nothing is appended after an interrupted write.
+        let begun = (|| -> io::Result<Log> {
+            let log = Log::begin(folder.next_log()?, &state.frames(head.clone()))?;
+            tail.note(generation + 1, log.len())?;
+            folder.install_next_log(generation + 1)?;
+            folder.sync()?;
+            folder.remove_logs_before(generation + 1)?;
+            Ok(log)
+        })();
+        let files = Files {
+            log: begun.map_err(io)?,
+            folder,
+            tail,
+            generation: generation + 1,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            writer: Writer::start(files, failure).map_err(io)?,
+            head,
+            log_bytes,
+        });
+        Ok((Self { shared }, node))
+    }
+
+    /// Calls `look` with the content of the log.
+    pub(crate) fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&locked(&self.shared.state))
+    }
+
+    /// Returns since when the disk has not completed a write or a sync, if it is in one.
+    pub(crate) fn busy_since(&self) -> Option<Moment> {
+        self.shared.writer.busy_since()
+    }
+
+    /// Changes the content of the log, and writes the records of the change. `done` is called when
+    /// they are on the disk.
+    fn change(&self, done: writer::Done, change: impl FnOnce(&mut State, &mut Records)) {
+        let mut records = Records::default();
+        // The state is locked until the frame is given to the thread, so that frames are in the
+        // order of the changes.
+        let mut state = locked(&self.shared.state);
+        change(&mut state, &mut records);
+        let frame = records.sealed();
+        self.shared.writer.give(Job::Write { frame, done });
+    }
+
+    /// As [`change`](Self::change), and waits until the change is on the disk.
+    async fn change_and_wait(
+        &self,
+        change: impl FnOnce(&mut State, &mut Records),
+    ) -> io::Result<()> {
+        let (sender, written) = oneshot::channel();
+        let done = Box::new(|result| {
+            // The caller may be gone.
+            let _ = sender.send(result);
+        });
+        self.change(done, change);
+        written
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    /// Replaces the log if it is long, and most of it is not needed any more.
+    fn replace_if_long(&self) {
+        let state = locked(&self.shared.state);
+        let needed = state.bytes();
+        if self.shared.writer.length() > self.shared.log_bytes.max(needed * 2) {
+            let frames = state.frames(self.shared.head.clone());
+            self.shared.writer.give(Job::Replace { frames });
+        }
+    }
+}
+
+/// Draws the id of a new node.
+fn new_id() -> NodeId {
+    let low = ClaimId::random().bits() & u128::from(u64::MAX);
+    NodeId::try_from(low).unwrap_or(1).max(1)
+}
+
+impl RaftLogReader<Types> for NodeLog {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> std::result::Result<Vec<Entry>, StorageError> {
+        Ok(self.with_state(|state| state.range(range)))
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> std::result::Result<Vec<Entry>, StorageError> {
+        Ok(self.with_state(|state| state.first_of(start, end, FRAME_MAX as u64)))
+    }
+}
+
+impl RaftLogStorage<Types> for NodeLog {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> std::result::Result<LogState<Types>, StorageError> {
+        Ok(self.with_state(|state| LogState {
+            last_purged_log_id: state.purged,
+            last_log_id: state.last(),
+        }))
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> std::result::Result<(), StorageError> {
+        self.change_and_wait(|state, records| {
+            state.vote = Some(*vote);
+            records.push(Body::Vote(convert::vote(vote)));
+        })
+        .await
+        .map_err(|error| StorageError::from_io_error(ErrorSubject::Vote, ErrorVerb::Write, error))
+    }
+
+    async fn read_vote(&mut self) -> std::result::Result<Option<Vote>, StorageError> {
+        Ok(self.with_state(|state| state.vote))
+    }
+
+    async fn save_committed(
+        &mut self,
+        committed: Option<LogId>,
+    ) -> std::result::Result<(), StorageError> {
+        // The next frame contains it. A node that forgets it learns it from the leader.
+        locked(&self.shared.state).committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> std::result::Result<Option<LogId>, StorageError> {
+        Ok(self.with_state(|state| state.committed))
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<Types>,
+    ) -> std::result::Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let done = Box::new(|result| callback.log_io_completed(result));
+        self.change(done, |state, records| {
+            if let Some(committed) = &state.committed {
+                records.push(Body::Committed(convert::log_id(committed)));
+            }
+            for entry in entries {
+                records.push(Body::Entry(convert::entry(&entry)));
+                state.append(entry);
+            }
+        });
+        Ok(())
+    }
+
+    async fn truncate(&mut self, since: LogId) -> std::result::Result<(), StorageError> {
+        self.change_and_wait(|state, records| {
+            state.truncate(since.index);
+            records.push(Body::Truncated(convert::log_id(&since)));
+        })
+        .await
+        .map_err(|error| StorageError::from_io_error(ErrorSubject::Logs, ErrorVerb::Delete, error))
+    }
+
+    async fn purge(&mut self, upto: LogId) -> std::result::Result<(), StorageError> {
+        self.change_and_wait(|state, records| {
+            state.purge(upto);
+            records.push(Body::Purged(convert::log_id(&upto)));
+        })
+        .await
+        .map_err(|error| {
+            StorageError::from_io_error(ErrorSubject::Logs, ErrorVerb::Delete, error)
+        })?;
+        self.replace_if_long();
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The adapters between a node and the crate `openraft`.
+
+pub(crate) mod answers;
+pub(crate) mod compaction;
+pub(crate) mod confirmations;
+pub(crate) mod convert;
+pub(crate) mod log;
+pub(crate) mod network;
+pub(crate) mod snapshots;
+pub(crate) mod state_machine;
+pub(crate) mod types;

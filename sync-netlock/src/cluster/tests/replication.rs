@@ -1,0 +1,265 @@
+//! Elections, replication, confirmations, and nodes that come back.
+
+use super::*;
+
+#[tokio::test]
+async fn a_majority_replicates_and_survives_its_leader() {
+    let mut nodes = Nodes::form(&["a", "b", "c"]).await;
+    let (mut author, opened) = Author::new();
+    let first = nodes.propose(opened).await;
+    let second = nodes.propose(author.acquire()).await;
+    assert!(second > first, "indexes rise");
+    nodes.all_have(1).await;
+
+    let old = nodes.leader().await;
+    let before = nodes.of(&old).node().confirm().await.unwrap();
+    assert!(before.index >= second);
+    nodes.of_mut(&old).stop().await;
+    let new = nodes.leader().await;
+    let after = nodes.of(&new).node().confirm().await.unwrap();
+    assert!(after.term > before.term, "terms rise");
+    nodes.propose(author.acquire()).await;
+    nodes.all_have(2).await;
+
+    // The one that was away catches up.
+    nodes.of_mut(&old).start().await;
+    nodes.all_have(2).await;
+    for member in nodes.members.values() {
+        assert_eq!(member.last_token(), author.table.last_token());
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn all_nodes_restart_with_what_was_committed() {
+    let mut nodes = Nodes::form(&["a", "b", "c"]).await;
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    for _ in 0..20 {
+        nodes.propose(author.acquire()).await;
+    }
+    for name in ["a", "b", "c"] {
+        nodes.of_mut(name).stop().await;
+    }
+    for name in ["a", "b", "c"] {
+        nodes.of_mut(name).start().await;
+    }
+    nodes.propose(author.acquire()).await;
+    nodes.all_have(21).await;
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn a_follower_proposes_and_confirms_nothing() {
+    let nodes = Nodes::form(&["a", "b", "c"]).await;
+    let leader = nodes.leader().await;
+    let (_, opened) = Author::new();
+    for (name, member) in &nodes.members {
+        if *name != leader {
+            eventually("it knows the leader", || {
+                member.node().status().leader == Some(nodes.of(&leader).id)
+            })
+            .await;
+            let expected = Rejected::NotLeader {
+                leader: Some((nodes.of(&leader).id, nodes.of(&leader).member.clone())),
+            };
+            assert_eq!(
+                member.node().propose(opened.clone()).await,
+                Err(expected.clone())
+            );
+            assert_eq!(member.node().confirm().await, Err(expected));
+        }
+    }
+    nodes.stop().await;
+}
+
+/// The base of every answer that promises time: a leader that is cut off believes in itself, and
+/// must not be able to confirm that.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_confirms_and_commits_nothing() {
+    let nodes = Nodes::form(&["a", "b", "c"]).await;
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    nodes.all_have(0).await;
+    let old = nodes.leader().await;
+    let node = nodes.of(&old).node();
+    node.cut_off(true);
+    let lost = author.acquire();
+    let (confirmed, proposed) = tokio::join!(
+        node.confirm(),
+        tokio::time::timeout(timing().election_max * 6, node.propose(lost)),
+    );
+    assert_eq!(confirmed, Err(Rejected::Unconfirmed));
+    assert!(
+        proposed.is_err(),
+        "a minority does not commit: {proposed:?}"
+    );
+    assert_eq!(node.confirm().await, Err(Rejected::Unconfirmed));
+    assert_eq!(
+        node.status().leader,
+        Some(node.id()),
+        "it still believes in itself"
+    );
+
+    // The others go on. They have not seen the lost frame, so the next grant is made without it.
+    let new = nodes.leader_except(&old).await;
+    let (mut author, _) = Author::new();
+    let committed = author.acquire_with(b"other");
+    tokio::time::timeout(PATIENCE, nodes.of(&new).node().propose(committed))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(nodes.of(&old).claims(), 0);
+
+    // Once it is back, it has what was committed, and not what it proposed alone.
+    node.cut_off(false);
+    nodes.all_have(1).await;
+    let dumps: Vec<_> = nodes
+        .members
+        .values()
+        .map(|member| member.table.dump())
+        .collect();
+    assert!(
+        dumps.iter().all(|dump| dump == &dumps[0]),
+        "all tables are equal"
+    );
+    assert!(matches!(
+        node.confirm().await,
+        Err(Rejected::NotLeader { .. })
+    ));
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn confirmations_at_the_same_time_share_rounds_and_each_begins_after_its_call() {
+    let nodes = Nodes::form(&["a", "b", "c"]).await;
+    let leader = nodes.leader().await;
+    let node = nodes.of(&leader).node();
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    let confirmed = futures_util::future::join_all((0..1_000).map(|_| node.confirm())).await;
+    assert!(confirmed.iter().all(Result::is_ok));
+    // What was committed before a confirmation is below its index.
+    for _ in 0..20 {
+        let index = node.propose(author.acquire()).await.unwrap();
+        assert!(node.confirm().await.unwrap().index >= index);
+    }
+    nodes.stop().await;
+}
+
+/// A node that was away for so long that the entries it lacks are gone gets a snapshot.
+#[tokio::test]
+async fn a_node_that_was_away_gets_a_snapshot() {
+    let log_bytes = 64 << 10;
+    let mut nodes = Nodes::start(&["a", "b", "c"], log_bytes).await;
+    nodes.of("a").node().form(nodes.voters()).await.unwrap();
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    nodes.all_have(0).await;
+    let leader = nodes.leader().await;
+    let away = ["a", "b", "c"]
+        .into_iter()
+        .find(|name| **name != leader)
+        .unwrap();
+    nodes.of_mut(away).stop().await;
+    let first = 2;
+    for _ in 0..400 {
+        nodes.propose(author.acquire_with(&[7; 1_000])).await;
+    }
+    for claim in 1..=100 {
+        nodes.propose(author.release(claim)).await;
+    }
+    // Until what the node has is followed by nothing that the others have.
+    let is_purged = || {
+        nodes
+            .members
+            .values()
+            .filter(|member| member.node.is_some())
+            .all(|member| {
+                member
+                    .node()
+                    .purged()
+                    .is_some_and(|purged| purged > first + 50)
+            })
+    };
+    eventually("the entries are purged", is_purged).await;
+    nodes.of_mut(away).start().await;
+    nodes.all_have(300).await;
+    let away = nodes.of(away);
+    assert_eq!(away.last_token(), author.table.last_token());
+    assert!(
+        away.node()
+            .purged()
+            .is_some_and(|purged| purged > first + 50),
+        "it got a snapshot"
+    );
+    // And it continues with entries.
+    nodes.propose(author.acquire()).await;
+    nodes.all_have(301).await;
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_long_is_refused_and_the_longest_one_is_replicated() {
+    let nodes = Nodes::form(&["a", "b", "c"]).await;
+    let leader = nodes.leader().await;
+    let node = nodes.of(&leader).node();
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    let length = FRAME_MAX + 1;
+    let long = Bytes::from(vec![0; length]);
+    assert_eq!(node.propose(long).await, Err(Rejected::TooLong { length }));
+    let mut frame = Vec::new();
+    while frame.len() < FRAME_MAX - 2_000 {
+        // The records of several visits. Only the first one of a frame may omit nothing.
+        author.claims += 1;
+        let name = format!("n/l/{}", author.claims);
+        author.table.apply(
+            clock::now(),
+            Requester::HOST,
+            Command::Enqueue {
+                session: SessionId::from_bits(1),
+                claim: ClaimId::from_bits(author.claims),
+                name: name.as_bytes(),
+                mode: Mode::Exclusive,
+                waits: true,
+                value: &[5; 1_000],
+            },
+            &mut Vec::new(),
+        );
+        if author.table.journal().records_len() >= FRAME_MAX - 2_000 {
+            frame = author.table.journal().take_records();
+        }
+    }
+    let claims = usize::try_from(author.claims).unwrap();
+    nodes.propose(frame.into()).await;
+    nodes.all_have(claims).await;
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_without_the_snapshot_that_its_log_needs_is_refused() {
+    let mut nodes = Nodes::start(&["a"], 16 << 10).await;
+    nodes.of("a").node().form(nodes.voters()).await.unwrap();
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    for _ in 0..100 {
+        nodes.propose(author.acquire_with(&[7; 1_000])).await;
+    }
+    eventually("entries are purged", || {
+        nodes.of("a").node().purged().is_some()
+    })
+    .await;
+    nodes.of_mut("a").stop().await;
+    let options = nodes.of("a").options.clone();
+    std::fs::remove_dir_all(options.folder.join("snapshots")).unwrap();
+    let refused = Node::start(options, Box::new(Replica::new(Limits::default())))
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("the snapshot that includes them is missing"),
+        "{refused}"
+    );
+}
