@@ -46,7 +46,7 @@ async fn a_candidate_campaigns_again_after_a_loss_and_resigns_after_sigterm() {
     let line = candidate.line();
     let (later, _) = line.split_once(' ').unwrap();
     assert!(
-        later.parse::<u64>().unwrap() > term.parse().unwrap(),
+        later.parse::<u64>().unwrap() > term.parse::<u64>().unwrap(),
         "{term}, {later}"
     );
     candidate.signal(Signal::TERM);
