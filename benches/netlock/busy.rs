@@ -1,9 +1,8 @@
 //! The cost of many busy connections, each with one request in flight:
 //! `cargo bench --bench netlock -- busy NETLOCKD [EARLIER]`, with the paths of one or two builds.
+//! `NETLOCKD_WORKERS=1` in front of it compares servers with one thread, as the echo is.
 
 use std::net::SocketAddr;
-
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::programs::Program;
 use super::side::{self, medians};
@@ -21,12 +20,7 @@ pub(crate) struct Costs {
 }
 
 pub(crate) fn table(paths: &[&str]) -> Vec<Costs> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    setrlimit(Resource::Nofile, raised).expect("more descriptors");
+    side::allow_many_connections();
     println!(
         "busy connections          us of the server a pair   of a hundred   wanted   two frames of the echo   of a hundred        earlier   of a hundred"
     );
@@ -56,10 +50,11 @@ fn measure(paths: &[&str], connections: usize) -> Costs {
     let mut echoed = Vec::new();
     let mut served = vec![Vec::new(); paths.len()];
     for _ in 0..ROUNDS {
-        echoed.push(side::serving(echo::serve, |address| {
-            let cpu = || side::cpu_of_thread("server");
-            echo::measured(address, connections, 1, ROUND, cpu).round()
-        }));
+        let program = Program::echo();
+        let address = program.address.parse().expect("an address");
+        let run = echo::measured(address, connections, 1, ROUND, || program.cpu());
+        echoed.push(run.round());
+        drop(program);
         for (path, rounds) in paths.iter().zip(&mut served) {
             let program = Program::start(path, &[]);
             let address: SocketAddr = program.address.parse().expect("an address");

@@ -26,6 +26,17 @@ pub(crate) async fn serve(listener: TcpListener) {
     }
 }
 
+/// Serves on a free port until the process ends.
+pub(crate) fn program() {
+    side::allow_many_connections();
+    side::runtime().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        println!("listening on {address}");
+        serve(listener).await;
+    });
+}
+
 /// Returns frames per second, with `window` of them in flight on each of `connections`.
 pub(crate) fn load(address: SocketAddr, connections: usize, window: usize, time: Duration) -> f64 {
     measured(address, connections, window, time, || ()).per_second

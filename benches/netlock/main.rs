@@ -60,6 +60,7 @@ fn main() {
                 busy::table(&paths);
                 return;
             }
+            ("echo-server", []) => return echo::program(),
             ("growth", [earlier, later, plot @ ..]) => {
                 return growth::table(earlier, later, plot.first().map(String::as_str));
             }

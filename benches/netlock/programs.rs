@@ -16,12 +16,22 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(path: &str, flags: &[&str]) -> Self {
-        let mut child = Command::new(path)
-            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
-            .args(flags)
+        let mut command = Command::new(path);
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn"]);
+        Self::spawn(command.args(flags))
+    }
+
+    /// Starts the bare echo in a process of its own.
+    pub(crate) fn echo() -> Self {
+        let this = std::env::current_exe().expect("the path of this program");
+        Self::spawn(Command::new(this).arg("echo-server"))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{path} cannot be started: {error}"));
+            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
         let stdout = child.stdout.take().expect("it is piped");
         let mut program = Self {
             child,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -17,6 +18,16 @@ const CONNECTING: usize = 64;
 
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Raises the limit of open files as far as possible.
+pub(crate) fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("more descriptors");
 }
 
 /// Returns a runtime with one thread.
@@ -177,16 +188,6 @@ pub(crate) fn cpu_of_threads(process: u32) -> Vec<f64> {
     let mut threads = threads(process);
     threads.sort_unstable();
     threads.iter().map(|thread| cpu(process, *thread)).collect()
-}
-
-/// Returns the processor time of the threads of this process with a name so far, in seconds.
-pub(crate) fn cpu_of_thread(name: &str) -> f64 {
-    let process = std::process::id();
-    let named = threads(process).into_iter().filter(|thread| {
-        let file = format!("/proc/{process}/task/{thread}/comm");
-        std::fs::read_to_string(file).is_ok_and(|comm| comm.trim() == name)
-    });
-    named.map(|thread| cpu(process, thread)).sum()
 }
 
 fn threads(process: u32) -> Vec<u32> {
