@@ -26,6 +26,7 @@ mod check;
 mod error;
 mod folder;
 mod full;
+mod gathering;
 mod grace;
 mod journal;
 mod log;
@@ -70,6 +71,7 @@ use crate::epoch;
 use active::{ActiveLog, Next, rotate_at};
 use error::{unreadable, unusable, would_ignore_log};
 use folder::{Folder, Notes, Unusable};
+use gathering::Gathering;
 use grace::RecentTtls;
 use preparer::Preparer;
 use record::{Frame, Record};
@@ -81,7 +83,7 @@ use tail::Tail;
 /// keeps when it is cleared.
 const FRAME: usize = 1 << 20;
 /// The size from which a frame is written at the end of its visit, in bytes. Shorter frames are
-/// written together with those of other visits.
+/// written together with those of other visits, if there are any.
 const WRITE_MIN: usize = 2 << 10;
 
 /// The persistence of one table.
@@ -102,6 +104,7 @@ pub(crate) struct Storage {
     /// When to check next which TTLs are in use.
     review_at: Moment,
     active: Option<ActiveLog>,
+    gathering: Gathering,
     /// A part of the table on its way to the next log.
     slice: Frame,
 }
@@ -143,6 +146,7 @@ impl Storage {
             ttl_max: limits.ttl_max,
             review_at: now,
             active: None,
+            gathering: Gathering::default(),
             slice: Frame::default(),
         };
         let table = match options.durability {
@@ -277,7 +281,7 @@ impl Storage {
             frame.len() as u64
         };
         let end = active.written + pending;
-        let writes_now = frame.len() >= WRITE_MIN;
+        let writes_now = frame.len() >= WRITE_MIN || (pending > 0 && !self.gathering.waits());
         if writes_now {
             self.write_all(table);
         }
@@ -289,11 +293,10 @@ impl Storage {
 
     /// Writes the log up to a position, unless another call has written it since.
     pub(crate) fn write(&mut self, table: &mut Table, position: LogPosition) {
-        if self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.written < position.end)
-        {
+        let Some(active) = &self.active else { return };
+        if active.written < position.end {
+            let end = active.written + table.journal().frame.len() as u64;
+            self.gathering.note(end > position.end);
             self.write_all(table);
         }
     }
