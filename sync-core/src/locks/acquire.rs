@@ -23,9 +23,9 @@ use crate::session::call::pause_for_outage;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock;
-use crate::spi::home::runtime;
+use crate::spi::home::check_runtime;
 use crate::telemetry::{self, AcquireRecord, acquire_span};
-use crate::types::error::Result;
+use crate::types::error::{Error, Result};
 use crate::types::loss::Loss;
 
 impl AcquireRequest {
@@ -41,14 +41,14 @@ impl AcquireRequest {
 
     /// Makes attempts until one is granted, or for as long as `wait` says.
     pub(crate) async fn run(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
-        let call = context.call(self.operation, &self.name);
-        runtime().map_err(|error| call.explain(error))?;
+        let explain = |error: Error| context.call(self.operation, &self.name).explain(error);
+        check_runtime().map_err(explain)?;
         let ended = if telemetry::is_observed() {
             Box::pin(self.run_recorded(context, wait)).await
         } else {
             self.run_for(context, wait).await
         };
-        ended.map_err(|error| call.explain(error))
+        ended.map_err(explain)
     }
 
     /// Reports the request and its outcome.
@@ -69,18 +69,16 @@ impl AcquireRequest {
     }
 
     async fn run_for(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
-        match wait {
-            Wait::Forever => self.attempts(context, true, &mut Progress::default()).await,
-            Wait::Never => {
-                self.attempts(context, false, &mut Progress::default())
-                    .await
-            }
-            Wait::For(patience) => Box::pin(self.run_within(context, patience)).await,
+        if let Wait::For(patience) = wait {
+            return Box::pin(self.run_within(context, patience)).await;
         }
+        let waits = wait == Wait::Forever;
+        self.attempts(context, waits, &mut Progress::default())
+            .await
     }
 
     async fn run_within(&self, context: &Arc<Context>, patience: Duration) -> Result<Attempt> {
-        let mut progress = Progress::default();
+        let mut progress = Progress::for_timeout();
         let deadline = clock::now().after(patience);
         match clock::until(deadline, self.attempts(context, true, &mut progress)).await {
             Some(ended) => ended,
@@ -99,7 +97,7 @@ impl AcquireRequest {
         // Kept until the claim is granted, so that the next request of this handle joins then.
         let _turn = match &context.local_queue {
             Some(queue) if waits && self.queues_locally => {
-                Some(Box::pin(queue.turn(&self.name)).await?)
+                Some(Box::new(Box::pin(queue.turn(&self.name)).await?))
             }
             _ => None,
         };
@@ -118,9 +116,10 @@ impl AcquireRequest {
                 Err(error) => return Err(error),
             };
             progress.begin(&session);
-            let claim = self.claim(context, &session, waits);
-            let queued = QueuedClaim::new(self, context, session, claim);
-            let loss = match queued.granted(progress).await {
+            let mut queued = self.queued(context, session, waits);
+            let granted = queued.granted(progress).await;
+            drop(queued);
+            let loss = match granted {
                 Ok(Ok(ended)) => return Ok(ended),
                 Ok(Err(loss)) => loss,
                 Err(error) if was_queued && error.is_retryable() => {
@@ -150,8 +149,13 @@ impl AcquireRequest {
         }
     }
 
-    fn claim(&self, context: &Context, session: &LiveSession, waits: bool) -> Claim {
-        Claim {
+    fn queued<'a>(
+        &'a self,
+        context: &'a Arc<Context>,
+        session: Arc<LiveSession>,
+        waits: bool,
+    ) -> QueuedClaim<'a> {
+        let claim = Claim {
             id: session.claim_id(&self.name),
             session: *session.session(),
             name: self.name.clone(),
@@ -162,6 +166,7 @@ impl AcquireRequest {
             client: context.client.clone(),
             value: self.value.clone(),
             token: None,
-        }
+        };
+        QueuedClaim::new(self, context, session, claim)
     }
 }

@@ -10,7 +10,7 @@ use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, evicted};
 use crate::options::Waiting;
 use crate::session::arrivals::{Arrivals, Late};
-use crate::session::call::pause_briefly;
+use crate::session::call::{Call, pause_briefly};
 use crate::session::hold::Hold;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Claim, Gone, Standing};
@@ -18,6 +18,7 @@ use crate::telemetry::WaitRecord;
 use crate::types::error::Result;
 use crate::types::loss::Loss;
 use crate::types::names::LockName;
+use crate::types::queue::Entry;
 use crate::types::token::Token;
 
 /// A claim that is on its way to the queue, or in it. Dropped before its grant, for instance with
@@ -49,10 +50,19 @@ impl<'a> QueuedClaim<'a> {
     }
 
     /// Enqueues the claim and waits for its grant. The inner error is the loss of its session.
-    pub(super) async fn granted(self, progress: &mut Progress) -> Result<Result<Attempt, Loss>> {
-        match self.wait(progress).await? {
-            Ok(Standing::Granted { token }) => self.into_guard(token, None).await,
-            Ok(Standing::GrantedAny { token, name }) => self.into_guard(token, Some(name)).await,
+    pub(super) async fn granted(
+        &mut self,
+        progress: &mut Progress,
+    ) -> Result<Result<Attempt, Loss>> {
+        let standing = self.wait(progress).await?;
+        if self.request.owns_session()
+            && let Ok(Standing::Granted { .. } | Standing::GrantedAny { .. }) = &standing
+        {
+            Box::pin(self.begin_limits()).await?;
+        }
+        match standing {
+            Ok(Standing::Granted { token }) => Ok(self.guard(token, None)),
+            Ok(Standing::GrantedAny { token, name }) => Ok(self.guard(token, Some(name))),
             Ok(Standing::Busy { holder }) => {
                 self.abandon();
                 Ok(Ok(Attempt::Busy(holder)))
@@ -85,79 +95,89 @@ impl<'a> QueuedClaim<'a> {
         let Some(claim) = &self.claim else {
             return Ok(Err(Loss::Closed));
         };
-        let backend = &self.context.backend;
-        let call = self.context.call(self.request.operation, &claim.name);
-        let mut is_queued = false;
-        let mut _wait = None;
-        loop {
-            let enqueue = || {
-                self.arrivals.send();
-                backend.enqueue(claim)
-            };
-            // A try does not wait behind a crowd that joins.
-            let joining = match backend.joining().filter(|_| claim.waits) {
-                Some(limits) => match self.session.while_live(limits.permit(&claim.name)).await {
-                    Ok(permit) => Some(permit),
-                    Err(loss) => return Ok(Err(loss)),
-                },
-                None => None,
-            };
-            let mut standing = match call.persist(&self.session, enqueue).await {
-                Ok(Ok(standing)) => standing,
-                // The store is out of reach, but the claim is queued for as long as its session
-                // lives.
-                Ok(Err(error)) if is_queued && error.is_retryable() => {
-                    progress.failed(error);
-                    continue;
-                }
-                Ok(Err(error)) => return Err(error),
-                Err(loss) => return Ok(Err(loss)),
-            };
-            self.arrivals.answer();
-            drop(joining);
-            if let Standing::Waiting { position, holder } = standing {
-                if let Some(on_wait) = self.request.on_wait.as_ref().filter(|_| !is_queued) {
-                    on_wait.tell(Waiting {
-                        position,
-                        holder: holder.as_deref().cloned(),
-                    });
-                }
-                if !is_queued {
-                    let store = self.context.telemetry;
-                    _wait = Some(WaitRecord::begin(store, &claim.name, position));
-                }
-                is_queued = true;
-                progress.answered(holder);
-                standing = match self.session.while_live(backend.granted(claim)).await {
-                    Ok(Ok(standing)) => standing,
-                    // The connection broke, not the claim: ask again by its id.
-                    Ok(Err(error)) if error.is_retryable() => {
-                        debug!(name = %claim.name, %error, "waiting was interrupted: asking again");
-                        progress.failed(error);
-                        Box::pin(pause_briefly()).await;
-                        continue;
-                    }
-                    Ok(Err(error)) => return Err(call.explain(error)),
-                    Err(loss) => return Ok(Err(loss)),
-                };
+        match self.enqueue(claim).await {
+            Ok(Ok(Standing::Waiting { position, holder })) => {
+                Box::pin(self.wait_in_queue(claim, position, holder, progress)).await
             }
-            if !matches!(standing, Standing::Waiting { .. }) {
-                return Ok(Ok(standing));
-            }
-            Box::pin(pause_briefly()).await;
+            Ok(Ok(standing)) => Ok(Ok(standing)),
+            Ok(Err(error)) => Err(error),
+            Err(loss) => Ok(Err(loss)),
         }
     }
 
-    /// Makes a guard of a grant, if the session still lives. `name` is the granted one of several.
-    /// Hold limits begin here.
-    async fn into_guard(
-        mut self,
-        token: Token,
-        name: Option<LockName>,
-    ) -> Result<Result<Attempt, Loss>> {
-        if let (Some(claim), Some(name)) = (&mut self.claim, name) {
-            (claim.name, claim.also, claim.any) = (name, Vec::new(), false);
+    fn call<'c>(&self, claim: &'c Claim) -> Call<'c> {
+        self.context.call(self.request.operation, &claim.name)
+    }
+
+    /// Asks the store to enqueue the claim, or to find it in the queue. The outer error is the loss
+    /// of the session.
+    async fn enqueue(&self, claim: &Claim) -> Result<Result<Standing>, Loss> {
+        let backend = &self.context.backend;
+        // A try does not wait behind a crowd that joins.
+        let _joining = match backend.joining().filter(|_| claim.waits) {
+            Some(limits) => {
+                let permit = self.session.while_live(limits.permit(&claim.name));
+                Some(Box::new(Box::pin(permit).await?))
+            }
+            None => None,
+        };
+        let enqueue = || {
+            self.arrivals.send();
+            backend.enqueue(claim)
+        };
+        let standing = self.call(claim).persist(&self.session, enqueue).await?;
+        if standing.is_ok() {
+            self.arrivals.answer();
         }
+        Ok(standing)
+    }
+
+    /// Waits for the grant of a claim that is queued.
+    async fn wait_in_queue(
+        &self,
+        claim: &Claim,
+        position: u32,
+        mut holder: Option<Box<Entry>>,
+        progress: &mut Progress,
+    ) -> Result<Result<Standing, Loss>> {
+        if let Some(on_wait) = &self.request.on_wait {
+            on_wait.tell(Waiting {
+                position,
+                holder: holder.as_deref().cloned(),
+            });
+        }
+        let _wait = WaitRecord::begin(self.context.telemetry, &claim.name, position);
+        loop {
+            progress.answered(holder);
+            let granted = self.context.backend.granted(claim);
+            match self.session.while_live(granted).await {
+                Ok(Ok(Standing::Waiting { .. })) => {}
+                Ok(Ok(standing)) => return Ok(Ok(standing)),
+                // The connection broke, not the claim: ask again by its id.
+                Ok(Err(error)) if error.is_retryable() => {
+                    debug!(name = %claim.name, %error, "waiting was interrupted: asking again");
+                    progress.failed(error);
+                }
+                Ok(Err(error)) => return Err(self.call(claim).explain(error)),
+                Err(loss) => return Ok(Err(loss)),
+            }
+            holder = loop {
+                pause_briefly().await;
+                match self.enqueue(claim).await {
+                    Ok(Ok(Standing::Waiting { holder, .. })) => break holder,
+                    Ok(Ok(standing)) => return Ok(Ok(standing)),
+                    // The store is out of reach, but the claim is queued for as long as its session
+                    // lives.
+                    Ok(Err(error)) if error.is_retryable() => progress.failed(error),
+                    Ok(Err(error)) => return Err(error),
+                    Err(loss) => return Ok(Err(loss)),
+                }
+            };
+        }
+    }
+
+    /// Begins the limits of a hold that was granted now.
+    async fn begin_limits(&self) -> Result<()> {
         if self.request.outlives_the_handle() || self.request.min_hold.is_some() {
             self.session.outlive_the_handle();
         }
@@ -167,37 +187,37 @@ impl<'a> QueuedClaim<'a> {
         if (self.request.has_hold_limit() || self.request.min_hold.is_some())
             && let Some(claim) = &self.claim
         {
-            let call = self.context.call(self.request.operation, &claim.name);
-            Box::pin(call.renew(&*self.context.backend, &self.session)).await?;
+            let call = self.call(claim);
+            call.renew(&*self.context.backend, &self.session).await?;
         }
-        let Some(claim) = self.claim.take() else {
-            return Ok(Err(Loss::Closed));
-        };
-        let late = self.arrivals.late();
+        Ok(())
+    }
+
+    /// Makes a guard of a grant, if the session still lives. `name` is the granted one of several.
+    fn guard(&mut self, token: Token, name: Option<LockName>) -> Result<Attempt, Loss> {
+        let mut claim = self.claim.take().ok_or(Loss::Closed)?;
+        if let Some(name) = name {
+            (claim.name, claim.also, claim.any) = (name, Vec::new(), false);
+        }
         let hold = Hold::begin(
             claim,
             token,
             self.session.clone(),
-            late,
+            self.arrivals.late(),
             self.request.limits(),
         );
-        if let Some(hold) = hold.as_ref().filter(|hold| hold.has_limits()) {
+        let hold = hold.ok_or_else(|| self.session.loss().unwrap_or(Loss::Expired))?;
+        if hold.has_limits() {
             self.context.keeper.limit(hold.clone());
         }
         let owns_session = self.request.owns_session();
-        Ok(match hold {
-            Some(hold) => Ok(Attempt::Held(Guard::new(
-                self.context.clone(),
-                hold,
-                owns_session,
-            ))),
-            None => Err(self.session.loss().unwrap_or(Loss::Expired)),
-        })
+        let guard = Guard::new(self.context.clone(), hold, owns_session);
+        Ok(Attempt::Held(guard))
     }
 
     /// Ends the attempt where the store has nothing to withdraw, other than a session of its own.
     /// If a request may still arrive, the claim is withdrawn nevertheless.
-    fn abandon(mut self) {
+    fn abandon(&mut self) {
         if self.arrivals.late() != Late::None {
             return;
         }

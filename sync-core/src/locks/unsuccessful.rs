@@ -22,14 +22,26 @@ pub(super) struct Progress {
     /// The time at which the store named the holder.
     at: Moment,
     session: Option<Arc<LiveSession>>,
+    /// Whether the wait can time out, and the session is needed for the error.
+    can_time_out: bool,
     /// The error of the last request; `None` if it succeeded.
     failure: Option<Error>,
 }
 
 impl Progress {
+    /// Returns the progress of a wait that can time out.
+    pub(super) fn for_timeout() -> Self {
+        Self {
+            can_time_out: true,
+            ..Self::default()
+        }
+    }
+
     /// Records that an attempt begins under `session`.
     pub(super) fn begin(&mut self, session: &Arc<LiveSession>) {
-        self.session = Some(session.clone());
+        if self.can_time_out {
+            self.session = Some(session.clone());
+        }
     }
 
     /// Records an answer of the store.

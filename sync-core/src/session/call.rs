@@ -8,7 +8,7 @@ use crate::session::errors::silent;
 use crate::session::live::LiveSession;
 use crate::spi::backend::{Backend, Renewal};
 use crate::spi::clock;
-use crate::spi::home::runtime;
+use crate::spi::home::check_runtime;
 use crate::types::error::{Error, Result};
 use crate::types::loss::Loss;
 use crate::types::names::LockName;
@@ -52,12 +52,12 @@ impl Call<'_> {
     ///
     /// Stops after the session's timeout for requests, and when the session is lost, which is the
     /// outer error.
-    pub(crate) async fn persist<T, R: Future<Output = Result<T>>>(
+    pub(crate) async fn persist<T, R: Future<Output = Result<T>> + Unpin>(
         &self,
         session: &LiveSession,
         mut request: impl FnMut() -> R,
     ) -> Result<Result<T>, Loss> {
-        if let Err(error) = runtime() {
+        if let Err(error) = check_runtime() {
             return Ok(Err(self.explain(error)));
         }
         let answer = match session.request(request()).await {
@@ -90,7 +90,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    async fn retry<T, R: Future<Output = Result<T>>>(
+    async fn retry<T, R: Future<Output = Result<T>> + Unpin>(
         &self,
         session: &LiveSession,
         mut request: impl FnMut() -> R,
@@ -142,7 +142,7 @@ pub(crate) async fn with_retries<T, R: Future<Output = Result<T>>>(
     timeout: Duration,
     mut request: impl FnMut() -> R,
 ) -> Result<T> {
-    runtime()?;
+    check_runtime()?;
     let mut failed = None;
     let retrying = async {
         let mut pause = FIRST_PAUSE;

@@ -3,10 +3,14 @@
 //! Invariant: once one observer has seen the session as lost, it is lost for all observers and
 //! forever.
 
+mod request;
+
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -19,6 +23,7 @@ use crate::session::hold::Hold;
 use crate::session::key_slots::KeySlots;
 use crate::session::on_lost;
 use crate::session::timeouts::Timeouts;
+use crate::session::waiters::Waiters;
 use crate::spi::backend::{Claim, Session};
 use crate::spi::capabilities::Capabilities;
 use crate::spi::clock::{self, Moment};
@@ -42,9 +47,10 @@ pub(crate) struct LiveSession {
     revoke_at: AtomicU64,
     /// The claims held under this session, to be notified of its loss.
     holds: Mutex<HashMap<ClaimId, Arc<Hold>, RandomState>>,
-    lost: Notify,
-    /// Wakes requests in progress at each beat, and when the session is lost.
-    pulse: Notify,
+    /// Woken when the session is lost.
+    lost: Waiters,
+    /// The requests in progress, woken at each beat, and when the session is lost.
+    pulse: Waiters,
     /// The number of beats so far: a coarse clock for the timeouts of requests that needs no timer
     /// each.
     beats: AtomicU64,
@@ -82,8 +88,8 @@ impl LiveSession {
             revoke_at: AtomicU64::new(validity.revoke_at().as_nanos()),
             validity: Mutex::new(validity),
             holds: Mutex::default(),
-            lost: Notify::new(),
-            pulse: Notify::new(),
+            lost: Waiters::default(),
+            pulse: Waiters::default(),
             beats: AtomicU64::new(0),
             moved: Notify::new(),
             renewing: AtomicBool::new(true),
@@ -218,63 +224,41 @@ impl LiveSession {
         for hold in holds {
             hold.lose(loss);
         }
-        self.lost.notify_waiters();
-        self.pulse.notify_waiters();
+        self.lost.wake();
+        self.pulse.wake();
         self.moved.notify_one();
     }
 
     /// Resolves when the session is lost.
     pub(crate) async fn lost(&self) -> Loss {
-        self.woken(&self.lost, || None)
-            .await
-            .unwrap_or(Loss::Expired)
-    }
-
-    /// Waits on `notify` until the session is lost, or returns `None` when `enough` returns `Some`.
-    ///
-    /// Does not read the clock: the keeper does, and notifies.
-    async fn woken(&self, notify: &Notify, mut enough: impl FnMut() -> Option<()>) -> Option<Loss> {
-        loop {
-            let notified = notify.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if !self.seems_live() {
-                return self.loss();
-            }
-            if enough().is_some() {
-                return None;
-            }
-            notified.await;
+        match self.while_live(std::future::pending::<Loss>()).await {
+            Ok(loss) | Err(loss) => loss,
         }
     }
 
     /// Runs `future` until it completes or the session is lost.
+    ///
+    /// Does not read the clock: the keeper does, and wakes the waiters.
     pub(crate) async fn while_live<F: Future>(&self, future: F) -> Result<F::Output, Loss> {
-        tokio::select! {
-            biased;
-            output = future => Ok(output),
-            loss = self.lost() => Err(loss),
-        }
+        let mut future = pin!(future);
+        let mut waiter = self.lost.waiter();
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            waiter.register(cx);
+            if self.seems_live() {
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(self.loss().unwrap_or(Loss::Expired)))
+        })
+        .await
     }
 
     /// Returns the timeout of a request under this session: a third of its TTL, at most that of
     /// the options. It is exact to a quarter.
     pub(crate) fn request_patience(&self) -> Duration {
         self.timeouts.request_under(self.session.ttl)
-    }
-
-    /// Runs one request until it completes or the session is lost. Returns `Ok(None)` after
-    /// [`request_patience`](Self::request_patience).
-    ///
-    /// Uses no timer of its own, because there are too many requests for one each.
-    pub(crate) async fn request<F: Future>(&self, future: F) -> Result<Option<F::Output>, Loss> {
-        let last = self.beats.load(Ordering::Relaxed) + BEATS;
-        let over = || (self.beats.load(Ordering::Relaxed) > last).then_some(());
-        tokio::select! {
-            biased;
-            output = future => Ok(Some(output)),
-            loss = self.woken(&self.pulse, over) => loss.map_or(Ok(None), Err),
-        }
     }
 
     /// Returns the time between two beats.
@@ -285,7 +269,7 @@ impl LiveSession {
     /// Counts a beat, and wakes the requests in progress.
     pub(super) fn pulse(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
-        self.pulse.notify_waiters();
+        self.pulse.wake();
     }
 
     /// Stops the keeper's renewals: from now on only an explicit extension moves the deadline.

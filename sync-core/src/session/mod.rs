@@ -5,6 +5,7 @@
 //! a claim that is held, `limits` bounds the time for which it is held, `revocation` notifies its
 //! holder of its loss, and `call` makes the core's requests to a backend. `arrivals` knows which of
 //! them may still arrive, and `key_slots` assigns the few keys that the claims of a session reuse.
+//! `waiters` are the tasks to wake when something happens to a session.
 
 pub(crate) mod arrivals;
 pub(crate) mod call;
@@ -19,6 +20,7 @@ mod on_lost;
 pub(crate) mod revocation;
 pub(crate) mod timeouts;
 mod validity;
+mod waiters;
 mod withdrawal;
 
 pub use validity::Health;

@@ -34,6 +34,15 @@ pub fn runtime() -> Result<Handle> {
     })
 }
 
+/// Fails as [`runtime`] does. Inside of a task, this does not touch the runtime's reference count,
+/// which is shared by all threads.
+pub(crate) fn check_runtime() -> Result<()> {
+    match tokio::task::try_id() {
+        Some(_) => Ok(()),
+        None => runtime().map(drop),
+    }
+}
+
 /// The runtime on which a connection's tasks run.
 ///
 /// A handle can be used from several runtimes. Its connection's tasks run on the runtime that
@@ -68,7 +77,7 @@ impl Home {
         tokio::select! {
             biased;
             output = request => Ok(output),
-            () = self.stalled() => Err(stalled()),
+            () = Box::pin(self.stalled()) => Err(stalled()),
         }
     }
 
