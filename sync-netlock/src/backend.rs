@@ -97,6 +97,25 @@ impl<T: Transport> Netlock<T> {
         })
     }
 
+    /// Enqueues a claim for several names.
+    async fn enqueue_several(&self, claim: &Claim) -> Result<Standing> {
+        let names: Vec<_> = std::iter::once(&claim.name)
+            .chain(&claim.also)
+            .map(LockName::path)
+            .collect();
+        let enqueue = Command::EnqueueAll {
+            session: claim.session.id,
+            claim: claim.id,
+            names: &names,
+            any: claim.any,
+            mode: claim.mode,
+            waits: claim.waits,
+            value: &claim.value,
+        };
+        let reply = self.0.call(Some(&claim.session), enqueue).await?;
+        self.standing(reply)
+    }
+
     fn withdrawn(&self, reply: Reply) -> Result<Withdrawn> {
         match reply {
             Reply::Withdrawn(withdrawn) => Ok(withdrawn),
@@ -230,37 +249,22 @@ impl<T: Transport> Backend for Netlock<T> {
         let Claim {
             id,
             session: Session { id: session, .. },
-            any,
             mode,
             waits,
             ..
         } = *claim;
-        let (name, value) = (claim.name.path(), &*claim.value);
-        let reply = if claim.also.is_empty() {
-            let enqueue = Command::Enqueue {
-                session,
-                claim: id,
-                name: name.as_bytes(),
-                mode,
-                waits,
-                value,
-            };
-            self.0.call(Some(&claim.session), enqueue).await?
-        } else {
-            let names: Vec<_> = std::iter::once(name)
-                .chain(claim.also.iter().map(LockName::path))
-                .collect();
-            let enqueue = Command::EnqueueAll {
-                session,
-                claim: id,
-                names: &names,
-                any,
-                mode,
-                waits,
-                value,
-            };
-            self.0.call(Some(&claim.session), enqueue).await?
+        if !claim.also.is_empty() {
+            return Box::pin(self.enqueue_several(claim)).await;
+        }
+        let enqueue = Command::Enqueue {
+            session,
+            claim: id,
+            name: claim.name.as_bytes(),
+            mode,
+            waits,
+            value: &claim.value,
         };
+        let reply = self.0.call(Some(&claim.session), enqueue).await?;
         self.standing(reply)
     }
 

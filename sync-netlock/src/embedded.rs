@@ -243,7 +243,7 @@ impl Transport for Attached {
         let (request, wakers) = {
             let mut state = self.0.store.state();
             let before = state.table.next_deadline();
-            let request = state.replies.open(claim);
+            let request = state.replies.open(claim, None);
             let wakers = state.apply(self.0.requester(request), command);
             if state.table.next_deadline() != before {
                 self.0.store.deadline_changed.notify_one();

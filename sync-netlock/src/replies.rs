@@ -33,14 +33,15 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// Adds a slot for a new request and returns the id of the request, which is never 0.
-    pub(crate) fn open(&mut self, claim: Option<ClaimId>) -> u64 {
+    /// Adds a slot for a new request and returns the id of the request, which is never 0. `waker`
+    /// wakes the caller.
+    pub(crate) fn open(&mut self, claim: Option<ClaimId>, waker: Option<Waker>) -> u64 {
         self.generation = self.generation.wrapping_add(1).max(1);
         let slot = Slot {
             generation: self.generation,
             claim,
             reply: None,
-            waker: None,
+            waker,
         };
         (u64::from(self.generation) << 32) | self.slots.insert(slot) as u64
     }
@@ -176,9 +177,9 @@ mod tests {
     #[test]
     fn a_late_reply_does_not_reach_the_next_request_in_its_slot() {
         let mut replies = Replies::default();
-        let first = replies.open(None);
+        let first = replies.open(None, None);
         replies.cancel(first);
-        let second = replies.open(None);
+        let second = replies.open(None, None);
         assert_eq!(key(first), key(second));
         assert!(replies.deliver(first, Reply::Closed).is_none());
         assert!(replies.poll_first(second, &cx()).is_pending());
@@ -194,7 +195,7 @@ mod tests {
     fn a_claim_that_waits_gets_two_replies() {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
-        let id = replies.open(Some(claim));
+        let id = replies.open(Some(claim), None);
         replies.deliver(id, waiting());
         assert_eq!(replies.poll_first(id, &cx()), Poll::Ready(Some(waiting())));
         assert!(replies.poll_second(claim, &cx()).is_pending());
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn a_grant_replaces_a_first_reply_that_was_not_taken() {
         let mut replies = Replies::default();
-        let id = replies.open(Some(ClaimId::from_bits(7)));
+        let id = replies.open(Some(ClaimId::from_bits(7)), None);
         replies.deliver(id, waiting());
         replies.deliver(id, granted());
         assert_eq!(replies.poll_first(id, &cx()), Poll::Ready(Some(granted())));
@@ -221,7 +222,7 @@ mod tests {
     fn a_withdrawn_claim_leaves_no_slot() {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
-        let id = replies.open(Some(claim));
+        let id = replies.open(Some(claim), None);
         replies.deliver(id, waiting());
         assert!(replies.poll_first(id, &cx()).is_ready());
         replies.deliver(
@@ -239,7 +240,7 @@ mod tests {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
         for _ in 0..2 {
-            let id = replies.open(Some(claim));
+            let id = replies.open(Some(claim), None);
             replies.deliver(id, waiting());
             assert!(replies.poll_first(id, &cx()).is_ready());
         }

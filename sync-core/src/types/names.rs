@@ -192,6 +192,12 @@ impl LockName {
             .into_owned()
     }
 
+    /// Returns the bytes of the [path](Self::path), without the check that they are UTF-8.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.path
+    }
+
     /// Returns the path: the key, or the prefix of the keys, in a store.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -10,9 +10,9 @@ mod driver;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use distsync_core::spi::home::Home;
@@ -130,10 +130,15 @@ impl Connection {
     /// Waits for a reply. If the runtime of the driver does not run, closes this connection
     /// instead.
     pub(super) async fn await_reply<T>(&self, reply: impl Future<Output = Result<T>>) -> Result<T> {
-        self.home.answer(reply).await.unwrap_or_else(|error| {
-            self.close(error.message().into());
-            Err(error.with_backend("netlock"))
-        })
+        // By reference, so that the reply is stored once.
+        let mut reply = pin!(reply);
+        self.home
+            .answer(reply.as_mut())
+            .await
+            .unwrap_or_else(|error| {
+                self.close(error.message().into());
+                Err(error.with_backend("netlock"))
+            })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,13 +184,22 @@ impl Connection {
         .await
     }
 
-    /// Sends a command. The returned future resolves to its first reply; dropping it cancels the
-    /// request.
-    pub(super) fn call(
-        self: &Arc<Self>,
+    /// Sends a command when it is first polled, and waits for its first reply. Dropping the future
+    /// cancels the request.
+    pub(super) fn call<'a>(
+        &'a self,
+        session: Option<&'a Session>,
+        command: Command<'a>,
+    ) -> Call<'a> {
+        Call::New(self, session, command)
+    }
+
+    fn send(
+        &self,
         session: Option<&Session>,
         command: Command<'_>,
-    ) -> Result<PendingReply> {
+        cx: &Context<'_>,
+    ) -> Result<PendingReply<'_>> {
         let (claim, is_watch) = match command {
             Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => {
                 (Some(claim), false)
@@ -198,10 +212,10 @@ impl Connection {
             state.check()?;
             let opens = matches!(command, Command::Open { .. });
             let number = session.map_or(0, |session| state.number(session, opens));
-            if let (Command::Close { session }, _) = (command, number) {
+            if let Command::Close { session } = command {
                 state.sessions.remove(&session);
             }
-            let request = state.replies.open(claim);
+            let request = state.replies.open(claim, Some(cx.waker().clone()));
             encode_command(request, number, command, &mut state.out);
             (request, state.driver.take())
         };
@@ -209,7 +223,7 @@ impl Connection {
             driver.wake();
         }
         Ok(PendingReply {
-            connection: self.clone(),
+            connection: self,
             request,
             is_watch,
             received: false,
@@ -239,20 +253,42 @@ impl Connection {
     }
 }
 
+/// A command, and then its first reply.
+#[derive(Debug)]
+pub(super) enum Call<'a> {
+    New(&'a Connection, Option<&'a Session>, Command<'a>),
+    Sent(PendingReply<'a>),
+}
+
+impl Future for Call<'_> {
+    type Output = Result<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reply>> {
+        match &mut *self {
+            // The slot of the request has the waker from the start, so that this poll needs the
+            // mutex once.
+            Self::New(connection, session, command) => {
+                let sent = connection.send(*session, *command, cx)?;
+                *self = Self::Sent(sent);
+                Poll::Pending
+            }
+            Self::Sent(pending) => pending.poll(cx),
+        }
+    }
+}
+
 /// The first reply to a request. Dropping it cancels the request.
 #[derive(Debug)]
-pub(super) struct PendingReply {
-    connection: Arc<Connection>,
+pub(super) struct PendingReply<'a> {
+    connection: &'a Connection,
     request: u64,
     /// The server keeps the request until an event occurs.
     is_watch: bool,
     received: bool,
 }
 
-impl Future for PendingReply {
-    type Output = Result<Reply>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reply>> {
+impl PendingReply<'_> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Reply>> {
         let reply = {
             let mut state = self.connection.state();
             match state.replies.poll_first(self.request, cx) {
@@ -269,7 +305,7 @@ impl Future for PendingReply {
     }
 }
 
-impl Drop for PendingReply {
+impl Drop for PendingReply<'_> {
     fn drop(&mut self) {
         if !self.received {
             self.connection.cancel(self.request, self.is_watch);

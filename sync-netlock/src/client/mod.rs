@@ -396,10 +396,11 @@ impl Transport for Client {
     ) -> Result<Reply> {
         let connection = match self.current() {
             Some(connection) => connection,
-            None => self.connection().await?,
+            // Boxed, because every request would carry room for the rare case.
+            None => Box::pin(self.connection()).await?,
         };
         connection
-            .await_reply(connection.call(session, command)?)
+            .await_reply(connection.call(session, command))
             .await
     }
 

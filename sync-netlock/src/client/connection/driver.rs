@@ -53,6 +53,7 @@ pub(in crate::client) async fn drive(connection: Arc<Connection>, mut stream: St
         replies: Vec::new(),
         wakers: Vec::new(),
         batch: BATCH_MIN,
+        shares_a_core: std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1),
         last_read: clock::now(),
         yielded: false,
     };
@@ -91,6 +92,9 @@ struct Driver {
     /// How many replies to deliver before the next requests are written. This is half of the
     /// pending requests, so that the server works on one half while the callers work on the other.
     batch: usize,
+    /// Whether this process has one core. Callers and server then do not work at the same time, at
+    /// least if the server is on the same machine, and a smaller batch only costs system calls.
+    shares_a_core: bool,
     /// When the server last sent anything.
     last_read: Moment,
     /// Whether the driver has yielded to the callers since it was woken to write.
@@ -122,7 +126,11 @@ impl Driver {
                 if state.closed.is_some() {
                     return Ok(Progress::Closed);
                 }
-                self.batch = (state.replies.len() / 2).max(BATCH_MIN);
+                self.batch = if self.shares_a_core {
+                    usize::MAX
+                } else {
+                    (state.replies.len() / 2).max(BATCH_MIN)
+                };
                 if !state.out.is_empty() {
                     if !self.yielded {
                         return Ok(self.yield_to_callers(cx));
