@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use distsync_core::spi::Backend;
 use distsync_core::spi::{
-    Claim, ClaimId, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
+    Claim, ClaimId, Departure, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
 };
 use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
 
@@ -34,6 +34,12 @@ pub(crate) trait Transport: Debug + Send + std::marker::Sync + Sized + 'static {
         session: Option<&'a Session>,
         command: Command<'a>,
     ) -> impl Future<Output = Result<Reply>> + Send + 'a;
+
+    /// Sends the withdrawal of a departure, if it can be sent at once, and drops it otherwise.
+    fn depart(&self, departure: Departure);
+
+    /// Drops the departures that have no reply yet.
+    fn give_back_departures(&self);
 
     /// Returns the second reply to an `Enqueue` whose first reply was `Waiting`.
     fn second_reply(&self, claim: ClaimId) -> impl Future<Output = Result<Reply>> + Send + '_;
@@ -293,6 +299,14 @@ impl<T: Transport> Backend for Netlock<T> {
         };
         let reply = self.0.call(Some(&claim.session), withdraw).await?;
         self.withdrawn(reply)
+    }
+
+    fn depart(&self, departure: Departure) {
+        self.0.depart(departure);
+    }
+
+    fn give_back_departures(&self) {
+        self.0.give_back_departures();
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {

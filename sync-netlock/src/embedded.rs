@@ -7,16 +7,15 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
-use std::task::Waker;
 use std::time::Duration;
 
-use distsync_core::spi::{Backend, ClaimId, Session, clock, locked};
+use distsync_core::spi::{Backend, ClaimId, Departure, Session, clock, locked};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 
 use crate::backend::{Netlock, Transport};
 use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester};
 use crate::epoch;
-use crate::replies::Replies;
+use crate::replies::{Delivered, Replies};
 
 /// A lock store in this process, for tests, single-process programs and first steps.
 #[derive(Clone, Debug)]
@@ -99,6 +98,22 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Applies a command as a request that `open` adds, and returns the id of the request.
+    fn apply(&self, command: Command<'_>, open: impl FnOnce(&mut Replies) -> u64) -> u64 {
+        let (request, delivered) = {
+            let mut state = self.store.state();
+            let before = state.table.next_deadline();
+            let request = open(&mut state.replies);
+            let delivered = state.apply(self.requester(request), command);
+            if state.table.next_deadline() != before {
+                self.store.deadline_changed.notify_one();
+            }
+            (request, delivered)
+        };
+        wake(delivered);
+        request
+    }
+
     fn requester(&self, request: u64) -> Requester {
         Requester {
             connection: self.id,
@@ -132,9 +147,9 @@ impl Store {
 }
 
 impl EmbeddedState {
-    /// Applies a command in a visit of its own, and delivers all replies. Returns the wakers of
-    /// their callers, to be woken after the mutex is unlocked.
-    fn apply(&mut self, from: Requester, command: Command<'_>) -> Vec<Waker> {
+    /// Applies a command in a visit of its own, and delivers all replies. The rest is done after
+    /// the mutex is unlocked.
+    fn apply(&mut self, from: Requester, command: Command<'_>) -> Vec<Delivered> {
         self.table.begin_visit();
         let reply = self
             .table
@@ -149,8 +164,8 @@ impl EmbeddedState {
     }
 }
 
-fn wake(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
+fn wake(delivered: Vec<Delivered>) {
+    delivered.into_iter().for_each(Delivered::finish);
 }
 
 /// How often the expiry thread checks that its store is still in use. The thread keeps an unused
@@ -240,17 +255,7 @@ impl Transport for Attached {
             Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => Some(claim),
             _ => None,
         };
-        let (request, wakers) = {
-            let mut state = self.0.store.state();
-            let before = state.table.next_deadline();
-            let request = state.replies.open(claim, None);
-            let wakers = state.apply(self.0.requester(request), command);
-            if state.table.next_deadline() != before {
-                self.0.store.deadline_changed.notify_one();
-            }
-            (request, wakers)
-        };
-        wake(wakers);
+        let request = self.0.apply(command, |replies| replies.open(claim, None));
         let mut pending = PendingCall {
             connection: &self.0,
             request,
@@ -262,6 +267,20 @@ impl Transport for Attached {
             Error::new(ErrorKind::Protocol, "the request got no reply").with_backend("memory")
         })
     }
+
+    fn depart(&self, departure: Departure) {
+        let Some(claim) = departure.claim() else {
+            return;
+        };
+        let withdraw = Command::Withdraw {
+            session: claim.session.id,
+            claim: claim.id,
+        };
+        self.0.apply(withdraw, |replies| replies.depart(departure));
+    }
+
+    /// There are none: the table replies at once.
+    fn give_back_departures(&self) {}
 
     async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
         let reply = poll_fn(|cx| self.0.store.state().replies.poll_second(claim, cx)).await;

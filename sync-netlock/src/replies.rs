@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
-use distsync_core::spi::{ClaimId, Gone};
+use distsync_core::spi::{ClaimId, Departure, Gone, Withdrawn};
 use foldhash::fast::RandomState;
 use slab::Slab;
 
-use crate::engine::Reply;
+use crate::engine::{Refusal, Reply};
 
 #[derive(Debug)]
 struct Slot {
@@ -21,6 +21,31 @@ struct Slot {
     claim: Option<ClaimId>,
     reply: Option<Reply>,
     waker: Option<Waker>,
+    /// The departure whose withdrawal this is. No caller waits for the reply.
+    departure: Option<Departure>,
+}
+
+/// What remains to be done for a delivered reply, after the mutex of the replies is unlocked.
+#[derive(Debug)]
+pub(crate) enum Delivered {
+    /// The caller has to be woken.
+    Wake(Waker),
+    /// The withdrawal of a departure has a reply.
+    Departed(Departure, Reply),
+}
+
+impl Delivered {
+    /// Wakes the caller, or confirms the departure. An error leaves it to the core.
+    pub(crate) fn finish(self) {
+        match self {
+            Self::Wake(waker) => waker.wake(),
+            Self::Departed(departure, reply) => match reply {
+                Reply::Withdrawn(withdrawn) => departure.confirm(withdrawn),
+                Reply::Refused(Refusal::SessionUnknown) => departure.confirm(Withdrawn::Absent),
+                _ => drop(departure),
+            },
+        }
+    }
 }
 
 /// The pending requests of one connection.
@@ -30,20 +55,54 @@ pub(crate) struct Replies {
     generation: u32,
     /// The requests of claims that wait for their second reply.
     waiting: HashMap<ClaimId, u64, RandomState>,
+    /// The number of departures.
+    departures: usize,
 }
 
 impl Replies {
     /// Adds a slot for a new request and returns the id of the request, which is never 0. `waker`
     /// wakes the caller.
     pub(crate) fn open(&mut self, claim: Option<ClaimId>, waker: Option<Waker>) -> u64 {
+        self.insert(claim, waker, None)
+    }
+
+    /// Adds a slot for the withdrawal of a departure.
+    pub(crate) fn depart(&mut self, departure: Departure) -> u64 {
+        self.departures += 1;
+        self.insert(None, None, Some(departure))
+    }
+
+    fn insert(
+        &mut self,
+        claim: Option<ClaimId>,
+        waker: Option<Waker>,
+        departure: Option<Departure>,
+    ) -> u64 {
         self.generation = self.generation.wrapping_add(1).max(1);
         let slot = Slot {
             generation: self.generation,
             claim,
             reply: None,
             waker,
+            departure,
         };
         (u64::from(self.generation) << 32) | self.slots.insert(slot) as u64
+    }
+
+    /// Removes the departures, which have no reply yet.
+    pub(crate) fn take_departures(&mut self) -> Vec<Departure> {
+        let mut taken = Vec::with_capacity(self.departures);
+        if self.departures > 0 {
+            self.slots.retain(|_, slot| match slot.departure.take() {
+                Some(departure) => {
+                    taken.push(departure);
+                    false
+                }
+                None => true,
+            });
+        }
+        self.departures = 0;
+        taken
     }
 
     fn slot(&mut self, id: u64) -> Option<&mut Slot> {
@@ -62,10 +121,15 @@ impl Replies {
         }
     }
 
-    /// Stores a reply in the slot of its request, and returns the waker of the caller if it waits.
-    /// Drops the reply if the request was cancelled.
-    pub(crate) fn deliver(&mut self, id: u64, reply: Reply) -> Option<Waker> {
+    /// Stores a reply in the slot of its request, and returns what remains to be done for it. Drops
+    /// the reply if the request was cancelled.
+    pub(crate) fn deliver(&mut self, id: u64, reply: Reply) -> Option<Delivered> {
         let slot = self.slot(id)?;
+        if let Some(departure) = slot.departure.take() {
+            self.slots.remove(key(id));
+            self.departures -= 1;
+            return Some(Delivered::Departed(departure, reply));
+        }
         let waker = slot.waker.take();
         // No caller takes the second reply of a claim that it has withdrawn.
         if waker.is_none()
@@ -80,7 +144,7 @@ impl Replies {
             return None;
         }
         slot.reply = Some(reply);
-        waker
+        waker.map(Delivered::Wake)
     }
 
     /// Polls for the first reply to a request. `None` if the request is not pending.
@@ -130,10 +194,12 @@ impl Replies {
     }
 
     /// Removes all requests, because no more replies will arrive. Returns the wakers of their
-    /// callers.
-    pub(crate) fn close(&mut self) -> Vec<Waker> {
+    /// callers, and the departures.
+    pub(crate) fn close(&mut self) -> (Vec<Waker>, Vec<Departure>) {
         self.waiting.clear();
-        self.slots.drain().filter_map(|slot| slot.waker).collect()
+        let departures = self.take_departures();
+        let wakers = self.slots.drain().filter_map(|slot| slot.waker).collect();
+        (wakers, departures)
     }
 
     /// Returns the number of pending requests.

@@ -11,6 +11,7 @@ mod consul_crowds;
 mod consul_lock_delay;
 mod credentials;
 mod crowds;
+mod drops;
 mod etcd;
 mod every_store;
 mod examples;

@@ -305,17 +305,22 @@ impl Guard {
         }
     }
 
-    /// Leaves the withdrawal of the claim to the keeper. A session of its own ends the claim.
+    /// Lets the claim be withdrawn without waiting for it. A session of its own ends the claim.
     fn withdraw_in_the_background(&self) {
-        if !self.owns_session {
-            let (claim, session) = (self.hold.claim().clone(), self.hold.session().clone());
-            self.context
-                .keeper
-                .withdraw(claim, session, self.hold.late());
+        let (context, hold) = (&self.context, &self.hold);
+        if self.owns_session {
+            return;
+        }
+        if hold.late() == Late::None {
+            let departures = hold.session().departures();
+            departures.begin(&context.backend, hold.clone());
+        } else {
+            let (claim, session) = (hold.claim().clone(), hold.session().clone());
+            context.keeper.withdraw(claim, session, hold.late());
         }
     }
 
-    /// Leaves the release to the keeper. Idempotent.
+    /// Releases in the background. Idempotent.
     pub(crate) fn hand_over(&self) {
         if self.outcome.get().is_some() {
             return;

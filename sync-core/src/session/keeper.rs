@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::OnLost;
 use crate::session::arrivals::Late;
+use crate::session::departure::Departures;
 use crate::session::errors::closed;
 use crate::session::hold::Hold;
+use crate::session::job::Job;
 use crate::session::lifecycle::{Beginning, run_session};
 use crate::session::limits::enforce;
 use crate::session::live::LiveSession;
@@ -27,25 +29,6 @@ use crate::spi::backend::{Backend, Claim, Session, SessionSpec};
 use crate::spi::clock;
 use crate::spi::mutex::locked;
 use crate::types::error::{Error, ErrorKind, Result};
-
-#[derive(Debug)]
-enum Job {
-    Begin {
-        beginning: Beginning,
-        reply: oneshot::Sender<Result<Arc<LiveSession>>>,
-    },
-    ReleaseAll {
-        done: oneshot::Sender<()>,
-    },
-    Withdraw {
-        claim: Claim,
-        session: Arc<LiveSession>,
-        late: Late,
-    },
-    Limit {
-        hold: Arc<Hold>,
-    },
-}
 
 /// A handle to the keeper's thread. Sending a job never blocks and needs no runtime.
 #[derive(Clone, Debug)]
@@ -85,6 +68,7 @@ impl Keeper {
             timeouts,
             current: stop.child_token(),
             stop: stop.clone(),
+            departures: Arc::new(Departures::new(jobs.downgrade())),
             lives: JoinSet::new(),
             withdrawals: JoinSet::new(),
         };
@@ -189,8 +173,9 @@ struct KeeperLoop {
     stop: CancellationToken,
     /// Cancelled to end all sessions that are open now.
     current: CancellationToken,
+    departures: Arc<Departures>,
     lives: JoinSet<()>,
-    /// Withdrawals, and the limits of holds.
+    /// Withdrawals, the watch over departures, and the limits of holds.
     withdrawals: JoinSet<()>,
 }
 
@@ -230,6 +215,7 @@ impl KeeperLoop {
                     self.current.clone(),
                     self.on_lost,
                     self.timeouts,
+                    self.departures.clone(),
                     reply,
                 ));
             }
@@ -240,6 +226,9 @@ impl KeeperLoop {
             } => {
                 self.withdrawals
                     .spawn(withdraw(backend, claim, session, late));
+            }
+            Job::Watch { watch, backend } => {
+                self.withdrawals.spawn(watch.run(backend));
             }
             Job::Limit { hold } => {
                 self.withdrawals.spawn(enforce(backend, hold));

@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use crate::options::OnLost;
 use crate::session::call::{with_retries, with_timeout};
+use crate::session::departure::Departures;
 use crate::session::errors::{isolated, silent, ticket_ended};
 use crate::session::live::LiveSession;
 use crate::session::timeouts::{PATIENCE, Timeouts};
@@ -35,6 +36,7 @@ pub(super) async fn run_session(
     all: CancellationToken,
     on_lost: OnLost,
     timeouts: Timeouts,
+    departures: Arc<Departures>,
     reply: oneshot::Sender<Result<Arc<LiveSession>>>,
 ) {
     let (sent, ending) = (clock::now(), all.child_token());
@@ -45,6 +47,7 @@ pub(super) async fn run_session(
             ending.clone(),
             on_lost,
             timeouts,
+            departures,
             &backend.capabilities(),
         )),
         Err(error) => {

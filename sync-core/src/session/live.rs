@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::validity::{Health, Validity};
 use crate::options::OnLost;
+use crate::session::departure::Departures;
 use crate::session::hold::Hold;
 use crate::session::key_slots::KeySlots;
 use crate::session::on_lost;
@@ -65,6 +66,8 @@ pub(crate) struct LiveSession {
     outlives: AtomicBool,
     on_lost: OnLost,
     timeouts: Timeouts,
+    /// The withdrawals of dropped guards. Shared by the sessions of a handle.
+    departures: Arc<Departures>,
     /// The key slots in use, where the store has them.
     key_slots: Option<KeySlots>,
     /// The kinds of errors that were logged. Each is logged once, because many claims may fail with
@@ -79,6 +82,7 @@ impl LiveSession {
         ending: CancellationToken,
         on_lost: OnLost,
         timeouts: Timeouts,
+        departures: Arc<Departures>,
         capabilities: &Capabilities,
     ) -> Self {
         let validity = Validity::opened(session.ttl, sent);
@@ -97,9 +101,14 @@ impl LiveSession {
             outlives: AtomicBool::new(false),
             on_lost,
             timeouts,
+            departures,
             key_slots: capabilities.key_slots.then(KeySlots::default),
             logged: Mutex::default(),
         }
+    }
+
+    pub(crate) fn departures(&self) -> &Arc<Departures> {
+        &self.departures
     }
 
     pub(crate) fn store(&self) -> Store {

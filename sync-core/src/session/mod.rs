@@ -4,13 +4,16 @@
 //! that runs a `lifecycle` for each session and a `withdrawal` for each claim to remove. `hold` is
 //! a claim that is held, `limits` bounds the time for which it is held, `revocation` notifies its
 //! holder of its loss, and `call` makes the core's requests to a backend. `arrivals` knows which of
-//! them may still arrive, and `key_slots` assigns the few keys that the claims of a session reuse.
-//! `waiters` are the tasks to wake when something happens to a session.
+//! them may still arrive, `departure` lets a backend withdraw the claims of dropped guards, and
+//! `key_slots` assigns the few keys that the claims of a session reuse. `waiters` are the tasks to
+//! wake when something happens to a session.
 
 pub(crate) mod arrivals;
 pub(crate) mod call;
+mod departure;
 pub(crate) mod errors;
 pub(crate) mod hold;
+mod job;
 pub(crate) mod keeper;
 mod key_slots;
 mod lifecycle;

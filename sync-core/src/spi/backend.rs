@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::spi::capabilities::Capabilities;
+use crate::spi::departure::Departure;
 use crate::spi::joining::Joining;
 use crate::types::error::{Error, ErrorKind, Result};
 use crate::types::ids::{ClaimId, SessionId};
@@ -220,6 +221,21 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// # Errors
     /// As [`renew`](Self::renew).
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn>;
+
+    /// Withdraws the claim of a dropped guard, without a caller that waits for it.
+    ///
+    /// Never blocks, and may be called outside of any runtime. A backend sends the request if it
+    /// can do so at once on the connection of its other requests, keeps the departure until the
+    /// store answers, and [confirms](Departure::confirm) it then. In all other cases it drops it:
+    /// the core then withdraws the claim by [`withdraw`](Self::withdraw), on the instance for the
+    /// keeper. Default: drops it.
+    fn depart(&self, departure: Departure) {
+        drop(departure);
+    }
+
+    /// Drops all departures that the store has not confirmed, because the core does not want to
+    /// wait for them any longer. Default: nothing, for a store that keeps none.
+    fn give_back_departures(&self) {}
 
     /// Ends the claim of another client, for an operator. Returns what it was.
     ///

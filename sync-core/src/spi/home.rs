@@ -60,6 +60,12 @@ impl Home {
         runtime().map(Self)
     }
 
+    /// Returns whether the caller is on this runtime.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.0.id())
+    }
+
     /// Waits for `request`, which needs the tasks of this runtime.
     ///
     /// On this runtime itself there is no overhead.

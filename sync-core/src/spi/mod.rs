@@ -69,6 +69,7 @@ pub(crate) mod capabilities;
 pub mod clock;
 pub(crate) mod counted;
 pub(crate) mod credential;
+pub(crate) mod departure;
 pub mod home;
 pub(crate) mod joining;
 pub(crate) mod mutex;
@@ -76,11 +77,14 @@ pub mod order;
 pub mod race;
 pub mod reread;
 pub(crate) mod store_url;
+#[cfg(feature = "metrics")]
+pub(crate) mod timer;
 pub mod tls;
 
 pub use backend::{Backend, Claim, Gone, Renewal, Session, SessionSpec, Standing};
 pub use capabilities::Capabilities;
 pub use credential::Credential;
+pub use departure::Departure;
 pub use joining::{Joining, JoiningPermit};
 pub use mutex::locked;
 pub use store_url::StoreUrl;

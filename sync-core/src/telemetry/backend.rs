@@ -11,7 +11,9 @@ use super::since;
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
 use crate::spi::clock;
+use crate::spi::departure::Departure;
 use crate::spi::joining::Joining;
+use crate::spi::timer::Timer;
 use crate::types::error::{ErrorKind, Result};
 use crate::types::ids::ClaimId;
 use crate::types::names::LockName;
@@ -191,6 +193,16 @@ impl Backend for Observed {
     async fn withdraw(&self, claim: &Claim) -> Result<Withdrawn> {
         self.timed(Operation::Withdraw, self.inner.withdraw(claim))
             .await
+    }
+
+    fn depart(&self, mut departure: Departure) {
+        let duration = &self.durations[Operation::Withdraw as usize];
+        departure.time(Timer::start(duration.clone()));
+        self.inner.depart(departure);
+    }
+
+    fn give_back_departures(&self) {
+        self.inner.give_back_departures();
     }
 
     async fn evict(&self, name: &LockName, claim: ClaimId) -> Result<Withdrawn> {

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use distsync_core::spi::home::Home;
-use distsync_core::spi::{ClaimId, Session, SessionId, locked};
+use distsync_core::spi::{ClaimId, Departure, Session, SessionId, locked};
 use distsync_core::{Error, ErrorKind, Result};
 use foldhash::fast::RandomState;
 
@@ -151,20 +151,21 @@ impl Connection {
 
     /// Closes the connection. Its pending requests fail with this reason.
     pub(super) fn close(&self, reason: CloseReason) {
-        let wakers = {
+        let (wakers, departures) = {
             let mut state = self.state();
             if state.closed.is_some() {
                 return;
             }
             state.closed = Some(reason);
             self.closed.store(true, Ordering::Release);
-            let mut wakers = state.replies.close();
+            let (mut wakers, departures) = state.replies.close();
             if let Greeting::Awaited(waker) = std::mem::take(&mut state.greeting) {
                 wakers.push(waker);
             }
             wakers.extend(state.driver.take());
-            wakers
+            (wakers, departures)
         };
+        drop(departures);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -228,6 +229,41 @@ impl Connection {
             is_watch,
             received: false,
         })
+    }
+
+    /// Sends the withdrawal of a departure, unless the driver may not run soon.
+    ///
+    /// The keeper notices within a tenth of a second if the driver does not run at all. On another
+    /// runtime, or outside of one, the keeper is faster.
+    pub(super) fn depart(&self, departure: Departure) {
+        let Some(claim) = departure.claim().filter(|_| self.home.is_here()) else {
+            return;
+        };
+        let (session, claim) = (claim.session, claim.id);
+        let driver = {
+            let mut state = self.state();
+            if state.check().is_err() {
+                // The departure is dropped after the mutex is unlocked.
+                None
+            } else {
+                let number = state.number(&session, false);
+                let request = state.replies.depart(departure);
+                let withdraw = Command::Withdraw {
+                    session: session.id,
+                    claim,
+                };
+                encode_command(request, number, withdraw, &mut state.out);
+                state.driver.take()
+            }
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    pub(super) fn give_back_departures(&self) {
+        let departures = self.state().replies.take_departures();
+        drop(departures);
     }
 
     /// Waits for the second reply to an `Enqueue`.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distsync_core::spi::home::{Home, Turns};
-use distsync_core::spi::{Backend, ClaimId, Credential, Session, locked, race};
+use distsync_core::spi::{Backend, ClaimId, Credential, Departure, Session, locked, race};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -402,6 +402,19 @@ impl Transport for Client {
         connection
             .await_reply(connection.call(session, command))
             .await
+    }
+
+    fn depart(&self, departure: Departure) {
+        if let Some(connection) = self.current() {
+            connection.depart(departure);
+        }
+    }
+
+    fn give_back_departures(&self) {
+        // The departures of an earlier connection were dropped when it was closed.
+        if let Some(connection) = self.current() {
+            connection.give_back_departures();
+        }
     }
 
     async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {

@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use distsync_core::ErrorKind;
@@ -16,6 +16,7 @@ use tracing::debug;
 use super::close_reason::CloseReason;
 use super::{Connection, Greeting, HELLO, IGNORED, PING};
 use crate::engine::Reply;
+use crate::replies::Delivered;
 use crate::stream::Stream;
 use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, proto, read_reply, to_reply};
 
@@ -51,7 +52,7 @@ pub(in crate::client) async fn drive(connection: Arc<Connection>, mut stream: St
         written: 0,
         frames: Frames::new(),
         replies: Vec::new(),
-        wakers: Vec::new(),
+        delivered: Vec::new(),
         batch: BATCH_MIN,
         shares_a_core: std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1),
         last_read: clock::now(),
@@ -88,7 +89,7 @@ struct Driver {
     written: usize,
     frames: Frames,
     replies: Vec<(u64, Reply)>,
-    wakers: Vec<Waker>,
+    delivered: Vec<Delivered>,
     /// How many replies to deliver before the next requests are written. This is half of the
     /// pending requests, so that the server works on one half while the callers work on the other.
     batch: usize,
@@ -266,16 +267,16 @@ impl Driver {
         if count > 0 {
             let mut state = connection.state();
             for (id, reply) in self.replies.drain(..) {
-                self.wakers.extend(state.replies.deliver(id, reply));
+                self.delivered.extend(state.replies.deliver(id, reply));
             }
             if let Some(welcome) = greeted
                 && let Greeting::Awaited(waker) =
                     std::mem::replace(&mut state.greeting, Greeting::Done(welcome))
             {
-                self.wakers.push(waker);
+                self.delivered.push(Delivered::Wake(waker));
             }
         }
-        self.wakers.drain(..).for_each(Waker::wake);
+        self.delivered.drain(..).for_each(Delivered::finish);
         Ok(count)
     }
 }
