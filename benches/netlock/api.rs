@@ -10,9 +10,24 @@ use tokio::task::JoinSet;
 
 use super::side;
 
+/// How a lock is given back.
+#[derive(Clone, Copy)]
+pub(crate) enum End {
+    /// By `release`, which waits for the server.
+    Release,
+    /// By dropping the guard.
+    Drop,
+}
+
 /// Returns pairs per second of `tasks` tasks on one handle, on a runtime of one thread or of
 /// `workers`.
-pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: usize) -> f64 {
+pub(crate) fn load(
+    address: SocketAddr,
+    tasks: usize,
+    time: Duration,
+    workers: usize,
+    end: End,
+) -> f64 {
     let runtime = if workers == 1 {
         side::runtime()
     } else {
@@ -27,13 +42,13 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
             .await
             .expect("connect");
         let rate = if workers == 1 {
-            run(sync.clone(), tasks, time).await
+            run(sync.clone(), tasks, time, end).await
         } else {
             // Run on a worker, like the code of users, instead of the thread that waits for the
             // runtime.
             let sync = sync.clone();
             let mut on_worker = JoinSet::new();
-            on_worker.spawn(async move { run(sync, tasks, time).await });
+            on_worker.spawn(async move { run(sync, tasks, time, end).await });
             on_worker
                 .join_next()
                 .await
@@ -46,7 +61,7 @@ pub(crate) fn load(address: SocketAddr, tasks: usize, time: Duration, workers: u
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-async fn run(sync: Arc<dyn Sync>, tasks: usize, time: Duration) -> f64 {
+async fn run(sync: Arc<dyn Sync>, tasks: usize, time: Duration, end: End) -> f64 {
     let mut set = JoinSet::new();
     let over = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
@@ -59,7 +74,12 @@ async fn run(sync: Arc<dyn Sync>, tasks: usize, time: Duration) -> f64 {
             let mut pairs = 0;
             while !over.load(Ordering::Relaxed) {
                 let guard = lock.acquire().await.expect("acquire");
-                guard.release().await.expect("release");
+                match end {
+                    End::Release => {
+                        guard.release().await.expect("release");
+                    }
+                    End::Drop => drop(guard),
+                }
                 pairs += 1;
             }
             pairs

@@ -17,6 +17,7 @@
 
 mod api;
 mod busy;
+mod client;
 mod crowd;
 mod durable;
 mod echo;
@@ -37,6 +38,8 @@ mod watchers;
 mod workers;
 
 use std::time::Duration;
+
+use api::End;
 
 /// The number of rounds of each side of a comparison.
 const ROUNDS: usize = 5;
@@ -69,6 +72,11 @@ fn main() {
             _ => {}
         }
     }
+    if let [place] = &wanted[..]
+        && place == client::ON_ONE_CORE
+    {
+        return client::rows("one core");
+    }
     let section = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!(
         "netlock, {} cores, median of {ROUNDS} rounds of {ROUND:?}\n",
@@ -79,6 +87,9 @@ fn main() {
     }
     if section("api") {
         through_the_api();
+    }
+    if section("client") {
+        client::table();
     }
     if section("handover") {
         hand_over::table();
@@ -130,9 +141,11 @@ fn through_the_api() {
             || side::serving(echo::serve, |address| echo::load(address, 1, tasks, ROUND)),
             || {
                 workers.push(side::serving(raw::serve, |address| {
-                    api::load(address, tasks, ROUND, 2)
+                    api::load(address, tasks, ROUND, 2, End::Release)
                 }));
-                side::serving(raw::serve, |address| api::load(address, tasks, ROUND, 1))
+                side::serving(raw::serve, |address| {
+                    api::load(address, tasks, ROUND, 1, End::Release)
+                })
             },
         );
         let workers = side::median(workers);
