@@ -9,11 +9,13 @@
 //! Arguments select sections. More sections need a program, and run only if they are selected.
 //! `programs EARLIER LATER` compares two builds of netlockd, and `watchers EARLIER LATER` does so
 //! for watchers of one name and for a long queue. `durable EARLIER LATER` compares them with data
-//! folders. `crowd NETLOCKD` connects ten thousand misbehaving clients to one. `visits NETLOCKD
-//! [EARLIER]` and `busy NETLOCKD [EARLIER]` vary the requests in flight and the connections,
-//! `features NETLOCKD` adds TLS, tokens, metrics and a data folder, and `workers NETLOCKD` compares
-//! one worker with two. `growth EARLIER LATER [PLOT.svg]` compares what a pair costs while many
-//! locks are held and many connections are busy, and draws a plot.
+//! folders. `stalls EARLIER LATER` measures how long a good client waits while something large
+//! happens; without programs, the section measures visits to the table. `crowd NETLOCKD` connects
+//! ten thousand misbehaving clients to one. `visits NETLOCKD [EARLIER]` and `busy NETLOCKD
+//! [EARLIER]` vary the requests in flight and the connections, `features NETLOCKD` adds TLS,
+//! tokens, metrics and a data folder, and `workers NETLOCKD` compares one worker with two. `growth
+//! EARLIER LATER [PLOT.svg]` compares what a pair costs while many locks are held and many
+//! connections are busy, and draws a plot.
 
 mod api;
 mod busy;
@@ -33,6 +35,7 @@ mod programs;
 mod raw;
 mod redis;
 mod side;
+mod stalls;
 mod visits;
 mod watchers;
 mod workers;
@@ -56,6 +59,7 @@ fn main() {
             ("programs", [earlier, later]) => return programs::table(earlier, later),
             ("watchers", [earlier, later]) => return watchers::table(earlier, later),
             ("durable", [earlier, later]) => return durable::table(earlier, later),
+            ("stalls", [earlier, later]) => return stalls::table(earlier, later),
             ("crowd", [netlockd]) => return crowd::table(netlockd),
             ("visits", [_, ..]) => return visits::table(paths),
             ("busy", [_, ..]) => {
@@ -102,6 +106,9 @@ fn main() {
     }
     if section("kept") {
         kept::table();
+    }
+    if section("stalls") {
+        stalls::visits();
     }
     if section("flood") {
         flood::table();

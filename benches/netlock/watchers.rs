@@ -86,7 +86,7 @@ pub(crate) fn table(earlier: &str, later: &str) {
 }
 
 /// A connection that sends commands and reads frames.
-struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     out: Vec<u8>,
     frame: Vec<u8>,
@@ -94,7 +94,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn connect(program: &Program) -> Self {
+    pub(crate) fn connect(program: &Program) -> Self {
         let stream = TcpStream::connect(&program.address).expect("connect");
         stream.set_nodelay(true).expect("nodelay");
         let inbox =
@@ -123,22 +123,29 @@ impl Peer {
         self.frame();
     }
 
-    fn add(&mut self, id: u64, command: Command<'_>) {
+    pub(crate) fn add(&mut self, id: u64, command: Command<'_>) {
         encode_command(id, 1, command, &mut self.out);
     }
 
-    fn send(&mut self) {
+    pub(crate) fn send(&mut self) {
         self.stream.write_all(&self.out).expect("write");
         self.out.clear();
     }
 
-    fn frame(&mut self) -> &[u8] {
+    pub(crate) fn frame(&mut self) -> &[u8] {
         let mut length = [0; 4];
         self.inbox.read_exact(&mut length).expect("read");
         self.frame
             .resize(u32::from_be_bytes(length).try_into().expect("a length"), 0);
         self.inbox.read_exact(&mut self.frame).expect("read");
         &self.frame
+    }
+
+    /// Reads frames.
+    pub(crate) fn skip(&mut self, frames: u32) {
+        for _ in 0..frames {
+            self.frame();
+        }
     }
 
     /// Returns the revision of a queue, the last field of its frame.
