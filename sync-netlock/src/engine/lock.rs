@@ -37,6 +37,8 @@ pub(super) struct Lock {
     pub(super) watchers: Vec<Requester>,
     /// The watchers have to be notified at the end of the batch.
     pub(super) has_news: bool,
+    /// The steps of the next notification are taken.
+    pub(super) is_news_charged: bool,
     /// A task of the backlog settles the queue.
     pub(super) is_unsettled: bool,
     /// The name is unused. [`Names`](super::names::Names) maintains this and the next field.
@@ -61,6 +63,7 @@ impl Lock {
             revision,
             watchers: Vec::new(),
             has_news: false,
+            is_news_charged: false,
             is_unsettled: false,
             idle: false,
             is_listed_idle: false,

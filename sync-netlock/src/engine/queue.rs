@@ -126,6 +126,12 @@ pub(super) trait Thread {
     fn next(claim: &Claim) -> Slot;
 }
 
+impl InQueue {
+    pub(super) fn previous(claim: &Claim) -> Slot {
+        claim.in_queue.previous
+    }
+}
+
 /// Selects the queue of a name.
 #[derive(Debug)]
 pub(super) enum InQueue {}

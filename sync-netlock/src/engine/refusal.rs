@@ -77,7 +77,8 @@ pub enum Bound {
     WatchesPerPrincipal,
     /// [`Limits::claims_per_name_and_principal`](super::Limits::claims_per_name_and_principal).
     ClaimsPerNameAndPrincipal,
-    /// Releases of all claims below a prefix that wait for earlier ones.
+    /// Releases of all claims below a prefix that wait for earlier ones, or requests that wait for
+    /// the end of one session.
     ReleasesAtOnce,
 }
 

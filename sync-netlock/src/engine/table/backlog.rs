@@ -16,6 +16,8 @@ use crate::engine::queue::Slot;
 /// The number of steps of a visit. A step takes 1 to 3 us at a million claims, so a visit takes
 /// about 1 ms.
 const STEPS: u32 = 500;
+/// How many claims of a queue, or entries of a list, are read in one step.
+pub(super) const READ_PER_STEP: usize = 16;
 
 /// Work that is left for later visits.
 #[derive(Debug)]

@@ -6,12 +6,17 @@ use std::time::Duration;
 use distsync_core::spi::{ClaimId, Gone, Revision, SessionId, Withdrawn};
 use distsync_core::{Mode, Token};
 
+use super::backlog::READ_PER_STEP;
 use super::{Arrival, Freeze, LockTable};
 use crate::engine::command::Requester;
 use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, InQueue, NONE, Part, Slot, Thread, key, slot};
 use crate::engine::refusal::{Bound, Refusal};
 use crate::engine::reply::{Effect, Reply};
+
+/// How many claims are counted at most to tell a client its position. No queue is longer, unless a
+/// host allows more claims of a name than by default.
+const COUNTED_MAX: usize = 10_000;
 
 impl<J: Journal> LockTable<J> {
     pub(super) fn find_claim(&self, id: ClaimId) -> Option<Slot> {
@@ -92,21 +97,33 @@ impl<J: Journal> LockTable<J> {
             return Reply::Granted { token };
         }
         claim.requester = from;
-        let (id, lock) = (claim.id, claim.lock);
+        let lock = claim.lock;
         Reply::Waiting {
-            position: self.ahead(lock, id),
+            position: self.ahead(&[found]),
             holder: self.holder(lock),
         }
     }
 
-    /// Returns the number of claims ahead of a claim in a queue.
-    pub(super) fn ahead(&self, index: Slot, id: ClaimId) -> u32 {
-        let ahead = self.locks[index]
-            .queue
-            .iter(&self.claims)
-            .take_while(|other| other.id != id)
-            .count();
-        u32::try_from(ahead).unwrap_or(u32::MAX)
+    /// Returns the number of claims ahead of a claim, in the queue where that number is highest.
+    /// `parts` are the parts of the claim in its queues. Stops counting after [`COUNTED_MAX`]
+    /// claims.
+    pub(super) fn ahead(&mut self, parts: &[Slot]) -> u32 {
+        let mut parts = parts.to_vec();
+        let (mut farthest, mut counted) = (0, 0);
+        while counted < COUNTED_MAX {
+            // One place ahead in each queue at a time.
+            parts.retain_mut(|part| {
+                *part = InQueue::previous(&self.claims[key(*part)]);
+                *part != NONE
+            });
+            if parts.is_empty() {
+                break;
+            }
+            counted += parts.len();
+            farthest += 1;
+        }
+        self.backlog.charge(counted / READ_PER_STEP);
+        farthest
     }
 
     pub(super) fn arrive(

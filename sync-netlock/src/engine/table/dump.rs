@@ -127,7 +127,7 @@ impl<J: Journal> LockTable<J> {
     }
 
     /// Returns whether the session of a claim has ended, which is in the journal.
-    fn is_dead(&self, claim: &Claim) -> bool {
+    pub(super) fn is_dead(&self, claim: &Claim) -> bool {
         self.sessions[key(claim.session)].is_dead
     }
 

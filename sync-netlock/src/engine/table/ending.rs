@@ -12,11 +12,13 @@ use super::{LockTable, Reason};
 use crate::engine::command::Requester;
 use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, NONE, Part, Slot, key, slot};
-use crate::engine::refusal::Refusal;
+use crate::engine::refusal::{Bound, Refusal};
 use crate::engine::reply::{Effect, Reply};
 
 /// How many slots without waiters are passed in one step.
 const SLOTS_PER_STEP: usize = 16;
+/// How many requests can wait for the end of one session.
+const CLOSERS_MAX: usize = 64;
 
 impl<J: Journal> LockTable<J> {
     /// Does a slice of the work that is left.
@@ -83,7 +85,14 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn closed(&mut self, from: Requester, id: SessionId) -> Option<Reply> {
         match self.backlog.dead_ids.get(&id) {
             Some(dead) => {
-                self.sessions[key(*dead)].closers.push(from);
+                let closers = &mut self.sessions[key(*dead)].closers;
+                if closers.len() >= CLOSERS_MAX {
+                    return Some(Reply::Refused(Refusal::TooMany {
+                        what: Bound::ReleasesAtOnce,
+                        max: CLOSERS_MAX,
+                    }));
+                }
+                closers.push(from);
                 None
             }
             None => Some(Reply::Closed),
@@ -359,14 +368,19 @@ impl<J: Journal> LockTable<J> {
         if self.claims[key(found)].part == Part::Whole {
             let claim = self.remove_claim(found);
             queues.push(claim.lock);
+            self.charge_news(claim.lock);
             return claim;
         }
+        let before = queues.len();
         let parts = self.parts(found);
         for part in &parts[1..] {
             queues.push(self.remove_claim(*part).lock);
         }
         let claim = self.remove_claim(parts[0]);
         queues.push(claim.lock);
+        for queue in &queues[before..] {
+            self.charge_news(*queue);
+        }
         claim
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use distsync_core::Mode;
-use distsync_core::spi::{ClaimId, SessionId};
+use distsync_core::spi::{ClaimId, Entry, SessionId};
 use foldhash::fast::RandomState;
 
 use super::claims::Admission;
@@ -137,20 +137,14 @@ impl<J: Journal> LockTable<J> {
             return Reply::Granted { token };
         }
         self.claims[key(found)].requester = from;
-        self.waiting(self.claims[key(found)].id, &queues)
+        Reply::Waiting {
+            position: self.ahead(&parts),
+            holder: self.any_holder(&queues),
+        }
     }
 
-    /// Returns the reply for a claim that waits in these queues.
-    fn waiting(&self, id: ClaimId, queues: &[Slot]) -> Reply {
-        let farthest = queues
-            .iter()
-            .map(|queue| self.ahead(*queue, id))
-            .max()
-            .unwrap_or_default();
-        Reply::Waiting {
-            position: farthest,
-            holder: queues.iter().find_map(|queue| self.holder(*queue)),
-        }
+    fn any_holder(&self, queues: &[Slot]) -> Option<Box<Entry>> {
+        queues.iter().find_map(|queue| self.holder(*queue))
     }
 
     fn arrive_multi(
@@ -209,7 +203,13 @@ impl<J: Journal> LockTable<J> {
         }
         Ok(match token {
             Some(token) => Reply::Granted { token },
-            None => self.waiting(id, &queues),
+            None => {
+                let ahead = |queue: &Slot| self.locks[*queue].claims - 1;
+                Reply::Waiting {
+                    position: queues.iter().map(ahead).max().unwrap_or_default(),
+                    holder: self.any_holder(&queues),
+                }
+            }
         })
     }
 

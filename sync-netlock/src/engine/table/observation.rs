@@ -6,6 +6,7 @@ use std::sync::Arc;
 use distsync_core::spi::{Entry, Queue, Revision, SessionId};
 
 use super::LockTable;
+use super::backlog::READ_PER_STEP;
 use crate::engine::command::Requester;
 use crate::engine::journal::Journal;
 use crate::engine::queue::{Claim, Slot, key};
@@ -15,8 +16,8 @@ use crate::engine::session::Session;
 use crate::engine::snapshot::{QueueSnapshot, QueueView, SnapshotEntry};
 use crate::engine::watchers::Watched;
 
-/// How many names or sessions of a list are read in one step.
-const LISTED_PER_STEP: usize = 16;
+/// How many claims are read at most to find the first one whose session is alive.
+const DEAD_MAX: usize = 256;
 
 impl<J: Journal> LockTable<J> {
     /// Gives a changed queue a new revision, and notifies its watchers.
@@ -27,6 +28,9 @@ impl<J: Journal> LockTable<J> {
         if lock.watchers.is_empty() {
             return;
         }
+        self.charge_news(index);
+        let lock = &mut self.locks[index];
+        lock.is_news_charged = false;
         match &mut self.news {
             Some(_) if lock.has_news => {}
             Some(news) => {
@@ -35,6 +39,17 @@ impl<J: Journal> LockTable<J> {
             }
             None => self.notify(index, effects),
         }
+    }
+
+    /// Takes the steps of the copy of a queue that its watchers will get, when it is about to
+    /// change. The copy is made once for many changes that are noted together.
+    pub(super) fn charge_news(&mut self, index: Slot) {
+        let lock = &mut self.locks[index];
+        if lock.watchers.is_empty() || lock.has_news || lock.is_news_charged {
+            return;
+        }
+        lock.is_news_charged = true;
+        self.backlog.charge(lock.claims as usize / READ_PER_STEP);
     }
 
     /// Begins a batch of commands. Watchers are notified at its end, of all changes together.
@@ -94,8 +109,11 @@ impl<J: Journal> LockTable<J> {
         }
     }
 
+    /// Returns the first holder of a name. `None` if there is none, or if the claims of many dead
+    /// sessions come before it.
     pub(super) fn holder(&self, index: Slot) -> Option<Box<Entry>> {
-        let first = self.live_claims(index).next()?;
+        let mut claims = self.locks[index].queue.iter(&self.claims).take(DEAD_MAX);
+        let first = claims.find(|claim| !self.is_dead(claim))?;
         first.holds().then(|| Box::new(self.entry(first)))
     }
 
@@ -104,7 +122,7 @@ impl<J: Journal> LockTable<J> {
         self.locks[index]
             .queue
             .iter(&self.claims)
-            .filter(|claim| !self.sessions[key(claim.session)].is_dead)
+            .filter(|claim| !self.is_dead(claim))
     }
 
     /// Returns a copy of a queue. Requests for an unchanged queue share one while it is in use.
@@ -113,6 +131,9 @@ impl<J: Journal> LockTable<J> {
         if let Some(recent) = self.snapshots.get(&lock.name, lock.revision) {
             return QueueView::shared(recent, self.now);
         }
+        let claims = lock.claims as usize;
+        self.backlog.charge(claims / READ_PER_STEP);
+        let lock = &self.locks[index];
         let entry = |claim: &Claim| {
             let session = &self.sessions[key(claim.session)];
             SnapshotEntry {
@@ -127,7 +148,6 @@ impl<J: Journal> LockTable<J> {
             }
         };
         let entries = self.live_claims(index).map(entry);
-        let claims = lock.claims as usize;
         let queue = Arc::new(QueueSnapshot::new(
             &lock.name,
             claims,
@@ -251,7 +271,7 @@ impl<J: Journal> LockTable<J> {
             .map(|(_, index)| &self.sessions[key(*index)])
             .collect();
         let more = found.next().is_some();
-        self.backlog.charge(page.len() / LISTED_PER_STEP);
+        self.backlog.charge(page.len() / READ_PER_STEP);
         let entry = |session: &Session| SessionEntry {
             session: session.id,
             client: session.client.to_string(),
@@ -268,7 +288,7 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn list(&mut self, prefix: &str, after: &str) -> Reply {
         let (page, more) = self.locks.page(prefix, after, self.limits.page);
         self.backlog
-            .charge((self.locks.read_by_page() + 2 * page.len()) / LISTED_PER_STEP);
+            .charge((self.locks.read_by_page() + 2 * page.len()) / READ_PER_STEP);
         Reply::Names {
             names: page
                 .into_iter()

@@ -104,6 +104,14 @@ impl Rig {
         }
     }
 
+    pub(super) fn is_visit_long(&self) -> bool {
+        self.table.is_visit_long()
+    }
+
+    pub(super) fn begin_batch(&mut self) {
+        self.table.begin_batch();
+    }
+
     pub(super) fn has_backlog(&self) -> bool {
         self.table.has_backlog()
     }

@@ -7,7 +7,7 @@ use distsync_core::Mode;
 use distsync_core::spi::{Gone, SessionId, Withdrawn};
 
 use super::rig::Rig;
-use crate::engine::{Command, Freeze, Limits, Refusal, Reply};
+use crate::engine::{Bound, Command, Freeze, Limits, Refusal, Reply};
 
 const X: Mode = Mode::Exclusive;
 const S: Mode = Mode::Shared;
@@ -76,6 +76,49 @@ fn a_large_session_is_closed_in_slices_and_the_reply_comes_last() {
     assert_eq!(rig.told_to(second), closed());
     assert_eq!(rig.grants().len(), MANY as usize);
     assert_eq!(rig.stats().holders, MANY as usize);
+}
+
+#[test]
+fn the_requests_that_wait_for_the_end_of_a_session_are_bounded() {
+    let mut rig = large();
+    let waiting: Vec<_> = (0..64).map(|_| rig.send(close(0))).collect();
+    let refused = Reply::Refused(Refusal::TooMany {
+        what: Bound::ReleasesAtOnce,
+        max: 64,
+    });
+    assert_eq!(rig.ask(close(0)), refused);
+    finish(&mut rig);
+    assert!(waiting.into_iter().all(|to| rig.told_to(to) == closed()));
+}
+
+#[test]
+fn a_long_queue_makes_a_visit_long() {
+    let mut rig = Rig::with_sessions(2);
+    rig.acquire(0, 10_000, "a", X).token();
+    for claim in 0..MANY {
+        rig.acquire(1, claim, "a", X).position();
+    }
+    rig.enqueue_all(1, 20_000, &["a", "b"], false, X, true);
+    rig.set_slice(SLICE);
+    rig.slice();
+    assert!(!rig.is_visit_long());
+    // A request that is repeated counts the claims ahead of it.
+    let last = MANY - 1;
+    assert_eq!(rig.acquire(1, last, "a", X).position(), 200);
+    assert!(rig.is_visit_long());
+    rig.slice();
+    let repeated = rig.enqueue_all(1, 20_000, &["a", "b"], false, X, true);
+    assert_eq!(repeated.position(), 201);
+    assert!(rig.is_visit_long());
+    // A copy of the queue is made for those who inspect it, and for those who watch it.
+    rig.slice();
+    rig.inspect("a");
+    assert!(rig.is_visit_long());
+    rig.changed_from_now("a");
+    rig.slice();
+    rig.begin_batch();
+    rig.withdraw(1, 0);
+    assert!(rig.is_visit_long());
 }
 
 #[test]
