@@ -26,6 +26,8 @@ pub struct Member {
     pub name: String,
     /// Where the other nodes reach it, as `host:port`.
     pub address: String,
+    /// Where clients reach it, as `host:port`.
+    pub clients: String,
 }
 
 /// Why the replication did not do what it was asked for.
@@ -135,15 +137,19 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// Proposes a frame: the records of the changes of one visit. Returns its index when a majority
     /// has it on the disk, and the machine of this node has applied it.
     ///
+    /// `term` is that of the leadership whose table has made the changes. If the node has been
+    /// deposed since, and leads again in a later term, the frame changes nothing on any node,
+    /// because others may have changed the table in between.
+    ///
     /// # Errors
-    /// [`Rejected::NotLeader`] or [`Rejected::Stopped`]. If the node led when it was called, the
-    /// frame may still be committed: another node that has it may be elected later. Nobody may be
-    /// told that it is not.
+    /// [`Rejected::NotLeader`] or [`Rejected::Stopped`]. If the node led in this term when it was
+    /// called, the frame may still be committed: another node that has it may be elected later.
+    /// Nobody may be told that it is not.
     ///
     /// # Cancel safety
     /// If the future is dropped, the frame may be committed or not. A leader that is cut off from
     /// the majority waits until it is deposed, so bound the wait.
-    async fn propose(&self, frame: Bytes) -> Result<u64, Rejected>;
+    async fn propose(&self, term: u64, frame: Bytes) -> Result<u64, Rejected>;
 
     /// Confirms that this node leads, by a round of messages to a majority that began after the
     /// call. Calls at the same time share a round.
@@ -155,6 +161,34 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// # Cancel safety
     /// Safe.
     async fn confirm(&self) -> Result<Confirmed, Rejected>;
+
+    /// Returns the id of this node.
+    fn id(&self) -> NodeId;
+
+    /// Waits until this node seems to lead in a term after `after`, and returns the term. Only a
+    /// [confirmation](Self::confirm) proves it.
+    ///
+    /// # Errors
+    /// [`Rejected::Stopped`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn elected(&self, after: u64) -> Result<u64, Rejected>;
+
+    /// Waits until this node knows that it does not lead in this term any more, or until it stops.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn deposed(&self, term: u64);
+
+    /// Waits until the machine of this node has applied the entry with this index.
+    ///
+    /// # Errors
+    /// [`Rejected::Stopped`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn applied(&self, index: u64) -> Result<(), Rejected>;
 
     /// Returns what this node knows about the cluster.
     fn status(&self) -> Status;

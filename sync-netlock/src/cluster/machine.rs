@@ -1,9 +1,10 @@
 //! The table of a node that does not execute requests: it restores committed changes.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use distsync_core::Token;
-use distsync_core::spi::clock;
+use distsync_core::spi::{Revision, clock, locked};
 
 use crate::engine::{Limits, LockTable};
 use crate::storage::cluster::{Found, Frame, LogWriter, Record, Records, read};
@@ -61,7 +62,7 @@ impl Replica {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            table: empty(&limits),
+            table: empty(&limits, LogWriter::default()),
             limits,
         }
     }
@@ -73,9 +74,74 @@ impl Replica {
     }
 }
 
-fn empty(limits: &Limits) -> LockTable<LogWriter> {
+fn empty(limits: &Limits, journal: LogWriter) -> LockTable<LogWriter> {
     let first = Token::new(0).unwrap_or(Token::MAX);
-    LockTable::with_journal(limits.clone(), first, LogWriter::default())
+    LockTable::with_journal(limits.clone(), first, journal)
+}
+
+/// A replica that the node and the server share.
+#[derive(Clone, Debug)]
+pub struct SharedReplica {
+    replica: Arc<Mutex<Replica>>,
+    limits: Limits,
+}
+
+/// By how many bits an index is shifted to give the first revision of a leader's table. A table
+/// makes fewer revisions than this allows for between two entries.
+const REVISIONS: u32 = 24;
+
+impl SharedReplica {
+    /// Creates an empty table.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            replica: Arc::new(Mutex::new(Replica::new(limits.clone()))),
+            limits,
+        }
+    }
+
+    /// Returns a table for a leader that has applied the entries up to `index`. Its sessions have
+    /// their whole TTL from now. It records its changes.
+    ///
+    /// Takes long if the table is large: do not call it on a thread that has other tasks.
+    ///
+    /// # Errors
+    /// The table is faulty.
+    pub(crate) fn lead(&self, index: u64) -> Result<LockTable<LogWriter>, Diverged> {
+        let (dump, last_token) = {
+            let replica = locked(&self.replica);
+            (replica.dump(), replica.last_token())
+        };
+        let mut table = empty(&self.limits, LogWriter::recording());
+        // Above all revisions of earlier leaders, so that a watch that moves from one of them to
+        // this one learns that it may have missed changes.
+        table.skip_revisions_to(Revision(index << REVISIONS));
+        fill(&mut table, &dump, last_token)?;
+        Ok(table)
+    }
+
+    /// Returns an empty table, for a node that does not lead.
+    pub(crate) fn none(&self) -> LockTable<LogWriter> {
+        empty(&self.limits, LogWriter::default())
+    }
+}
+
+impl Machine for SharedReplica {
+    fn apply(&mut self, index: u64, frame: &[u8]) -> Result<(), Diverged> {
+        locked(&self.replica).apply(index, frame)
+    }
+
+    fn last_token(&self) -> Token {
+        locked(&self.replica).last_token()
+    }
+
+    fn dump(&self) -> Vec<u8> {
+        locked(&self.replica).dump()
+    }
+
+    fn load(&mut self, dump: &[u8], last_token: Token) -> Result<(), Diverged> {
+        locked(&self.replica).load(dump, last_token)
+    }
 }
 
 impl Machine for Replica {
@@ -104,23 +170,29 @@ impl Machine for Replica {
     }
 
     fn load(&mut self, dump: &[u8], last_token: Token) -> Result<(), Diverged> {
-        let mut table = empty(&self.limits);
-        let (mut rest, mut is_complete) = (dump, false);
-        while !is_complete {
-            let Found::Frame(records, length) = read(rest) else {
-                return Err(Diverged("a snapshot is incomplete or damaged".to_owned()));
-            };
-            is_complete = restore(&mut table, records)
-                .map_err(|why| Diverged(format!("a snapshot: {why}")))?;
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        if !rest.is_empty() {
-            return Err(Diverged("something follows a snapshot's end".to_owned()));
-        }
-        table.skip_tokens_to(last_token);
+        let mut table = empty(&self.limits, LogWriter::default());
+        fill(&mut table, dump, last_token)?;
         self.table = table;
         Ok(())
     }
+}
+
+/// Restores a dump in an empty table.
+fn fill(table: &mut LockTable<LogWriter>, dump: &[u8], last_token: Token) -> Result<(), Diverged> {
+    let (mut rest, mut is_complete) = (dump, false);
+    while !is_complete {
+        let Found::Frame(records, length) = read(rest) else {
+            return Err(Diverged("a snapshot is incomplete or damaged".to_owned()));
+        };
+        is_complete =
+            restore(table, records).map_err(|why| Diverged(format!("a snapshot: {why}")))?;
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    if !rest.is_empty() {
+        return Err(Diverged("something follows a snapshot's end".to_owned()));
+    }
+    table.skip_tokens_to(last_token);
+    Ok(())
 }
 
 /// Restores the changes of a frame. Returns whether it ends a dump.

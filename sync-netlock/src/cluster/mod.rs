@@ -11,8 +11,8 @@
 //! - `peers`: connections to and from the other nodes;
 //! - `raft`: the adapters between these and `openraft`.
 //!
-//! `netlockd` cannot run as a member of a cluster yet. Until it can, nothing of this module is part
-//! of the API.
+//! The server of a member is [`Server::member`](crate::server::Server::member). `netlockd` cannot
+//! be configured as one yet. Until it can, nothing of this module is part of the API.
 
 mod consensus;
 mod machine;
@@ -28,7 +28,7 @@ mod tests;
 pub use consensus::{
     Confirmed, Consensus, FRAME_MAX, Failure, Member, MemberState, NodeId, Rejected, Status,
 };
-pub use machine::{Diverged, Machine, Replica};
+pub use machine::{Diverged, Machine, Replica, SharedReplica};
 pub use node::Node;
 pub use options::{NodeOptions, Timing};
 pub use peers::PeerTls;

@@ -256,6 +256,9 @@ pub struct Member {
     /// Where its peers reach it, as host:port.
     #[prost(string, tag = "3")]
     pub address: ::prost::alloc::string::String,
+    /// Where clients reach it, as host:port.
+    #[prost(string, tag = "4")]
+    pub clients: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotMeta {

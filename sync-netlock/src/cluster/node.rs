@@ -30,6 +30,7 @@ use super::proto::{Elect, request};
 use super::raft::answers::Answers;
 use super::raft::compaction;
 use super::raft::confirmations::{self, Asked};
+use super::raft::leadership::in_term;
 use super::raft::log::NodeLog;
 use super::raft::network::Network;
 use super::raft::snapshots::Snapshots;
@@ -67,7 +68,7 @@ impl std::fmt::Debug for Node {
     }
 }
 
-/// Whether a node belongs to a cluster that others lead.
+/// Returns the answer for a request that another node has to answer.
 pub(crate) fn not_leader(forward: ForwardToLeader<NodeId, Member>) -> Rejected {
     Rejected::NotLeader {
         leader: forward.leader_id.zip(forward.leader_node),
@@ -343,7 +344,7 @@ impl Consensus for Node {
             })
     }
 
-    async fn propose(&self, frame: Bytes) -> std::result::Result<u64, Rejected> {
+    async fn propose(&self, term: u64, frame: Bytes) -> std::result::Result<u64, Rejected> {
         self.check_stopped()?;
         let length = frame.len();
         if length > FRAME_MAX {
@@ -351,9 +352,13 @@ impl Consensus for Node {
         }
         let proposed = self
             .stop
-            .run_until_cancelled(self.raft.client_write(frame))
+            .run_until_cancelled(self.raft.client_write(in_term(term, &frame)))
             .await;
         let written = proposed.ok_or(Rejected::Stopped)?.map_err(rejected)?;
+        if written.log_id.leader_id.term != term {
+            // The entry has changed nothing.
+            return Err(Rejected::NotLeader { leader: None });
+        }
         Ok(written.log_id.index)
     }
 
@@ -364,6 +369,42 @@ impl Consensus for Node {
             .send(asked)
             .map_err(|_| Rejected::Stopped)?;
         confirmed.await.unwrap_or(Err(Rejected::Stopped))
+    }
+
+    fn id(&self) -> NodeId {
+        self.id
+    }
+
+    async fn elected(&self, after: u64) -> std::result::Result<u64, Rejected> {
+        let mut metrics = self.raft.metrics();
+        let elected = metrics.wait_for(|metrics| {
+            metrics.current_term > after && metrics.current_leader == Some(self.id)
+        });
+        match self.stop.run_until_cancelled(elected).await {
+            Some(Ok(metrics)) => Ok(metrics.current_term),
+            _ => Err(Rejected::Stopped),
+        }
+    }
+
+    async fn deposed(&self, term: u64) {
+        let mut metrics = self.raft.metrics();
+        let deposed = metrics.wait_for(|metrics| {
+            metrics.current_term > term || metrics.current_leader.is_some_and(|id| id != self.id)
+        });
+        let _ = self.stop.run_until_cancelled(deposed).await;
+    }
+
+    async fn applied(&self, index: u64) -> std::result::Result<(), Rejected> {
+        let mut metrics = self.raft.metrics();
+        let applied = metrics.wait_for(|metrics| {
+            metrics
+                .last_applied
+                .is_some_and(|applied| applied.index >= index)
+        });
+        match self.stop.run_until_cancelled(applied).await {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(Rejected::Stopped),
+        }
     }
 
     fn status(&self) -> Status {

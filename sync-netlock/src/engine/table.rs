@@ -214,6 +214,12 @@ impl<J: Journal> LockTable<J> {
         self.tokens.skip_to(last);
     }
 
+    /// Uses only revisions above `last` from now on. For a table without names.
+    pub fn skip_revisions_to(&mut self, last: Revision) {
+        self.revision = self.revision.max(last);
+        self.removed_revision = self.removed_revision.max(last);
+    }
+
     /// Returns when [`apply`](Self::apply) has to be called next, at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {

@@ -21,7 +21,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tracing::{debug, info};
 
 use super::access::number_of;
-use super::hub::{Behind, Hub, HubState, Outbox, Registration};
+use super::hub::{Behind, Hub, HubState, NotLeading, Outbox, Registration};
 use super::principal_counts::Share;
 use crate::engine::{AHEAD, Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
@@ -29,7 +29,7 @@ use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
 use crate::wire::{InvalidRequest, Outgoing, encode, read_command, to_command};
 pub(super) use ending::reject;
-use ending::{End, LAST_WRITE, cut, refuse, too_long, unknown};
+use ending::{End, LAST_WRITE, cut, not_leader, refuse, too_long, unknown};
 use greeting::Authenticated;
 pub(super) use greeting::accept;
 use inbox::Inbox;
@@ -60,6 +60,7 @@ async fn serve(
         behind: VecDeque::new(),
         sessions: SessionNumbers::default(),
         greeted: false,
+        leadership: 0,
         certified: principal,
         authenticated: None,
         share: None,
@@ -75,12 +76,18 @@ async fn serve(
             reason,
             request,
             limit,
+            leader,
         }) => {
+            if code == Code::NotLeader {
+                // They were not confirmed.
+                connection.out.clear(OUT_MAX);
+            }
             info!(connection = number, %peer, ?code, reason, "connection closed by the server");
             let refused = proto::Refused {
                 code: code.into(),
                 message: reason,
                 limit,
+                leader,
                 ..proto::Refused::default()
             };
             let body = Some(proto::response::Body::Refused(refused));
@@ -188,6 +195,8 @@ struct Connection {
     behind: VecDeque<Behind>,
     sessions: SessionNumbers,
     greeted: bool,
+    /// The leadership of the table that the connection uses, once it has greeted.
+    leadership: u64,
     /// The principal that the peer's certificate names.
     certified: Option<Arc<str>>,
     /// The principal and its permissions, if the server authenticates its clients.
@@ -253,6 +262,9 @@ impl Connection {
             if self.hub.is_stopped() {
                 return Err(cut(Code::Stopping, "the server is shutting down"));
             }
+            if self.greeted && hub.is_deposed(self.leadership) {
+                return Err(not_leader(hub, 0));
+            }
             if outbox.displaced.load(Ordering::Relaxed) && !self.greeted {
                 return Err(cut(
                     Code::Overloaded,
@@ -303,7 +315,8 @@ impl Connection {
     /// Reads the newest queues for watches that are behind, in one visit to the table.
     async fn read_newest(&mut self) -> Result<(), End> {
         let hub = self.hub.clone();
-        let ((), position) = hub.visit(|state| {
+        let (read, position): (Result<(), End>, _) = hub.visit(|state| {
+            self.check_leadership(state)?;
             // Ages refer to the time of the table.
             let (now, from) = (clock::now(), self.requester(0));
             state
@@ -321,8 +334,11 @@ impl Connection {
                 }
             }
             self.route_effects();
+            Ok(())
         });
-        hub.stored(position).await;
+        read?;
+        let stored = hub.stored(position).await;
+        stored.map_err(|NotLeading| not_leader(&hub, 0))?;
         hub.post(&mut self.others);
         Ok(())
     }
@@ -389,6 +405,7 @@ impl Connection {
     async fn apply_requests(&mut self, hub: &Hub, now: Moment) -> Result<bool, End> {
         let mut inbox = std::mem::take(&mut self.inbox);
         let (more, position) = hub.visit(|state| {
+            self.check_leadership(state)?;
             state.table.begin_batch();
             let mut visit = Visit::default();
             let piece = self.requests.saturating_add(self.pacing.piece());
@@ -429,10 +446,25 @@ impl Connection {
             more
         });
         self.inbox = inbox;
-        hub.stored(position).await;
+        let is_silent = hub.is_member() && self.out.is_empty() && self.others.is_empty();
+        if !is_silent && hub.stored(position).await == Err(NotLeading) {
+            // Nothing of this was confirmed.
+            self.out.clear(OUT_MAX);
+            self.others.clear();
+            more?;
+            return Err(not_leader(hub, 0));
+        }
         hub.post(&mut self.others);
         self.others.shrink_to(EFFECTS_KEPT);
         more
+    }
+
+    /// Checks that the connection may use the table: it may be that of a later leadership.
+    fn check_leadership(&self, state: &HubState) -> Result<(), End> {
+        if self.greeted && state.leadership() != Some(self.leadership) {
+            return Err(not_leader(&self.hub, 0));
+        }
+        Ok(())
     }
 
     /// Applies one request. Appends replies for this connection to `out`, and effects for other
@@ -519,7 +551,7 @@ impl Connection {
         };
         match body {
             Body::Hello(hello) => {
-                self.greet(request.id, hello)?;
+                self.greet(request.id, hello, state.leadership())?;
                 if let Some(authenticated) = &self.authenticated {
                     let introduce = Command::Introduce {
                         principal: number_of(&authenticated.principal),

@@ -6,6 +6,8 @@ mod outbox;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+#[cfg(feature = "cluster")]
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use distsync_core::Result;
@@ -48,6 +50,8 @@ pub(super) struct Hub {
     pub(super) tls: Option<super::tls::ServerSide>,
     /// The number of bytes of the log on the disk, if replies have to wait for that.
     synced: Option<watch::Receiver<u64>>,
+    #[cfg(feature = "cluster")]
+    pub(super) member: Option<super::member::Member>,
     stopped: AtomicBool,
 }
 
@@ -56,14 +60,35 @@ pub(super) struct HubState {
     pub(super) table: LockTable<LogWriter>,
     storage: Option<Storage>,
     /// When the task that ends sessions runs next.
-    next_run: Moment,
+    pub(super) next_run: Moment,
     /// Whether that task retries a full disk.
     retries_full: bool,
     /// Effects of visits by callers that cannot wait for the log. That task delivers them.
     left: Vec<Effect>,
+    /// What the visits to the table of a member of a cluster have changed.
+    #[cfg(feature = "cluster")]
+    pub(super) batches: Option<super::member::Batches>,
 }
 
+/// The table is that of a leader which was deposed, or there is none: replies may not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotLeading;
+
 impl HubState {
+    /// Returns the leadership that the table is of, or `None` if this member of a cluster does not
+    /// lead. The table of a single server is that of leadership 0.
+    pub(super) fn leadership(&self) -> Option<u64> {
+        #[cfg(feature = "cluster")]
+        if let Some(batches) = &self.batches {
+            return batches.leadership();
+        }
+        Some(0)
+    }
+
+    fn grants(&self) -> bool {
+        self.table.frozen().is_none() && self.leadership().is_some()
+    }
+
     fn is_full(&self) -> bool {
         self.table.frozen() == Some(Freeze::Full)
     }
@@ -155,7 +180,11 @@ impl Hub {
                 .transpose()?,
             options,
             synced: storage.as_ref().and_then(Storage::synced),
+            #[cfg(feature = "cluster")]
+            member: None,
             state: Mutex::new(HubState {
+                #[cfg(feature = "cluster")]
+                batches: None,
                 table,
                 storage,
                 next_run: Moment::from_nanos(u64::MAX),
@@ -166,6 +195,61 @@ impl Hub {
             wake_expiry: Notify::new(),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// Creates the hub of a member of a cluster.
+    #[cfg(feature = "cluster")]
+    pub(super) fn of_member(options: ServerOptions, member: super::member::Member) -> Result<Self> {
+        let mut hub = Self::new(options)?;
+        let state = hub.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.table = member.no_table();
+        state.batches = Some(super::member::Batches::default());
+        hub.member = Some(member);
+        Ok(hub)
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn state(&self) -> MutexGuard<'_, HubState> {
+        locked(&self.state)
+    }
+
+    /// Wakes the connections that have to end, because the server does not lead any more.
+    #[cfg(feature = "cluster")]
+    pub(super) fn wake_connections(&self) {
+        for outbox in locked(&self.roster).outboxes.values() {
+            outbox.filled.notify_one();
+        }
+    }
+
+    /// Returns whether the server is a member of a cluster.
+    pub(super) fn is_member(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        return self.member.is_some();
+        #[cfg(not(feature = "cluster"))]
+        false
+    }
+
+    /// Returns whether a connection has to end, because the leadership is over whose table it has
+    /// used.
+    pub(super) fn is_deposed(&self, leadership: u64) -> bool {
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            return !member.leads_in(leadership);
+        }
+        let _ = leadership;
+        false
+    }
+
+    /// Returns where clients reach the leader, and a text that says so.
+    pub(super) fn leader(&self) -> (String, String) {
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            return member.leader();
+        }
+        (
+            String::new(),
+            "the server does not lead: try again".to_owned(),
+        )
     }
 
     /// Checks whether a hub could be created with these options, and changes nothing.
@@ -194,7 +278,7 @@ impl Hub {
             log_lag: state.storage.as_ref().map_or(0, Storage::lag),
             syncs: state.storage.as_ref().map(Storage::syncs),
             isolating: state.table.isolating(),
-            grants: state.table.frozen().is_none(),
+            grants: state.grants(),
             traffic: self.traffic.snapshot(),
             certificate_expiry: self.certificate_expiry(),
         }
@@ -210,7 +294,7 @@ impl Hub {
     }
 
     pub(super) fn grants(&self) -> bool {
-        locked(&self.state).table.frozen().is_none()
+        locked(&self.state).grants()
     }
 
     /// Reads the certificate and the tokens again, if they have changed.
@@ -235,6 +319,10 @@ impl Hub {
 
     /// Returns which changes survive a restart.
     pub(super) fn durability(&self) -> proto::Durability {
+        #[cfg(feature = "cluster")]
+        if self.member.is_some() {
+            return proto::Durability::Fsync;
+        }
         match self
             .options
             .storage
@@ -296,7 +384,7 @@ impl Hub {
         let result = work(state);
         let position = match &mut state.storage {
             Some(storage) => storage.end_visit(&mut state.table),
-            None => None,
+            None => self.end_member_visit(state),
         };
         if state
             .table
@@ -313,9 +401,37 @@ impl Hub {
         (result, position)
     }
 
-    /// Waits until the log is stored up to a position, as the durability requires.
-    pub(super) async fn stored(&self, position: Option<LogPosition>) {
-        let Some(position) = position else { return };
+    /// Ends a visit to a table without a storage of its own.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        allow(clippy::unused_self, reason = "members only")
+    )]
+    fn end_member_visit(&self, state: &mut HubState) -> Option<LogPosition> {
+        #[cfg(feature = "cluster")]
+        if let (Some(member), Some(batches)) = (&self.member, &mut state.batches) {
+            return Some(member.end_visit(batches, &mut state.table));
+        }
+        let _ = state;
+        None
+    }
+
+    /// Waits until the log is stored up to a position, as the durability requires. In a cluster,
+    /// waits until the changes up to there are committed, and until a majority has confirmed that
+    /// this server leads, in a round that began after the visit.
+    ///
+    /// # Errors
+    /// The server has been deposed. Nothing that the visit replied may be sent.
+    pub(super) async fn stored(
+        &self,
+        position: Option<LogPosition>,
+    ) -> std::result::Result<(), NotLeading> {
+        let Some(position) = position else {
+            return Ok(());
+        };
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            return member.completed(position).await;
+        }
         if !position.is_written() {
             // Let other connections visit the table first, so that one write covers all of them.
             tokio::task::yield_now().await;
@@ -328,6 +444,7 @@ impl Hub {
         if let Some(synced) = &self.synced {
             position.on_disk(synced.clone()).await;
         }
+        Ok(())
     }
 
     /// Completes the log after the server has stopped.
@@ -383,6 +500,10 @@ impl Hub {
     /// Ends all tasks and connections.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            member.stop();
+        }
         self.wake_expiry.notify_one();
         self.to_isolate.notify_one();
         for outbox in locked(&self.roster).outboxes.values() {
@@ -428,8 +549,11 @@ pub(super) async fn expire(hub: Arc<Hub>) {
             }
             (state.next_run, state.table.has_backlog())
         });
-        hub.stored(position).await;
-        hub.post(&mut effects);
+        match hub.stored(position).await {
+            Ok(()) => hub.post(&mut effects),
+            // The connections of the leadership end.
+            Err(NotLeading) => effects.clear(),
+        }
         if is_behind {
             // Other tasks and threads visit the table between two slices.
             let resume = clock::now().after(SLICE_PAUSE);

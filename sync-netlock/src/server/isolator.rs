@@ -176,8 +176,9 @@ async fn confirm(hub: &Hub, session: SessionId) {
             .table
             .apply(clock::now(), Requester::HOST, command, &mut effects)
     });
-    hub.stored(position).await;
-    hub.post(&mut effects);
+    if hub.stored(position).await.is_ok() {
+        hub.post(&mut effects);
+    }
 }
 
 /// Runs the program once.

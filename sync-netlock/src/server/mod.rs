@@ -10,6 +10,8 @@ mod audit;
 mod connection;
 mod hub;
 mod isolator;
+#[cfg(feature = "cluster")]
+mod member;
 mod metrics;
 mod options;
 mod principal_counts;
@@ -45,6 +47,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     hub: Arc<Hub>,
+    #[cfg(feature = "cluster")]
+    node: Option<Arc<crate::cluster::Node>>,
 }
 
 impl Server {
@@ -109,7 +113,57 @@ impl Server {
             listener,
             address,
             hub: Arc::new(Hub::new(options)?),
+            #[cfg(feature = "cluster")]
+            node: None,
         })
+    }
+
+    /// Binds a member of a cluster, and starts its node. Until the node leads, the server refuses
+    /// all clients, and tells them where the leader is.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind) and of [`Node::start`](crate::cluster::Node::start).
+    /// [`ErrorKind::InvalidOption`] if the options have storage, because a member stores its table
+    /// in the folder of its node, or isolation, which a cluster does not support yet.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, nothing runs. The folder of the node may have been created.
+    #[cfg(feature = "cluster")]
+    pub async fn member(
+        address: &str,
+        options: ServerOptions,
+        node: crate::cluster::NodeOptions,
+    ) -> Result<Self> {
+        let explain = |error: Error| {
+            error
+                .with_operation("bind")
+                .with_backend("netlock")
+                .with_name(address)
+        };
+        options.check_workers()?;
+        let options = member::options(options, node.cluster).map_err(explain)?;
+        let addresses = resolve(address, &options).await.map_err(explain)?;
+        let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
+            let problem = "cannot listen at this address: is the port in use?";
+            explain(Error::new(ErrorKind::Unavailable, problem).with_source(error))
+        })?;
+        let address = listener.local_addr().map_err(|error| {
+            explain(Error::new(ErrorKind::Unavailable, "the socket is closed").with_source(error))
+        })?;
+        let (hub, node) = member::start(options, node).await?;
+        Ok(Self {
+            listener,
+            address,
+            hub: Arc::new(hub),
+            node: Some(node),
+        })
+    }
+
+    /// Returns the node of a member of a cluster.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn node(&self) -> Option<Arc<crate::cluster::Node>> {
+        self.node.clone()
     }
 
     /// Returns the address at which the server listens.
@@ -144,6 +198,8 @@ impl Server {
         let mut workers = Workers::start(self.hub.options.workers);
         connections.spawn(hub::expire(self.hub.clone()));
         connections.spawn(isolator::serve(self.hub.clone()));
+        #[cfg(feature = "cluster")]
+        connections.spawn(member::serve(self.hub.clone()));
         let mut files =
             tokio::time::interval(self.hub.options.reread.max(Duration::from_millis(1)));
         loop {
@@ -178,6 +234,10 @@ impl Server {
         }
         drop(workers);
         self.hub.end();
+        #[cfg(feature = "cluster")]
+        if let Some(node) = &self.node {
+            crate::cluster::Consensus::shutdown(&**node).await;
+        }
         info!("stopped");
     }
 

@@ -25,7 +25,7 @@ const LONG: usize = 256 << 10;
 
 impl LogWriter {
     /// Creates a journal that records from the start.
-    #[cfg(all(feature = "cluster", test))]
+    #[cfg(feature = "cluster")]
     pub(crate) fn recording() -> Self {
         Self {
             enabled: true,
@@ -34,13 +34,13 @@ impl LogWriter {
     }
 
     /// Returns the length of the records of the changes since the last call of `take_records`.
-    #[cfg(all(feature = "cluster", test))]
+    #[cfg(feature = "cluster")]
     pub(crate) fn records_len(&self) -> usize {
         self.frame.records().len()
     }
 
     /// Takes the records of the changes since the last call.
-    #[cfg(all(feature = "cluster", test))]
+    #[cfg(feature = "cluster")]
     pub(crate) fn take_records(&mut self) -> Vec<u8> {
         let records = self.frame.records().to_vec();
         self.frame.clear(0);
@@ -84,6 +84,21 @@ pub(crate) struct LogPosition {
 }
 
 impl LogPosition {
+    /// Returns the position of a batch of visits, in the journal of the leader of a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of_batch(batch: u64) -> Self {
+        Self {
+            end: batch,
+            is_written: true,
+        }
+    }
+
+    /// Returns the number of the batch.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn batch(self) -> u64 {
+        self.end
+    }
+
     pub(crate) fn is_written(self) -> bool {
         self.is_written
     }

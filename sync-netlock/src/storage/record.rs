@@ -107,7 +107,7 @@ impl Frame {
     }
 
     /// Returns the records without the head of the frame.
-    #[cfg(all(feature = "cluster", test))]
+    #[cfg(feature = "cluster")]
     pub(crate) fn records(&self) -> &[u8] {
         &self.bytes[HEAD..]
     }

@@ -577,6 +577,8 @@ pub struct Refused {
     pub floor: u64,
     #[prost(enumeration = "refused::Bound", tag = "5")]
     pub bound: i32,
+    #[prost(string, tag = "6")]
+    pub leader: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `Refused`.
 pub mod refused {
@@ -625,6 +627,7 @@ pub mod refused {
         TooSlow = 25,
         /// The server is shutting down.
         Stopping = 26,
+        NotLeader = 27,
     }
     impl Code {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -653,6 +656,7 @@ pub mod refused {
                 Self::Overloaded => "OVERLOADED",
                 Self::TooSlow => "TOO_SLOW",
                 Self::Stopping => "STOPPING",
+                Self::NotLeader => "NOT_LEADER",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -678,6 +682,7 @@ pub mod refused {
                 "OVERLOADED" => Some(Self::Overloaded),
                 "TOO_SLOW" => Some(Self::TooSlow),
                 "STOPPING" => Some(Self::Stopping),
+                "NOT_LEADER" => Some(Self::NotLeader),
                 _ => None,
             }
         }

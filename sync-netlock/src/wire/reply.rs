@@ -196,6 +196,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
         limit,
         floor,
         bound: bound.into(),
+        leader: String::new(),
     }
 }
 

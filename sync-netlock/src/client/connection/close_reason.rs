@@ -44,6 +44,8 @@ impl From<proto::Refused> for CloseReason {
     fn from(refused: proto::Refused) -> Self {
         let kind = match refused.code() {
             proto::refused::Code::Denied => ErrorKind::Denied,
+            // Another address leads to the leader, or this one does after an election.
+            proto::refused::Code::NotLeader => ErrorKind::Unavailable,
             _ => ErrorKind::Protocol,
         };
         Self {

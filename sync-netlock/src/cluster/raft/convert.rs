@@ -61,6 +61,7 @@ pub(crate) fn membership(membership: &Membership) -> proto::Membership {
                 id: *id,
                 name: member.name.clone(),
                 address: member.address.clone(),
+                clients: member.clients.clone(),
             })
             .collect(),
     }
@@ -71,8 +72,12 @@ pub(crate) fn to_membership(from: proto::Membership) -> Membership {
         .members
         .into_iter()
         .map(|member| {
-            let (name, address) = (member.name, member.address);
-            (member.id, Member { name, address })
+            let node = Member {
+                name: member.name,
+                address: member.address,
+                clients: member.clients,
+            };
+            (member.id, node)
         })
         .collect();
     let configurations = from.configurations.into_iter();

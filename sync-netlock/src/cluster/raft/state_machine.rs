@@ -12,6 +12,7 @@ use openraft::{
     StorageIOError,
 };
 
+use super::leadership::of_term;
 use super::snapshots::{Content, SnapshotFile, Snapshots};
 use super::types::{Entry, LogId, SnapshotMeta, StorageError, StoredMembership, Types};
 use crate::cluster::consensus::NodeId;
@@ -104,10 +105,14 @@ impl RaftStateMachine<Types> for StateMachine {
             let id = entry.log_id;
             match entry.payload {
                 EntryPayload::Blank => {}
-                EntryPayload::Normal(frame) => applied
-                    .machine
-                    .apply(id.index, &frame)
-                    .map_err(|why| StorageIOError::apply(id, AnyError::new(&why)))?,
+                EntryPayload::Normal(changes) => {
+                    if let Some(frame) = of_term(id.leader_id.term, &changes) {
+                        applied
+                            .machine
+                            .apply(id.index, frame)
+                            .map_err(|why| StorageIOError::apply(id, AnyError::new(&why)))?;
+                    }
+                }
                 EntryPayload::Membership(membership) => {
                     applied.membership = StoredMembership::new(Some(id), membership);
                 }

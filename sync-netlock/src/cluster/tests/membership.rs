@@ -67,7 +67,7 @@ async fn a_leader_hands_over() {
     let node = nodes.of(&old).node();
     let (handed, refused) = tokio::join!(node.step_down(), async {
         tokio::time::sleep(timing().heartbeat).await;
-        node.propose(author.acquire()).await
+        node.propose_now(author.acquire()).await
     });
     handed.unwrap();
     assert!(

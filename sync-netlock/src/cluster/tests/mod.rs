@@ -3,6 +3,7 @@
 mod membership;
 mod peers;
 mod replication;
+mod serving;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -97,6 +98,13 @@ impl Machine for Seen {
 
     fn load(&mut self, dump: &[u8], last_token: Token) -> Result<(), Diverged> {
         locked(&self.0).load(dump, last_token)
+    }
+}
+
+impl Node {
+    /// Proposes a frame as a leader whose table is of the present term.
+    async fn propose_now(&self, frame: Bytes) -> Result<u64, Rejected> {
+        self.propose(self.status().term, frame).await
     }
 }
 
@@ -206,6 +214,7 @@ impl Nodes {
             member: Member {
                 name: name.to_owned(),
                 address: "127.0.0.1:0".to_owned(),
+                clients: String::new(),
             },
             id: 0,
         };
@@ -244,7 +253,7 @@ impl Nodes {
 
     async fn propose(&self, frame: Bytes) -> u64 {
         let leader = self.leader().await;
-        let proposed = self.of(&leader).node().propose(frame);
+        let proposed = self.of(&leader).node().propose_now(frame);
         tokio::time::timeout(PATIENCE, proposed)
             .await
             .unwrap()

@@ -242,7 +242,7 @@ async fn nonsense_ends_a_connection_and_not_the_node() {
     }
     // The node still leads in its term, which none of this has changed.
     let (_, opened) = Author::new();
-    let proposed = nodes.of(&leader).node().propose(opened).await;
+    let proposed = nodes.of(&leader).node().propose_now(opened).await;
     assert!(proposed.is_ok(), "{proposed:?}");
     nodes.stop().await;
 }

@@ -64,7 +64,7 @@ async fn a_follower_proposes_and_confirms_nothing() {
                 leader: Some((nodes.of(&leader).id, nodes.of(&leader).member.clone())),
             };
             assert_eq!(
-                member.node().propose(opened.clone()).await,
+                member.node().propose_now(opened.clone()).await,
                 Err(expected.clone())
             );
             assert_eq!(member.node().confirm().await, Err(expected));
@@ -87,7 +87,7 @@ async fn a_leader_that_is_cut_off_confirms_and_commits_nothing() {
     let lost = author.acquire();
     let (confirmed, proposed) = tokio::join!(
         node.confirm(),
-        tokio::time::timeout(timing().election_max * 6, node.propose(lost)),
+        tokio::time::timeout(timing().election_max * 6, node.propose_now(lost)),
     );
     assert_eq!(confirmed, Err(Rejected::Unconfirmed));
     assert!(
@@ -105,7 +105,7 @@ async fn a_leader_that_is_cut_off_confirms_and_commits_nothing() {
     let new = nodes.leader_except(&old).await;
     let (mut author, _) = Author::new();
     let committed = author.acquire_with(b"other");
-    tokio::time::timeout(PATIENCE, nodes.of(&new).node().propose(committed))
+    tokio::time::timeout(PATIENCE, nodes.of(&new).node().propose_now(committed))
         .await
         .unwrap()
         .unwrap();
@@ -139,11 +139,18 @@ async fn confirmations_at_the_same_time_share_rounds_and_each_begins_after_its_c
     nodes.propose(opened).await;
     let confirmed = futures_util::future::join_all((0..1_000).map(|_| node.confirm())).await;
     assert!(confirmed.iter().all(Result::is_ok));
-    // What was committed before a confirmation is below its index.
-    for _ in 0..20 {
-        let index = node.propose(author.acquire()).await.unwrap();
-        assert!(node.confirm().await.unwrap().index >= index);
-    }
+    // What was committed before a confirmation is below its index, also if a round of others is
+    // under way when it is asked for.
+    let frames: Vec<Vec<_>> = (0..8)
+        .map(|_| (0..20).map(|_| author.acquire()).collect())
+        .collect();
+    let ask = async |frames: Vec<Bytes>| {
+        for frame in frames {
+            let index = node.propose_now(frame).await.unwrap();
+            assert!(node.confirm().await.unwrap().index >= index);
+        }
+    };
+    futures_util::future::join_all(frames.into_iter().map(ask)).await;
     nodes.stop().await;
 }
 
@@ -208,7 +215,10 @@ async fn a_frame_that_is_too_long_is_refused_and_the_longest_one_is_replicated()
     nodes.propose(opened).await;
     let length = FRAME_MAX + 1;
     let long = Bytes::from(vec![0; length]);
-    assert_eq!(node.propose(long).await, Err(Rejected::TooLong { length }));
+    assert_eq!(
+        node.propose_now(long).await,
+        Err(Rejected::TooLong { length })
+    );
     let mut frame = Vec::new();
     while frame.len() < FRAME_MAX - 2_000 {
         // The records of several visits. Only the first one of a frame may omit nothing.
@@ -262,4 +272,36 @@ async fn a_folder_without_the_snapshot_that_its_log_needs_is_refused() {
             .contains("the snapshot that includes them is missing"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_dump_and_the_last_token_make_the_same_table_again() {
+    let (mut author, opened) = Author::new();
+    let mut replica = Replica::new(Limits::default());
+    replica.apply(1, &opened).unwrap();
+    for index in 2..10 {
+        replica.apply(index, &author.acquire()).unwrap();
+    }
+    // The greatest token is of a claim that has ended.
+    replica.apply(10, &author.release(8)).unwrap();
+    let (dump, last_token) = (replica.dump(), replica.last_token());
+    assert_eq!(last_token, author.table.last_token());
+    let mut loaded = Replica::new(Limits::default());
+    loaded.load(&dump, last_token).unwrap();
+    assert_eq!(
+        (loaded.dump(), loaded.last_token()),
+        (dump.clone(), last_token)
+    );
+    // Each has to be a whole dump.
+    for length in 0..dump.len() {
+        loaded.load(&dump[..length], last_token).unwrap_err();
+    }
+    loaded
+        .load(&[&dump[..], &[1]].concat(), last_token)
+        .unwrap_err();
+    assert_eq!(loaded.dump(), dump, "a failed load changes nothing");
+    // A frame that does not fit is refused.
+    loaded.apply(11, &author.release(7)).unwrap();
+    loaded.apply(12, &opened).unwrap_err();
+    loaded.apply(12, b"nonsense").unwrap_err();
 }

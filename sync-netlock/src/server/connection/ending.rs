@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::server::hub::Hub;
 use crate::wire::proto::refused::Code;
 use crate::wire::{VERSION, encode, proto};
 
@@ -24,6 +25,8 @@ pub(super) enum End {
         reason: String,
         request: u64,
         limit: u64,
+        /// Where to connect instead, if the server does not lead.
+        leader: String,
     },
 }
 
@@ -44,6 +47,20 @@ pub(super) fn refuse(request: u64, code: Code, reason: impl Into<String>) -> End
         reason: reason.into(),
         request,
         limit: 0,
+        leader: String::new(),
+    }
+}
+
+/// Returns the end for a connection to a server that does not lead its cluster, as the reply to
+/// this request.
+pub(super) fn not_leader(hub: &Hub, request: u64) -> End {
+    let (leader, reason) = hub.leader();
+    End::Cut {
+        code: Code::NotLeader,
+        reason,
+        request,
+        limit: 0,
+        leader,
     }
 }
 
@@ -55,6 +72,7 @@ pub(super) fn too_long(length: usize, max: usize) -> End {
         reason,
         request: 0,
         limit: max as u64,
+        leader: String::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 use tracing::warn;
 
-use super::ending::{End, refuse};
+use super::ending::{End, not_leader, refuse};
 use super::{Connection, serve};
 use crate::engine::{Command, Reply};
 use crate::server::access::{Access, Permissions, TokenHash};
@@ -87,7 +87,13 @@ impl Authenticated {
 }
 
 impl Connection {
-    pub(super) fn greet(&mut self, request: u64, hello: &proto::Hello) -> Result<(), End> {
+    /// Answers the greeting. `leadership` is that of the table, if the server leads.
+    pub(super) fn greet(
+        &mut self,
+        request: u64,
+        hello: &proto::Hello,
+        leadership: Option<u64>,
+    ) -> Result<(), End> {
         if hello.version != VERSION {
             let reason = format!(
                 "the client uses version {} of the protocol, and the server {VERSION}: upgrade the older one",
@@ -126,6 +132,7 @@ impl Connection {
                     reason,
                     request,
                     limit: max as u64,
+                    leader: String::new(),
                 });
             }
             let _ = self.registration.outbox.principal.set(principal.clone());
@@ -136,6 +143,8 @@ impl Connection {
                 access: access.clone(),
             });
         }
+        // Only for clients that may know it.
+        self.leadership = leadership.ok_or_else(|| not_leader(&self.hub, request))?;
         self.greeted = true;
         self.hub.greeted(self.registration.connection);
         let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);

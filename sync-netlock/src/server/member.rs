@@ -1,0 +1,421 @@
+//! A server that is a member of a cluster: it serves while it leads.
+//!
+//! The node of a member restores committed changes in a replica. When the node is elected, the
+//! server makes a table from the replica, which executes requests ahead of the commit. Visits to
+//! this table form *batches*. The changes of a batch are proposed when those of the batch before
+//! are committed. For a batch without changes, a majority confirms that the node still leads. Both
+//! begin after all visits of the batch, and no reply is sent before. So every reply was true after
+//! its request arrived, and the timers of a later leader begin after each renewal that was
+//! acknowledged.
+//!
+//! A server that is deposed drops its table, the replies that wait, and its connections. It expires
+//! nothing: what its table has changed since is never committed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use distsync_core::spi::clock::Moment;
+use distsync_core::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::hub::{Hub, NotLeading};
+use super::options::ServerOptions;
+use crate::cluster::{Consensus, Node, NodeOptions, Rejected, SharedReplica};
+use crate::engine::LockTable;
+use crate::storage::{LogPosition, LogWriter};
+
+type Table = LockTable<LogWriter>;
+
+/// The size of changes from which on later visits begin a new frame, in bytes. The changes of one
+/// visit are shorter than the rest of a frame.
+const FRAME: usize = 512 << 10;
+/// The pause before the next attempt to begin or to continue a leadership.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a member has besides the hub of a single server.
+#[derive(Debug)]
+pub(super) struct Member {
+    consensus: Arc<dyn Consensus>,
+    replica: SharedReplica,
+    progress: watch::Sender<Progress>,
+    /// Wakes the task that completes batches.
+    to_complete: Notify,
+    /// The term in which the server serves, or 0.
+    term: AtomicU64,
+    /// A leader that no majority has confirmed for this long sends its clients away.
+    patience: Duration,
+    stop: CancellationToken,
+}
+
+/// Which batches are complete.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The first batch of this leadership. Those before it were completed or given up.
+    first: u64,
+    /// The last batch that is complete.
+    done: u64,
+}
+
+/// The changes that were not proposed yet.
+#[derive(Debug)]
+pub(super) struct Batches {
+    /// The term of the table, or 0 if there is none.
+    term: u64,
+    /// Whether clients were sent away, because no majority confirms the leadership.
+    is_suspended: bool,
+    /// The number of the batch that gathers visits.
+    current: u64,
+    /// Whether it has a visit.
+    is_asked: bool,
+    /// Its frames, except for the last one, which the table's journal has.
+    frames: Vec<Bytes>,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            term: 0,
+            is_suspended: false,
+            current: 1,
+            is_asked: false,
+            frames: Vec::new(),
+        }
+    }
+}
+
+impl Batches {
+    pub(super) fn leadership(&self) -> Option<u64> {
+        (self.term != 0 && !self.is_suspended).then_some(self.term)
+    }
+}
+
+/// A batch that gathers no more visits.
+struct Batch {
+    number: u64,
+    frames: Vec<Bytes>,
+}
+
+/// Checks the options of a member, and completes them.
+pub(super) fn options(options: ServerOptions, cluster: u128) -> Result<ServerOptions> {
+    let problem = if options.storage.is_some() {
+        "a member of a cluster stores its table in the folder of its node, always with fsync: remove the storage"
+    } else if options.isolation.is_some() {
+        "a cluster does not isolate clients yet: remove the isolation, or use a single server"
+    } else {
+        return Ok(ServerOptions {
+            table: Some(cluster),
+            ..options
+        });
+    };
+    Err(Error::new(ErrorKind::InvalidOption, problem))
+}
+
+/// Starts the node of a member, and creates its hub.
+pub(super) async fn start(options: ServerOptions, node: NodeOptions) -> Result<(Hub, Arc<Node>)> {
+    let replica = SharedReplica::new(options.limits.clone());
+    let patience = node.timing.election_max * 2;
+    let node = Arc::new(Node::start(node, Box::new(replica.clone())).await?);
+    let member = Member {
+        consensus: node.clone(),
+        replica,
+        progress: watch::Sender::new(Progress { first: 1, done: 0 }),
+        to_complete: Notify::new(),
+        term: AtomicU64::new(0),
+        patience,
+        stop: CancellationToken::new(),
+    };
+    Ok((Hub::of_member(options, member)?, node))
+}
+
+impl Member {
+    pub(super) fn no_table(&self) -> Table {
+        self.replica.none()
+    }
+
+    pub(super) fn leads_in(&self, term: u64) -> bool {
+        self.term.load(Ordering::Acquire) == term
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Returns where clients reach the leader, and a text that says so.
+    pub(super) fn leader(&self) -> (String, String) {
+        let status = self.consensus.status();
+        let leader = status.leader.filter(|_| self.leads_in(0));
+        let member = status
+            .members
+            .iter()
+            .find(|member| Some(member.id) == leader);
+        match member.map(|member| member.member.clients.clone()) {
+            Some(clients) if !clients.is_empty() => {
+                let text = format!("this server does not lead its cluster: connect to {clients}");
+                (clients, text)
+            }
+            _ => {
+                let text = "this server does not lead its cluster, and knows no other leader: try again, at all \
+                            addresses of the cluster";
+                (String::new(), text.to_owned())
+            }
+        }
+    }
+
+    /// Ends a visit to the table. Returns the batch that has to be complete before its replies are
+    /// sent.
+    pub(super) fn end_visit(&self, batches: &mut Batches, table: &mut Table) -> LogPosition {
+        if batches.term == 0 {
+            return LogPosition::of_batch(0);
+        }
+        if table.journal().records_len() >= FRAME {
+            let frame = table.journal().take_records();
+            batches.frames.push(frame.into());
+        }
+        if !std::mem::replace(&mut batches.is_asked, true) {
+            self.to_complete.notify_one();
+        }
+        LogPosition::of_batch(batches.current)
+    }
+
+    /// Waits until a batch is complete.
+    ///
+    /// # Errors
+    /// Its leadership is over.
+    pub(super) async fn completed(
+        &self,
+        position: LogPosition,
+    ) -> std::result::Result<(), NotLeading> {
+        let batch = position.batch();
+        let mut progress = self.progress.subscribe();
+        let reached = progress
+            .wait_for(|progress| batch < progress.first || batch <= progress.done)
+            .await;
+        match reached {
+            Ok(progress) if batch >= progress.first => Ok(()),
+            _ => Err(NotLeading),
+        }
+    }
+
+    /// Commits the changes of a batch, or has the leadership confirmed if it has none.
+    async fn complete(&self, term: u64, batch: &Batch) -> std::result::Result<(), Rejected> {
+        if batch.frames.is_empty() {
+            return self.confirm(term).await.map(drop);
+        }
+        for frame in &batch.frames {
+            loop {
+                match self.consensus.propose(term, frame.clone()).await {
+                    Ok(_) => break,
+                    // It hands its leadership over, and has not proposed the frame.
+                    Err(Rejected::NotLeader { .. }) if self.still_leads(term) => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Err(why) => return Err(why),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the index of a confirmation in this term.
+    async fn confirm(&self, term: u64) -> std::result::Result<u64, Rejected> {
+        loop {
+            match self.consensus.confirm().await {
+                Ok(confirmed) if confirmed.term == term => return Ok(confirmed.index),
+                Ok(_) => return Err(Rejected::NotLeader { leader: None }),
+                Err(Rejected::Unconfirmed) => {}
+                Err(Rejected::NotLeader { .. }) if self.still_leads(term) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(why) => return Err(why),
+            }
+        }
+    }
+
+    /// Returns whether the node seems to lead in this term. It can be late, so it proves nothing.
+    fn still_leads(&self, term: u64) -> bool {
+        let status = self.consensus.status();
+        status.term == term && status.leader == Some(self.consensus.id())
+    }
+}
+
+/// Serves whenever the node leads, until the server stops.
+pub(super) async fn serve(hub: Arc<Hub>) {
+    let Some(member) = &hub.member else { return };
+    member
+        .stop
+        .run_until_cancelled(serve_terms(&hub, member))
+        .await;
+    end(&hub, member);
+}
+
+async fn serve_terms(hub: &Hub, member: &Member) {
+    let mut served = 0;
+    while let Ok(term) = member.consensus.elected(served).await {
+        // A term is served once: frames of an earlier table of the same term could still be
+        // committed.
+        let begun = tokio::select! {
+            () = member.consensus.deposed(term) => Err(Rejected::NotLeader { leader: None }),
+            begun = begin(hub, member, term) => begun,
+        };
+        match begun {
+            Ok(()) => {}
+            Err(Rejected::Stopped) => return,
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        }
+        served = term;
+        info!(term, "this server leads its cluster");
+        let why = tokio::select! {
+            () = member.consensus.deposed(term) => Rejected::NotLeader { leader: None },
+            why = complete_batches(hub, member, term) => why,
+        };
+        end(hub, member);
+        match why {
+            Rejected::NotLeader { .. } => info!(term, "this server does not lead any more"),
+            Rejected::Stopped => return,
+            why => {
+                error!(term, %why, "this server cannot lead: its leadership ends");
+                // Another one can, or this one in another term.
+                if let Err(why) = member.consensus.step_down().await {
+                    error!(%why, "no other server takes over: restart this one");
+                }
+            }
+        }
+    }
+}
+
+/// Makes the table of a leadership, and begins to serve.
+async fn begin(hub: &Hub, member: &Member, term: u64) -> std::result::Result<(), Rejected> {
+    let index = member.confirm(term).await?;
+    member.consensus.applied(index).await?;
+    let replica = member.replica.clone();
+    let made = tokio::task::spawn_blocking(move || replica.lead(index)).await;
+    let table = match made {
+        Ok(Ok(table)) => table,
+        Ok(Err(why)) => {
+            error!(%why, "this server cannot lead");
+            return Err(Rejected::Stopped);
+        }
+        Err(_) => return Err(Rejected::Stopped),
+    };
+    {
+        let mut state = hub.state();
+        let Some(batches) = &mut state.batches else {
+            return Err(Rejected::Stopped);
+        };
+        (batches.term, batches.is_suspended) = (term, false);
+        let first = batches.current;
+        member.progress.send_replace(Progress {
+            first,
+            done: first - 1,
+        });
+        state.table = table;
+    }
+    member.term.store(term, Ordering::Release);
+    // The last leader may have committed a release, and not the grant that follows from it. The
+    // waiters' connections are gone.
+    hub.visit(|state| state.table.thaw(&mut Vec::new()));
+    Ok(())
+}
+
+/// Completes one batch after another. Returns why the leadership ends.
+async fn complete_batches(hub: &Hub, member: &Member, term: u64) -> Rejected {
+    loop {
+        member.to_complete.notified().await;
+        // Other connections visit the table first, so that one round covers all of them.
+        tokio::task::yield_now().await;
+        let Some(batch) = close(hub) else { continue };
+        let mut completing = pin!(member.complete(term, &batch));
+        let completed = match tokio::time::timeout(member.patience, &mut completing).await {
+            Ok(completed) => completed,
+            Err(_) => {
+                warn!(
+                    term,
+                    "no majority confirms that this server leads: its clients are sent away"
+                );
+                suspend(hub, member, true);
+                completing.await
+            }
+        };
+        if let Err(why) = completed {
+            return why;
+        }
+        member
+            .progress
+            .send_modify(|progress| progress.done = batch.number);
+        if !member.leads_in(term) {
+            info!(term, "a majority confirms again that this server leads");
+            suspend(hub, member, false);
+            member.term.store(term, Ordering::Release);
+        }
+    }
+}
+
+/// Closes the batch that gathers visits, if it has any.
+fn close(hub: &Hub) -> Option<Batch> {
+    let mut state = hub.state();
+    let state = &mut *state;
+    let batches = state.batches.as_mut()?;
+    if batches.term == 0 || !std::mem::take(&mut batches.is_asked) {
+        return None;
+    }
+    let mut frames = std::mem::take(&mut batches.frames);
+    let last = state.table.journal().take_records();
+    if !last.is_empty() {
+        frames.push(last.into());
+    }
+    let number = batches.current;
+    batches.current += 1;
+    Some(Batch { number, frames })
+}
+
+/// Sends all clients away, or lets them come again.
+fn suspend(hub: &Hub, member: &Member, is_suspended: bool) {
+    if let Some(batches) = &mut hub.state().batches {
+        batches.is_suspended = is_suspended;
+        if is_suspended {
+            // Connections that wait for a batch end too.
+            batches.current += 1;
+            let first = batches.current;
+            member
+                .progress
+                .send_modify(|progress| progress.first = first);
+        }
+    }
+    if is_suspended {
+        member.term.store(0, Ordering::Release);
+        hub.wake_connections();
+    }
+}
+
+/// Ends the leadership: drops the table, and everything that waits for it.
+fn end(hub: &Hub, member: &Member) {
+    let dropped = {
+        let mut state = hub.state();
+        let state = &mut *state;
+        let Some(batches) = &mut state.batches else {
+            return;
+        };
+        batches.term = 0;
+        batches.is_asked = false;
+        batches.frames = Vec::new();
+        batches.current += 1;
+        member.progress.send_replace(Progress {
+            first: batches.current,
+            done: batches.current - 1,
+        });
+        state.next_run = Moment::from_nanos(u64::MAX);
+        std::mem::replace(&mut state.table, member.no_table())
+    };
+    member.term.store(0, Ordering::Release);
+    hub.wake_connections();
+    // Freeing a large table takes long.
+    drop(tokio::task::spawn_blocking(move || drop(dropped)));
+}
