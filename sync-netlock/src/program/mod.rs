@@ -68,7 +68,7 @@ struct ServeFlags {
     #[arg(long, env = "NETLOCKD_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
-    /// Serve connections on this many threads. [default: the number of cores]
+    /// Serve connections on this many threads. [default: all cores but one]
     #[arg(long, env = "NETLOCKD_WORKERS")]
     workers: Option<u32>,
 

@@ -1,7 +1,6 @@
 //! The settings of netlockd. Flags and environment variables override the TOML file, which
 //! overrides the defaults.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -290,7 +289,8 @@ impl Default for Settings {
             listen: "127.0.0.1:7420".to_owned(),
             insecure_allow_remote: false,
             admin_listen: None,
-            workers: std::thread::available_parallelism().map_or(1, NonZero::get),
+            // The kernel, clients and threads of this process need a core too.
+            workers: std::thread::available_parallelism().map_or(1, |n| (n.get() - 1).max(1)),
             data_dir: None,
             durability: Durable::default(),
             table: None,
