@@ -190,3 +190,26 @@ fn frames(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(end);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::StoredMembership;
+    use super::*;
+
+    /// The greatest token can be that of a claim which has ended, and is not in the dump then.
+    #[test]
+    fn a_snapshot_has_the_last_token() {
+        let content = Content {
+            meta: SnapshotMeta {
+                last_log_id: None,
+                last_membership: StoredMembership::default(),
+                snapshot_id: "1".to_owned(),
+            },
+            last_token: Token::new(7).unwrap(),
+            dump: Bytes::from_static(b"dump"),
+        };
+        let decoded = Content::decode(content.encode()).unwrap();
+        assert_eq!(decoded.last_token, content.last_token);
+        assert_eq!(decoded.dump, content.dump);
+    }
+}

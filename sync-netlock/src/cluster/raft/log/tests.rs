@@ -292,6 +292,7 @@ async fn a_write_that_fails_is_not_acknowledged_and_ends_the_node() {
         frames: vec![1; 10],
     });
     write().await.unwrap_err();
+    assert!(failures.try_recv().is_err(), "the disk is not used again");
 }
 
 #[tokio::test]
