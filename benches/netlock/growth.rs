@@ -23,7 +23,7 @@ const WINDOW: usize = 256;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(400);
 /// The number of names that are used again and again.
-const AGAIN: u64 = 1_000;
+const AGAIN: u64 = 1_024;
 
 /// Which names the pairs use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -184,10 +184,12 @@ impl Client {
             return encode_command(request, session, withdraw, &mut self.out);
         }
         let (claim, random) = (self.claim(), self.random());
+        // Slots have names of their own, so that no request waits for another one.
+        let of_slot = |count: u64| random % (count / WINDOW as u64) * WINDOW as u64 + slot as u64;
         let name = match names {
-            Names::Again => format!("bench/l/again-{:04}", random % AGAIN),
+            Names::Again => format!("bench/l/again-{:04}", of_slot(AGAIN)),
             Names::New => format!("bench/l/new-{random:016x}"),
-            Names::Random => format!("bench/l/random-{:07}", random % 1_000_000),
+            Names::Random => format!("bench/l/random-{:07}", of_slot(1_000_000)),
         };
         held[slot] = Some(claim);
         self.acquire(request, session, claim, &name);
