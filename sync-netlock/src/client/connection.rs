@@ -169,6 +169,16 @@ impl Connection {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Returns the address of the leader, if the server closed this connection because it does not
+    /// lead its cluster. The address is empty if the server does not know it.
+    pub(super) fn leader(&self) -> Option<String> {
+        let state = self.state();
+        state
+            .closed
+            .as_ref()
+            .and_then(|reason| reason.leader.clone())
+    }
+
     /// Waits for the server's reply to the greeting.
     pub(super) async fn greet(&self) -> Result<proto::Welcome> {
         poll_fn(|cx| {

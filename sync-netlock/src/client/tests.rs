@@ -1,7 +1,8 @@
 //! Connecting to a host name that resolves to more than one address.
 
-use std::net::{Ipv6Addr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
+use distsync_core::ErrorKind;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +30,14 @@ async fn a_silent_or_dead_address_of_a_name_does_not_hide_the_others() {
         dialed
             .expect("in time")
             .map(drop)
-            .unwrap_or_else(|error| panic!("{resolved:?}: {error}"));
+            .unwrap_or_else(|error| panic!("{resolved:?}: {error:?}"));
     }
     let error = client
         .dial_resolved("name:1", [dead])
         .await
         .map(drop)
-        .unwrap_err();
+        .unwrap_err()
+        .error;
     assert!(error.to_string().contains("name:1"), "{error}");
 }
 
@@ -56,7 +58,7 @@ async fn a_name_that_leads_to_two_tables_is_refused_unless_one_is_named() {
     let any = Client::new(config());
     for resolved in [[one, other], [other, one]] {
         let error = any.dial_resolved("name:1", resolved).await.map(drop);
-        let error = error.unwrap_err();
+        let error = error.unwrap_err().error;
         assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
         let said = error.to_string();
         assert!(said.contains("name:1"), "{said}");

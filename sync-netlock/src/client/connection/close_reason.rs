@@ -9,6 +9,9 @@ use crate::wire::proto;
 pub(in crate::client) struct CloseReason {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
+    /// If the server does not lead its cluster: the address of the leader, or nothing if the server
+    /// does not know it.
+    pub(super) leader: Option<String>,
 }
 
 impl From<String> for CloseReason {
@@ -16,6 +19,7 @@ impl From<String> for CloseReason {
         Self {
             kind: ErrorKind::Unavailable,
             text,
+            leader: None,
         }
     }
 }
@@ -34,6 +38,7 @@ impl From<std::io::Error> for CloseReason {
             Some(denied) => Self {
                 kind: ErrorKind::Denied,
                 text: denied.message().to_owned(),
+                leader: None,
             },
             None => format!("the connection broke ({error})").into(),
         }
@@ -42,6 +47,7 @@ impl From<std::io::Error> for CloseReason {
 
 impl From<proto::Refused> for CloseReason {
     fn from(refused: proto::Refused) -> Self {
+        let is_not_leader = refused.code() == proto::refused::Code::NotLeader;
         let kind = match refused.code() {
             proto::refused::Code::Denied => ErrorKind::Denied,
             // Another address leads to the leader, or this one does after an election.
@@ -51,6 +57,7 @@ impl From<proto::Refused> for CloseReason {
         Self {
             kind,
             text: refused.message,
+            leader: is_not_leader.then_some(refused.leader),
         }
     }
 }
@@ -58,14 +65,17 @@ impl From<proto::Refused> for CloseReason {
 impl CloseReason {
     /// Returns the error for a request that was pending when the connection was closed.
     pub(super) fn request_error(&self) -> Error {
-        lost(&self.text)
+        match self.leader {
+            None => lost(&self.text),
+            Some(_) => retryable(self.text.clone()),
+        }
     }
 
     /// Returns the error for the greeting. It is not retryable if the server refused it, because
     /// the server would refuse it again.
     pub(super) fn greeting_error(&self) -> Error {
         match self.kind {
-            ErrorKind::Unavailable => lost(&self.text),
+            ErrorKind::Unavailable => self.request_error(),
             kind => Error::new(kind, self.text.clone()).with_backend("netlock"),
         }
     }
@@ -73,11 +83,12 @@ impl CloseReason {
 
 /// Returns the error for a request, or for a claim that waits, whose connection was lost.
 pub(in crate::client) fn lost(problem: &str) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("{problem}: is netlockd still running?"),
-    )
-    .with_backend("netlock")
-    .with_maybe_applied()
-    .retryable()
+    retryable(format!("{problem}: is netlockd still running?"))
+}
+
+fn retryable(problem: String) -> Error {
+    Error::new(ErrorKind::Unavailable, problem)
+        .with_backend("netlock")
+        .with_maybe_applied()
+        .retryable()
 }

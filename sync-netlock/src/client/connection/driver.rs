@@ -144,7 +144,9 @@ impl Driver {
                 Ok(written) => written,
                 // A server that closed the connection may have sent the reason before.
                 Err(reason) => match self.read(stream.as_mut(), cx) {
-                    Err(sent) if sent.kind == ErrorKind::Denied => return Err(sent),
+                    Err(sent) if sent.kind == ErrorKind::Denied || sent.leader.is_some() => {
+                        return Err(sent);
+                    }
                     _ => return Err(reason),
                 },
             };

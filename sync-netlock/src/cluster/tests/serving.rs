@@ -1,5 +1,7 @@
 //! Servers that are members of a cluster, and what their clients are told.
 
+mod following;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
