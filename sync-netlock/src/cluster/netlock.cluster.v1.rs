@@ -226,7 +226,8 @@ pub mod entry {
         /// The first entry of a leader.
         #[prost(message, tag = "2")]
         Blank(super::Nothing),
-        /// The records of one frame of changes of the table.
+        /// The term of the leader that made the changes (8 bytes, little-endian), and the records of one
+        /// frame of changes of the table. If the entry has another term, it changes nothing.
         #[prost(bytes, tag = "3")]
         Changes(::prost::bytes::Bytes),
         #[prost(message, tag = "4")]

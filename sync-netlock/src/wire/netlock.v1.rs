@@ -577,6 +577,7 @@ pub struct Refused {
     pub floor: u64,
     #[prost(enumeration = "refused::Bound", tag = "5")]
     pub bound: i32,
+    /// With NOT_LEADER: the address of the leader for clients, as host:port. Empty if it is unknown.
     #[prost(string, tag = "6")]
     pub leader: ::prost::alloc::string::String,
 }
@@ -627,6 +628,8 @@ pub mod refused {
         TooSlow = 25,
         /// The server is shutting down.
         Stopping = 26,
+        /// The server is a member of a cluster, and does not lead it, or does not lead it any more.
+        /// `leader` says where to connect instead. Nothing is known about requests without a reply.
         NotLeader = 27,
     }
     impl Code {
