@@ -5,7 +5,7 @@
 
 use hashbrown::HashTable;
 
-use super::queue::{NONE, Slot};
+use super::queue::Slot;
 
 /// The number of shards. A shard of an index with a million entries grows in a fraction of a
 /// millisecond.
@@ -54,19 +54,6 @@ impl HashIndex {
         let is_match = |entry: &Entry| entry.tag == tag && is_match(entry.slot);
         let found = self.shards[shard].find(Entry::hash(tag), is_match)?;
         Some(found.slot)
-    }
-
-    /// Reads the entries near a hash, so that the processor has them in its caches, and returns
-    /// something that depends on them.
-    #[inline]
-    pub(super) fn touch(&self, hash: u64) -> u32 {
-        u32::from(self.find(hash, |_| false).is_some())
-    }
-
-    /// Returns a slot that probably has this hash. Reads nothing but the index.
-    #[inline]
-    pub(super) fn guess(&self, hash: u64) -> Slot {
-        self.find(hash, |_| true).unwrap_or(NONE)
     }
 
     /// Adds a slot that is not in the index.

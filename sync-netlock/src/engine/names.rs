@@ -192,31 +192,6 @@ impl Names {
             .find(hash, |slot| self[slot].name.as_bytes() == name)
     }
 
-    pub(super) fn index(&self) -> &HashIndex {
-        &self.by_name
-    }
-
-    /// Reads a name, and returns something that depends on it.
-    pub(super) fn touch(&self, index: Slot) -> u32 {
-        self.locks.get(key(index)).map_or(0, |lock| {
-            let first = lock.name.as_bytes().first();
-            lock.claims ^ u32::from(first.copied().unwrap_or_default())
-        })
-    }
-
-    /// Returns the hashes of the names that are removed when so many others become idle.
-    pub(super) fn next_removed(&self, count: usize) -> impl Iterator<Item = u64> + use<'_> {
-        let count = if self.idle_list.len() < IDLE_MAX {
-            0
-        } else {
-            count
-        };
-        self.idle_list
-            .iter()
-            .take(count)
-            .map(|index| self[*index].hash)
-    }
-
     pub(super) fn hash_one(&self, name: &[u8]) -> u64 {
         self.hasher.hash_one(name)
     }

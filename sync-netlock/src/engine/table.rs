@@ -16,14 +16,12 @@ mod ending;
 mod isolation;
 mod multi;
 mod observation;
-mod read_ahead;
 mod restoration;
 mod sessions;
 mod shares;
 mod sweep;
 
 pub use isolation::{Isolation, Reason};
-pub use read_ahead::AHEAD;
 pub use restoration::{Freeze, InvalidChange};
 
 use std::collections::BTreeSet;

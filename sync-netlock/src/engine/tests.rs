@@ -3,7 +3,6 @@
 mod freezing;
 mod isolation;
 mod oracle;
-mod read_ahead;
 mod rig;
 mod slices;
 mod watching;

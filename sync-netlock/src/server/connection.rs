@@ -23,7 +23,7 @@ use tracing::{debug, info};
 use super::access::number_of;
 use super::hub::{Behind, Hub, HubState, NotLeading, Outbox, Registration};
 use super::principal_counts::Share;
-use crate::engine::{AHEAD, Command, Effect, Refusal, Reply, Requester};
+use crate::engine::{Command, Effect, Refusal, Reply, Requester};
 use crate::stream::Stream;
 use crate::wire::proto::refused::Code;
 use crate::wire::proto::{self, request::Body};
@@ -410,13 +410,7 @@ impl Connection {
             let mut visit = Visit::default();
             let piece = self.requests.saturating_add(self.pacing.piece());
             let mut apply_all = || {
-                let mut applied = 0_usize;
                 loop {
-                    if applied.is_multiple_of(AHEAD) && state.table.is_large() {
-                        let number = |number| self.sessions.get(number);
-                        let ahead = inbox.ahead().map_while(|next| read_command(next, number));
-                        state.table.read_ahead(ahead.map(|(_, command)| command));
-                    }
                     let max = if self.greeted {
                         hub.options.request_max
                     } else {
@@ -428,7 +422,6 @@ impl Connection {
                     };
                     self.last_request = now;
                     self.requests += 1;
-                    applied += 1;
                     let is_short = self.apply_request(state, request)?;
                     if self.requests >= piece
                         || self.out.size() >= OUT_MAX

@@ -92,16 +92,6 @@ impl Inbox {
         Ok(Some(message))
     }
 
-    /// Returns the messages of the complete requests that are next, without taking them.
-    pub(super) fn ahead(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.bytes[self.taken..];
-        std::iter::from_fn(move || {
-            let (message, length) = split_frame(rest, usize::MAX).ok()??;
-            rest = &rest[length..];
-            Some(message)
-        })
-    }
-
     /// Returns whether an incomplete request is left. Valid after [`take`](Self::take) has returned
     /// `None`.
     pub(super) fn is_partial(&self) -> bool {
@@ -126,26 +116,5 @@ impl Drop for Inbox {
         if self.is_lent {
             give_back(std::mem::take(&mut self.bytes));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_requests_that_are_next_are_seen_before_they_are_taken() {
-        let mut inbox = Inbox {
-            bytes: b"\0\0\0\x02ab\0\0\0\0\0\0\0\x01c\0\0\0\x05part".to_vec(),
-            ..Inbox::default()
-        };
-        let mut expected: &[&[u8]] = &[b"ab", b"", b"c"];
-        while let Some((first, rest)) = expected.split_first() {
-            assert!(inbox.ahead().eq(expected.iter().copied()));
-            assert_eq!(inbox.take(10).unwrap(), Some(*first));
-            expected = rest;
-        }
-        assert_eq!(inbox.ahead().next(), None);
-        assert!(inbox.is_partial());
     }
 }
