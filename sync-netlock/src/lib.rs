@@ -17,6 +17,8 @@ mod embedded;
 pub mod engine;
 #[cfg(any(feature = "embedded", feature = "server"))]
 mod epoch;
+#[cfg(all(feature = "server", feature = "tls"))]
+mod pem;
 #[cfg(feature = "program")]
 pub mod program;
 mod replies;

@@ -5,18 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use distsync_core::Result;
 use distsync_core::spi::reread::{Files, Reread};
-use distsync_core::{Error, ErrorKind, Result};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::pem;
 use crate::wire::ALPN;
 
 /// The maximum number of concurrent handshakes. Each costs more than a thousand requests.
@@ -70,50 +69,25 @@ impl Files for TlsFiles {
     }
 
     fn read(&self) -> Result<Material> {
-        let bad = |file: &Path, problem: &str| {
-            let problem = format!("the file `{}`: {problem}", file.display());
-            Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
-        };
-        let certificates = |file: &PathBuf| -> Result<Vec<CertificateDer<'static>>> {
-            let read = CertificateDer::pem_file_iter(file)
-                .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-            match read {
-                Ok(found) if !found.is_empty() => Ok(found),
-                Ok(_) => Err(bad(file, "there is no certificate in it")),
-                Err(error) => {
-                    Err(bad(file, "cannot read it as certificates in PEM").with_source(error))
-                }
-            }
-        };
-        let key = PrivateKeyDer::from_pem_file(&self.0.key).map_err(|error| {
-            bad(&self.0.key, "cannot read it as a private key in PEM").with_source(error)
-        })?;
+        let key = pem::private_key(&self.0.key)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| {
-                bad(&self.0.certificate, "TLS 1.3 is not available").with_source(error)
+                pem::bad(&self.0.certificate, "TLS 1.3 is not available").with_source(error)
             })?;
         let builder = match &self.0.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(file)? {
-                    roots.add(certificate).map_err(|error| {
-                        bad(file, "a certificate in it is not one of an authority")
-                            .with_source(error)
-                    })?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
-                    .build()
-                    .map_err(|error| bad(file, "it contains no authority").with_source(error))?;
+                let authorities = pem::authorities(file)?;
+                let verifier = pem::client_verifier(file, authorities, provider)?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let chain = certificates(&self.0.certificate)?;
+        let chain = pem::certificates(&self.0.certificate)?;
         let expiry = chain.first().and_then(expiry_of);
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            bad(&self.0.certificate, "it does not fit its key").with_source(error)
+            pem::bad(&self.0.certificate, "it does not fit its key").with_source(error)
         })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Material {

@@ -4,17 +4,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use distsync_core::Result;
 use distsync_core::spi::reread::{Files, Reread};
-use distsync_core::{Error, ErrorKind, Result};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::ALPN;
+use crate::pem;
 use crate::stream::Stream;
 
 /// The files for TLS between nodes, all in PEM.
@@ -25,8 +24,8 @@ pub struct PeerTls {
     pub certificate: PathBuf,
     /// The private key of the certificate.
     pub key: PathBuf,
-    /// The authority of the certificates of all nodes. Whoever it signs for can join the cluster,
-    /// so use one for nothing else.
+    /// The authority of the certificates of all nodes. A node with a certificate of this authority
+    /// can join the cluster, so use the authority for nothing else.
     pub authority: PathBuf,
 }
 
@@ -61,42 +60,17 @@ impl Files for TlsFiles {
             key,
             authority,
         } = &self.0;
-        let bad = |file: &Path, problem: &str| {
-            let problem = format!("the file `{}`: {problem}", file.display());
-            Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock")
+        let roots = pem::authorities(authority)?;
+        let private = pem::private_key(key)?;
+        let chain = pem::certificates(certificate)?;
+        let failed = |problem: &'static str| {
+            move |error: rustls::Error| pem::bad(certificate, problem).with_source(error)
         };
-        let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>> {
-            let read = CertificateDer::pem_file_iter(file)
-                .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-            match read {
-                Ok(found) if !found.is_empty() => Ok(found),
-                Ok(_) => Err(bad(file, "there is no certificate in it")),
-                Err(error) => {
-                    Err(bad(file, "cannot read it as certificates in PEM").with_source(error))
-                }
-            }
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(authority)? {
-            roots.add(certificate).map_err(|error| {
-                let problem = "a certificate in it is not one of an authority";
-                bad(authority, problem).with_source(error)
-            })?;
-        }
-        let roots = Arc::new(roots);
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-            bad(key, "cannot read it as a private key in PEM").with_source(error)
-        })?;
-        let chain = certificates(certificate)?;
-        let unfit =
-            |error: rustls::Error| bad(certificate, "it does not fit its key").with_source(error);
-        let unavailable =
-            |error: rustls::Error| bad(certificate, "TLS 1.3 is not available").with_source(error);
+        let unfit = failed("it does not fit its key");
+        let unavailable = failed("TLS 1.3 is not available");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions = [&rustls::version::TLS13];
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-            .build()
-            .map_err(|error| bad(authority, "it contains no authority").with_source(error))?;
+        let verifier = pem::client_verifier(authority, roots.clone(), provider.clone())?;
         let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(unavailable)?
