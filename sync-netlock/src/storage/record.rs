@@ -101,8 +101,7 @@ impl Frame {
     /// Completes the frame, and returns its bytes.
     pub(crate) fn sealed(&mut self) -> &[u8] {
         let (head, records) = self.bytes.split_at_mut(HEAD);
-        head[..4].copy_from_slice(&length(records.len()).to_le_bytes());
-        head[4..].copy_from_slice(&crc32fast::hash(records).to_le_bytes());
+        head.copy_from_slice(&head_of(records));
         &self.bytes
     }
 
@@ -249,9 +248,16 @@ fn id(bits: u128) -> [u8; 16] {
 /// Appends a frame with these records to `out`. For logs with records of their own.
 #[cfg(feature = "cluster")]
 pub(crate) fn write_frame(records: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&length(records.len()).to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(records).to_le_bytes());
+    out.extend_from_slice(&head_of(records));
     out.extend_from_slice(records);
+}
+
+/// Returns the head of a frame with these records: their length and their CRC-32.
+fn head_of(records: &[u8]) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..4].copy_from_slice(&length(records.len()).to_le_bytes());
+    head[4..].copy_from_slice(&crc32fast::hash(records).to_le_bytes());
+    head
 }
 
 /// Converts a length. It always fits: a frame is written when it is long, and limits bound the size
