@@ -13,7 +13,7 @@ use distsync_core::spi::{Backend, ClaimId, Departure, Session, clock, locked};
 use distsync_core::{Capabilities, Error, ErrorKind, Result};
 
 use crate::backend::{Netlock, Transport};
-use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester};
+use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester, SLICE_PAUSE};
 use crate::epoch;
 use crate::replies::{Delivered, Replies};
 
@@ -177,9 +177,6 @@ const MOVED_CHECK: Duration = Duration::from_millis(2);
 
 /// The shortest sleep of the expiry thread, so that it does not spin on a deadline that is due.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
-
-/// The pause between two slices of the table's backlog, in which callers can use the table.
-const SLICE_PAUSE: Duration = Duration::from_micros(100);
 
 /// The requester of the expiry thread, which takes no replies.
 const NOBODY: Requester = Requester {

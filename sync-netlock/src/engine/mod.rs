@@ -32,4 +32,4 @@ pub use limits::Limits;
 pub use refusal::{Bound, Refusal};
 pub use reply::{Effect, Reply, SessionEntry};
 pub use snapshot::{QueueSnapshot, QueueView, SnapshotEntry};
-pub use table::{Freeze, InvalidChange, Isolation, LockTable, Reason, Stats};
+pub use table::{Freeze, InvalidChange, Isolation, LockTable, Reason, SLICE_PAUSE, Stats};

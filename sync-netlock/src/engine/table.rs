@@ -21,6 +21,7 @@ mod sessions;
 mod shares;
 mod sweep;
 
+pub use backlog::SLICE_PAUSE;
 pub use isolation::{Isolation, Reason};
 pub use restoration::{Freeze, InvalidChange};
 

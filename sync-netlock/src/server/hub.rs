@@ -20,7 +20,7 @@ use super::audit::Audit;
 use super::metrics::{Snapshot, Traffic};
 use super::options::ServerOptions;
 use super::principal_counts::PrincipalCounts;
-use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, Stats};
+use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, SLICE_PAUSE, Stats};
 use crate::epoch;
 use crate::storage::{Durability, LogPosition, LogWriter, Storage};
 use crate::wire::proto;
@@ -518,10 +518,6 @@ impl Hub {
 
 /// How often the space of a full disk is checked.
 const FULL_RETRY: Duration = Duration::from_secs(1);
-
-/// The pause between two slices of the table's backlog. A thread that waits for the table needs
-/// some time to wake up.
-const SLICE_PAUSE: Duration = Duration::from_micros(100);
 
 /// Ends sessions on time, does the periodic work of the storage, and delivers effects that were
 /// left.

@@ -5,6 +5,7 @@
 //! number of steps. Work that is left when they are used up becomes a task.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use distsync_core::spi::SessionId;
 use foldhash::fast::RandomState;
@@ -16,6 +17,9 @@ use crate::engine::queue::Slot;
 /// The number of steps of a visit. A step takes 1 to 3 us at a million claims, so a visit takes
 /// about 1 ms.
 const STEPS: u32 = 500;
+/// The pause that a host makes between two slices. A thread that waits for the table needs some
+/// time to wake up.
+pub const SLICE_PAUSE: Duration = Duration::from_micros(100);
 /// How many claims of a queue, or entries of a list, are read in one step.
 pub(super) const READ_PER_STEP: usize = 16;
 

@@ -30,7 +30,7 @@ impl<J: Journal> LockTable<J> {
         let found = self.find_claim(id)?;
         let index = self.claims[key(found)].session;
         let owner = &self.sessions[key(index)];
-        let has_ended = owner.is_isolating || owner.is_dead || self.has_expired(index);
+        let has_ended = owner.is_isolating || self.is_over(index);
         (owner.id == session && !has_ended).then_some(found)
     }
 
@@ -428,10 +428,7 @@ impl<J: Journal> LockTable<J> {
 
     pub(super) fn evict(&mut self, name: &str, id: ClaimId, effects: &mut Vec<Effect>) -> Reply {
         let stands = |part: &Slot| &*self.locks[self.claims[key(*part)].lock].name == name;
-        let has_ended = |found: Slot| {
-            let session = self.claims[key(found)].session;
-            self.sessions[key(session)].is_dead || self.has_expired(session)
-        };
+        let has_ended = |found: Slot| self.is_over(self.claims[key(found)].session);
         let found = self
             .find_claim(id)
             .filter(|found| !has_ended(*found) && self.parts(*found).iter().any(stands));

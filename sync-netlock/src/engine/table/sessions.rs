@@ -45,6 +45,12 @@ impl<J: Journal> LockTable<J> {
         self.is_overdue() && self.sessions[key(index)].expires <= self.now
     }
 
+    /// Returns whether a session is dead or counts as ended. One that isolates its client is
+    /// neither.
+    pub(super) fn is_over(&self, index: Slot) -> bool {
+        self.sessions[key(index)].is_dead || self.has_expired(index)
+    }
+
     pub(super) fn open(
         &mut self,
         connection: u64,
