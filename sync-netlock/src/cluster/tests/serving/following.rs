@@ -108,3 +108,28 @@ async fn a_client_that_knows_one_follower_finds_each_leader() {
     sync.close().await.unwrap();
     cluster.stop().await;
 }
+
+/// A member that knows no leader is asked again until there is one.
+#[tokio::test]
+async fn a_client_waits_for_an_election() {
+    let place = tempfile::tempdir().unwrap();
+    let node = NodeOptions::new(CLUSTER, "a", place.path()).with_timing(timing());
+    let options = ServerOptions::default();
+    let server = Server::member("127.0.0.1:0", options, node).await.unwrap();
+    let (address, node) = (server.address().to_string(), server.node().unwrap());
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let running = tasks.spawn(server.run(stop.clone()));
+    let form = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let member = Member {
+            name: "a".to_owned(),
+            address: node.address().to_string(),
+            clients: address.clone(),
+        };
+        node.form(vec![(node.id(), member)]).await.unwrap();
+    };
+    let (sync, ()) = tokio::join!(connect(Config::new([&address]).unwrap()), form);
+    sync.close().await.unwrap();
+    stop.cancel();
+    timeout(PATIENCE, running).await.unwrap().unwrap();
+}
