@@ -11,10 +11,11 @@
 //! - `peers`: connections to and from the other nodes;
 //! - `raft`: the adapters between these and `openraft`.
 //!
-//! The server of a member is [`Server::member`](crate::server::Server::member). `netlockd` cannot
-//! be configured as one yet. Until it can, nothing of this module is part of the API.
+//! The server of a member is [`Server::member`](crate::server::Server::member). Nothing of this
+//! module is part of the API yet.
 
 mod consensus;
+mod formation;
 mod machine;
 mod node;
 mod options;

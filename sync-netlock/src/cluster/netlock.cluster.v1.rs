@@ -27,7 +27,7 @@ pub mod request {
         Elect(super::Elect),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Response {
     /// The id of the request. 0 for an error that belongs to no request and ends the connection.
     #[prost(uint64, tag = "1")]
@@ -37,7 +37,7 @@ pub struct Response {
 }
 /// Nested message and enum types in `Response`.
 pub mod response {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "2")]
         Welcome(super::Welcome),
@@ -69,15 +69,27 @@ pub struct Greeting {
     pub from: u64,
     #[prost(string, tag = "5")]
     pub from_name: ::prost::alloc::string::String,
-    /// The node that it expects to reach.
+    /// The node that it expects to reach, or 0 to ask which node this is. The connection ends after
+    /// the reply to such a question.
     #[prost(fixed64, tag = "6")]
     pub to: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Welcome {
     /// The version that both use from here on.
     #[prost(uint32, tag = "1")]
     pub version: u32,
+    /// The id and the name of the node.
+    #[prost(fixed64, tag = "2")]
+    pub node: u64,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Where clients reach it, as host:port.
+    #[prost(string, tag = "4")]
+    pub clients: ::prost::alloc::string::String,
+    /// The members of its cluster. None if the cluster was not formed yet.
+    #[prost(message, repeated, tag = "5")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
 }
 /// Why a request is not processed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

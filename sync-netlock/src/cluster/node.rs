@@ -50,13 +50,13 @@ pub struct Node {
     id: NodeId,
     address: SocketAddr,
     raft: Raft,
-    links: Arc<Links>,
+    pub(super) links: Arc<Links>,
     timing: Timing,
     confirmations: mpsc::UnboundedSender<Asked>,
     /// Whether the node hands its leadership over, and proposes nothing.
     steps_down: AtomicBool,
     tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl std::fmt::Debug for Node {
@@ -93,6 +93,7 @@ impl Node {
             folder,
             listen,
             tls,
+            clients,
             timing,
             log_bytes,
             failure,
@@ -124,6 +125,7 @@ impl Node {
             id,
             name,
             tls,
+            clients,
             #[cfg(test)]
             is_cut_off: tokio::sync::watch::Sender::new(false),
         });

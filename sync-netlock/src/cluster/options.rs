@@ -56,6 +56,8 @@ pub struct NodeOptions {
     pub listen: String,
     /// The certificates. Without them, the node listens at loopback addresses only.
     pub tls: Option<PeerTls>,
+    /// Where clients reach this node, as `host:port`. Default: where its server listens.
+    pub clients: String,
     /// How soon the node notices that the leader is gone.
     pub timing: Timing,
     /// How many bytes of entries are kept before a snapshot replaces them. Default: 16 MiB.
@@ -74,6 +76,7 @@ impl NodeOptions {
             folder: folder.into(),
             listen: "127.0.0.1:0".to_owned(),
             tls: None,
+            clients: String::new(),
             timing: Timing::default(),
             log_bytes: 16 << 20,
             failure: Arc::new(|error| abort(error)),
@@ -91,6 +94,13 @@ impl NodeOptions {
     #[must_use]
     pub fn with_tls(mut self, tls: PeerTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Sets where clients reach this node.
+    #[must_use]
+    pub fn with_clients(mut self, clients: impl Into<String>) -> Self {
+        self.clients = clients.into();
         self
     }
 
@@ -124,6 +134,7 @@ impl std::fmt::Debug for NodeOptions {
             .field("folder", &self.folder)
             .field("listen", &self.listen)
             .field("tls", &self.tls)
+            .field("clients", &self.clients)
             .field("timing", &self.timing)
             .field("log_bytes", &self.log_bytes)
             .finish_non_exhaustive()

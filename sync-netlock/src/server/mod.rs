@@ -150,6 +150,10 @@ impl Server {
         let address = listener.local_addr().map_err(|error| {
             explain(Error::new(ErrorKind::Unavailable, "the socket is closed").with_source(error))
         })?;
+        let mut node = node;
+        if node.clients.is_empty() {
+            node.clients = address.to_string();
+        }
         let (hub, node) = member::start(options, node).await?;
         Ok(Self {
             listener,

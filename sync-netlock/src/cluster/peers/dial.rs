@@ -27,6 +27,8 @@ pub(crate) struct Identity {
     pub(crate) id: NodeId,
     pub(crate) name: String,
     pub(crate) tls: Option<TlsSide>,
+    /// Where clients reach the node, as `host:port`.
+    pub(crate) clients: String,
     /// Whether a test has cut the node off from the others.
     #[cfg(test)]
     pub(crate) is_cut_off: tokio::sync::watch::Sender<bool>,
@@ -70,6 +72,24 @@ pub(super) async fn dial(
     id: NodeId,
     member: &Member,
 ) -> Result<Stream, Unreachable> {
+    let (stream, _) = greet(identity, id, member).await?;
+    Ok(stream)
+}
+
+/// Asks the node at an address which one it is, and which members its cluster has.
+pub(crate) async fn who_is(
+    identity: &Identity,
+    member: &Member,
+) -> Result<proto::Welcome, Unreachable> {
+    let (_, welcome) = greet(identity, 0, member).await?;
+    Ok(welcome)
+}
+
+async fn greet(
+    identity: &Identity,
+    id: NodeId,
+    member: &Member,
+) -> Result<(Stream, proto::Welcome), Unreachable> {
     let dialed = async {
         let mut stream = connect(identity, member).await?;
         let greeting = request::Body::Greeting(proto::Greeting {
@@ -84,7 +104,7 @@ pub(super) async fn dial(
             response::Body::Welcome(welcome)
                 if (OLDEST_VERSION..=NEWEST_VERSION).contains(&welcome.version) =>
             {
-                Ok(stream)
+                Ok((stream, welcome))
             }
             response::Body::Refused(refused) => Err(Unreachable(refused.text)),
             _ => Err(Unreachable(

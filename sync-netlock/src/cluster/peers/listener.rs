@@ -121,9 +121,9 @@ impl Connection {
         let (body, peer) = match request.body {
             Some(request::Body::Greeting(greeting)) => (
                 self.answer_greeting(&greeting, names.as_deref()),
-                greeting.from,
+                Some(greeting.from).filter(|_| greeting.to != 0),
             ),
-            _ => (refusal(Reason::Invalid, "greet first"), 0),
+            _ => (refusal(Reason::Invalid, "greet first"), None),
         };
         let refused = match &body {
             response::Body::Refused(refused) => Some(refused.text.clone()),
@@ -131,7 +131,8 @@ impl Connection {
         };
         self.reply(&mut stream, request.id, body).await?;
         match refused {
-            None => Ok((stream, peer)),
+            None if peer.is_none() => Err("it only asked which node this is".to_owned()),
+            None => Ok((stream, peer.unwrap_or_default())),
             Some(why) => {
                 warn!(%address, why, "another node was refused");
                 Err(why)
@@ -173,7 +174,7 @@ impl Connection {
             );
             return refusal(Reason::Cluster, text);
         }
-        if greeting.to != identity.id {
+        if greeting.to != 0 && greeting.to != identity.id {
             let text = format!(
                 "node {} at this address has the id {:016x} instead of {:016x}: a node whose folder was emptied is a \
                  new node, so remove the old one and add it again",
@@ -188,7 +189,13 @@ impl Connection {
             );
             return refusal(Reason::Node, text);
         }
-        response::Body::Welcome(proto::Welcome { version })
+        response::Body::Welcome(proto::Welcome {
+            version,
+            node: identity.id,
+            name: identity.name.clone(),
+            clients: identity.clients.clone(),
+            members: self.answers.members(),
+        })
     }
 
     /// Returns the next request, or `None` if the other node has closed the connection.

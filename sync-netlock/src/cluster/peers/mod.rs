@@ -8,7 +8,7 @@ mod link;
 mod listener;
 mod tls;
 
-pub(crate) use dial::{Identity, Unreachable, exchange};
+pub(crate) use dial::{Identity, Unreachable, exchange, who_is};
 pub(crate) use link::{Link, Links};
 pub(crate) use listener::serve;
 pub use tls::PeerTls;

@@ -9,7 +9,7 @@ use openraft::storage::Snapshot;
 use super::convert::{self, Invalid};
 use super::snapshots::{SnapshotFile, Snapshots};
 use super::types::{Raft, SnapshotMeta, Vote};
-use crate::cluster::consensus::NodeId;
+use crate::cluster::consensus::{Member, NodeId};
 use crate::cluster::proto::{self, refused::Reason, request, response};
 
 /// Answers the requests of all nodes.
@@ -64,6 +64,20 @@ pub(crate) fn refusal(reason: Reason, text: impl Into<String>) -> response::Body
 impl Answers {
     pub(crate) fn new(raft: Raft, snapshots: Arc<Snapshots>) -> Self {
         Self { raft, snapshots }
+    }
+
+    /// Returns the members of the cluster, or none if it was not formed yet.
+    pub(crate) fn members(&self) -> Vec<proto::Member> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let nodes = metrics.membership_config.membership().nodes();
+        let member = |(id, member): (&NodeId, &Member)| proto::Member {
+            id: *id,
+            name: member.name.clone(),
+            address: member.address.clone(),
+            clients: member.clients.clone(),
+        };
+        nodes.map(member).collect()
     }
 
     pub(crate) fn session(&self, peer: NodeId) -> Session {

@@ -1,5 +1,6 @@
 //! Nodes with real sockets and folders, in one process.
 
+mod formation;
 mod membership;
 mod peers;
 mod replication;

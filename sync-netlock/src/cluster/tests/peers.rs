@@ -21,6 +21,7 @@ fn identity(cluster: u128, id: NodeId, name: &str, tls: Option<PeerTls>) -> Arc<
         cluster,
         id,
         name: name.to_owned(),
+        clients: String::new(),
         tls: tls.map(|files| TlsSide::new(files).unwrap()),
         is_cut_off: tokio::sync::watch::Sender::new(false),
     })
@@ -138,7 +139,10 @@ async fn a_node_of_an_unknown_version_is_refused_and_a_newer_one_may_speak_the_o
     }
     for versions in [0..=1, 1..=9] {
         let replies = raw(&member.address, &frames(vec![greeting(id, versions)])).await;
-        let welcome = response::Body::Welcome(proto::Welcome { version: 1 });
+        let welcome = response::Body::Welcome(proto::Welcome {
+            version: 1,
+            ..proto::Welcome::default()
+        });
         assert_eq!(replies[0].body, Some(welcome));
     }
     nodes.stop().await;
