@@ -1,6 +1,10 @@
 //! The program `netlockd`: flags, configuration, logs and signals around a [`Server`], and the
 //! commands for operators.
 
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(feature = "cluster")]
+mod dev_cluster;
 mod monitoring;
 mod operate;
 mod process;
@@ -10,6 +14,8 @@ use std::io::{BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+#[cfg(feature = "cluster")]
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use distsync_core::spi::Secret;
@@ -21,6 +27,8 @@ use toml::Value;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{Member, Node};
 use crate::server::{Server, token_line};
 use operate::Operation;
 use settings::{LogFormat, Settings, parse_assignment};
@@ -144,6 +152,10 @@ enum Action {
         /// The principal that the token authenticates.
         principal: String,
     },
+    /// Run three servers that form a cluster on this machine, until SIGTERM or SIGINT, and print
+    /// their URL. For trying a cluster: its data is removed at the end.
+    #[cfg(feature = "cluster")]
+    DevCluster,
     /// Inspect and administer a running server.
     Admin {
         /// The server, as netlock://[:TOKEN@]HOST:PORT. Use the environment variable for a URL with
@@ -238,6 +250,24 @@ pub fn execute(flags: Flags) -> Result<()> {
             action: ConfigAction::Check,
         }) => check(&flags.serve),
         Some(Action::HashToken { principal }) => hash_token(&principal),
+        #[cfg(feature = "cluster")]
+        Some(Action::DevCluster) => {
+            let settings = flags.serve.settings()?;
+            log_to_stderr(&settings)?;
+            with_runtime(async {
+                let stop = CancellationToken::new();
+                let mut out = std::io::stdout();
+                let servers = dev_cluster::serve(stop.clone(), &mut out);
+                // A failure ends both.
+                let servers = async {
+                    let served = servers.await;
+                    stop.cancel();
+                    served
+                };
+                let (served, signalled) = tokio::join!(servers, until_signal(stop.clone(), || {}));
+                served.and(signalled)
+            })
+        }
         Some(Action::Admin { server, operation }) => {
             with_runtime(operate::execute(&server, operation))
         }
@@ -277,7 +307,12 @@ fn start(flags: &ServeFlags) -> Result<()> {
         print!("{}", settings.to_toml()?);
         return Ok(());
     }
-    let filter = filter(&settings)?;
+    log_to_stderr(&settings)?;
+    with_runtime(serve(settings))
+}
+
+fn log_to_stderr(settings: &Settings) -> Result<()> {
+    let filter = filter(settings)?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -285,7 +320,7 @@ fn start(flags: &ServeFlags) -> Result<()> {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
-    with_runtime(serve(settings))
+    Ok(())
 }
 
 fn filter(settings: &Settings) -> Result<EnvFilter> {
@@ -306,6 +341,8 @@ fn check(flags: &ServeFlags) -> Result<()> {
     filter(&settings)?;
     with_runtime(async {
         Server::check(&settings.listen, &settings.server_options()?).await?;
+        #[cfg(feature = "cluster")]
+        settings.membership()?;
         match &settings.admin_listen {
             Some(address) => monitoring::check(address).await,
             None => Ok(()),
@@ -379,6 +416,15 @@ fn note_limits(settings: &Settings, address: SocketAddr) {
 async fn serve(settings: Settings) -> Result<()> {
     let options = settings.server_options()?;
     raise_open_files(options.connections);
+    #[cfg(feature = "cluster")]
+    let (server, first) = match settings.membership()? {
+        Some(membership) => {
+            let server = Server::member(&settings.listen, options, membership.node).await?;
+            (server, membership.first)
+        }
+        None => (Server::bind(&settings.listen, options).await?, Vec::new()),
+    };
+    #[cfg(not(feature = "cluster"))]
     let server = Server::bind(&settings.listen, options).await?;
     let admin = match &settings.admin_listen {
         Some(address) => Some(monitoring::bind(address).await?),
@@ -393,25 +439,65 @@ async fn serve(settings: Settings) -> Result<()> {
     let _ = writeln!(std::io::stdout(), "table {}", server.table());
     let observer = server.observer();
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    let signals = async move {
-        let unavailable = |error: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, "cannot handle signals").with_source(error)
-        };
-        let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(unavailable)?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => observer.reread(),
-            }
-        }
-        stopping.cancel();
+    // A member hands its leadership over before it stops.
+    let asked = CancellationToken::new();
+    #[cfg(feature = "cluster")]
+    let member = member(server.node(), first, asked.clone(), stop.clone());
+    #[cfg(not(feature = "cluster"))]
+    let member = async {
+        asked.cancelled().await;
+        stop.cancel();
         Ok(())
     };
+    let signals = until_signal(asked.clone(), move || observer.reread());
     let monitored = monitoring::serve(admin, server.observer(), stop.clone());
-    let ((), signalled, ()) = tokio::join!(server.run(stop), signals, monitored);
-    signalled
+    let ((), signalled, (), joined) =
+        tokio::join!(server.run(stop.clone()), signals, monitored, member);
+    joined.and(signalled)
+}
+
+/// Does what a member does besides serving, until the server is `asked` to end. Then hands the
+/// leadership over and cancels `stop`.
+#[cfg(feature = "cluster")]
+async fn member(
+    node: Option<Arc<Node>>,
+    first: Vec<Member>,
+    asked: CancellationToken,
+    stop: CancellationToken,
+) -> Result<()> {
+    let mut joined = Ok(());
+    if let Some(node) = node {
+        let join = asked.run_until_cancelled(node.join(&first)).await;
+        joined = join.unwrap_or(Ok(()));
+        if joined.is_err() {
+            asked.cancel();
+        } else {
+            asked.cancelled().await;
+            cluster::hand_over(&node).await;
+        }
+    }
+    asked.cancelled().await;
+    stop.cancel();
+    joined
+}
+
+/// Waits for SIGTERM or SIGINT, and cancels `stop` then. Calls `reread` for each SIGHUP. Ends too
+/// when `stop` is cancelled.
+async fn until_signal(stop: CancellationToken, reread: impl Fn()) -> Result<()> {
+    let unavailable = |error: std::io::Error| {
+        Error::new(ErrorKind::Unavailable, "cannot handle signals").with_source(error)
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(unavailable)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = stop.cancelled() => break,
+            _ = hangup.recv() => reread(),
+        }
+    }
+    stop.cancel();
+    Ok(())
 }

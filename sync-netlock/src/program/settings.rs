@@ -9,6 +9,8 @@ use distsync_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml::{Table, Value};
 
+#[cfg(feature = "cluster")]
+use super::cluster::{ClusterSettings, Membership};
 use crate::client::parse_table;
 use crate::engine::Limits;
 use crate::server::{Access, IsolationOptions, OnFailure, Permission, ServerOptions, ServerTls};
@@ -46,6 +48,10 @@ pub(super) struct Settings {
     /// The format of logs.
     pub(super) log_format: LogFormat,
     tls: TlsFiles,
+    /// The cluster of which the server is a member. Without it, the server is alone.
+    #[cfg(feature = "cluster")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<ClusterSettings>,
     isolation: Isolate,
     limits: Bounds,
     /// The permissions of principals. Without any, every authenticated principal may acquire and
@@ -298,6 +304,8 @@ impl Default for Settings {
             tokens: None,
             reread: ServerOptions::default().reread.into(),
             tls: TlsFiles::default(),
+            #[cfg(feature = "cluster")]
+            cluster: None,
             isolation: Isolate::default(),
             permissions: Vec::new(),
             audit_log: None,
@@ -332,6 +340,9 @@ impl Settings {
         for (key, value) in overrides {
             put(&mut table, key, value.clone())?;
         }
+        if table.contains_key("cluster") {
+            for_cluster(&mut table)?;
+        }
         table.try_into().map_err(|error: toml::de::Error| {
             let lines: Vec<_> = error
                 .to_string()
@@ -364,11 +375,7 @@ impl Settings {
         }
         let mut options = ServerOptions {
             allow_remote: self.insecure_allow_remote,
-            storage: self.data_dir.as_ref().map(|folder| StorageOptions {
-                folder: folder.clone(),
-                durability: self.durability.0,
-                log_bytes: self.log_bytes,
-            }),
+            storage: self.storage(),
             table: self.table.as_deref().map(parse_table).transpose()?,
             access: self.access()?.map(Arc::new),
             tls: self.tls.server()?,
@@ -381,6 +388,31 @@ impl Settings {
         };
         self.limits.apply(&mut options);
         Ok(options)
+    }
+
+    fn storage(&self) -> Option<StorageOptions> {
+        // A member stores its table in the folder of its node.
+        #[cfg(feature = "cluster")]
+        if self.cluster.is_some() {
+            return None;
+        }
+        self.data_dir.as_ref().map(|folder| StorageOptions {
+            folder: folder.clone(),
+            durability: self.durability.0,
+            log_bytes: self.log_bytes,
+        })
+    }
+
+    /// Returns how the server becomes a member of its cluster, if it has one.
+    #[cfg(feature = "cluster")]
+    pub(super) fn membership(&self) -> Result<Option<Membership>> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(None);
+        };
+        let table = self.table.as_deref().map(parse_table).transpose()?;
+        let mut membership = cluster.membership(&self.listen, table, self.data_dir.as_deref())?;
+        membership.node.log_bytes = self.log_bytes;
+        Ok(Some(membership))
     }
 
     fn access(&self) -> Result<Option<Access>> {
@@ -424,6 +456,26 @@ impl Settings {
             });
         }
         Ok(Some(access))
+    }
+}
+
+/// Checks and completes the settings that a member of a cluster has to have.
+fn for_cluster(table: &mut Table) -> Result<()> {
+    if !cfg!(feature = "cluster") {
+        return Err(invalid(
+            "this build of netlockd cannot be a member of a cluster: build it with the feature `cluster`, or remove \
+             the section `cluster`",
+        ));
+    }
+    let durability = table
+        .entry("durability")
+        .or_insert_with(|| Value::from("fsync"));
+    match durability.as_str() {
+        Some("fsync") => Ok(()),
+        _ => Err(invalid(format!(
+            "`durability` is {durability}, and a member of a cluster must not forget what it has acknowledged: remove \
+             the setting, or give fsync"
+        ))),
     }
 }
 
@@ -530,6 +582,13 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("give a file of `tokens`"), "{error}");
+        let cluster = "durability = 'async'\n[cluster]\nname = 'a'\n";
+        let error = load(cluster, &[]).unwrap_err().to_string();
+        let reason = match cfg!(feature = "cluster") {
+            true => "must not forget",
+            false => "with the feature `cluster`",
+        };
+        assert!(error.contains(reason), "{error}");
         assert!(parse_assignment("names").is_err());
         assert!(
             load("limits = 3", &[("limits.names", 1.into())])

@@ -2,6 +2,8 @@
 
 mod access;
 mod clients;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod configuration;
 mod crowd;
 mod deploy;
