@@ -139,11 +139,10 @@ async fn a_node_of_an_unknown_version_is_refused_and_a_newer_one_may_speak_the_o
     }
     for versions in [0..=1, 1..=9] {
         let replies = raw(&member.address, &frames(vec![greeting(id, versions)])).await;
-        let welcome = response::Body::Welcome(proto::Welcome {
-            version: 1,
-            ..proto::Welcome::default()
-        });
-        assert_eq!(replies[0].body, Some(welcome));
+        match &replies[0].body {
+            Some(response::Body::Welcome(welcome)) => assert_eq!(welcome.version, 1),
+            other => panic!("{other:?}"),
+        }
     }
     nodes.stop().await;
 }
