@@ -25,15 +25,20 @@ use crate::locked::LockedKeys;
 use crate::queue::QueueView;
 use crate::watches::Watches;
 
-/// The number of requests at a time, beside blocking queries. An agent serves 200 connections for
-/// each client address by default.
-const IN_FLIGHT: usize = 16;
+/// The number of requests of holders at a time, and of requests that join a queue. An agent serves
+/// 200 connections for each client address by default, which all processes of a machine share. Fewer
+/// cost throughput: 0.6 of the bare calls with 16 and 8, at 64 in flight.
+const IN_FLIGHT: usize = 24;
+/// The number of requests of waiters at a time.
+const WAITERS_IN_FLIGHT: usize = 8;
+/// The number of blocking queries at a time.
+const QUERIES: usize = 16;
 /// How many requests that join the queue of one name are under way at a time: fewer than may join
 /// in total, so that a try and other names find room beside a crowd.
 const JOINING: usize = 4;
 /// The same for all names. Fewer than may be sent, for the same reason. A request waits here, where
 /// the wait does not count towards its timeout, and not for its connection.
-const JOINING_IN_TOTAL: usize = IN_FLIGHT / 2 - 1;
+const JOINING_IN_TOTAL: usize = IN_FLIGHT - 1;
 
 /// The most steps of a transaction.
 const STEPS_MAX: usize = 64;
@@ -114,9 +119,9 @@ impl Consul {
         let http = |in_flight| Http::new(self.config.clone(), in_flight);
         let fresh = Links {
             http: http(IN_FLIGHT)?,
-            arrivals: http(IN_FLIGHT / 2)?,
-            waiters: http(IN_FLIGHT / 2)?,
-            blocking: Arc::new(http(IN_FLIGHT)?),
+            arrivals: http(IN_FLIGHT)?,
+            waiters: http(WAITERS_IN_FLIGHT)?,
+            blocking: Arc::new(http(QUERIES)?),
         };
         Ok(self.links.get_or_init(|| fresh))
     }
