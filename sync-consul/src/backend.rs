@@ -25,9 +25,9 @@ use crate::locked::LockedKeys;
 use crate::queue::QueueView;
 use crate::watches::Watches;
 
-/// The number of requests of holders at a time, and of requests that join a queue. An agent serves
-/// 200 connections for each client address by default, which all processes of a machine share. Fewer
-/// cost throughput: 0.6 of the bare calls with 16 and 8, at 64 in flight.
+/// The number of requests of holders at a time, and of requests that join a queue. By default an
+/// agent serves 200 connections of one client address, and all processes of a machine share them.
+/// Fewer cost throughput: 0.6 of the bare calls with 16 and 8, at 64 in flight.
 const IN_FLIGHT: usize = 24;
 /// The number of requests of waiters at a time.
 const WAITERS_IN_FLIGHT: usize = 8;
