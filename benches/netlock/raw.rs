@@ -129,6 +129,7 @@ fn hello_with(token: String) -> Vec<u8> {
     let hello = proto::request::Body::Hello(proto::Hello {
         version: VERSION,
         token,
+        ..proto::Hello::default()
     });
     let request = proto::Request {
         id: 1,

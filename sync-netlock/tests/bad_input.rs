@@ -62,6 +62,7 @@ impl Running {
             Request::Hello(proto::Hello {
                 version: VERSION,
                 token: String::new(),
+                ..proto::Hello::default()
             }),
         );
         assert!(matches!(
@@ -185,6 +186,7 @@ fn a_peer_that_violates_the_protocol_is_refused_and_disconnected() {
         Request::Hello(proto::Hello {
             version: 9,
             token: String::new(),
+            ..proto::Hello::default()
         }),
     );
     assert!(
@@ -337,6 +339,7 @@ fn one_connection_too_many_is_refused() {
             Request::Hello(proto::Hello {
                 version: VERSION,
                 token: String::new(),
+                ..proto::Hello::default()
             }),
         );
         if let Some(proto::Response {
@@ -398,6 +401,7 @@ async fn peers_that_never_read_are_disconnected_and_do_not_affect_others() {
                 let hello = Request::Hello(proto::Hello {
                     version: VERSION,
                     token: String::new(),
+                    ..proto::Hello::default()
                 });
                 encode(
                     &proto::Request {

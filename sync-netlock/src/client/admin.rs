@@ -23,6 +23,10 @@ impl Admin {
         }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.netlock.0
+    }
+
     async fn ask(&self, operation: &'static str, command: Command<'_>) -> Result<Reply> {
         match self
             .netlock

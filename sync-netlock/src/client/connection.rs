@@ -23,7 +23,7 @@ use foldhash::fast::RandomState;
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;
 use crate::wire::{VERSION, encode, encode_command, proto};
-pub(super) use close_reason::{CloseReason, lost};
+pub(super) use close_reason::{CloseReason, Leader, lost};
 pub(super) use driver::drive;
 
 /// The most bytes of requests in the buffer. Further requests fail, so that the buffer is bounded.
@@ -112,6 +112,7 @@ impl Connection {
         let hello = proto::request::Body::Hello(proto::Hello {
             version: VERSION,
             token,
+            to_member: false,
         });
         encode(
             &proto::Request {
@@ -169,9 +170,9 @@ impl Connection {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Returns the address of the leader, if the server closed this connection because it does not
-    /// lead its cluster. The address is empty if the server does not know it.
-    pub(super) fn leader(&self) -> Option<String> {
+    /// Returns what the server said about the leader, if it closed this connection because it does
+    /// not lead its cluster.
+    pub(super) fn leader(&self) -> Option<Leader> {
         let state = self.state();
         state
             .closed
@@ -183,8 +184,8 @@ impl Connection {
     pub(super) async fn greet(&self) -> Result<proto::Welcome> {
         poll_fn(|cx| {
             let mut state = self.state();
-            if let Greeting::Done(welcome) = state.greeting {
-                return Poll::Ready(Ok(welcome));
+            if let Greeting::Done(welcome) = &state.greeting {
+                return Poll::Ready(Ok(welcome.clone()));
             }
             if let Some(reason) = &state.closed {
                 return Poll::Ready(Err(reason.greeting_error()));

@@ -20,7 +20,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tracing::{debug, info};
 
 use super::Client;
-use super::connection::{self, Connection};
+use super::connection::{self, Connection, Leader};
 use crate::stream::Stream;
 use crate::wire::proto;
 
@@ -39,9 +39,8 @@ type Dialed = std::result::Result<(Candidate, proto::Welcome), Failure>;
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
-    /// If the server does not lead its cluster: the address of the leader, or nothing if the server
-    /// does not know it.
-    leader: Option<String>,
+    /// If the server does not lead its cluster.
+    leader: Option<Leader>,
 }
 
 impl From<Error> for Failure {
@@ -83,16 +82,15 @@ impl Attempt {
 impl Client {
     /// Connects to the first address that leads to the right table and, in a cluster, to the
     /// leader. Starts with the leader that the last server has named, or the address of the last
-    /// connection, and tries each further one [`STAGGER`] later, beside the earlier ones. Members
-    /// that do not lead are asked again until the timeout for connecting has passed.
+    /// connection, and tries each further one [`STAGGER`] later, beside the earlier ones. The
+    /// members that the last leader has listed come after the configured addresses. Members that do
+    /// not lead are asked again until the timeout for connecting has passed.
     pub(super) async fn dial_leader(&self) -> Result<Arc<Connection>> {
         let configured = &self.config.addresses;
-        if configured.len() > 1 && self.config.table.is_none() {
-            return Err(self.table_required().await);
-        }
         let named = locked(&self.current)
             .as_ref()
-            .and_then(|last| last.leader());
+            .and_then(|last| last.leader())
+            .map(|leader| leader.address);
         let mut is_cluster = named.is_some();
         let first = named
             .filter(|leader| !leader.is_empty())
@@ -103,7 +101,8 @@ impl Client {
             .and_then(|first| configured.iter().position(|address| address == first));
         let (before, after) = configured.split_at(at.unwrap_or(0));
         let mut addresses: Vec<_> = first.into_iter().collect();
-        for address in after.iter().chain(before) {
+        let members = locked(&self.cluster.members).clone();
+        for address in after.iter().chain(before).chain(&members) {
             if !addresses.contains(address) {
                 addresses.push(address.clone());
             }
@@ -119,8 +118,11 @@ impl Client {
             match dialed {
                 Ok((candidate, welcome)) => {
                     debug!(address = tried.address, "connected");
+                    self.check_addresses(&tried.address, &welcome).await?;
+                    is_cluster |= !welcome.members.is_empty();
                     if let Some(table) = welcome.table.filter(|_| is_cluster) {
-                        self.cluster.get_or_init(|| table.into());
+                        self.cluster.table.get_or_init(|| table.into());
+                        locked(&self.cluster.members).clone_from(&welcome.members);
                     }
                     *locked(&self.preferred) = Some(tried.address);
                     return Ok(self.adopt((candidate, welcome)));
@@ -133,6 +135,7 @@ impl Client {
                         continue;
                     };
                     is_cluster = true;
+                    let leader = leader.address;
                     if !leader.is_empty() && under_way.insert(leader.clone()) {
                         attempts.push(self.attempt(Attempt::after(Duration::ZERO, leader)));
                     }
@@ -140,7 +143,62 @@ impl Client {
                 }
             }
         }
+        if configured.len() > 1 && !is_cluster && self.table().is_none() {
+            return Err(self.table_required().await);
+        }
         Err(most_specific(failures))
+    }
+
+    /// Returns the only table that the client accepts, if it is known.
+    fn table(&self) -> Option<u128> {
+        self.config
+            .table
+            .or_else(|| self.cluster.table.get().copied())
+    }
+
+    /// Checks that all configured addresses lead to the table of the server at `address`, unless
+    /// the client knows the table. Addresses that the leader of a cluster lists lead to its
+    /// members. Others have to answer: each could lead to another server.
+    async fn check_addresses(&self, address: &str, welcome: &proto::Welcome) -> Result<()> {
+        let configured = &self.config.addresses;
+        if self.table().is_some() {
+            return Ok(());
+        }
+        let Some(table) = welcome.table.filter(|_| !welcome.members.is_empty()) else {
+            return match configured.len() {
+                0 | 1 => Ok(()),
+                _ => Err(self.table_required().await),
+            };
+        };
+        let table = u128::from(table);
+        let is_listed = |of: &&String| welcome.members.contains(of);
+        let unlisted = configured
+            .iter()
+            .filter(|of| *of != address && !is_listed(of));
+        let asked = unlisted.map(async |of| (of, self.table_at(of).await));
+        for (other, found) in join_all(asked).await {
+            let problem = match found {
+                Some(found) if found == table => continue,
+                Some(found) => format!(
+                    "{address} has the table {table:032x} and {other} has {found:032x}, so they are two clusters or \
+                     servers, which share no locks: give the addresses of one"
+                ),
+                None => format!(
+                    "{other} does not answer, and the cluster at {address} has no member with this address, so it \
+                     could lead to another server: remove the address, or add table={table:032x} to the URL"
+                ),
+            };
+            return Err(Error::new(ErrorKind::InvalidOption, problem).with_backend("netlock"));
+        }
+        Ok(())
+    }
+
+    /// Returns the table at an address, if a server answers there.
+    async fn table_at(&self, address: &str) -> Option<u128> {
+        match self.dial(address).await {
+            Ok((_, welcome)) => welcome.table.map(Into::into),
+            Err(failure) => failure.leader?.table,
+        }
     }
 
     async fn attempt(&self, attempt: Attempt) -> (Attempt, Dialed) {
@@ -151,8 +209,8 @@ impl Client {
 
     /// Checks that a server has the table that the configuration names, or else the table of the
     /// cluster, if the client knows it.
-    fn check_table(&self, address: &str, welcome: &proto::Welcome) -> Result<()> {
-        let Some(wanted) = self.config.table.or_else(|| self.cluster.get().copied()) else {
+    pub(super) fn check_table(&self, address: &str, welcome: &proto::Welcome) -> Result<()> {
+        let Some(wanted) = self.table() else {
             return Ok(());
         };
         let problem = match welcome.table.map(u128::from) {
@@ -184,12 +242,8 @@ impl Client {
     /// servers that differ.
     async fn table_required(&self) -> Error {
         let asked = self.config.addresses.iter().map(|address| async move {
-            let table = self
-                .dial(address)
-                .await
-                .ok()
-                .and_then(|(_, welcome)| welcome.table);
-            table.map(|table| (address, u128::from(table)))
+            let table = self.table_at(address).await;
+            table.map(|table| (address, table))
         });
         let found: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
         let problem = match &*found {
@@ -278,7 +332,8 @@ impl Client {
             .into())
     }
 
-    async fn dial_at(&self, address: &str, resolved: SocketAddr) -> Dialed {
+    /// Connects to a socket address, with TLS if the configuration says so.
+    pub(super) async fn connect(&self, address: &str, resolved: SocketAddr) -> Result<Stream> {
         let failed = |error| unreachable(address, "no connection").with_source(error);
         let stream = TcpStream::connect(resolved).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -299,6 +354,11 @@ impl Client {
         };
         #[cfg(not(feature = "tls"))]
         let stream = Stream::Plain(stream);
+        Ok(stream)
+    }
+
+    async fn dial_at(&self, address: &str, resolved: SocketAddr) -> Dialed {
+        let stream = self.connect(address, resolved).await?;
         // The file of the token may have changed since the last connection.
         let token = self.config.token.as_ref().map(Credential::latest);
         let connection = Arc::new(Connection::new(token.as_deref(), Home::here()?));
@@ -325,7 +385,7 @@ fn failure(address: &str, mut failures: Vec<Failure>) -> Failure {
     }
     let member = failures.iter().enumerate().max_by_key(|(_, failure)| {
         let leader = failure.leader.as_ref();
-        leader.map(|leader| !leader.is_empty())
+        leader.map(|leader| !leader.address.is_empty())
     });
     match member.map(|(at, _)| at) {
         Some(at) if failures[at].leader.is_some() => failures.swap_remove(at),
@@ -333,7 +393,7 @@ fn failure(address: &str, mut failures: Vec<Failure>) -> Failure {
     }
 }
 
-fn unreachable(address: &str, problem: &str) -> Error {
+pub(super) fn unreachable(address: &str, problem: &str) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         format!("{problem} at {address}: is netlockd running there, and is the port right?"),

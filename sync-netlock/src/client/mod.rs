@@ -7,6 +7,7 @@
 //! retries, which is safe because requests carry ids.
 
 mod admin;
+mod cluster;
 mod config;
 mod connection;
 mod dial;
@@ -39,9 +40,8 @@ pub struct Client {
     dialing: Turns,
     /// The address of the last connection, which is tried first.
     preferred: Mutex<Option<String>>,
-    /// The table of the cluster, once a member has named its leader. Shared with the client of the
-    /// session keeper.
-    cluster: Arc<OnceLock<u128>>,
+    /// The cluster, once a member has answered. Shared with the client of the session keeper.
+    cluster: Arc<KnownCluster>,
     /// Whether the table survives a restart of the server. Unknown, and false, until the first
     /// connection. Shared with the client of the session keeper.
     is_durable: Arc<AtomicBool>,
@@ -50,6 +50,15 @@ pub struct Client {
     incarnation: Arc<AtomicU64>,
     /// Owns the driver tasks of the connections. Each ends with its connection.
     tasks: TaskTracker,
+}
+
+/// What a client knows about the cluster that it uses.
+#[derive(Debug, Default)]
+struct KnownCluster {
+    /// The table of the cluster. The client accepts no other one.
+    table: OnceLock<u128>,
+    /// Where clients reach the members, as the leader said last.
+    members: Mutex<Vec<String>>,
 }
 
 impl Client {

@@ -193,6 +193,16 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// Returns what this node knows about the cluster.
     fn status(&self) -> Status;
 
+    /// Asks the node at an address who it is. A node of this name has to be there, which belongs to
+    /// no cluster.
+    ///
+    /// # Errors
+    /// [`Rejected::Membership`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn find(&self, name: &str, address: &str) -> Result<(NodeId, Member), Rejected>;
+
     /// Adds a node that receives all changes and does not vote. Returns when it has caught up.
     ///
     /// # Errors
@@ -203,11 +213,11 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// If the future is dropped, the learner may be added or not. Calling again is safe.
     async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), Rejected>;
 
-    /// Makes a learner a voter.
+    /// Makes a learner a voter. Waits until the learner has caught up.
     ///
     /// # Errors
-    /// [`Rejected::NotLeader`]. [`Rejected::Membership`] if another change is under way, or the
-    /// node is not a learner.
+    /// [`Rejected::NotLeader`]. [`Rejected::Membership`] if another change is under way, if the
+    /// node is not a learner, or if it does not catch up in time.
     ///
     /// # Cancel safety
     /// If the future is dropped, the change may be made, not made, or half made. Calling again

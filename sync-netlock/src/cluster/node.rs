@@ -25,7 +25,7 @@ use super::consensus::{
 };
 use super::machine::Machine;
 use super::options::{NodeOptions, Timing};
-use super::peers::{Identity, Links, TlsSide, serve};
+use super::peers::{Identity, Links, TlsSide, serve, who_is};
 use super::proto::{Elect, request};
 use super::raft::answers::Answers;
 use super::raft::compaction;
@@ -39,6 +39,8 @@ use super::raft::types::Raft;
 
 /// How far behind a learner may be to count as caught up, in entries.
 const CAUGHT_UP: u64 = 64;
+/// How long a promotion waits until the learner has caught up, in election timeouts: 8 s.
+const CATCH_UP: u32 = 16;
 /// How often the files of the certificates are checked for changes.
 const REREAD: Duration = Duration::from_secs(10);
 
@@ -215,6 +217,44 @@ impl Node {
             return Err(Rejected::NotLeader { leader: None });
         }
         Ok(())
+    }
+
+    /// Waits until a learner has caught up. A voter that lags would only make commits slower, and
+    /// could stop them when another voter fails.
+    async fn caught_up(&self, id: NodeId) -> std::result::Result<(), Rejected> {
+        let patience = self.timing.election_max * CATCH_UP;
+        let lag = |status: &Status| {
+            let member = status.members.iter().find(|member| member.id == id)?;
+            let last = status.last_index.unwrap_or(0);
+            let matched = member.matched.map(|matched| last.saturating_sub(matched));
+            Some((member.is_voter, matched))
+        };
+        let deadline = clock::now().after(patience);
+        loop {
+            self.check_stopped()?;
+            let status = self.status();
+            let why = match lag(&status) {
+                None => "it is not a learner: add it first".to_owned(),
+                Some((true, _)) => "it votes already".to_owned(),
+                Some((false, Some(lag))) if lag <= CAUGHT_UP => return Ok(()),
+                _ if status.leader != Some(self.id) => {
+                    return Err(Rejected::NotLeader { leader: None });
+                }
+                Some((false, _)) if clock::now() < deadline => {
+                    tokio::time::sleep(self.timing.heartbeat).await;
+                    continue;
+                }
+                Some((false, Some(lag))) => {
+                    format!("it is {lag} entries behind: promote it when it has caught up")
+                }
+                Some((false, None)) => {
+                    "it has not answered: check that it runs, and that the members reach its address"
+                        .to_owned()
+                }
+            };
+            let why = format!("node {id:016x} cannot be promoted, because {why}");
+            return Err(Rejected::Membership(why));
+        }
     }
 
     async fn change(
@@ -432,6 +472,33 @@ impl Consensus for Node {
         }
     }
 
+    async fn find(
+        &self,
+        name: &str,
+        address: &str,
+    ) -> std::result::Result<(NodeId, Member), Rejected> {
+        let mut member = Member {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            clients: String::new(),
+        };
+        let why = match who_is(self.links.identity(), &member).await {
+            Ok(found) if found.name != name => format!(
+                "node {} is at {address} instead of {name}: correct the name or the address",
+                found.name
+            ),
+            Ok(found) if !found.members.is_empty() => format!(
+                "node {name} at {address} belongs to a cluster already: give it an empty folder"
+            ),
+            Ok(found) => {
+                member.clients = found.clients;
+                return Ok((found.node, member));
+            }
+            Err(why) => format!("{why}: start the node, and check the name and the address"),
+        };
+        Err(Rejected::Membership(why))
+    }
+
     async fn add_learner(&self, id: NodeId, member: Member) -> std::result::Result<(), Rejected> {
         self.check_stopped()?;
         let of_another = |known: &MemberState| {
@@ -449,6 +516,7 @@ impl Consensus for Node {
     }
 
     async fn promote(&self, id: NodeId) -> std::result::Result<(), Rejected> {
+        self.caught_up(id).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])))
             .await
     }

@@ -7,6 +7,7 @@ mod cluster;
 mod dev_cluster;
 mod monitoring;
 mod operate;
+mod operate_cluster;
 mod process;
 mod settings;
 
@@ -154,7 +155,6 @@ enum Action {
     },
     /// Run three servers that form a cluster on this machine, until SIGTERM or SIGINT, and print
     /// their URL. For trying a cluster: its data is removed at the end.
-    #[cfg(feature = "cluster")]
     DevCluster,
     /// Inspect and administer a running server.
     Admin {
@@ -250,6 +250,12 @@ pub fn execute(flags: Flags) -> Result<()> {
             action: ConfigAction::Check,
         }) => check(&flags.serve),
         Some(Action::HashToken { principal }) => hash_token(&principal),
+        // It exists in all builds, so that the help and the man pages are the same.
+        #[cfg(not(feature = "cluster"))]
+        Some(Action::DevCluster) => Err(Error::new(
+            ErrorKind::InvalidOption,
+            "this build of netlockd cannot be a member of a cluster: build it with the feature `cluster`",
+        )),
         #[cfg(feature = "cluster")]
         Some(Action::DevCluster) => {
             let settings = flags.serve.settings()?;

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use distsync_core::spi::{ClaimId, Entry, SessionId, StoreUrl};
 use distsync_core::{Error, ErrorKind, Mode, Result, Withdrawn};
 
+use super::operate_cluster::{self as cluster, ClusterOperation};
 use crate::client::{Admin, Config};
 
 /// A command for a running server.
@@ -48,6 +49,11 @@ pub(super) enum Operation {
         /// The prefix. Empty: all names.
         prefix: String,
     },
+    /// Inspect and change the cluster of which the server is a member.
+    Cluster {
+        #[command(subcommand)]
+        operation: ClusterOperation,
+    },
 }
 
 fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T> {
@@ -71,6 +77,7 @@ pub(super) async fn execute(server: &str, operation: Operation) -> Result<()> {
     let admin = Admin::new(Config::from_url(url)?);
     let mut lines = Vec::new();
     match operation {
+        Operation::Cluster { operation } => lines = cluster::execute(&admin, operation).await?,
         Operation::Sessions => {
             for entry in admin.sessions().await? {
                 let left = humantime::format_duration(entry.left);

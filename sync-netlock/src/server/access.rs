@@ -225,8 +225,13 @@ impl Permissions {
             Command::ReleaseAll { prefix } => may(Verb::Admin, prefix.as_bytes()),
             Command::EndSession { .. }
             | Command::ConfirmIsolated { .. }
-            | Command::Sessions { .. } => may(Verb::Admin, b""),
+            | Command::Sessions { .. } => self.administers(),
         }
+    }
+
+    /// Returns whether the principal may administer all names, and so the server.
+    pub(super) fn administers(&self) -> bool {
+        self.allows_verb(Verb::Admin, b"")
     }
 
     /// Removes the holder of a name from a reply, if the principal may acquire the name but not

@@ -149,16 +149,38 @@ impl Audit {
             Some(Reply::Refused(refusal)) => refusal.to_string(),
             _ => "done".to_owned(),
         };
-        let at_ms = clock::wall_millis();
-        let action = Action {
-            at_ms,
+        self.write(&Action {
+            at_ms: clock::wall_millis(),
             principal,
             peer: peer.to_string(),
             deed,
             name,
             id,
             outcome,
-        };
+        });
+    }
+
+    /// Records a change of the cluster. `failure` is the reason why it was not made.
+    pub(super) fn note_change(
+        &self,
+        principal: Option<&str>,
+        peer: SocketAddr,
+        deed: &'static str,
+        name: Option<&str>,
+        failure: Option<&str>,
+    ) {
+        self.write(&Action {
+            at_ms: clock::wall_millis(),
+            principal,
+            peer: peer.to_string(),
+            deed,
+            name,
+            id: None,
+            outcome: failure.unwrap_or("done").to_owned(),
+        });
+    }
+
+    fn write(&self, action: &Action<'_>) {
         info!(
             target: "netlock::audit",
             principal = action.principal,
@@ -170,7 +192,7 @@ impl Audit {
             "administrator action"
         );
         if let Some(file) = &self.file {
-            let written = serde_json::to_vec(&action)
+            let written = serde_json::to_vec(action)
                 .map_err(std::io::Error::from)
                 .and_then(|mut line| {
                     line.push(b'\n');

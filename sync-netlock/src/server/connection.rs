@@ -3,6 +3,7 @@
 mod ending;
 mod greeting;
 mod inbox;
+mod operator;
 mod pacing;
 mod session_numbers;
 mod timeouts;
@@ -69,7 +70,10 @@ async fn serve(
         last_request: now,
         partial_since: None,
     };
-    let end = connection.run(&hub).await;
+    let end = match connection.run(&hub).await {
+        Err(End::Operate { hello }) => connection.serve_operator(hello).await,
+        end => end,
+    };
     match end {
         Err(End::Cut {
             code,
@@ -78,7 +82,8 @@ async fn serve(
             limit,
             leader,
         }) => {
-            if code == Code::NotLeader {
+            let is_not_leader = code == Code::NotLeader;
+            if is_not_leader {
                 // They were not confirmed.
                 connection.out.clear(OUT_MAX);
             }
@@ -88,6 +93,7 @@ async fn serve(
                 message: reason,
                 limit,
                 leader,
+                table: is_not_leader.then(|| hub.table.into()),
                 ..proto::Refused::default()
             };
             let body = Some(proto::response::Body::Refused(refused));
@@ -106,7 +112,7 @@ async fn serve(
             info!(connection = number, %peer, reason, "connection closed by the server");
         }
         Err(End::Io(error)) => debug!(connection = number, %peer, %error, "connection lost"),
-        Err(End::Closed) | Ok(()) => {
+        Err(End::Closed | End::Operate { .. }) | Ok(()) => {
             debug!(connection = number, %peer, "connection closed by the client")
         }
     }
@@ -274,21 +280,27 @@ impl Connection {
             if outbox.overflowed.load(Ordering::Relaxed) {
                 return Err(cut(Code::TooSlow, "the client does not read its replies"));
             }
-            if outbox.recheck_token.load(Ordering::Relaxed) {
-                outbox.recheck_token.store(false, Ordering::Relaxed);
-                if self
-                    .authenticated
-                    .as_ref()
-                    .is_some_and(Authenticated::is_revoked)
-                {
-                    return Err(cut(
-                        Code::Denied,
-                        "the server does not know this token any more",
-                    ));
-                }
-            }
+            self.check_token(&outbox)?;
             self.empty_outbox(&outbox).await?;
         }
+    }
+
+    /// Checks that the token was not removed from the file of tokens.
+    fn check_token(&self, outbox: &Outbox) -> Result<(), End> {
+        if outbox.recheck_token.load(Ordering::Relaxed) {
+            outbox.recheck_token.store(false, Ordering::Relaxed);
+            if self
+                .authenticated
+                .as_ref()
+                .is_some_and(Authenticated::is_revoked)
+            {
+                return Err(cut(
+                    Code::Denied,
+                    "the server does not know this token any more",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Writes all replies of the outbox. Its bound would not hold if the connection read requests
@@ -561,6 +573,11 @@ impl Connection {
             _ if !self.greeted => {
                 let reason = "the first request is not a greeting".to_owned();
                 return Err(refuse(request.id, Code::NotGreeted, reason));
+            }
+            Body::DescribeCluster(_) | Body::ChangeCluster(_) => {
+                let reason =
+                    "a request about the cluster needs a connection whose greeting has `to_member`";
+                return Err(refuse(request.id, Code::Malformed, reason));
             }
             Body::Ping(_) => {
                 let body = Some(proto::response::Body::Pong(proto::Pong {}));

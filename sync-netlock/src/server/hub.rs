@@ -252,6 +252,15 @@ impl Hub {
         )
     }
 
+    /// Returns the name of this member of a cluster, and where clients reach all members.
+    pub(super) fn members(&self) -> (String, Vec<String>) {
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            return member.members();
+        }
+        Default::default()
+    }
+
     /// Checks whether a hub could be created with these options, and changes nothing.
     pub(super) fn check(options: &ServerOptions) -> Result<()> {
         if let Some(storage) = &options.storage {

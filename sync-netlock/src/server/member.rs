@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What a member has besides the hub of a single server.
 #[derive(Debug)]
 pub(super) struct Member {
-    consensus: Arc<dyn Consensus>,
+    pub(super) consensus: Arc<dyn Consensus>,
     replica: SharedReplica,
     progress: watch::Sender<Progress>,
     /// Wakes the task that completes batches.
@@ -49,6 +49,8 @@ pub(super) struct Member {
     term: AtomicU64,
     /// A leader that no majority has confirmed for this long sends its clients away.
     patience: Duration,
+    /// Held while an operator changes the cluster.
+    pub(super) changing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
 }
 
@@ -127,6 +129,7 @@ pub(super) async fn start(options: ServerOptions, node: NodeOptions) -> Result<(
         to_complete: Notify::new(),
         term: AtomicU64::new(0),
         patience,
+        changing: tokio::sync::Mutex::new(()),
         stop: CancellationToken::new(),
     };
     Ok((Hub::of_member(options, member)?, node))
@@ -164,6 +167,16 @@ impl Member {
                 (String::new(), text.to_owned())
             }
         }
+    }
+
+    /// Returns the name of this member, and where clients reach all members.
+    pub(super) fn members(&self) -> (String, Vec<String>) {
+        let (id, members) = (self.consensus.id(), self.consensus.status().members);
+        let this = members.iter().find(|of| of.id == id);
+        let name = this.map(|this| this.member.name.clone());
+        let clients = members.into_iter().map(|of| of.member.clients);
+        let known = clients.filter(|clients| !clients.is_empty());
+        (name.unwrap_or_default(), known.collect())
     }
 
     /// Ends a visit to the table. Returns the batch that has to be complete before its replies are

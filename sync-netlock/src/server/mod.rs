@@ -13,6 +13,8 @@ mod isolator;
 #[cfg(feature = "cluster")]
 mod member;
 mod metrics;
+#[cfg(feature = "cluster")]
+mod operator;
 mod options;
 mod principal_counts;
 #[cfg(feature = "tls")]

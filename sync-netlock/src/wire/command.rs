@@ -185,8 +185,8 @@ fn named_session(
 }
 
 /// Converts a request to a command. `session` resolves the number of a session on this connection.
-/// `names` is storage for the names of a command with more than one name. `Hello` and `Ping` are
-/// not commands: the connection handles them itself.
+/// `names` is storage for the names of a command with more than one name. `Hello`,
+/// `Ping` and the requests about the cluster are not commands: the connection handles them itself.
 ///
 /// # Errors
 /// The request is malformed, or is refused before it reaches the table.
@@ -197,7 +197,9 @@ pub fn to_command<'a>(
 ) -> Result<Command<'a>, InvalidRequest> {
     let session = |number| session(number).ok_or(InvalidRequest::Refused(Refusal::SessionUnknown));
     Ok(match body {
-        Body::Hello(_) | Body::Ping(_) => return Err(InvalidRequest::Malformed),
+        Body::Hello(_) | Body::Ping(_) | Body::DescribeCluster(_) | Body::ChangeCluster(_) => {
+            return Err(InvalidRequest::Malformed);
+        }
         Body::Open(open) => {
             let (session, secret) = named_session(open.id, open.secret)?;
             let ttl = Duration::from_millis(open.ttl_ms);

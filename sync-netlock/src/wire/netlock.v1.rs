@@ -4,7 +4,7 @@ pub struct Request {
     /// Chosen by the client. Not 0, and unique among the pending requests of this connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -53,6 +53,10 @@ pub mod request {
         ConfirmIsolated(super::ConfirmIsolated),
         #[prost(message, tag = "22")]
         EnqueueAll(super::EnqueueAll),
+        #[prost(message, tag = "23")]
+        DescribeCluster(super::DescribeCluster),
+        #[prost(message, tag = "24")]
+        ChangeCluster(super::ChangeCluster),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -60,7 +64,7 @@ pub struct Response {
     /// The id of the request. 0 for an error that belongs to no request and ends the connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "response::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
+    #[prost(oneof = "response::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
     pub body: ::core::option::Option<response::Body>,
 }
 /// Nested message and enum types in `Response`.
@@ -105,6 +109,8 @@ pub mod response {
         Released(super::Released),
         #[prost(message, tag = "20")]
         Sessions(super::Sessions),
+        #[prost(message, tag = "21")]
+        Cluster(super::Cluster),
     }
 }
 /// 128 bits.
@@ -126,8 +132,13 @@ pub struct Hello {
     /// or if the client authenticates by its TLS certificate.
     #[prost(string, tag = "2")]
     pub token: ::prost::alloc::string::String,
+    /// For operators of a cluster: the connection is to this server itself, also if it does not lead.
+    /// After the Welcome, the server accepts only DescribeCluster, ChangeCluster and Ping on it, and
+    /// processes them one after the other.
+    #[prost(bool, tag = "3")]
+    pub to_member: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
     #[prost(uint32, tag = "1")]
     pub version: u32,
@@ -147,6 +158,14 @@ pub struct Welcome {
     /// new incarnation checks with Inspect that the server still has the claims that it holds.
     #[prost(uint64, tag = "5")]
     pub incarnation: u64,
+    /// Of a member of a cluster: its name.
+    #[prost(string, tag = "6")]
+    pub node: ::prost::alloc::string::String,
+    /// Of a member of a cluster: where clients reach the members, this one included, as host:port.
+    /// Members without a known address are left out. Empty: the server is no member of a cluster, so
+    /// further addresses lead to other tables.
+    #[prost(string, repeated, tag = "7")]
+    pub members: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Opens a session and attaches this connection to it. If a session with the same id and secret
 /// exists, only attaches. The session lives until its TTL passes without a Renew. It does not depend
@@ -562,6 +581,86 @@ pub struct Ping {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pong {
 }
+/// Reads what this server knows about its cluster. For operators, on connections with
+/// `Hello.to_member`. Reply: Cluster, or Refused with CLUSTER if the server is no member of one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeCluster {
+}
+/// Changes the members of the cluster. Only the leader does that, and other members reply
+/// NOT_LEADER. For operators, on connections with `Hello.to_member`. Reply: Cluster, after the
+/// change, or Refused with CLUSTER.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeCluster {
+    #[prost(oneof = "change_cluster::Change", tags = "1, 2, 3, 4")]
+    pub change: ::core::option::Option<change_cluster::Change>,
+}
+/// Nested message and enum types in `ChangeCluster`.
+pub mod change_cluster {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        /// Adds a node that runs and belongs to no cluster. It receives all changes and does not vote.
+        #[prost(message, tag = "1")]
+        Add(super::AddMember),
+        /// Makes the member with this name a voter, once it has caught up.
+        #[prost(string, tag = "2")]
+        Promote(::prost::alloc::string::String),
+        /// Removes the member with this name, which may not be the leader.
+        #[prost(string, tag = "3")]
+        Remove(::prost::alloc::string::String),
+        /// Hands the leadership over to another voter.
+        #[prost(message, tag = "4")]
+        StepDown(super::StepDown),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddMember {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Where the members reach the node, as host:port.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepDown {
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cluster {
+    /// The id of this server's node.
+    #[prost(fixed64, tag = "1")]
+    pub node: u64,
+    /// The term of the last election that this server knows of.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// The id of the node that leads. 0 if this server knows of none.
+    #[prost(fixed64, tag = "3")]
+    pub leader: u64,
+    /// The last entry of this server's log.
+    #[prost(uint64, tag = "4")]
+    pub last_index: u64,
+    /// The last entry that is committed and that this server's table contains.
+    #[prost(uint64, tag = "5")]
+    pub applied_index: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub members: ::prost::alloc::vec::Vec<ClusterMember>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClusterMember {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Where the other members reach it, as host:port.
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
+    /// Where clients reach it, as host:port. Empty if it is unknown.
+    #[prost(string, tag = "4")]
+    pub clients: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub is_voter: bool,
+    /// From the leader: the last entry that the member has stored. 0 if the member has not answered.
+    #[prost(uint64, tag = "6")]
+    pub matched_index: u64,
+}
 /// The request failed and had no effect.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refused {
@@ -580,6 +679,9 @@ pub struct Refused {
     /// With NOT_LEADER: the address of the leader for clients, as host:port. Empty if it is unknown.
     #[prost(string, tag = "6")]
     pub leader: ::prost::alloc::string::String,
+    /// With NOT_LEADER: the identity of the cluster's table.
+    #[prost(message, optional, tag = "7")]
+    pub table: ::core::option::Option<Id>,
 }
 /// Nested message and enum types in `Refused`.
 pub mod refused {
@@ -614,6 +716,8 @@ pub mod refused {
         Denied = 11,
         /// The session ended while it held claims, and the client was or will be isolated: exit.
         Isolated = 12,
+        /// The cluster cannot be described or changed like this. `message` says why, and what to do.
+        Cluster = 13,
         /// The codes from 20 on end the connection. Here, the first request was not a Hello.
         NotGreeted = 20,
         /// The server does not support this version of the protocol.
@@ -652,6 +756,7 @@ pub mod refused {
                 Self::StorageFull => "STORAGE_FULL",
                 Self::Denied => "DENIED",
                 Self::Isolated => "ISOLATED",
+                Self::Cluster => "CLUSTER",
                 Self::NotGreeted => "NOT_GREETED",
                 Self::VersionUnknown => "VERSION_UNKNOWN",
                 Self::Malformed => "MALFORMED",
@@ -678,6 +783,7 @@ pub mod refused {
                 "STORAGE_FULL" => Some(Self::StorageFull),
                 "DENIED" => Some(Self::Denied),
                 "ISOLATED" => Some(Self::Isolated),
+                "CLUSTER" => Some(Self::Cluster),
                 "NOT_GREETED" => Some(Self::NotGreeted),
                 "VERSION_UNKNOWN" => Some(Self::VersionUnknown),
                 "MALFORMED" => Some(Self::Malformed),

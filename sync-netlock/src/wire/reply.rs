@@ -197,6 +197,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
         floor,
         bound: bound.into(),
         leader: String::new(),
+        table: None,
     }
 }
 
@@ -205,7 +206,7 @@ fn from_refusal(refusal: Refusal) -> proto::Refused {
 #[must_use]
 pub fn to_reply(body: Body) -> Option<Reply> {
     Some(match body {
-        Body::Welcome(_) | Body::Pong(_) => return None,
+        Body::Welcome(_) | Body::Pong(_) | Body::Cluster(_) => return None,
         Body::Opened(opened) => Reply::Opened {
             ttl: Duration::from_millis(opened.ttl_ms),
         },

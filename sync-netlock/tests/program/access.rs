@@ -9,6 +9,7 @@ use std::time::Duration;
 use distsync_core::spi::clock;
 use distsync_core::{ErrorKind, Handle, LockOptions, Namespace, Sync, SyncOptions};
 use distsync_netlock::wire::proto;
+use distsync_netlock::wire::proto::change_cluster::Change;
 use distsync_netlock::wire::proto::refused::Code;
 use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::response::Body as Response;
@@ -77,6 +78,7 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
     let hello = proto::Hello {
         version: 1,
         token: "token-of-admin".to_owned(),
+        ..proto::Hello::default()
     };
     let attach = proto::Attach {
         session: 1,
@@ -195,6 +197,22 @@ fn matrix() -> BTreeMap<&'static str, (Request, &'static [&'static str])> {
             ),
         ),
         (
+            "describe_cluster",
+            (
+                Request::DescribeCluster(proto::DescribeCluster {}),
+                &["admin"],
+            ),
+        ),
+        (
+            "change_cluster",
+            (
+                Request::ChangeCluster(proto::ChangeCluster {
+                    change: Some(Change::StepDown(proto::StepDown {})),
+                }),
+                &["admin"],
+            ),
+        ),
+        (
             "list_sessions",
             (
                 Request::ListSessions(proto::ListSessions { after: None }),
@@ -241,11 +259,17 @@ fn every_message_is_allowed_with_its_permission_and_denied_without() {
             let (request, allowed) = matrix
                 .remove(field.as_str())
                 .unwrap_or_else(|| panic!("nobody says who may send `{field}`"));
-            let mut raw = Raw::connect_with(server.address(), &format!("token-of-{principal}"));
-            // A principal without any permission cannot open a session.
-            if principal != "nobody" {
-                raw.open(session());
-            }
+            let token = format!("token-of-{principal}");
+            let mut raw = if field.ends_with("_cluster") {
+                Raw::connect_to_member(server.address(), &token)
+            } else {
+                let mut raw = Raw::connect_with(server.address(), &token);
+                // A principal without any permission cannot open a session.
+                if principal != "nobody" {
+                    raw.open(session());
+                }
+                raw
+            };
             raw.send(request);
             if field == "forget" {
                 raw.send(Request::Ping(proto::Ping {}));
@@ -515,6 +539,7 @@ fn refused_tokens_are_counted() {
     let hello = Request::Hello(proto::Hello {
         version: 1,
         token: "wrong".to_owned(),
+        ..proto::Hello::default()
     });
     assert!(is_denied(
         &Raw::connect_without_greeting(server.address()).ask(hello)

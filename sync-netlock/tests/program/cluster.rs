@@ -105,6 +105,7 @@ fn leads(address: &str) -> bool {
     let hello = Request::Hello(proto::Hello {
         version: VERSION,
         token: String::new(),
+        ..proto::Hello::default()
     });
     let reply = Raw::connect_without_greeting(address).ask(hello);
     matches!(reply, Response::Welcome(_))

@@ -4,6 +4,8 @@ mod access;
 mod clients;
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_admin;
 mod configuration;
 mod crowd;
 mod deploy;

@@ -51,10 +51,20 @@ impl Raw {
     }
 
     pub(crate) fn connect_with(address: &str, token: &str) -> Self {
+        Self::greet(address, token, false)
+    }
+
+    /// Connects as an operator of the cluster.
+    pub(crate) fn connect_to_member(address: &str, token: &str) -> Self {
+        Self::greet(address, token, true)
+    }
+
+    fn greet(address: &str, token: &str, to_member: bool) -> Self {
         let mut raw = Self::connect_without_greeting(address);
         let hello = Request::Hello(proto::Hello {
             version: VERSION,
             token: token.to_owned(),
+            to_member,
         });
         assert!(matches!(raw.ask(hello), Response::Welcome(_)));
         raw

@@ -205,6 +205,7 @@ fn a_principal_has_a_limited_number_of_connections() {
         let answer = raw.ask(Request::Hello(proto::Hello {
             version: VERSION,
             token,
+            ..proto::Hello::default()
         }));
         (raw, answer)
     };

@@ -9,9 +9,17 @@ use crate::wire::proto;
 pub(in crate::client) struct CloseReason {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
-    /// If the server does not lead its cluster: the address of the leader, or nothing if the server
-    /// does not know it.
-    pub(super) leader: Option<String>,
+    /// If the server does not lead its cluster.
+    pub(super) leader: Option<Leader>,
+}
+
+/// What a member of a cluster that does not lead says about the leader.
+#[derive(Clone, Debug)]
+pub(in crate::client) struct Leader {
+    /// Where clients reach it, or nothing if the member does not know it.
+    pub(in crate::client) address: String,
+    /// The table of the cluster.
+    pub(in crate::client) table: Option<u128>,
 }
 
 impl From<String> for CloseReason {
@@ -57,7 +65,10 @@ impl From<proto::Refused> for CloseReason {
         Self {
             kind,
             text: refused.message,
-            leader: is_not_leader.then_some(refused.leader),
+            leader: is_not_leader.then(|| Leader {
+                address: refused.leader,
+                table: refused.table.map(Into::into),
+            }),
         }
     }
 }

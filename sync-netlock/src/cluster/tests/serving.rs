@@ -1,5 +1,6 @@
 //! Servers that are members of a cluster, and what their clients are told.
 
+mod addresses;
 mod following;
 
 use std::collections::HashMap;
@@ -178,6 +179,7 @@ impl Raw {
         let hello = Ask::Hello(wire::Hello {
             version: VERSION,
             token: String::new(),
+            ..wire::Hello::default()
         });
         match raw.ask(hello).await? {
             Answer::Welcome(welcome) => {

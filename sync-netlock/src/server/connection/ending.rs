@@ -19,6 +19,9 @@ pub(super) enum End {
     /// The peer does not read, or too many unread replies wait for clients of its principal. The
     /// peer is not told, because the connection is in the middle of a reply.
     Unread(&'static str),
+    /// The peer has greeted as an operator, with a request of this id. The connection goes on as
+    /// that of an operator.
+    Operate { hello: u64 },
     /// The server ends the connection, and tells the peer this reason.
     Cut {
         code: Code,

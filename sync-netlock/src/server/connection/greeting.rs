@@ -76,6 +76,11 @@ impl Authenticated {
             .is_some_and(|token| !self.access.still_knows(&token, &self.principal))
     }
 
+    /// Returns whether the principal may administer all names.
+    pub(super) fn administers(&self) -> bool {
+        self.permissions.administers()
+    }
+
     pub(super) fn allows(&self, command: &Command<'_>) -> bool {
         self.permissions.allows(command)
     }
@@ -143,19 +148,30 @@ impl Connection {
                 access: access.clone(),
             });
         }
+        if hello.to_member {
+            self.greeted = true;
+            self.hub.greeted(self.registration.connection);
+            return Err(End::Operate { hello: request });
+        }
         // Only for clients that may know it.
         self.leadership = leadership.ok_or_else(|| not_leader(&self.hub, request))?;
         self.greeted = true;
         self.hub.greeted(self.registration.connection);
-        let request_max = u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX);
-        let body = Some(proto::response::Body::Welcome(proto::Welcome {
+        let body = Some(proto::response::Body::Welcome(self.welcome()));
+        encode(&proto::Response { id: request, body }, self.out.end());
+        Ok(())
+    }
+
+    pub(super) fn welcome(&self) -> proto::Welcome {
+        let (node, members) = self.hub.members();
+        proto::Welcome {
             version: VERSION,
-            request_max,
+            request_max: u32::try_from(self.hub.options.request_max).unwrap_or(u32::MAX),
             durability: self.hub.durability().into(),
             table: Some(self.hub.table.into()),
             incarnation: self.hub.incarnation,
-        }));
-        encode(&proto::Response { id: request, body }, self.out.end());
-        Ok(())
+            node,
+            members,
+        }
     }
 }
