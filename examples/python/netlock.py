@@ -4,9 +4,11 @@
     target/python/bin/python examples/python/netlock.py netlock://127.0.0.1:7420 work/l/report
 
 Acquires a lock, prints its fencing token, holds it for some seconds (default 1) and releases it.
-The URL has the form that the Rust client uses: `netlock://[:TOKEN@]HOST[:PORT]`, or `netlocks:` for
-TLS, with the options `ca`, `cert`, `key` and `table`. Exit status: 0, 1 if a request failed, 3 if
-the lock was lost while it was held.
+The last argument is the TTL of the session in seconds (default 2). The URL has the form that the
+Rust client uses: `netlock://[:TOKEN@]HOST[:PORT]`, or `netlocks:` for TLS, with the options `ca`,
+`cert`, `key` and `table`. It can have several addresses of a cluster, separated by commas. The
+client follows the leader of a cluster, and continues with its session after a connection was lost.
+Exit status: 0, 1 if a request failed, 3 if the lock was lost while it was held.
 """
 
 import secrets
@@ -50,28 +52,129 @@ def validity(ttl):
     return ttl - (ttl / 100 + 0.002) - min(max(ttl / 10, 0.25), ttl / 3)
 
 
-class Connection:
-    """A stream of frames over TCP or TLS. One thread may read while others write."""
+class NotLeader(Exception):
+    """The server is a member of a cluster and does not lead it."""
+
+    def __init__(self, refused):
+        super().__init__(refused.message)
+        self.leader = refused.leader
+        self.table = refused.table if refused.HasField("table") else None
+
+
+def number(table):
+    """Returns the identity of a table as a number."""
+    return table.high << 64 | table.low
+
+
+class Target:
+    """Where to connect: the URL, and what the servers have said since."""
 
     def __init__(self, url):
         parts = urlsplit(url)
-        if parts.scheme not in ("netlock", "netlocks") or not parts.hostname:
+        login, _, hosts = parts.netloc.rpartition("@")
+        hosts = [host for host in hosts.split(",") if host]
+        self.addresses = [host if ":" in host else f"{host}:7420" for host in hosts]
+        if parts.scheme not in ("netlock", "netlocks") or not self.addresses:
             raise ValueError("write netlock://HOST:PORT, or netlocks://HOST:PORT for TLS")
+        self.is_secure = parts.scheme == "netlocks"
         query = parse_qs(parts.query, keep_blank_values=True)
         options = {name: values[0] for name, values in query.items()}
-        self.token = unquote(parts.password or "")
+        self.token = unquote(login.partition(":")[2])
         table = options.pop("table", None)
         self.table = int(table, 16) if table else None
-        files = {name: options.pop(name, None) for name in ("ca", "cert", "key")}
+        self.files = {name: options.pop(name, None) for name in ("ca", "cert", "key")}
         if options:
             raise ValueError(f"unknown option `{min(options)}`: known are table, ca, cert, key")
-        self._socket = socket.create_connection((parts.hostname, parts.port or 7420), timeout=5)
+        # Where clients reach the members of the cluster, as the last leader has said.
+        self.members = []
+
+    def dial(self, until):
+        """Connects to the server, or to the leader of the cluster.
+
+        A named leader is tried at once. The addresses are asked again after a pause, because the
+        named leader may be dead, or an election may be under way.
+        """
+        pause, leader = 0.05, ""
+        while True:
+            failure = None
+            for address in dict.fromkeys([leader, *self.addresses, *self.members]):
+                while address:
+                    try:
+                        return self._greet(address)
+                    except NotLeader as refused:
+                        failure = refused
+                        is_new = refused.leader not in ("", address, leader)
+                        address = leader = refused.leader if is_new else ""
+                    except OSError as error:
+                        failure, address = failure or error, ""
+            is_cluster = self.members or isinstance(failure, NotLeader)
+            if not is_cluster or now() + pause >= until:
+                raise ConnectionError(f"no server at {', '.join(self.addresses)}: {failure}")
+            time.sleep(pause)
+            pause, leader = min(2 * pause, 0.4), ""
+
+    def _greet(self, address):
+        connection = Connection(self, address)
+        try:
+            hello = pb.Hello(version=1, token=self.token)
+            connection.send(pb.Request(id=1, hello=hello).SerializeToString())
+            response = pb.Response.FromString(connection.receive(limit=5))
+            if response.WhichOneof("body") == "refused":
+                if response.refused.code == pb.Refused.NOT_LEADER:
+                    raise NotLeader(response.refused)
+                raise Refused(response.refused.message)
+            self._check(address, response.welcome)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check(self, address, welcome):
+        """Checks that the server has the right table, and that the other addresses have it too."""
+        table = number(welcome.table)
+        if self.table not in (None, table):
+            found = f"{address} has another table, {table:032x}"
+            raise Refused(f"{found}: correct the address or `table`")
+        if self.table is None and (welcome.members or len(self.addresses) > 1):
+            for other in self.addresses:
+                if other != address and other not in welcome.members:
+                    self._check_other(other, address, table, bool(welcome.members))
+            # From now on, no other table is accepted.
+            self.table = table
+        self.members = list(welcome.members)
+
+    def _check_other(self, other, address, table, is_cluster):
+        if not is_cluster:
+            raise Refused(f"{address} is no member of a cluster: give one address, or add `table`")
+        found = None
+        try:
+            self.table = table
+            self._greet(other).close()
+            found = table
+        except NotLeader as refused:
+            found = refused.table and number(refused.table)
+        except OSError:
+            pass
+        finally:
+            self.table = None
+        if found != table:
+            problem = f"{other} does not lead to the cluster at {address}"
+            raise Refused(f"{problem}: remove the address, or add `table`")
+
+
+class Connection:
+    """A stream of frames over TCP or TLS. One thread may read while others write."""
+
+    def __init__(self, target, address):
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        self._socket = socket.create_connection((host, int(port)), timeout=5)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if parts.scheme == "netlocks":
-            context = ssl.create_default_context(cafile=files["ca"])
-            if files["cert"]:
-                context.load_cert_chain(files["cert"], files["key"])
-            self._socket = context.wrap_socket(self._socket, server_hostname=parts.hostname)
+        if target.is_secure:
+            context = ssl.create_default_context(cafile=target.files["ca"])
+            if target.files["cert"]:
+                context.load_cert_chain(target.files["cert"], target.files["key"])
+            self._socket = context.wrap_socket(self._socket, server_hostname=host)
         self._socket.setblocking(False)
         # Two threads must not use a TLS connection at once, so a read does not block while it has
         # the lock.
@@ -90,13 +193,16 @@ class Connection:
                 except ssl.SSLWantReadError:
                     select.select([self._socket], [], [])
 
-    def receive(self):
-        """Returns the message of the next frame."""
-        (size,) = struct.unpack(">I", self._take(4))
-        return self._take(size)
+    def receive(self, limit=None):
+        """Returns the message of the next frame. Waits for up to `limit` seconds, if given."""
+        end = None if limit is None else now() + limit
+        (size,) = struct.unpack(">I", self._take(4, end))
+        return self._take(size, end)
 
-    def _take(self, size):
+    def _take(self, size, end):
         while len(self._buffer) < size:
+            if end is not None and now() >= end:
+                raise TimeoutError("the server does not answer")
             try:
                 with self._using:
                     more = self._socket.recv(65536)
@@ -119,38 +225,48 @@ class Connection:
 
 
 class Session:
-    """A connection with one session, which a thread of its own renews. It is safe to share."""
+    """A session, which a thread of its own renews. It is safe to share.
+
+    When its connection is lost, it continues on another one, and repeats the requests without a
+    reply.
+    """
 
     NUMBER = 1
 
     def __init__(self, url, client, ttl_seconds=15):
-        self._connection = Connection(url)
+        self._target = Target(url)
         self._changed = threading.Condition()
-        self._request = 0
+        # Held while requests are sent, so that none is lost when the connection is replaced.
+        self._sending = threading.Lock()
+        self._request = 1
         self._answers = {}
+        # The requests whose last reply has not arrived, and those of them that were sent again.
+        self._pending = {}
+        self._repeated = set()
         self._loss = None
         self._failure = None
         self._ended = threading.Event()
+        self._closed = threading.Event()
+        self.ttl = ttl_seconds
         # Until the session is open, only the timeout of `_ask` applies.
         self._deadline = now() + 3600
+        self._attach = pb.Attach(session=self.NUMBER, id=new_id(), secret=new_id())
+        self._connection = self._target.dial(now() + 5)
         threading.Thread(target=self._read, daemon=True).start()
-        welcome = self._ask(hello=pb.Hello(version=1, token=self._connection.token)).welcome
-        self._check_table(welcome)
         sent = now()
-        ttl_ms = int(ttl_seconds * 1000)
         opened = self._ask(
-            open=pb.Open(session=self.NUMBER, id=new_id(), secret=new_id(), ttl_ms=ttl_ms, client=client)
+            open=pb.Open(
+                session=self.NUMBER,
+                id=self._attach.id,
+                secret=self._attach.secret,
+                ttl_ms=int(ttl_seconds * 1000),
+                client=client,
+            )
         )
         self.ttl = opened.opened.ttl_ms / 1000
         self._deadline = sent + validity(self.ttl)
         self._keeper = threading.Thread(target=self._renew, daemon=True)
         self._keeper.start()
-
-    def _check_table(self, welcome):
-        wanted = self._connection.table
-        if wanted is not None and wanted != (welcome.table.high << 64 | welcome.table.low):
-            found = f"{welcome.table.high:016x}{welcome.table.low:016x}"
-            raise Refused(f"this server has another table, {found}: correct the address or `table`")
 
     def check(self, min_remaining=0.0):
         """Raises Lost unless the session is valid for `min_remaining` more seconds.
@@ -171,27 +287,67 @@ class Session:
             self._changed.notify_all()
 
     def _send(self, **body):
-        with self._changed:
-            self._request += 1
-            request = self._request
-            self._answers[request] = []
-        self._connection.send(pb.Request(id=request, **body).SerializeToString())
+        with self._sending:
+            with self._changed:
+                self._request += 1
+                request = self._request
+                self._answers[request] = []
+                message = pb.Request(id=request, **body).SerializeToString()
+                self._pending[request] = message
+            try:
+                self._connection.send(message)
+            except OSError:
+                pass  # The thread that reads connects again, and repeats it.
         return request
 
     def _read(self):
-        try:
-            while True:
-                response = pb.Response.FromString(self._connection.receive())
+        while True:
+            try:
+                self._receive()
+            except (OSError, ValueError) as error:
+                reason = error
+            try:
+                if self._closed.is_set():
+                    raise ConnectionError(str(reason))
+                self._reconnect()
+            except (OSError, ValueError, Refused) as error:
                 with self._changed:
-                    if response.id == 0:
-                        raise ConnectionError(response.refused.message)
-                    if response.id in self._answers:
-                        self._answers[response.id].append(response)
+                    self._failure = f"{reason}; {error}"
                     self._changed.notify_all()
-        except (OSError, ValueError) as error:
+                return
+
+    def _receive(self):
+        while True:
+            response = pb.Response.FromString(self._connection.receive())
+            body = response.WhichOneof("body")
             with self._changed:
-                self._failure = str(error)
+                if response.id == 0:
+                    raise ConnectionError(response.refused.message)
+                if body == "refused" and response.refused.code == pb.Refused.NOT_LEADER:
+                    raise ConnectionError(response.refused.message)
+                if response.id in self._answers:
+                    self._answers[response.id].append(response)
+                # A claim that waits gets a second reply.
+                if body != "waiting":
+                    self._pending.pop(response.id, None)
                 self._changed.notify_all()
+
+    def _reconnect(self):
+        """Continues with the session on another connection, while it may be alive."""
+        self._connection.close()
+        connection = self._target.dial(min(self._deadline, now() + self.ttl))
+        with self._sending:
+            self._connection = connection
+            with self._changed:
+                pending = dict(self._pending)
+                self._repeated.update(pending)
+            try:
+                # Nobody waits for the reply. Without the session, later requests are refused.
+                attach = pb.Request(id=1, attach=self._attach)
+                for message in [attach.SerializeToString(), *pending.values()]:
+                    connection.send(message)
+            except OSError:
+                pass  # The next read fails too.
 
     def _answer(self, request, limit=None):
         """Returns the next reply to a request.
@@ -217,7 +373,9 @@ class Session:
         try:
             return self._answer(request, limit)
         finally:
-            del self._answers[request]
+            with self._changed:
+                del self._answers[request]
+                self._pending.pop(request, None)
 
     def _renew(self):
         pause = self.ttl / 3
@@ -231,6 +389,8 @@ class Session:
                 return
             except (OSError, TimeoutError):
                 # The deadline is unchanged: locks are lost then, unless a later renewal succeeds.
+                # The server may hang, so another connection is tried.
+                self._connection.close()
                 pause = self.ttl / 12
                 continue
             self.ttl = renewed.renewed.ttl_ms / 1000
@@ -247,8 +407,9 @@ class Session:
         setattr(enqueue, "try", not wait)  # `try` is a keyword of Python.
         request = self._send(enqueue=enqueue)
         response = self._answer(request, limit=5)
-        if response.WhichOneof("body") == "waiting":
-            # A waiting claim gets a second reply to the same request: granted or gone.
+        while response.WhichOneof("body") == "waiting":
+            # A waiting claim gets a second reply to the same request: granted or gone. On another
+            # connection, it is told again that it waits.
             response = self._answer(request)
         if response.WhichOneof("body") == "busy":
             return None
@@ -259,19 +420,22 @@ class Session:
 
     def release(self, claim):
         """Releases a claim and returns whether it was held."""
-        response = self._ask(withdraw=pb.Withdraw(session=self.NUMBER, claim=claim))
-        return response.withdrawn.found != pb.Withdrawn.ABSENT
+        request = self._send(withdraw=pb.Withdraw(session=self.NUMBER, claim=claim))
+        response = self._answer(request, limit=5)
+        # A request that was sent twice finds no claim if the first one has released it.
+        return response.withdrawn.found != pb.Withdrawn.ABSENT or request in self._repeated
 
     def close(self):
         """Ends the session, which releases its locks."""
         self._ended.set()
         self._keeper.join()
         self._ask(close=pb.Close(session=self.NUMBER))
+        self._closed.set()
         self._connection.close()
 
 
-def main(url, name, seconds="1"):
-    session = Session(url, client="python", ttl_seconds=2)
+def main(url, name, seconds="1", ttl="2"):
+    session = Session(url, client="python", ttl_seconds=float(ttl))
     claim, token = session.acquire(name)
     print(f"holds {name} with token {token}", flush=True)
     busy = session.acquire(name, wait=False)

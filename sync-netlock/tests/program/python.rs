@@ -16,7 +16,7 @@ use super::raw::Raw;
 use super::server::{Netlockd, acquire, run};
 use super::tls::pair;
 
-fn python(url: &str, name: &str, seconds: &str) -> (Child, BufReader<ChildStdout>) {
+pub(crate) fn python(url: &str, name: &str, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let interpreter = root.join("target/python/bin/python");
     assert!(
@@ -26,7 +26,8 @@ fn python(url: &str, name: &str, seconds: &str) -> (Child, BufReader<ChildStdout
     );
     let mut child = Command::new(interpreter)
         .arg(root.join("examples/python/netlock.py"))
-        .args([url, name, seconds])
+        .args([url, name])
+        .args(more)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -38,13 +39,13 @@ fn url(server: &Netlockd) -> String {
     format!("netlock://{}", server.address())
 }
 
-fn line(words: &mut BufReader<ChildStdout>) -> String {
+pub(crate) fn line(words: &mut BufReader<ChildStdout>) -> String {
     let mut line = String::new();
     words.read_line(&mut line).unwrap();
     line
 }
 
-fn token(said: &str) -> u64 {
+pub(crate) fn token(said: &str) -> u64 {
     said.trim()
         .rsplit(' ')
         .next()
@@ -60,7 +61,7 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
     let lock = rust.lock("report", LockOptions::new()).unwrap();
 
     // This is longer than its TTL of two seconds, so it has to renew.
-    let (mut first, mut words) = python(&url(&server), "distsync/l/report", "3");
+    let (mut first, mut words) = python(&url(&server), "distsync/l/report", &["3"]);
     let python_token = token(&line(&mut words));
     assert!(
         lock.try_acquire().await.unwrap().is_none(),
@@ -71,7 +72,7 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
     assert_eq!(line(&mut words), "released\n");
     assert!(first.wait().unwrap().success());
 
-    let (mut second, mut words) = python(&url(&server), "distsync/l/report", "0");
+    let (mut second, mut words) = python(&url(&server), "distsync/l/report", &["0"]);
     while lock.inspect().await.unwrap().entries.len() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -87,7 +88,7 @@ async fn a_client_in_python_shares_locks_with_one_in_rust() {
 #[test]
 fn python_detects_that_its_session_has_ended() {
     let server = Netlockd::start(&[]);
-    let (mut child, mut words) = python(&url(&server), "distsync/l/report", "60");
+    let (mut child, mut words) = python(&url(&server), "distsync/l/report", &["60"]);
     token(&line(&mut words));
     let mut raw = Raw::connect(server.address());
     let inspect = proto::Inspect {
@@ -113,7 +114,7 @@ fn python_detects_that_its_session_has_ended() {
 #[test]
 fn python_stops_at_its_own_deadline() {
     let server = Netlockd::start(&[]);
-    let (mut child, mut words) = python(&url(&server), "distsync/l/report", "60");
+    let (mut child, mut words) = python(&url(&server), "distsync/l/report", &["60"]);
     token(&line(&mut words));
     server.signal(Signal::STOP);
     assert_eq!(line(&mut words), "lost: not renewed in time\n");
@@ -134,7 +135,7 @@ fn python_uses_tls_and_checks_the_table() {
     ]);
     let address = server.address().to_owned();
     let use_it = |url: &str| {
-        let (mut child, mut words) = python(url, "distsync/l/report", "0");
+        let (mut child, mut words) = python(url, "distsync/l/report", &["0"]);
         let said = line(&mut words);
         (said, child.wait().unwrap().code())
     };
