@@ -19,6 +19,7 @@ mod queue;
 mod refusal;
 mod reply;
 mod session;
+mod sharded_map;
 mod snapshot;
 mod table;
 #[cfg(test)]

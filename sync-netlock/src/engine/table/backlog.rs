@@ -4,15 +4,15 @@
 //! A step is the removal or the grant of one claim, or work that takes about as long. A visit has a
 //! number of steps. Work that is left when they are used up becomes a task.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use distsync_core::spi::SessionId;
-use foldhash::fast::RandomState;
 
 use super::isolation::Separation;
 use super::sweep::Sweep;
 use crate::engine::queue::Slot;
+use crate::engine::sharded_map::ShardedMap;
 
 /// The number of steps of a visit. A step takes 1 to 3 us at a million claims, so a visit takes
 /// about 1 ms.
@@ -49,7 +49,7 @@ pub(super) struct Backlog {
     /// Each task gets a slice in turn, so that a short one does not wait for a long one.
     tasks: VecDeque<Task>,
     /// Ended sessions that still have claims, by id.
-    pub(super) dead_ids: HashMap<SessionId, Slot, RandomState>,
+    pub(super) dead_ids: ShardedMap<SessionId, Slot>,
     /// The number of sessions that have ended, or whose client has to be isolated, and that may
     /// still have claims that must not be granted.
     pub(super) ending: usize,
@@ -72,7 +72,7 @@ impl Default for Backlog {
             slice: STEPS,
             left: STEPS,
             tasks: VecDeque::new(),
-            dead_ids: HashMap::default(),
+            dead_ids: ShardedMap::default(),
             ending: 0,
             dead_sessions: 0,
             dead_claims: 0,

@@ -1,11 +1,7 @@
 //! The number of claims of each principal on each name.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
-use foldhash::fast::RandomState;
-
 use crate::engine::queue::{Slot, key};
+use crate::engine::sharded_map::ShardedMap;
 
 /// The number of names in one part of the list. The list grows by a part at a time, so that no
 /// growth takes long.
@@ -26,7 +22,7 @@ pub(super) struct ClaimCounts {
     /// The count of one share for each name, by the slot of the name.
     first: Vec<Box<[Count; PART]>>,
     /// Claims that found the place taken by another share.
-    more: HashMap<(Slot, Slot), usize, RandomState>,
+    more: ShardedMap<(Slot, Slot), usize>,
 }
 
 impl ClaimCounts {
@@ -53,7 +49,10 @@ impl ClaimCounts {
         } else if first.share == share && first.claims < u32::MAX {
             first.claims += 1;
         } else {
-            *self.more.entry((name, share)).or_default() += 1;
+            match self.more.get_mut(&(name, share)) {
+                Some(claims) => *claims += 1,
+                None => self.more.insert((name, share), 1),
+            }
         }
     }
 
@@ -66,10 +65,10 @@ impl ClaimCounts {
                 return;
             }
         }
-        if let Entry::Occupied(mut claims) = self.more.entry((name, share)) {
-            *claims.get_mut() -= 1;
-            if *claims.get() == 0 {
-                claims.remove();
+        if let Some(claims) = self.more.get_mut(&(name, share)) {
+            *claims -= 1;
+            if *claims == 0 {
+                self.more.remove(&(name, share));
             }
         }
     }
@@ -77,6 +76,8 @@ impl ClaimCounts {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;

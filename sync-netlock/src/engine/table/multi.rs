@@ -6,11 +6,8 @@
 //! added in one step. Of two claims, the earlier one is therefore ahead in every queue that both
 //! are in, so no two claims wait for each other (there is no deadlock).
 
-use std::collections::HashMap;
-
 use distsync_core::Mode;
 use distsync_core::spi::{ClaimId, Entry, SessionId};
-use foldhash::fast::RandomState;
 
 use super::claims::Admission;
 use super::{Arrival, LockTable};
@@ -19,10 +16,11 @@ use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, Part, Slot, key};
 use crate::engine::refusal::{Bound, Refusal};
 use crate::engine::reply::{Effect, Reply};
+use crate::engine::sharded_map::ShardedMap;
 
 /// The parts of each claim for more than one name. The first part is the one in the index of
 /// claims.
-pub(super) type MultiClaims = HashMap<ClaimId, Vec<Slot>, RandomState>;
+pub(super) type MultiClaims = ShardedMap<ClaimId, Vec<Slot>>;
 
 /// The fields of an `EnqueueAll` command, except the session.
 #[derive(Clone, Copy)]
@@ -331,9 +329,9 @@ impl<J: Journal> LockTable<J> {
     pub(super) fn add_part(&mut self, first: Slot, part: Slot) {
         let claim = &mut self.claims[key(first)];
         claim.part = Part::First;
-        self.multi_claims
-            .entry(claim.id)
-            .or_insert_with(|| vec![first])
-            .push(part);
+        match self.multi_claims.get_mut(&claim.id) {
+            Some(parts) => parts.push(part),
+            None => self.multi_claims.insert(claim.id, vec![first, part]),
+        }
     }
 }
