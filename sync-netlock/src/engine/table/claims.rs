@@ -142,7 +142,16 @@ impl<J: Journal> LockTable<J> {
         } = arrival;
         self.check_claim(session, mode, value, 1)?;
         let index = self.lock_of(name, self.revision)?;
-        let token = match self.admission(session, &[index], mode, waits, false) {
+        let lock = &self.locks[index];
+        let is_free = lock.admits(mode) && lock.other_permits(mode).is_none();
+        let admission = if is_free && self.frozen.is_none() {
+            // Most claims are for one free name.
+            let checked = self.check_queues(session, &[index]);
+            checked.map(|()| Admission::Granted { free: index })
+        } else {
+            self.admission(session, &[index], mode, waits, false)
+        };
+        let token = match admission {
             Ok(Admission::Granted { .. }) => Some(self.tokens.next()),
             Ok(Admission::Queued) => None,
             Ok(Admission::Busy { .. }) => {
