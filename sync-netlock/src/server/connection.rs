@@ -307,7 +307,9 @@ impl Connection {
     /// before.
     async fn empty_outbox(&mut self, outbox: &Outbox) -> Result<(), End> {
         loop {
-            let taken = outbox.empty_into(&mut self.out, OUT_MAX);
+            let Some(taken) = outbox.empty_into(&mut self.out, OUT_MAX) else {
+                return self.write().await;
+            };
             self.behind.extend(taken.behind);
             self.write().await?;
             while !self.behind.is_empty() {
@@ -361,10 +363,12 @@ impl Connection {
         }
         let length = self.out.encode();
         // Usually the socket takes everything at once, and no timer is needed.
-        let (pieces, count) = self.out.pieces::<PIECES>(0);
-        let mut written = match pieces[..count] {
-            [piece] => self.stream.write_now(&piece).await?,
-            _ => self.stream.write_pieces_now(&pieces[..count]).await?,
+        let mut written = match self.out.whole() {
+            Some(bytes) => self.stream.write_now(bytes).await?,
+            None => {
+                let (pieces, count) = self.out.pieces::<PIECES>(0);
+                self.stream.write_pieces_now(&pieces[..count]).await?
+            }
         };
         if written < length || !self.stream.flush_now().await? {
             let _shares = if length - written > OUT_MAX {
@@ -515,6 +519,9 @@ impl Connection {
     }
 
     fn route_effects(&mut self) {
+        if self.effects.is_empty() {
+            return;
+        }
         for effect in self.effects.drain(..) {
             let is_own = effect.to.connection == self.registration.connection;
             // The outbox shares a queue between many watches of this connection, and is written in

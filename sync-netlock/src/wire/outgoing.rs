@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use super::fast_path;
 use super::queue::{encode_head, encode_queue};
 use super::reply::encode_reply;
 use crate::engine::{QueueView, Reply};
@@ -40,6 +41,8 @@ impl Outgoing {
     /// Appends a reply as the response to the request `id`.
     pub fn push(&mut self, id: u64, reply: Reply) {
         match reply {
+            // The most frequent replies are encoded without moving them.
+            ref short if fast_path::write_reply(id, short, &mut self.bytes) => {}
             Reply::Queue(view) => self.push_queue(id, view),
             reply => encode_reply(id, reply, &mut self.bytes),
         }
@@ -94,6 +97,12 @@ impl Outgoing {
         self.bytes.len() + length
     }
 
+    /// Returns all bytes, unless there are long queues between them.
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.queues.is_empty().then_some(&*self.bytes)
+    }
+
     /// Returns the size of the bytes that are not shared with other connections.
     #[must_use]
     pub fn own_size(&self) -> usize {
@@ -139,9 +148,11 @@ impl Outgoing {
     pub fn clear(&mut self, kept: usize) {
         self.bytes.clear();
         self.bytes.shrink_to(kept);
-        self.queues.clear();
-        self.queues.shrink_to(kept / size_of::<(usize, Body)>());
-        self.size = 0;
+        if self.queues.capacity() > 0 {
+            self.queues.clear();
+            self.queues.shrink_to(kept / size_of::<(usize, Body)>());
+            self.size = 0;
+        }
     }
 }
 

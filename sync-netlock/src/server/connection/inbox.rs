@@ -69,13 +69,14 @@ impl Inbox {
             self.bytes.reserve(LONG);
             return poll_read_buf(Pin::new(stream), cx, &mut self.bytes);
         }
-        let mut buffer = lend();
-        buffer.extend_from_slice(&self.bytes);
-        let read = poll_read_buf(Pin::new(stream), cx, &mut buffer);
-        if matches!(read, Poll::Ready(Ok(_))) {
+        if !self.is_lent {
+            let mut buffer = lend();
+            buffer.extend_from_slice(&self.bytes);
             (self.bytes, self.is_lent) = (buffer, true);
-        } else {
-            give_back(buffer);
+        }
+        let read = poll_read_buf(Pin::new(stream), cx, &mut self.bytes);
+        if !matches!(read, Poll::Ready(Ok(_))) {
+            self.return_lent();
         }
         read
     }
@@ -98,16 +99,25 @@ impl Inbox {
         self.taken < self.bytes.len()
     }
 
-    /// Removes the requests that were taken, and gives the thread its buffer back.
+    /// Removes the requests that were taken. Keeps the buffer of the thread until a read finds
+    /// nothing, unless a long request is incomplete.
     fn settle(&mut self) {
-        if self.is_lent {
-            let rest = self.bytes[self.taken..].to_vec();
-            give_back(std::mem::replace(&mut self.bytes, rest));
-            self.is_lent = false;
-        } else if self.taken > 0 {
-            self.bytes.drain(..self.taken);
+        let taken = std::mem::take(&mut self.taken);
+        if taken == self.bytes.len() {
+            self.bytes.clear();
+        } else if taken > 0 {
+            self.bytes.drain(..taken);
         }
-        self.taken = 0;
+        if self.is_lent && self.bytes.len() >= LONG {
+            self.return_lent();
+        }
+    }
+
+    /// Gives the thread its buffer back, and keeps the incomplete request that is in it.
+    fn return_lent(&mut self) {
+        let rest = self.bytes.as_slice().to_vec();
+        give_back(std::mem::replace(&mut self.bytes, rest));
+        self.is_lent = false;
     }
 }
 
@@ -116,5 +126,63 @@ impl Drop for Inbox {
         if self.is_lent {
             give_back(std::mem::take(&mut self.bytes));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn frame(length: usize) -> Vec<u8> {
+        let header = u32::try_from(length).unwrap().to_be_bytes();
+        [&header[..], &vec![7; length]].concat()
+    }
+
+    /// Reads until `bytes` more have arrived.
+    async fn read(inbox: &mut Inbox, stream: &mut Stream, mut bytes: usize) {
+        while bytes > 0 {
+            bytes -= inbox.read(stream).await.unwrap();
+        }
+    }
+
+    /// Polls a read that finds nothing.
+    async fn find_nothing(inbox: &mut Inbox, stream: &mut Stream) {
+        let mut read = std::pin::pin!(inbox.read(stream));
+        poll_fn(|cx| {
+            assert!(read.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_keeps_the_incomplete_request_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let mut client = client.unwrap();
+        let mut stream = Stream::Plain(listener.accept().await.unwrap().0);
+        let mut inbox = Inbox::default();
+        for length in [100, LONG, 3 * LONG] {
+            let (first, second) = (frame(10), frame(length));
+            let (begun, rest) = second.split_at(second.len() - 1);
+            client.write_all(&[&first, begun].concat()).await.unwrap();
+            read(&mut inbox, &mut stream, first.len() + begun.len()).await;
+            assert_eq!(inbox.take(1 << 20).unwrap(), Some(&first[4..]));
+            assert_eq!(inbox.take(1 << 20).unwrap(), None);
+            assert!(inbox.is_partial());
+            find_nothing(&mut inbox, &mut stream).await;
+            assert!(!inbox.is_lent && inbox.bytes == begun);
+            assert!(inbox.bytes.capacity() <= 2 * begun.len() + LONG);
+            client.write_all(rest).await.unwrap();
+            read(&mut inbox, &mut stream, 1).await;
+            assert_eq!(inbox.take(1 << 20).unwrap(), Some(&second[4..]));
+            assert!(!inbox.is_partial());
+            find_nothing(&mut inbox, &mut stream).await;
+            assert!(!inbox.is_lent && inbox.bytes.is_empty());
+        }
+        SPARE.with_borrow(|spare| assert_eq!(spare.len(), 1, "one buffer serves all reads"));
     }
 }

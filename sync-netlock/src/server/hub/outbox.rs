@@ -188,10 +188,14 @@ impl Outbox {
         }
     }
 
-    /// Moves waiting replies to the end of `out`, until it has `size` bytes.
-    pub(in crate::server) fn empty_into(&self, out: &mut Outgoing, size: usize) -> Taken {
-        let mut taken = Taken::default();
+    /// Moves waiting replies to the end of `out`, until it has `size` bytes. Returns `None` if
+    /// nothing waits.
+    pub(in crate::server) fn empty_into(&self, out: &mut Outgoing, size: usize) -> Option<Taken> {
         let mut waiting = locked(&self.waiting);
+        if waiting.is_empty() {
+            return None;
+        }
+        let mut taken = Taken::default();
         while out.size() < size
             && let Some(reply) = waiting.replies.pop_front()
         {
@@ -210,7 +214,7 @@ impl Outbox {
             }
         }
         taken.more = !waiting.is_empty();
-        taken
+        Some(taken)
     }
 }
 
