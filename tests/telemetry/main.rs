@@ -112,6 +112,8 @@ impl<'a> MakeWriter<'a> for Log {
 
 #[tokio::test]
 async fn locks_and_elections_are_logged_and_measured() {
+    // The metrics of a store are registered again after this: a recorder is installed later.
+    let before = connect("memory:before").await.unwrap();
     let recorder = DebuggingRecorder::new();
     let metrics = recorder.snapshotter();
     recorder.install().unwrap();
@@ -122,6 +124,7 @@ async fn locks_and_elections_are_logged_and_measured() {
         .with_writer(log.clone())
         .init();
     use_locks("shop").await;
+    before.close().await.unwrap();
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     check_events(&text);
     check_metrics(&metrics);

@@ -24,7 +24,7 @@ use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
 use crate::spi::clock;
 use crate::spi::home::check_runtime;
-use crate::telemetry::{self, AcquireRecord, acquire_span};
+use crate::telemetry::{AcquireRecord, acquire_span};
 use crate::types::error::{Error, Result};
 use crate::types::loss::Loss;
 
@@ -43,7 +43,7 @@ impl AcquireRequest {
     pub(crate) async fn run(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
         let explain = |error: Error| context.call(self.operation, &self.name).explain(error);
         check_runtime().map_err(explain)?;
-        let ended = if telemetry::is_observed() {
+        let ended = if context.telemetry.is_observed() {
             Box::pin(self.run_recorded(context, wait)).await
         } else {
             self.run_for(context, wait).await

@@ -51,7 +51,7 @@ impl Handle {
     pub async fn open(backend: Arc<dyn Backend>, options: SyncOptions) -> Result<Self> {
         let options = options.validated()?;
         #[cfg(feature = "metrics")]
-        let backend: Arc<dyn Backend> = Arc::new(crate::telemetry::Observed::new(backend));
+        let backend = crate::telemetry::observed(backend);
         let capabilities = backend.capabilities();
         runtime().map_err(|error| {
             error

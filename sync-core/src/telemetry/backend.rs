@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use metrics::{Histogram, histogram};
 
+use super::metrics::has_recorder;
 use super::since;
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
@@ -21,7 +22,7 @@ use crate::types::queue::{Queue, Revision, Withdrawn};
 
 /// A backend whose requests are measured. Calls that wait for an event are not timed.
 #[derive(Debug)]
-pub(crate) struct Observed {
+struct Observed {
     inner: Arc<dyn Backend>,
     store: &'static str,
     /// How long the requests take, by [`Operation`].
@@ -71,8 +72,17 @@ impl Operation {
     }
 }
 
+/// Returns a backend whose requests are measured, or `backend` itself if no recorder is installed.
+pub(crate) fn observed(backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
+    if has_recorder(backend.capabilities().backend) {
+        Arc::new(Observed::new(backend))
+    } else {
+        backend
+    }
+}
+
 impl Observed {
-    pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
+    fn new(inner: Arc<dyn Backend>) -> Self {
         let store = inner.capabilities().backend;
         let duration = |operation: Operation| {
             histogram!(

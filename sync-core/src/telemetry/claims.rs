@@ -2,7 +2,7 @@
 
 use tracing::{Span, debug, debug_span, warn};
 
-use super::{Store, kind, since, start};
+use super::{Store, kind, since};
 use crate::spi::clock::{self, Moment};
 use crate::types::error::{Error, ErrorKind};
 use crate::types::loss::Loss;
@@ -128,7 +128,7 @@ impl HoldRecord {
         store.metrics.kind(name.kind()).held.increment(1);
         Self {
             store,
-            since: start(),
+            since: store.start(),
         }
     }
 

@@ -2,7 +2,8 @@
 //! metrics through the facade of that name.
 //!
 //! Names are reported, and secrets never. Without a listener, nothing is measured: a clock is read
-//! only if an event of this level is enabled, or if the feature is.
+//! only if an event of this level is enabled, or if a recorder of metrics was installed before the
+//! handle was opened.
 
 #[cfg(feature = "metrics")]
 mod backend;
@@ -13,7 +14,7 @@ mod sessions;
 mod store;
 
 #[cfg(feature = "metrics")]
-pub(crate) use backend::Observed;
+pub(crate) use backend::observed;
 pub(crate) use claims::{AcquireRecord, HoldRecord, WaitRecord, acquire_span};
 pub(crate) use sessions::renewed;
 pub(crate) use store::Store;
@@ -22,16 +23,6 @@ use std::time::Duration;
 
 use crate::spi::clock::{self, Moment};
 use crate::types::names::Kind;
-
-/// Returns whether somebody listens.
-pub(crate) fn is_observed() -> bool {
-    cfg!(feature = "metrics") || tracing::enabled!(tracing::Level::DEBUG)
-}
-
-/// Returns the current moment if somebody listens.
-fn start() -> Option<Moment> {
-    is_observed().then(clock::now)
-}
 
 fn since(start: Moment) -> Duration {
     clock::now().since(start)
