@@ -86,7 +86,7 @@ impl Replies {
             waker,
             departure,
         };
-        (u64::from(self.generation) << 32) | self.slots.insert(slot) as u64
+        id(self.generation, self.slots.insert(slot))
     }
 
     /// Removes the departures, which have no reply yet.
@@ -107,7 +107,7 @@ impl Replies {
 
     fn slot(&mut self, id: u64) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(key(id))?;
-        (u64::from(slot.generation) == id >> 32).then_some(slot)
+        (slot.generation == generation(id)).then_some(slot)
     }
 
     fn remove(&mut self, id: u64) {
@@ -163,6 +163,7 @@ impl Replies {
                     self.waiting.insert(claim, id);
                 }
             }
+            (None, _) => drop(self.slots.remove(key(id))),
             _ => self.remove(id),
         }
         Poll::Ready(Some(reply))
@@ -208,8 +209,25 @@ impl Replies {
     }
 }
 
+/// The number of low bits of an id that are the low bits of its slot. The generation is in the 32
+/// bits above them, and the rest of the slot above that. The id of a request among fewer than 4,096
+/// is therefore a small number, which the wire encodes in few bytes.
+const LOW_BITS: u32 = 12;
+
+fn id(generation: u32, slot: usize) -> u64 {
+    let slot = slot as u64;
+    let low = slot & ((1 << LOW_BITS) - 1);
+    (slot >> LOW_BITS) << (LOW_BITS + 32) | u64::from(generation) << LOW_BITS | low
+}
+
 fn key(id: u64) -> usize {
-    usize::try_from(id & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+    let low = id & ((1 << LOW_BITS) - 1);
+    let slot = id >> (LOW_BITS + 32) << LOW_BITS | low;
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+fn generation(id: u64) -> u32 {
+    u32::try_from(id >> LOW_BITS & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -238,6 +256,18 @@ mod tests {
             position: 1,
             holder: None,
         }
+    }
+
+    #[test]
+    fn an_id_has_a_generation_and_a_slot() {
+        for slot in [0, 1, 4_095, 4_096, 4_097, (1 << 32) - 1] {
+            for number in [1, 2, u32::MAX] {
+                let id = id(number, slot);
+                assert_eq!((generation(id), key(id)), (number, slot));
+            }
+        }
+        assert!(id(1, 0) > 4_000, "the ids of the connection are smaller");
+        assert!(id(1 << 20, 63) < 1 << 35, "five bytes");
     }
 
     #[test]
