@@ -1,6 +1,6 @@
 //! The guard of a held claim.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use crate::options::checks::check_value;
 use crate::session::Health;
 use crate::session::arrivals::Late;
 use crate::session::call::Call;
+use crate::session::first::{First, Numbered};
 use crate::session::hold::Hold;
 use crate::session::revocation::Revoked;
 use crate::spi::clock::{self, Moment};
@@ -33,6 +34,10 @@ pub enum Release {
     Deferred,
     /// The lock had been lost before: expired, evicted, or its session ended. Nothing was changed.
     AlreadyGone,
+}
+
+impl Numbered for Release {
+    const ALL: &'static [Self] = &[Self::Done, Self::Deferred, Self::AlreadyGone];
 }
 
 /// A held lock, read lock or permit.
@@ -63,7 +68,7 @@ pub struct Guard {
     context: Arc<Context>,
     /// Whether the claim has a session of its own.
     owns_session: bool,
-    outcome: OnceLock<Release>,
+    outcome: First<Release>,
 }
 
 impl Guard {
@@ -72,7 +77,7 @@ impl Guard {
             hold,
             context,
             owns_session,
-            outcome: OnceLock::new(),
+            outcome: First::default(),
         }
     }
 
@@ -225,16 +230,16 @@ impl Guard {
     /// A release that has begun runs to its end in the background.
     pub async fn release(&self) -> Result<Release> {
         if let Some(outcome) = self.outcome.get() {
-            return Ok(*outcome);
+            return Ok(outcome);
         }
         if !self.hold.seems_held() {
             self.hold.guard_ended();
-            return Ok(*self.outcome.get_or_init(|| Release::AlreadyGone));
+            return Ok(self.outcome.get_or_set(Release::AlreadyGone));
         }
         if self.hold.defer_release() {
             self.hold.end(Loss::Released);
             self.hold.guard_ended();
-            return Ok(*self.outcome.get_or_init(|| Release::Deferred));
+            return Ok(self.outcome.get_or_set(Release::Deferred));
         }
         self.hold.set_releasing(true);
         let unfinished = Unfinished(self);
@@ -261,7 +266,7 @@ impl Guard {
             self.withdraw_in_the_background();
         }
         self.finish();
-        Ok(*self.outcome.get_or_init(|| outcome))
+        Ok(self.outcome.get_or_set(outcome))
     }
 
     /// Detaches the lock from this process. It stays held until its TTL expires, even if this
@@ -292,7 +297,7 @@ impl Guard {
             name: claim.name.clone(),
         };
         self.hold.session().detach();
-        self.outcome.get_or_init(|| Release::AlreadyGone);
+        self.outcome.get_or_set(Release::AlreadyGone);
         Ok(ticket)
     }
 
@@ -331,12 +336,10 @@ impl Guard {
             self.withdraw_in_the_background();
         }
         self.finish();
-        self.outcome.get_or_init(|| {
-            if held {
-                Release::Done
-            } else {
-                Release::AlreadyGone
-            }
+        self.outcome.get_or_set(if held {
+            Release::Done
+        } else {
+            Release::AlreadyGone
         });
     }
 

@@ -206,7 +206,7 @@ impl<'a> QueuedClaim<'a> {
             self.arrivals.late(),
             self.request.limits(),
         );
-        let hold = hold.ok_or_else(|| self.session.loss().unwrap_or(Loss::Expired))?;
+        let hold = hold?;
         if hold.has_limits() {
             self.context.keeper.limit(hold.clone());
         }

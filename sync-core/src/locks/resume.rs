@@ -50,7 +50,7 @@ pub(crate) async fn resume(context: &Arc<Context>, ticket: &Ticket) -> Result<Gu
         token: Some(ticket.token),
     };
     match Hold::begin(claim, ticket.token, session, Late::None, None) {
-        Some(hold) => Ok(Guard::new(context.clone(), hold, true)),
-        None => Err(call.explain(ticket_ended())),
+        Ok(hold) => Ok(Guard::new(context.clone(), hold, true)),
+        Err(_) => Err(call.explain(ticket_ended())),
     }
 }

@@ -1,12 +1,13 @@
 //! A claim that is held: the state that its guard, its revocation and its session share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::session::arrivals::Late;
+use crate::session::first::{First, Numbered};
 use crate::session::limits::Limits;
 use crate::session::live::LiveSession;
 use crate::spi::backend::Claim;
@@ -28,22 +29,38 @@ pub(crate) struct Hold {
     /// Whether its release is in progress. The store may then have released the claim already.
     releasing: AtomicBool,
     record: HoldRecord,
-    /// The first reason of a loss, which is kept.
-    loss: OnceLock<Loss>,
+    loss: First<Loss>,
     lost: Notify,
+    /// Whether a task waits, or has waited, for the loss. Nearly no hold has such a task, and a
+    /// notification takes a mutex.
+    is_awaited: AtomicBool,
+}
+
+impl Numbered for Loss {
+    const ALL: &'static [Self] = &[
+        Self::Expired,
+        Self::SessionLost,
+        Self::Evicted,
+        Self::Released,
+        Self::Closed,
+        Self::Isolated,
+        Self::MaxHold,
+        Self::Detached,
+    ];
 }
 
 impl Hold {
     /// Registers a granted claim with its session.
     ///
-    /// Returns `None` if the session, and the claim with it, has been lost meanwhile.
+    /// # Errors
+    /// The loss of the session, and of the claim with it, if it has been lost meanwhile.
     pub(crate) fn begin(
         claim: Claim,
         token: Token,
         session: Arc<LiveSession>,
         late: Late,
         limits: Option<Box<Limits>>,
-    ) -> Option<Arc<Self>> {
+    ) -> Result<Arc<Self>, Loss> {
         let record = HoldRecord::begin(session.store(), &claim.name);
         let hold = Arc::new(Self {
             claim: Claim {
@@ -51,16 +68,20 @@ impl Hold {
                 ..claim
             },
             token,
-            session: session.clone(),
+            session,
             late,
             limits,
             releasing: AtomicBool::new(false),
             record,
-            loss: OnceLock::new(),
+            loss: First::default(),
             lost: Notify::new(),
+            is_awaited: AtomicBool::new(false),
         });
-        session.register(&hold);
-        hold.valid_until().map(|_| hold)
+        hold.session.register(&hold);
+        match hold.valid_until() {
+            Some(_) => Ok(hold),
+            None => Err(hold.session.loss().unwrap_or(Loss::Expired)),
+        }
     }
 
     pub(crate) fn claim(&self) -> &Claim {
@@ -100,7 +121,11 @@ impl Hold {
     /// counts.
     pub(crate) fn lose(&self, loss: Loss) {
         if self.loss.set(loss).is_ok() {
-            self.lost.notify_waiters();
+            // Sequentially consistent, as the loss is: either this sees that a task waits, or the
+            // task sees the loss.
+            if self.is_awaited.load(Ordering::SeqCst) {
+                self.lost.notify_waiters();
+            }
             self.record.end(&self.claim.name, self.token, loss);
         }
     }
@@ -140,7 +165,7 @@ impl Hold {
     }
 
     pub(crate) fn loss(&self) -> Option<Loss> {
-        self.loss.get().copied().or_else(|| {
+        self.loss.get().or_else(|| {
             if !self.session.is_live() {
                 return self.session.loss();
             }
@@ -151,6 +176,7 @@ impl Hold {
 
     /// Resolves when the claim is lost.
     pub(crate) async fn lost(&self) -> Loss {
+        self.is_awaited.store(true, Ordering::SeqCst);
         loop {
             let notified = self.lost.notified();
             tokio::pin!(notified);

@@ -6,12 +6,13 @@
 //! holder of its loss, and `call` makes the core's requests to a backend. `arrivals` knows which of
 //! them may still arrive, `departure` lets a backend withdraw the claims of dropped guards, and
 //! `key_slots` assigns the few keys that the claims of a session reuse. `waiters` are the tasks to
-//! wake when something happens to a session.
+//! wake when something happens to a session, and `first` is a value that is set once.
 
 pub(crate) mod arrivals;
 pub(crate) mod call;
 mod departure;
 pub(crate) mod errors;
+pub(crate) mod first;
 pub(crate) mod hold;
 mod job;
 pub(crate) mod keeper;
