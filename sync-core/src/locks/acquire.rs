@@ -5,8 +5,8 @@
 //! ends with a guard, with a busy name, or with the loss of its session, after which the next
 //! attempt begins.
 //!
-//! The common case, a free name under an open session, is kept small: rare cases run in boxed
-//! futures, so that an acquire does not carry room for all of them.
+//! The common case, a free name under an open session, is kept small: it makes one request, and all
+//! other cases run in boxed futures, so that an acquire does not carry room for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing::{Instrument, warn};
 
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
-use crate::locks::queued_claim::QueuedClaim;
+use crate::locks::queued_claim::{First, QueuedClaim};
 use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, contended, session_ended};
 use crate::options::Wait;
@@ -41,23 +41,65 @@ impl AcquireRequest {
 
     /// Makes attempts until one is granted, or for as long as `wait` says.
     pub(crate) async fn run(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
+        let Some(mut queued) = self.queued_at_once(context, wait) else {
+            return Box::pin(self.run_in_full(context, wait, None)).await;
+        };
+        match queued.granted_at_once().await {
+            Ok(attempt) => Ok(attempt),
+            Err(first) => Box::pin(self.run_in_full(context, wait, Some((queued, first)))).await,
+        }
+    }
+
+    /// Returns a claim of the open session, if nothing has to precede or accompany its first
+    /// request: the common case.
+    fn queued_at_once<'a>(
+        &'a self,
+        context: &'a Arc<Context>,
+        wait: Wait,
+    ) -> Option<QueuedClaim<'a>> {
+        let queues_locally = self.queues_locally && context.local_queue.is_some();
+        if matches!(wait, Wait::For(_))
+            || self.owns_session()
+            || queues_locally
+            || context.telemetry.is_observed()
+            || context.backend.joining().is_some()
+            || check_runtime().is_err()
+        {
+            return None;
+        }
+        let session = context.current(self.on_disconnect)?;
+        Some(self.queued(context, session, wait == Wait::Forever))
+    }
+
+    /// Makes attempts. `begun` is the first one, and the outcome of its first request.
+    async fn run_in_full(
+        &self,
+        context: &Arc<Context>,
+        wait: Wait,
+        begun: Option<(QueuedClaim<'_>, First)>,
+    ) -> Result<Attempt> {
         let explain = |error: Error| context.call(self.operation, &self.name).explain(error);
         check_runtime().map_err(explain)?;
         let ended = if context.telemetry.is_observed() {
-            Box::pin(self.run_recorded(context, wait)).await
+            Box::pin(self.run_recorded(context, wait, begun)).await
         } else {
-            self.run_for(context, wait).await
+            self.run_for(context, wait, begun).await
         };
         ended.map_err(explain)
     }
 
     /// Reports the request and its outcome.
-    async fn run_recorded(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
+    async fn run_recorded(
+        &self,
+        context: &Arc<Context>,
+        wait: Wait,
+        begun: Option<(QueuedClaim<'_>, First)>,
+    ) -> Result<Attempt> {
         let store = context.telemetry;
         let span = acquire_span(store, &self.name, self.mode);
         let recorded = async {
             let record = AcquireRecord::begin(store, &self.name);
-            let ended = self.run_for(context, wait).await;
+            let ended = self.run_for(context, wait, begun).await;
             match &ended {
                 Ok(Attempt::Held(guard)) => record.granted(guard.token()),
                 Ok(Attempt::Busy(_)) => record.busy(),
@@ -68,19 +110,24 @@ impl AcquireRequest {
         recorded.instrument(span).await
     }
 
-    async fn run_for(&self, context: &Arc<Context>, wait: Wait) -> Result<Attempt> {
+    async fn run_for(
+        &self,
+        context: &Arc<Context>,
+        wait: Wait,
+        begun: Option<(QueuedClaim<'_>, First)>,
+    ) -> Result<Attempt> {
         if let Wait::For(patience) = wait {
             return Box::pin(self.run_within(context, patience)).await;
         }
         let waits = wait == Wait::Forever;
-        self.attempts(context, waits, &mut Progress::default())
+        self.attempts(context, waits, &mut Progress::default(), begun)
             .await
     }
 
     async fn run_within(&self, context: &Arc<Context>, patience: Duration) -> Result<Attempt> {
         let mut progress = Progress::for_timeout();
         let deadline = clock::now().after(patience);
-        match clock::until(deadline, self.attempts(context, true, &mut progress)).await {
+        match clock::until(deadline, self.attempts(context, true, &mut progress, None)).await {
             Some(ended) => ended,
             None => Err(progress
                 .timed_out(&*context.backend, &self.name, patience)
@@ -93,6 +140,7 @@ impl AcquireRequest {
         context: &Arc<Context>,
         waits: bool,
         progress: &mut Progress,
+        mut begun: Option<(QueuedClaim<'_>, First)>,
     ) -> Result<Attempt> {
         // Kept until the claim is granted, so that the next request of this handle joins then.
         let _turn = match &context.local_queue {
@@ -103,21 +151,25 @@ impl AcquireRequest {
         };
         let mut was_queued = false;
         loop {
-            let session = match self.session(context).await {
-                Ok(session) => session,
-                // Once queued, keep waiting: if an outage outlasts the session we lose our
-                // position, but we do not give up.
-                Err(error) if was_queued && error.is_retryable() => {
-                    warn!(name = %self.name, %error, "cannot open a session: still waiting for one");
-                    progress.failed(error);
-                    Box::pin(pause_for_outage()).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            let (mut queued, first) = match begun.take() {
+                Some((queued, first)) => (queued, Some(first)),
+                None => match self.session(context).await {
+                    Ok(session) => {
+                        progress.begin(&session);
+                        (self.queued(context, session, waits), None)
+                    }
+                    // Once queued, keep waiting: if an outage outlasts the session we lose our
+                    // position, but we do not give up.
+                    Err(error) if was_queued && error.is_retryable() => {
+                        warn!(name = %self.name, %error, "cannot open a session: still waiting for one");
+                        progress.failed(error);
+                        Box::pin(pause_for_outage()).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
-            progress.begin(&session);
-            let mut queued = self.queued(context, session, waits);
-            let granted = queued.granted(progress).await;
+            let granted = queued.granted(first, progress).await;
             drop(queued);
             let loss = match granted {
                 Ok(Ok(ended)) => return Ok(ended),

@@ -1,5 +1,7 @@
 //! Locks, read-write locks and semaphores: a name, and the request that acquires it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -45,8 +47,15 @@ impl Lock for NamedLock {
         &self.id
     }
 
-    async fn acquire(&self) -> Result<Guard> {
-        self.request.acquire(&self.context, self.wait).await
+    // Not an `async fn`, which would box a future around that of the request.
+    fn acquire<'life0, 'async_trait>(
+        &'life0 self,
+    ) -> Pin<Box<dyn Future<Output = Result<Guard>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(self.request.acquire(&self.context, self.wait))
     }
 
     async fn try_acquire(&self) -> Result<Option<Guard>> {

@@ -21,6 +21,9 @@ use crate::types::names::LockName;
 use crate::types::queue::Entry;
 use crate::types::token::Token;
 
+/// The outcome of a request under a session, as of `LiveSession::request`.
+pub(super) type First = Result<Option<Result<Standing>>, Loss>;
+
 /// A claim that is on its way to the queue, or in it. Dropped before its grant, for instance with
 /// the future that waits, it is withdrawn in the background.
 pub(super) struct QueuedClaim<'a> {
@@ -50,11 +53,14 @@ impl<'a> QueuedClaim<'a> {
     }
 
     /// Enqueues the claim and waits for its grant. The inner error is the loss of its session.
+    ///
+    /// `first` is the outcome of the first request, if it was made already.
     pub(super) async fn granted(
         &mut self,
+        first: Option<First>,
         progress: &mut Progress,
     ) -> Result<Result<Attempt, Loss>> {
-        let standing = self.wait(progress).await?;
+        let standing = self.wait(first, progress).await?;
         if self.request.owns_session()
             && let Ok(Standing::Granted { .. } | Standing::GrantedAny { .. }) = &standing
         {
@@ -91,11 +97,15 @@ impl<'a> QueuedClaim<'a> {
     }
 
     /// Enqueues the claim and waits until it is queued no longer.
-    async fn wait(&self, progress: &mut Progress) -> Result<Result<Standing, Loss>> {
+    async fn wait(
+        &self,
+        first: Option<First>,
+        progress: &mut Progress,
+    ) -> Result<Result<Standing, Loss>> {
         let Some(claim) = &self.claim else {
             return Ok(Err(Loss::Closed));
         };
-        match self.enqueue(claim).await {
+        match self.enqueue(claim, first).await {
             Ok(Ok(Standing::Waiting { position, holder })) => {
                 Box::pin(self.wait_in_queue(claim, position, holder, progress)).await
             }
@@ -105,13 +115,32 @@ impl<'a> QueuedClaim<'a> {
         }
     }
 
+    /// Makes the first request of a claim whose store has no limit on requests that join a queue.
+    /// Returns the guard if the claim is granted at once, and otherwise the outcome of the request.
+    ///
+    /// This is the common case, and allocates nothing but the request itself.
+    pub(super) async fn granted_at_once(&mut self) -> Result<Attempt, First> {
+        let Some(claim) = &self.claim else {
+            return Err(Err(Loss::Closed));
+        };
+        self.arrivals.send();
+        let first = self.session.request(self.context.backend.enqueue(claim));
+        match first.await {
+            Ok(Some(Ok(Standing::Granted { token }))) => {
+                self.arrivals.answer();
+                self.guard(token, None).map_err(Err)
+            }
+            first => Err(first),
+        }
+    }
+
     fn call<'c>(&self, claim: &'c Claim) -> Call<'c> {
         self.context.call(self.request.operation, &claim.name)
     }
 
     /// Asks the store to enqueue the claim, or to find it in the queue. The outer error is the loss
     /// of the session.
-    async fn enqueue(&self, claim: &Claim) -> Result<Result<Standing>, Loss> {
+    async fn enqueue(&self, claim: &Claim, first: Option<First>) -> Result<Result<Standing>, Loss> {
         let backend = &self.context.backend;
         // A try does not wait behind a crowd that joins.
         let _joining = match backend.joining().filter(|_| claim.waits) {
@@ -125,7 +154,11 @@ impl<'a> QueuedClaim<'a> {
             self.arrivals.send();
             backend.enqueue(claim)
         };
-        let standing = self.call(claim).persist(&self.session, enqueue).await?;
+        let call = self.call(claim);
+        let standing = match first {
+            None => call.persist(&self.session, enqueue).await?,
+            Some(first) => call.persist_after(first, &self.session, enqueue).await?,
+        };
         if standing.is_ok() {
             self.arrivals.answer();
         }
@@ -163,7 +196,7 @@ impl<'a> QueuedClaim<'a> {
             }
             holder = loop {
                 pause_briefly().await;
-                match self.enqueue(claim).await {
+                match self.enqueue(claim, None).await {
                     Ok(Ok(Standing::Waiting { holder, .. })) => break holder,
                     Ok(Ok(standing)) => return Ok(Ok(standing)),
                     // The store is out of reach, but the claim is queued for as long as its session

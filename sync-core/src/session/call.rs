@@ -60,9 +60,22 @@ impl Call<'_> {
         if let Err(error) = check_runtime() {
             return Ok(Err(self.explain(error)));
         }
-        let answer = match session.request(request()).await {
+        match session.request(request()).await {
+            Ok(Some(Ok(answer))) => Ok(Ok(answer)),
+            first => Box::pin(self.persist_after(first, session, request)).await,
+        }
+    }
+
+    /// Continues [`persist`](Self::persist) after its first request, which has ended with `first`.
+    pub(crate) async fn persist_after<T, R: Future<Output = Result<T>> + Unpin>(
+        &self,
+        first: Result<Option<Result<T>>, Loss>,
+        session: &LiveSession,
+        request: impl FnMut() -> R,
+    ) -> Result<Result<T>, Loss> {
+        let answer = match first {
             Ok(Some(Err(error))) if error.is_retryable() => {
-                Box::pin(self.retry(session, request, error)).await
+                self.retry(session, request, error).await
             }
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Ok(Err(silent(session.request_patience()))),
