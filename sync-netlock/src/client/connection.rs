@@ -10,9 +10,9 @@ mod driver;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use distsync_core::spi::home::Home;
@@ -46,6 +46,8 @@ struct State {
     /// The numbers of sessions on this connection.
     sessions: HashMap<SessionId, u32, RandomState>,
     last_session: u32,
+    /// The session of the last request, with its number. Nearly all requests name one session.
+    recent: Option<(SessionId, u32)>,
     greeting: Greeting,
     /// Wakes the driver. `None` while the driver is awake.
     driver: Option<Waker>,
@@ -88,7 +90,13 @@ impl State {
     /// Returns the number of a session on this connection. Attaches to the session first if this
     /// connection does not know it, unless the request that follows `opens` it.
     fn number(&mut self, session: &Session, opens: bool) -> u32 {
+        if let Some((id, number)) = self.recent
+            && id == session.id
+        {
+            return number;
+        }
         if let Some(number) = self.sessions.get(&session.id) {
+            self.recent = Some((session.id, *number));
             return *number;
         }
         self.last_session += 1;
@@ -126,6 +134,11 @@ impl Connection {
             closed: AtomicBool::new(false),
             home,
         }
+    }
+
+    /// Returns whether the caller is on the runtime of the driver.
+    pub(super) fn is_here(&self) -> bool {
+        self.home.is_here()
     }
 
     /// Waits for a reply. If the runtime of the driver does not run, closes this connection
@@ -196,22 +209,13 @@ impl Connection {
         .await
     }
 
-    /// Sends a command when it is first polled, and waits for its first reply. Dropping the future
-    /// cancels the request.
-    pub(super) fn call<'a>(
-        &'a self,
-        session: Option<&'a Session>,
-        command: Command<'a>,
-    ) -> Call<'a> {
-        Call::New(self, session, command)
-    }
-
-    fn send(
-        &self,
+    /// Sends a command. The task of `cx` is woken when the first reply has arrived.
+    pub(super) fn send(
+        self: Arc<Self>,
         session: Option<&Session>,
         command: Command<'_>,
         cx: &Context<'_>,
-    ) -> Result<PendingReply<'_>> {
+    ) -> Result<PendingReply> {
         let (claim, is_watch) = match command {
             Command::Enqueue { claim, .. } | Command::EnqueueAll { claim, .. } => {
                 (Some(claim), false)
@@ -226,6 +230,7 @@ impl Connection {
             let number = session.map_or(0, |session| state.number(session, opens));
             if let Command::Close { session } = command {
                 state.sessions.remove(&session);
+                state.recent = None;
             }
             let request = state.replies.open(claim, Some(cx.waker().clone()));
             encode_command(request, number, command, &mut state.out);
@@ -300,42 +305,18 @@ impl Connection {
     }
 }
 
-/// A command, and then its first reply.
-#[derive(Debug)]
-pub(super) enum Call<'a> {
-    New(&'a Connection, Option<&'a Session>, Command<'a>),
-    Sent(PendingReply<'a>),
-}
-
-impl Future for Call<'_> {
-    type Output = Result<Reply>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reply>> {
-        match &mut *self {
-            // The slot of the request has the waker from the start, so that this poll needs the
-            // mutex once.
-            Self::New(connection, session, command) => {
-                let sent = connection.send(*session, *command, cx)?;
-                *self = Self::Sent(sent);
-                Poll::Pending
-            }
-            Self::Sent(pending) => pending.poll(cx),
-        }
-    }
-}
-
 /// The first reply to a request. Dropping it cancels the request.
 #[derive(Debug)]
-pub(super) struct PendingReply<'a> {
-    connection: &'a Connection,
+pub(super) struct PendingReply {
+    connection: Arc<Connection>,
     request: u64,
     /// The server keeps the request until an event occurs.
     is_watch: bool,
     received: bool,
 }
 
-impl PendingReply<'_> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Reply>> {
+impl PendingReply {
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Reply>> {
         let reply = {
             let mut state = self.connection.state();
             match state.replies.poll_first(self.request, cx) {
@@ -352,7 +333,7 @@ impl PendingReply<'_> {
     }
 }
 
-impl Drop for PendingReply<'_> {
+impl Drop for PendingReply {
     fn drop(&mut self) {
         if !self.received {
             self.connection.cancel(self.request, self.is_watch);

@@ -7,6 +7,7 @@
 //! retries, which is safe because requests carry ids.
 
 mod admin;
+mod call;
 mod cluster;
 mod config;
 mod connection;
@@ -14,6 +15,7 @@ mod dial;
 #[cfg(all(test, feature = "server"))]
 mod tests;
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -29,6 +31,7 @@ pub use config::{Config, DEFAULT_PORT};
 
 use crate::backend::{Netlock, Transport};
 use crate::engine::{Command, Reply};
+use call::Call;
 use connection::Connection;
 
 /// A client of a netlock server.
@@ -143,19 +146,12 @@ impl Transport for Client {
         self.incarnation.load(Ordering::Acquire)
     }
 
-    async fn call<'a>(
+    fn call<'a>(
         &'a self,
         session: Option<&'a Session>,
         command: Command<'a>,
-    ) -> Result<Reply> {
-        let connection = match self.current() {
-            Some(connection) => connection,
-            // Boxed, because every request would carry room for the rare case.
-            None => Box::pin(self.connection()).await?,
-        };
-        connection
-            .await_reply(connection.call(session, command))
-            .await
+    ) -> impl Future<Output = Result<Reply>> + Send + 'a {
+        Call::New(self, session, command)
     }
 
     fn depart(&self, departure: Departure) {
