@@ -112,8 +112,14 @@ _distsync() {
             distsync__subcmd__help__subcmd__serve,config)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__config"
                 ;;
+            distsync__subcmd__help__subcmd__serve,dev-cluster)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__dev__subcmd__cluster"
+                ;;
             distsync__subcmd__help__subcmd__serve,hash-token)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__hash__subcmd__token"
+                ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__admin,cluster)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster"
                 ;;
             distsync__subcmd__help__subcmd__serve__subcmd__admin,confirm-isolated)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__confirm__subcmd__isolated"
@@ -136,6 +142,21 @@ _distsync() {
             distsync__subcmd__help__subcmd__serve__subcmd__admin,sessions)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__sessions"
                 ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster,add)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__add"
+                ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster,promote)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__promote"
+                ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster,remove)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__remove"
+                ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster,status)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__status"
+                ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster,step-down)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down"
+                ;;
             distsync__subcmd__help__subcmd__serve__subcmd__config,check)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__config__subcmd__check"
                 ;;
@@ -145,11 +166,17 @@ _distsync() {
             distsync__subcmd__serve,config)
                 cmd="distsync__subcmd__serve__subcmd__config"
                 ;;
+            distsync__subcmd__serve,dev-cluster)
+                cmd="distsync__subcmd__serve__subcmd__dev__subcmd__cluster"
+                ;;
             distsync__subcmd__serve,hash-token)
                 cmd="distsync__subcmd__serve__subcmd__hash__subcmd__token"
                 ;;
             distsync__subcmd__serve,help)
                 cmd="distsync__subcmd__serve__subcmd__help"
+                ;;
+            distsync__subcmd__serve__subcmd__admin,cluster)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster"
                 ;;
             distsync__subcmd__serve__subcmd__admin,confirm-isolated)
                 cmd="distsync__subcmd__serve__subcmd__admin__subcmd__confirm__subcmd__isolated"
@@ -175,6 +202,45 @@ _distsync() {
             distsync__subcmd__serve__subcmd__admin,sessions)
                 cmd="distsync__subcmd__serve__subcmd__admin__subcmd__sessions"
                 ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster,add)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__add"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster,help)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster,promote)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__promote"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster,remove)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__remove"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster,status)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__status"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster,step-down)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help,add)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__add"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help,help)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__help"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help,promote)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__promote"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help,remove)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__remove"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help,status)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__status"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help,step-down)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__step__subcmd__down"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__help,cluster)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster"
+                ;;
             distsync__subcmd__serve__subcmd__admin__subcmd__help,confirm-isolated)
                 cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__confirm__subcmd__isolated"
                 ;;
@@ -199,6 +265,21 @@ _distsync() {
             distsync__subcmd__serve__subcmd__admin__subcmd__help,sessions)
                 cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__sessions"
                 ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster,add)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__add"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster,promote)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__promote"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster,remove)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__remove"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster,status)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__status"
+                ;;
+            distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster,step-down)
+                cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__step__subcmd__down"
+                ;;
             distsync__subcmd__serve__subcmd__config,check)
                 cmd="distsync__subcmd__serve__subcmd__config__subcmd__check"
                 ;;
@@ -217,11 +298,17 @@ _distsync() {
             distsync__subcmd__serve__subcmd__help,config)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__config"
                 ;;
+            distsync__subcmd__serve__subcmd__help,dev-cluster)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__dev__subcmd__cluster"
+                ;;
             distsync__subcmd__serve__subcmd__help,hash-token)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__hash__subcmd__token"
                 ;;
             distsync__subcmd__serve__subcmd__help,help)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__help"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__admin,cluster)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster"
                 ;;
             distsync__subcmd__serve__subcmd__help__subcmd__admin,confirm-isolated)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__confirm__subcmd__isolated"
@@ -243,6 +330,21 @@ _distsync() {
                 ;;
             distsync__subcmd__serve__subcmd__help__subcmd__admin,sessions)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__sessions"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster,add)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__add"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster,promote)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__promote"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster,remove)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__remove"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster,status)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__status"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster,step-down)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down"
                 ;;
             distsync__subcmd__serve__subcmd__help__subcmd__config,check)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__config__subcmd__check"
@@ -606,7 +708,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__help__subcmd__serve)
-            opts="config hash-token admin"
+            opts="config hash-token dev-cluster admin"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -620,8 +722,92 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__help__subcmd__serve__subcmd__admin)
-            opts="sessions names inspect evict end-session confirm-isolated release-all"
+            opts="sessions names inspect evict end-session confirm-isolated release-all cluster"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster)
+            opts="status add promote remove step-down"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__promote)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -748,6 +934,20 @@ _distsync() {
         distsync__subcmd__help__subcmd__serve__subcmd__config__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__dev__subcmd__cluster)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -940,7 +1140,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve)
-            opts="-h -V --config --print-config --listen --insecure-allow-remote --admin-listen --workers --data-dir --durability --table --tokens --tls-cert --tls-key --tls-client-ca --audit-log --connections --log --log-format --set --on --json --help --version config hash-token admin help"
+            opts="-h -V --config --print-config --listen --insecure-allow-remote --admin-listen --workers --data-dir --durability --table --tokens --tls-cert --tls-key --tls-client-ca --audit-log --connections --log --log-format --set --on --json --help --version config hash-token dev-cluster admin help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1022,7 +1222,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve__subcmd__admin)
-            opts="-h --server --config --on --json --help sessions names inspect evict end-session confirm-isolated release-all help"
+            opts="-h --server --config --on --json --help sessions names inspect evict end-session confirm-isolated release-all cluster help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1032,6 +1232,236 @@ _distsync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster)
+            opts="-h --config --on --json --help status add promote remove step-down help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__add)
+            opts="-h --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help)
+            opts="status add promote remove step-down help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__promote)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__help__subcmd__step__subcmd__down)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__promote)
+            opts="-h --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__remove)
+            opts="-h --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__status)
+            opts="-h --json --config --on --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down)
+            opts="-h --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1114,8 +1544,92 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve__subcmd__admin__subcmd__help)
-            opts="sessions names inspect evict end-session confirm-isolated release-all help"
+            opts="sessions names inspect evict end-session confirm-isolated release-all cluster help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster)
+            opts="status add promote remove step-down"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__promote)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__step__subcmd__down)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1413,6 +1927,28 @@ _distsync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        distsync__subcmd__serve__subcmd__dev__subcmd__cluster)
+            opts="-h --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         distsync__subcmd__serve__subcmd__hash__subcmd__token)
             opts="-h --config --on --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1436,7 +1972,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve__subcmd__help)
-            opts="config hash-token admin help"
+            opts="config hash-token dev-cluster admin help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1450,8 +1986,92 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve__subcmd__help__subcmd__admin)
-            opts="sessions names inspect evict end-session confirm-isolated release-all"
+            opts="sessions names inspect evict end-session confirm-isolated release-all cluster"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster)
+            opts="status add promote remove step-down"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__promote)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 6 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1578,6 +2198,20 @@ _distsync() {
         distsync__subcmd__serve__subcmd__help__subcmd__config__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__dev__subcmd__cluster)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
