@@ -37,6 +37,12 @@ pub(crate) fn now() -> u64 {
     clock::wall_millis().saturating_sub(START) / MINUTE
 }
 
+/// Returns the epoch of a token.
+#[cfg(feature = "cluster")]
+pub(crate) fn of(token: Token) -> u64 {
+    token.get() >> 36
+}
+
 /// Returns the token before the first token of an epoch.
 pub(crate) fn floor_of(epoch: u64) -> Token {
     Token::new((epoch & ((1 << 27) - 1)) << 36).unwrap_or(Token::MAX)

@@ -156,17 +156,7 @@ impl Machine for Replica {
     }
 
     fn dump(&self) -> Vec<u8> {
-        let (mut bytes, mut frame) = (Vec::new(), Frame::default());
-        let mut put = |record: Record<'_>| {
-            frame.push(record);
-            if frame.len() >= DUMP_FRAME || record == Record::Complete {
-                bytes.extend_from_slice(frame.sealed());
-                frame.clear(DUMP_FRAME * 2);
-            }
-        };
-        self.table.dump(|change| put(Record::Change(change)));
-        put(Record::Complete);
-        bytes
+        dump_of(&self.table)
     }
 
     fn load(&mut self, dump: &[u8], last_token: Token) -> Result<(), Diverged> {
@@ -175,6 +165,21 @@ impl Machine for Replica {
         self.table = table;
         Ok(())
     }
+}
+
+/// Returns the frames that create a table.
+pub(crate) fn dump_of(table: &LockTable<LogWriter>) -> Vec<u8> {
+    let (mut bytes, mut frame) = (Vec::new(), Frame::default());
+    let mut put = |record: Record<'_>| {
+        frame.push(record);
+        if frame.len() >= DUMP_FRAME || record == Record::Complete {
+            bytes.extend_from_slice(frame.sealed());
+            frame.clear(DUMP_FRAME * 2);
+        }
+    };
+    table.dump(|change| put(Record::Change(change)));
+    put(Record::Complete);
+    bytes
 }
 
 /// Restores a dump in an empty table.

@@ -23,13 +23,19 @@ mod peers;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
 mod proto;
 mod raft;
+mod recovered;
 #[cfg(test)]
 mod tests;
 
 pub use consensus::{
     Confirmed, Consensus, FRAME_MAX, Failure, Member, MemberState, NodeId, Rejected, Status,
 };
+#[cfg(feature = "program")]
+pub(crate) use machine::dump_of;
 pub use machine::{Diverged, Machine, Replica, SharedReplica};
 pub use node::Node;
 pub use options::{NodeOptions, Timing};
 pub use peers::PeerTls;
+#[cfg(feature = "program")]
+pub(crate) use raft::offline::{self, Position};
+pub(crate) use recovered::Recovered;

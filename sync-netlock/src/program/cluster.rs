@@ -9,7 +9,7 @@ use distsync_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::cluster::{Consensus, Member, Node, NodeOptions, PeerTls, Rejected};
+use crate::cluster::{Consensus, Member, Node, NodeOptions, PeerTls, Rejected, offline};
 
 /// The section `cluster`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -41,8 +41,39 @@ fn invalid(problem: impl Into<String>) -> Error {
 }
 
 impl ClusterSettings {
-    /// Checks the section together with the settings on which it depends.
+    /// Returns the name of the node.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Checks the section together with the settings on which it depends, and the data folder.
     pub(super) fn membership(
+        &self,
+        listen: &str,
+        table: Option<u128>,
+        data_dir: Option<&Path>,
+    ) -> Result<Membership> {
+        let membership = self.checked(listen, table, data_dir)?;
+        let folder = &membership.node.folder;
+        let problem = if offline::is_unfinished(folder) {
+            "was not completely replaced: repeat the command `netlockd cluster`"
+        } else if ["notes", "table"]
+            .iter()
+            .any(|file| folder.join(file).exists())
+        {
+            "has the table of a single server: run `netlockd cluster init` with these settings, or give an empty \
+             folder"
+        } else {
+            return Ok(membership);
+        };
+        Err(invalid(format!(
+            "the data folder {} {problem}",
+            folder.display()
+        )))
+    }
+
+    /// Checks the section together with the settings on which it depends.
+    pub(super) fn checked(
         &self,
         listen: &str,
         table: Option<u128>,
@@ -76,16 +107,6 @@ impl ClusterSettings {
         let folder = data_dir.ok_or_else(|| {
             invalid("`data_dir` is missing, and a member of a cluster keeps its table on the disk: give a folder")
         })?;
-        if ["notes", "table"]
-            .iter()
-            .any(|file| folder.join(file).exists())
-        {
-            return Err(invalid(format!(
-                "the data folder {} has the table of a single server, which a member cannot use yet: give an empty \
-                 folder",
-                folder.display()
-            )));
-        }
         let first = self.first(&is_name)?;
         let clients = self.advertise.clone().unwrap_or_else(|| listen.to_owned());
         if ["0.0.0.0:", "[::]:"]
@@ -152,11 +173,8 @@ impl ClusterSettings {
         if !names.contains(self.name.as_str()) {
             info!("this node is not one of `cluster.peers`, so it waits until it is added");
         }
-        if first.len() < 3 || first.len() % 2 == 0 {
-            warn!(
-                members = first.len(),
-                "a cluster of this size does not survive more failures than a smaller one: use 3 or 5 nodes"
-            );
+        if let Some(why) = super::operate_cluster::warning(first.len()) {
+            warn!("{why}");
         }
         Ok(first)
     }

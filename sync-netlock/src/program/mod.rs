@@ -4,6 +4,9 @@
 #[cfg(feature = "cluster")]
 mod cluster;
 #[cfg(feature = "cluster")]
+mod cluster_folder;
+mod cluster_operation;
+#[cfg(feature = "cluster")]
 mod dev_cluster;
 mod monitoring;
 mod operate;
@@ -31,7 +34,8 @@ use tracing_subscriber::EnvFilter;
 #[cfg(feature = "cluster")]
 use crate::cluster::{Member, Node};
 use crate::server::{Server, token_line};
-use operate::Operation;
+use cluster_operation::FolderOperation;
+use operate::{Operation, print_lines};
 use settings::{LogFormat, Settings, parse_assignment};
 
 /// The arguments of netlockd. Another program can take them as those of a subcommand, and give them
@@ -156,6 +160,11 @@ enum Action {
     /// Run three servers that form a cluster on this machine, until SIGTERM or SIGINT, and print
     /// their URL. For trying a cluster: its data is removed at the end.
     DevCluster,
+    /// Make a data folder that of the only member of a cluster. Its server must not run.
+    Cluster {
+        #[command(subcommand)]
+        operation: FolderOperation,
+    },
     /// Inspect and administer a running server.
     Admin {
         /// The server, as netlock://[:TOKEN@]HOST:PORT. Use the environment variable for a URL with
@@ -252,10 +261,17 @@ pub fn execute(flags: Flags) -> Result<()> {
         Some(Action::HashToken { principal }) => hash_token(&principal),
         // It exists in all builds, so that the help and the man pages are the same.
         #[cfg(not(feature = "cluster"))]
-        Some(Action::DevCluster) => Err(Error::new(
+        Some(Action::DevCluster | Action::Cluster { .. }) => Err(Error::new(
             ErrorKind::InvalidOption,
             "this build of netlockd cannot be a member of a cluster: build it with the feature `cluster`",
         )),
+        #[cfg(feature = "cluster")]
+        Some(Action::Cluster { operation }) => {
+            let settings = flags.serve.settings()?;
+            log_to_stderr(&settings)?;
+            let work = cluster_folder::execute(&settings, operation);
+            with_runtime(async { work.await.map(|lines| print_lines(&lines)) })
+        }
         #[cfg(feature = "cluster")]
         Some(Action::DevCluster) => {
             let settings = flags.serve.settings()?;

@@ -123,6 +123,11 @@ pub(super) async fn execute(server: &str, operation: Operation) -> Result<()> {
             ));
         }
     }
+    print_lines(&lines);
+    Ok(())
+}
+
+pub(super) fn print_lines(lines: &[String]) {
     let mut out = std::io::stdout().lock();
     for line in lines {
         // The reader of a pipe, such as `head`, may close it early.
@@ -130,7 +135,6 @@ pub(super) async fn execute(server: &str, operation: Operation) -> Result<()> {
             break;
         }
     }
-    Ok(())
 }
 
 /// Formats a holder or waiter as one line.

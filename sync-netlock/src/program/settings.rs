@@ -36,7 +36,7 @@ pub(super) struct Settings {
     /// The identity of the table. Default: the one stored in the data folder, or a new one.
     table: Option<String>,
     /// A log that is longer than this may be replaced.
-    log_bytes: u64,
+    pub(super) log_bytes: u64,
     /// The file of tokens. If it is set, every client has to authenticate.
     tokens: Option<PathBuf>,
     /// How often to check whether the files of tokens and certificates have changed.
@@ -51,7 +51,7 @@ pub(super) struct Settings {
     /// The cluster of which the server is a member. Without it, the server is alone.
     #[cfg(feature = "cluster")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    cluster: Option<ClusterSettings>,
+    pub(super) cluster: Option<ClusterSettings>,
     isolation: Isolate,
     limits: Bounds,
     /// The permissions of principals. Without any, every authenticated principal may acquire and
@@ -368,6 +368,7 @@ impl Settings {
                 "`durability` is set without a `data_dir`, so it would have no effect: give a folder",
             ));
         }
+        self.check_folder()?;
         if self.reread.0.is_zero() {
             return Err(invalid(
                 "`reread` is 0: give the interval for checking files, at least 1s",
@@ -376,7 +377,7 @@ impl Settings {
         let mut options = ServerOptions {
             allow_remote: self.insecure_allow_remote,
             storage: self.storage(),
-            table: self.table.as_deref().map(parse_table).transpose()?,
+            table: self.table()?,
             access: self.access()?.map(Arc::new),
             tls: self.tls.server()?,
             isolation: self.isolation.options()?,
@@ -388,6 +389,22 @@ impl Settings {
         };
         self.limits.apply(&mut options);
         Ok(options)
+    }
+
+    /// Checks that a single server does not use the folder of a member: the cluster would not know
+    /// of its locks.
+    fn check_folder(&self) -> Result<()> {
+        #[cfg(feature = "cluster")]
+        if self.cluster.is_some() {
+            return Ok(());
+        }
+        match &self.data_dir {
+            Some(folder) if folder.join("raft").exists() => Err(invalid(format!(
+                "the data folder {} is that of a member of a cluster: give the section `cluster`, or another folder",
+                folder.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn storage(&self) -> Option<StorageOptions> {
@@ -403,13 +420,18 @@ impl Settings {
         })
     }
 
+    /// Returns the identity of the table, if it is set.
+    pub(super) fn table(&self) -> Result<Option<u128>> {
+        self.table.as_deref().map(parse_table).transpose()
+    }
+
     /// Returns how the server becomes a member of its cluster, if it has one.
     #[cfg(feature = "cluster")]
     pub(super) fn membership(&self) -> Result<Option<Membership>> {
         let Some(cluster) = &self.cluster else {
             return Ok(None);
         };
-        let table = self.table.as_deref().map(parse_table).transpose()?;
+        let table = self.table()?;
         let mut membership = cluster.membership(&self.listen, table, self.data_dir.as_deref())?;
         membership.node.log_bytes = self.log_bytes;
         Ok(Some(membership))

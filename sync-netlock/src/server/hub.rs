@@ -204,6 +204,7 @@ impl Hub {
         let state = hub.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.table = member.no_table();
         state.batches = Some(super::member::Batches::default());
+        hub.incarnation = member.incarnation();
         hub.member = Some(member);
         Ok(hub)
     }

@@ -11,13 +11,15 @@
 //! A server that is deposed drops its table, the replies that wait, and its connections. It expires
 //! nothing: what its table has changed since is never committed.
 
+use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use distsync_core::spi::clock::Moment;
+use distsync_core::spi::clock::{self, Moment};
+use distsync_core::spi::locked;
 use distsync_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +27,8 @@ use tracing::{error, info, warn};
 
 use super::hub::{Hub, NotLeading};
 use super::options::ServerOptions;
-use crate::cluster::{Consensus, Node, NodeOptions, Rejected, SharedReplica};
-use crate::engine::LockTable;
+use crate::cluster::{Consensus, Node, NodeOptions, Recovered, Rejected, SharedReplica};
+use crate::engine::{Freeze, LockTable};
 use crate::storage::{LogPosition, LogWriter};
 
 type Table = LockTable<LogWriter>;
@@ -49,6 +51,9 @@ pub(super) struct Member {
     term: AtomicU64,
     /// A leader that no majority has confirmed for this long sends its clients away.
     patience: Duration,
+    /// What the data folder notes about the files that the node was made from.
+    recovered: Mutex<Recovered>,
+    folder: PathBuf,
     /// Held while an operator changes the cluster.
     pub(super) changing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
@@ -121,6 +126,14 @@ pub(super) fn options(options: ServerOptions, cluster: u128) -> Result<ServerOpt
 pub(super) async fn start(options: ServerOptions, node: NodeOptions) -> Result<(Hub, Arc<Node>)> {
     let replica = SharedReplica::new(options.limits.clone());
     let patience = node.timing.election_max * 2;
+    let folder = node.folder.clone();
+    let recovered = Recovered::read(&folder).map_err(|error| {
+        let problem = format!(
+            "cannot read the file `recovered` of the data folder {}: restore it from a backup",
+            folder.display()
+        );
+        Error::new(ErrorKind::Store, problem).with_source(error)
+    })?;
     let node = Arc::new(Node::start(node, Box::new(replica.clone())).await?);
     let member = Member {
         consensus: node.clone(),
@@ -129,6 +142,8 @@ pub(super) async fn start(options: ServerOptions, node: NodeOptions) -> Result<(
         to_complete: Notify::new(),
         term: AtomicU64::new(0),
         patience,
+        recovered: Mutex::new(recovered),
+        folder,
         changing: tokio::sync::Mutex::new(()),
         stop: CancellationToken::new(),
     };
@@ -138,6 +153,34 @@ pub(super) async fn start(options: ServerOptions, node: NodeOptions) -> Result<(
 impl Member {
     pub(super) fn no_table(&self) -> Table {
         self.replica.none()
+    }
+
+    /// See `Welcome.incarnation`.
+    pub(super) fn incarnation(&self) -> u64 {
+        locked(&self.recovered).incarnation
+    }
+
+    /// Returns for how long clients may hold locks that the table lacks. Zero if they may not.
+    pub(super) fn settling(&self) -> Duration {
+        locked(&self.recovered).settling
+    }
+
+    /// Waits until the grace period that has begun is over, and notes that. Never returns.
+    async fn settle(&self) {
+        let settling = self.settling();
+        if !settling.is_zero() {
+            tokio::time::sleep(settling).await;
+            info!("the sessions of all earlier clients have ended, and locks are granted again");
+            let recovered = Recovered {
+                settling: Duration::ZERO,
+                ..*locked(&self.recovered)
+            };
+            *locked(&self.recovered) = recovered;
+            if let Err(error) = recovered.write(&self.folder) {
+                warn!(%error, "cannot note that the grace period is over: it is repeated at the next start");
+            }
+        }
+        std::future::pending().await
     }
 
     pub(super) fn leads_in(&self, term: u64) -> bool {
@@ -288,6 +331,7 @@ async fn serve_terms(hub: &Hub, member: &Member) {
         let why = tokio::select! {
             () = member.consensus.deposed(term) => Rejected::NotLeader { leader: None },
             why = complete_batches(hub, member, term) => why,
+            () = member.settle() => Rejected::Stopped,
         };
         end(hub, member);
         match why {
@@ -334,7 +378,19 @@ async fn begin(hub: &Hub, member: &Member, term: u64) -> std::result::Result<(),
     member.term.store(term, Ordering::Release);
     // The last leader may have committed a release, and not the grant that follows from it. The
     // waiters' connections are gone.
-    hub.visit(|state| state.table.thaw(&mut Vec::new()));
+    let settling = member.settling();
+    hub.visit(|state| match settling {
+        Duration::ZERO => state.table.thaw(&mut Vec::new()),
+        _ => state.table.freeze(Freeze::Grace {
+            until: clock::now().after(settling),
+        }),
+    });
+    if !settling.is_zero() {
+        warn!(
+            ?settling,
+            "locks may have been lost with other members: nothing is granted until their sessions have ended"
+        );
+    }
     Ok(())
 }
 

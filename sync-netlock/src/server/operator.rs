@@ -47,6 +47,14 @@ impl Member {
         let Ok(_only) = self.changing.try_lock() else {
             return impossible("another change of the cluster is under way: wait until it is over");
         };
+        let settling = self.settling();
+        if !settling.is_zero() {
+            // The next leader would not know that it may grant nothing.
+            return impossible(format!(
+                "the cluster was recovered, and grants and changes nothing for {settling:?} after its start: wait \
+                 until `/readyz` says that it is ready"
+            ));
+        }
         let changed = match change {
             Change::Add(add) => tokio::time::timeout(PATIENCE, self.add(add)).await,
             Change::Promote(name) => {

@@ -161,6 +161,12 @@ impl Storage {
         self.notes.incarnation
     }
 
+    /// Returns the longest TTL that a grace period has to cover.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn longest_ttl(&self) -> Duration {
+        self.notes.longest_ttl
+    }
+
     /// Returns the identity of the table. Stores `given`, or a new identity, if the folder has
     /// none.
     pub(crate) fn identity(&self, given: Option<u128>) -> Result<u128> {

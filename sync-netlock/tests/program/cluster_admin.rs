@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    fn as_peer(&self) -> String {
+    pub(crate) fn as_peer(&self) -> String {
         format!("{}={}", self.name, self.peers)
     }
 

@@ -6,6 +6,8 @@ mod clients;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_admin;
+#[cfg(feature = "cluster")]
+mod cluster_folder;
 mod configuration;
 mod crowd;
 mod deploy;

@@ -120,6 +120,17 @@ impl NodeLog {
         look(&locked(&self.shared.state))
     }
 
+    /// Begins the log of a new node after the entry `last`, which its snapshot includes.
+    pub(crate) async fn begin_after(&self, vote: Vote, last: LogId) -> io::Result<()> {
+        self.change_and_wait(|state, records| {
+            state.vote = Some(vote);
+            state.purge(last);
+            records.push(Body::Vote(convert::vote(&vote)));
+            records.push(Body::Purged(convert::log_id(&last)));
+        })
+        .await
+    }
+
     /// Returns since when the disk has not completed a write or a sync, if it is in one.
     pub(crate) fn busy_since(&self) -> Option<Moment> {
         self.shared.writer.busy_since()

@@ -38,6 +38,13 @@ impl State {
         self.purged
     }
 
+    /// Returns the vote, the last entry that is known to be committed, and the entries after
+    /// `last`.
+    pub(crate) fn after(&self, last: Option<LogId>) -> (Option<Vote>, Option<LogId>, Vec<Entry>) {
+        let from = last.map_or(0, |last| last.index + 1);
+        (self.vote, self.committed, self.range(from..))
+    }
+
     pub(super) fn range(&self, range: impl RangeBounds<u64>) -> Vec<Entry> {
         self.entries
             .range(range)
