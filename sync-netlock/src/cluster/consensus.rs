@@ -7,6 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::observed::Observations;
+
 /// The id of a node. It is drawn with the data folder of the node, and is never used for another
 /// folder: a node that votes again after it has forgotten what it acknowledged can lose changes.
 pub type NodeId = u64;
@@ -192,6 +194,9 @@ pub trait Consensus: fmt::Debug + Send + Sync {
 
     /// Returns what this node knows about the cluster.
     fn status(&self) -> Status;
+
+    /// Returns what this node has seen since it was started.
+    fn observations(&self) -> Observations;
 
     /// Asks the node at an address who it is. A node of this name has to be there, which belongs to
     /// no cluster.

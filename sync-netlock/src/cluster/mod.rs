@@ -18,6 +18,7 @@ mod consensus;
 mod formation;
 mod machine;
 mod node;
+mod observed;
 mod options;
 mod peers;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
@@ -34,6 +35,7 @@ pub use consensus::{
 pub(crate) use machine::dump_of;
 pub use machine::{Diverged, Machine, Replica, SharedReplica};
 pub use node::Node;
+pub use observed::Observations;
 pub use options::{NodeOptions, Timing};
 pub use peers::PeerTls;
 #[cfg(feature = "program")]

@@ -24,6 +24,7 @@ use super::consensus::{
     Confirmed, Consensus, FRAME_MAX, Failure, Member, MemberState, NodeId, Rejected, Status,
 };
 use super::machine::Machine;
+use super::observed::{Observations, Observed};
 use super::options::{NodeOptions, Timing};
 use super::peers::{Identity, Links, TlsSide, serve, who_is};
 use super::proto::{Elect, request};
@@ -55,6 +56,7 @@ pub struct Node {
     pub(super) links: Arc<Links>,
     timing: Timing,
     confirmations: mpsc::UnboundedSender<Asked>,
+    observed: Arc<Observed>,
     /// Whether the node hands its leadership over, and proposes nothing.
     steps_down: AtomicBool,
     tasks: TaskTracker,
@@ -155,7 +157,12 @@ impl Node {
             let stop = stop.clone();
             tasks.spawn(async move { stop.run_until_cancelled(task).await });
         };
-        let answers = Answers::new(raft.clone(), snapshots);
+        let observed = Arc::new(Observed::default());
+        let answers = Answers::new(raft.clone(), snapshots, observed.clone());
+        run(Box::pin({
+            let (observed, raft) = (observed.clone(), raft.clone());
+            async move { observed.follow(&raft, id).await }
+        }));
         run(Box::pin(serve(
             listener,
             identity.clone(),
@@ -163,7 +170,12 @@ impl Node {
             tasks.clone(),
             stop.clone(),
         )));
-        run(Box::pin(confirmations::serve(raft.clone(), asked, timing)));
+        run(Box::pin(confirmations::serve(
+            raft.clone(),
+            asked,
+            timing,
+            observed.clone(),
+        )));
         run(Box::pin(compaction::serve(
             raft.clone(),
             log.clone(),
@@ -179,6 +191,7 @@ impl Node {
             links,
             timing,
             confirmations,
+            observed,
             steps_down: AtomicBool::new(false),
             tasks,
             stop,
@@ -470,6 +483,10 @@ impl Consensus for Node {
                 })
                 .collect(),
         }
+    }
+
+    fn observations(&self) -> Observations {
+        self.observed.read()
     }
 
     async fn find(

@@ -346,9 +346,13 @@ fn log_to_stderr(settings: &Settings) -> Result<()> {
 }
 
 fn filter(settings: &Settings) -> Result<EnvFilter> {
-    settings
-        .log
-        .parse()
+    let mut log = settings.log.clone();
+    if !log.contains(RAFT) {
+        // It writes tens of lines a second while another node is unreachable, also as errors. What
+        // matters of them is in the log of the node.
+        log = format!("{log},{RAFT}=off");
+    }
+    log.parse()
         .map_err(|error: tracing_subscriber::filter::ParseError| {
             let problem = format!(
                 "invalid log filter `{}`: write a level such as info, or TARGET=LEVEL",
@@ -357,6 +361,9 @@ fn filter(settings: &Settings) -> Result<EnvFilter> {
             Error::new(ErrorKind::InvalidOption, problem).with_source(error)
         })
 }
+
+/// The target of the logs of the library that replicates the table of a cluster.
+const RAFT: &str = "openraft";
 
 fn check(flags: &ServeFlags) -> Result<()> {
     let settings = flags.settings()?;

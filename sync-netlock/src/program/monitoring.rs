@@ -1,5 +1,5 @@
-//! The HTTP port for monitoring: `/metrics` for Prometheus, `/livez` (the server runs) and
-//! `/readyz` (the server grants locks).
+//! The HTTP port for monitoring: `/metrics` for Prometheus, `/livez` (the server runs),
+//! `/readyz` (the server grants locks) and `/memberz` (a member of a cluster does its part).
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -62,20 +62,27 @@ pub(super) async fn serve(bound: Option<Bound>, observer: Observer, stop: Cancel
             process::metrics() + &observer.metrics(),
         )
     };
+    let member = ready.clone();
     let readyz = move || async move {
-        if ready.grants() {
-            (StatusCode::OK, "ready\n")
-        } else {
-            (
+        match ready.readiness() {
+            Ok(text) => (StatusCode::OK, text + "\n"),
+            Err(text) => (StatusCode::SERVICE_UNAVAILABLE, text + "\n"),
+        }
+    };
+    let memberz = move || async move {
+        match member.takes_part() {
+            true => (StatusCode::OK, "this server does its part\n"),
+            false => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "no locks are granted for now: see the log for the reason\n",
-            )
+                "this server does not serve, and does not follow a leader closely: see `/readyz` and the log\n",
+            ),
         }
     };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz));
+        .route("/readyz", get(readyz))
+        .route("/memberz", get(memberz));
     let served =
         axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
     if let Err(error) = served.await {

@@ -17,7 +17,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
-use super::metrics::{Snapshot, Traffic};
+use super::metrics::{ClusterSnapshot, Snapshot, Traffic};
 use super::options::ServerOptions;
 use super::principal_counts::PrincipalCounts;
 use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, SLICE_PAUSE, Stats};
@@ -291,7 +291,16 @@ impl Hub {
             grants: state.grants(),
             traffic: self.traffic.snapshot(),
             certificate_expiry: self.certificate_expiry(),
+            cluster: self.cluster(),
         }
+    }
+
+    /// Returns the metrics of the cluster, if the server is a member of one.
+    pub(super) fn cluster(&self) -> Option<ClusterSnapshot> {
+        #[cfg(feature = "cluster")]
+        return self.member.as_ref().map(super::member::Member::snapshot);
+        #[cfg(not(feature = "cluster"))]
+        None
     }
 
     /// Returns when the server's certificate expires, as a Unix timestamp.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use distsync_core::spi::locked;
 use prometheus_client::collector::Collector;
@@ -96,6 +97,31 @@ pub(super) struct Snapshot {
     pub(super) isolating: usize,
     pub(super) grants: bool,
     pub(super) traffic: TrafficSnapshot,
+    pub(super) cluster: Option<ClusterSnapshot>,
+}
+
+/// What a member of a cluster reports about it.
+#[derive(Debug, Default)]
+pub(super) struct ClusterSnapshot {
+    pub(super) term: u64,
+    /// Whether this server serves the table.
+    pub(super) leads: bool,
+    /// The name of the leader, and where clients reach it.
+    pub(super) leader: Option<(String, String)>,
+    pub(super) voters: usize,
+    pub(super) members: usize,
+    pub(super) last_index: u64,
+    /// How many entries are committed, as far as this server knows, and not in its table.
+    pub(super) lag: u64,
+    /// By how many entries each other member is behind, if this server leads.
+    pub(super) member_lags: Vec<(String, u64)>,
+    pub(super) elections: u64,
+    pub(super) confirmations: u64,
+    pub(super) failed_confirmations: u64,
+    /// How long ago the leader has sent a message.
+    pub(super) heard: Option<Duration>,
+    /// Whether the server leads, or follows a leader closely.
+    pub(super) takes_part: bool,
 }
 
 /// The values of [`Traffic`] at one moment.
@@ -173,6 +199,9 @@ impl Collector for Snapshot {
                 None,
                 MetricType::Gauge,
             )?)?;
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.encode(&mut encoder)?;
         }
         if let Some(expiry) = self.certificate_expiry {
             ConstGauge::new(expiry).encode(encoder.encode_descriptor(
@@ -260,6 +289,80 @@ impl Collector for Snapshot {
                     MetricType::Histogram,
                 )?,
             )?;
+        }
+        Ok(())
+    }
+}
+
+impl ClusterSnapshot {
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, value) in [
+            (
+                "cluster_term",
+                "The term of the last election",
+                whole(self.term),
+            ),
+            (
+                "cluster_leads",
+                "1 if this member serves the table, otherwise 0",
+                i64::from(self.leads),
+            ),
+            (
+                "cluster_leader_known",
+                "1 if this member knows the leader, otherwise 0",
+                i64::from(self.leader.is_some()),
+            ),
+            (
+                "cluster_members",
+                "Members, voters and others",
+                size(self.members),
+            ),
+            ("cluster_voters", "Members that vote", size(self.voters)),
+            (
+                "cluster_last_entry",
+                "The last entry in the log of this member",
+                whole(self.last_index),
+            ),
+            (
+                "cluster_lag_entries",
+                "Entries that are committed and not in the table of this member yet",
+                whole(self.lag),
+            ),
+        ] {
+            let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(descriptor)?;
+        }
+        if !self.member_lags.is_empty() {
+            let mut lags = encoder.encode_descriptor(
+                "cluster_member_lag_entries",
+                "Entries that another member has not stored, reported by the leader",
+                None,
+                MetricType::Gauge,
+            )?;
+            for (member, lag) in &self.member_lags {
+                let labels = [("member", member.as_str())];
+                ConstGauge::new(whole(*lag)).encode(lags.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, value) in [
+            (
+                "cluster_elections",
+                "Leaders that were elected since this member was started",
+                self.elections,
+            ),
+            (
+                "cluster_confirmations",
+                "Rounds in which a majority confirmed that this member leads",
+                self.confirmations,
+            ),
+            (
+                "cluster_failed_confirmations",
+                "Rounds in which no majority confirmed that this member leads",
+                self.failed_confirmations,
+            ),
+        ] {
+            let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(descriptor)?;
         }
         Ok(())
     }

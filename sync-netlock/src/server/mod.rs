@@ -339,6 +339,41 @@ impl Observer {
         self.hub.grants()
     }
 
+    /// Returns whether the server grants locks, and a text for an operator that says why not. In a
+    /// cluster, only the leader grants locks. The text says who leads.
+    ///
+    /// # Errors
+    /// The text, if the server does not grant locks.
+    pub fn readiness(&self) -> std::result::Result<String, String> {
+        let grants = self.grants();
+        match self.hub.cluster() {
+            _ if grants => Ok("ready".to_owned()),
+            Some(cluster) if !cluster.leads => Err(match (cluster.leader, cluster.heard) {
+                (Some((name, clients)), Some(heard)) => format!(
+                    "this server follows {name} at {clients}, is {} entries behind, and heard from it {} ms ago: \
+                     clients use that server",
+                    cluster.lag,
+                    heard.as_millis()
+                ),
+                (Some((name, clients)), None) => {
+                    format!("{name} at {clients} leads, and this server does not serve clients")
+                }
+                (None, _) => "this server knows of no leader: see the log".to_owned(),
+            }),
+            _ => Err("no locks are granted for now: see the log for the reason".to_owned()),
+        }
+    }
+
+    /// Returns whether the server does its part: a member of a cluster leads, or follows the leader
+    /// closely. A single server grants locks.
+    #[must_use]
+    pub fn takes_part(&self) -> bool {
+        match self.hub.cluster() {
+            Some(cluster) => cluster.takes_part,
+            None => self.grants(),
+        }
+    }
+
     /// Reads the certificate and the file of tokens again, if they have changed. The server does so
     /// itself every [`ServerOptions::reread`]. If a new file cannot be used, the server logs that
     /// and continues with the old one. Connections whose token was removed are closed.

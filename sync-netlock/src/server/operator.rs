@@ -5,12 +5,19 @@ use std::time::Duration;
 use tracing::info;
 
 use super::member::Member;
+use super::metrics::ClusterSnapshot;
 use crate::cluster::{MemberState, Rejected};
 use crate::wire::proto;
 use crate::wire::proto::change_cluster::Change;
 
 /// How long a change may take. A change that takes longer may still be made later.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A member that has heard nothing of the leader for this long takes no part. Longer than an
+/// election.
+const HEARD: Duration = Duration::from_secs(3);
+/// A member that is behind by more entries takes no part.
+const LAG: u64 = 1_024;
 
 fn impossible<T>(why: impl Into<String>) -> Result<T, Rejected> {
     Err(Rejected::Membership(why.into()))
@@ -37,6 +44,45 @@ impl Member {
             last_index: status.last_index.unwrap_or(0),
             applied_index: status.applied.unwrap_or(0),
             members,
+        }
+    }
+
+    /// Returns what this member reports about the cluster.
+    pub(super) fn snapshot(&self) -> ClusterSnapshot {
+        let (status, seen) = (self.consensus.status(), self.consensus.observations());
+        let leads = !self.leads_in(0);
+        let applied = status.applied.unwrap_or(0);
+        let last_index = status.last_index.unwrap_or(0);
+        let this = self.consensus.id();
+        let leader = status
+            .members
+            .iter()
+            .find(|of| Some(of.id) == status.leader);
+        let committed = match status.leader == Some(this) {
+            true => last_index,
+            false => seen.committed_by_leader.unwrap_or(applied),
+        };
+        let lag = committed.saturating_sub(applied);
+        let is_heard = seen.heard.is_some_and(|heard| heard < HEARD);
+        let follows = leader.is_some() && is_heard && lag <= LAG;
+        let lags = status.members.iter().filter_map(|of| {
+            let matched = of.matched.filter(|_| of.id != this)?;
+            Some((of.member.name.clone(), last_index.saturating_sub(matched)))
+        });
+        ClusterSnapshot {
+            term: status.term,
+            leads,
+            leader: leader.map(|of| (of.member.name.clone(), of.member.clients.clone())),
+            voters: status.members.iter().filter(|of| of.is_voter).count(),
+            members: status.members.len(),
+            last_index,
+            lag,
+            member_lags: lags.collect(),
+            elections: seen.elections,
+            confirmations: seen.confirmations,
+            failed_confirmations: seen.failed_confirmations,
+            heard: seen.heard,
+            takes_part: leads || follows,
         }
     }
 

@@ -86,21 +86,27 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn start(names: &[&str], more: &[&str]) -> Self {
+    /// Returns nodes that do not run yet.
+    pub(crate) fn new(names: &[&str]) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let mut nodes: Vec<_> = names
+        let nodes: Vec<_> = names
             .iter()
             .map(|name| Node::new(name, place.path()))
             .collect();
-        let first: Vec<_> = nodes.iter().map(Node::as_peer).collect();
-        for node in &mut nodes {
-            node.start(&first, more);
-        }
+        let first = nodes.iter().map(Node::as_peer).collect();
         Self {
             place,
             nodes,
             first,
         }
+    }
+
+    pub(crate) fn start(names: &[&str], more: &[&str]) -> Self {
+        let mut nodes = Self::new(names);
+        for node in &mut nodes.nodes {
+            node.start(&nodes.first, more);
+        }
+        nodes
     }
 
     /// Starts one more node, which waits until it is added.

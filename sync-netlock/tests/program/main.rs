@@ -8,6 +8,8 @@ mod cluster;
 mod cluster_admin;
 #[cfg(feature = "cluster")]
 mod cluster_folder;
+#[cfg(feature = "cluster")]
+mod cluster_watch;
 mod configuration;
 mod crowd;
 mod deploy;

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::dial::{Identity, Unreachable, dial, next_reply, read_more, send};
 use crate::cluster::consensus::{Member, NodeId};
@@ -118,9 +118,14 @@ async fn serve(
     mut calls: mpsc::Receiver<Call>,
     silence: Duration,
 ) {
+    // Each change is logged once. Raft tries again many times a second.
+    let mut is_reachable = true;
     while let Some(first) = calls.recv().await {
         let why = match dial(&identity, id, &member).await {
             Ok(stream) => {
+                if !std::mem::replace(&mut is_reachable, true) {
+                    info!(node = member.name, "another node is reachable again");
+                }
                 let why = tokio::select! {
                     biased;
                     () = identity.cut_off() => Unreachable("the node is cut off".to_owned()),
@@ -131,7 +136,9 @@ async fn serve(
             }
             Err(why) => why,
         };
-        debug!(%why, "another node is unreachable");
+        if std::mem::replace(&mut is_reachable, false) {
+            warn!(%why, "another node is unreachable");
+        }
         // Those that waited for the connection. Raft asks again after a pause.
         let _ = first.reply.send(Err(why.clone()));
         while let Ok(call) = calls.try_recv() {

@@ -4,12 +4,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 
 use super::convert::{self, Invalid};
 use super::snapshots::{SnapshotFile, Snapshots};
 use super::types::{Raft, SnapshotMeta, Vote};
 use crate::cluster::consensus::{Member, NodeId};
+use crate::cluster::observed::Observed;
 use crate::cluster::proto::{self, refused::Reason, request, response};
 
 /// Answers the requests of all nodes.
@@ -17,6 +19,7 @@ use crate::cluster::proto::{self, refused::Reason, request, response};
 pub(crate) struct Answers {
     raft: Raft,
     snapshots: Arc<Snapshots>,
+    observed: Arc<Observed>,
 }
 
 /// Answers the requests of one connection.
@@ -62,8 +65,12 @@ pub(crate) fn refusal(reason: Reason, text: impl Into<String>) -> response::Body
 }
 
 impl Answers {
-    pub(crate) fn new(raft: Raft, snapshots: Arc<Snapshots>) -> Self {
-        Self { raft, snapshots }
+    pub(crate) fn new(raft: Raft, snapshots: Arc<Snapshots>, observed: Arc<Observed>) -> Self {
+        Self {
+            raft,
+            snapshots,
+            observed,
+        }
     }
 
     /// Returns the members of the cluster, or none if it was not formed yet.
@@ -116,7 +123,11 @@ impl Session {
             request::Body::Append(request) => {
                 let request = convert::to_append(request)?;
                 self.check_sender(&request.vote)?;
+                let committed = request.leader_commit.map_or(0, |committed| committed.index);
                 let reply = raft.append_entries(request).await;
+                if matches!(reply, Ok(AppendEntriesResponse::Success)) {
+                    self.answers.observed.heard(committed);
+                }
                 let reply = reply.map_err(|error| unavailable(&error))?;
                 Some(response::Body::Append(convert::append_reply(&reply)))
             }

@@ -1,5 +1,6 @@
 //! Confirms that the node leads. Requests at the same time share a round of messages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::error::{CheckIsLeaderError, RaftError};
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 use super::types::Raft;
 use crate::cluster::consensus::{Confirmed, Rejected};
 use crate::cluster::node::not_leader;
+use crate::cluster::observed::Observed;
 use crate::cluster::options::Timing;
 
 /// Where the result of a confirmation goes.
@@ -20,6 +22,7 @@ pub(crate) async fn serve(
     raft: Raft,
     mut requests: mpsc::UnboundedReceiver<Asked>,
     timing: Timing,
+    observed: Arc<Observed>,
 ) {
     while let Some(first) = requests.recv().await {
         let mut asked = vec![first];
@@ -28,6 +31,7 @@ pub(crate) async fn serve(
         }
         let confirmed = timeout(timing.election_max, confirm(&raft, timing.heartbeat / 4)).await;
         let confirmed = confirmed.unwrap_or(Err(Rejected::Unconfirmed));
+        observed.confirmed(confirmed.is_ok());
         for asked in asked {
             // The caller may have given up.
             let _ = asked.send(confirmed.clone());
