@@ -259,8 +259,8 @@ async fn members_are_added_promoted_and_removed_under_load() {
     assert_eq!(tokens.len(), count, "no token was granted twice");
 }
 
-#[test]
-fn a_change_that_is_not_possible_names_the_reason_and_the_remedy() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_not_possible_names_the_reason_and_the_remedy() {
     let mut nodes = Nodes::start(&["a", "b", "c"], &[]);
     let leader = nodes.leader();
     let other = ["a", "b", "c"].into_iter().find(|name| **name != leader);
@@ -286,9 +286,17 @@ fn a_change_that_is_not_possible_names_the_reason_and_the_remedy() {
         assert!(refused.contains(reason), "{arguments:?}: {refused}");
     }
 
-    // A learner that does not answer is not promoted, and can be removed.
+    // A learner that is far behind is not promoted, and can be removed.
     nodes.admin(&["add", &format!("d={d}")]);
     assert!(nodes.node("d").running.take().unwrap().end(Signal::TERM));
+    let client = Handle::open(Client::new(nodes.config()).backend(), SyncOptions::new());
+    let client = client.await.unwrap();
+    for _ in 0..50 {
+        let lock = client.lock("many", LockOptions::new()).unwrap();
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
+    let refused = nodes.refusal(&["promote", "d"]);
+    assert!(refused.contains("entries behind"), "{refused}");
     nodes.node(other).running.take().unwrap().end(Signal::KILL);
     let removed = nodes.admin(&["remove", "d"]);
     assert!(removed.contains("removed d"), "{removed}");

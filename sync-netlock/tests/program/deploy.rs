@@ -121,6 +121,60 @@ fn the_image_runs_with_flags_instead_of_a_configuration() {
     Raw::connect(&format!("127.0.0.1:{port}"));
 }
 
+/// Checks a configuration of a member whose files are in `folder`, with these flags.
+#[cfg(feature = "cluster")]
+fn check_member(folder: &Path, config: &str, flags: &[&str]) {
+    let path = folder.join("netlockd.toml");
+    std::fs::write(&path, config).unwrap();
+    for name in ["server", "node", "nodes", "nodes-ca"] {
+        tls::pair(folder, name);
+    }
+    let tokens = run(&["hash-token", "shop"]);
+    std::fs::write(folder.join("tokens"), tokens.stdout).unwrap();
+    let path = path.to_str().unwrap();
+    let all = [&["--config", path], flags, &["config", "check"]].concat();
+    let checked = run(&all);
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success(), "{said}");
+    let listens = run(&[&["--config", path], flags, &["--print-config"]].concat());
+    let printed = String::from_utf8(listens.stdout).unwrap();
+    assert!(
+        printed.contains("name = \"netlock-1\"") || flags.is_empty(),
+        "{printed}"
+    );
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn the_configuration_of_a_member_is_valid() {
+    let place = tempfile::tempdir().unwrap();
+    let here = place.path().to_str().unwrap();
+    let sample = file("deploy/netlockd-cluster.toml").replace("/etc/netlockd", here);
+    let sample = format!("data_dir = \"{here}/data\"\n{sample}");
+    check_member(place.path(), &sample, &[]);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn the_manifests_for_kubernetes_configure_a_member() {
+    let place = tempfile::tempdir().unwrap();
+    let here = place.path().to_str().unwrap();
+    let manifest = file("deploy/kubernetes.yaml");
+    let begin = "netlockd.toml: |\n";
+    let config = &manifest[manifest.find(begin).unwrap() + begin.len()..];
+    let config = &config[..config.find("---").unwrap()];
+    let config = config.replace("/etc/netlock/", &format!("{here}/"));
+    let config = config.replace("/var/lib/netlockd", &format!("{here}/data"));
+    let arguments = manifest.lines().filter_map(|line| {
+        let argument = line.trim().strip_prefix("- --set=")?;
+        Some(argument.replace("$(POD)", "netlock-1"))
+    });
+    let arguments: Vec<_> = arguments.collect();
+    assert_eq!(arguments.len(), 2, "the name, and the address for clients");
+    let set = arguments.iter().flat_map(|argument| ["--set", argument]);
+    check_member(place.path(), &config, &set.collect::<Vec<_>>());
+}
+
 #[test]
 fn large_and_secret_files_are_not_sent_to_the_builder() {
     let ignored = file(".dockerignore");
