@@ -1,19 +1,22 @@
 //! An index of slots by the hash of what they contain.
 //!
-//! A command waits while the index grows. The index therefore consists of shards, which grow one at
-//! a time. An entry contains its part of the hash, so growing reads nothing but the shard.
+//! A command waits while the index grows. A large index therefore consists of shards, which grow
+//! one at a time. An entry contains its part of the hash, so growing reads nothing but the shard. A
+//! small index is one shard, because many shards of few entries would fill the processor's cache.
 
 use hashbrown::HashTable;
 
 use super::queue::Slot;
 
-/// The number of shards. A shard of an index with a million entries grows in a fraction of a
-/// millisecond.
+/// The number of shards of a large index. A shard of an index with a million entries grows in a
+/// fraction of a millisecond.
 const SHARDS: usize = 64;
+/// The number of entries at which an index gets shards.
+const SMALL: usize = 4_096;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// The part of the hash that finds the entry in its shard.
+    /// The part of the hash that finds the shard, and the entry in it.
     tag: u32,
     slot: Slot,
 }
@@ -28,46 +31,73 @@ impl Entry {
 /// An index of slots by hash. The user compares what a slot contains.
 #[derive(Debug)]
 pub(super) struct HashIndex {
-    shards: Box<[HashTable<Entry>; SHARDS]>,
+    /// One shard or [`SHARDS`].
+    shards: Vec<HashTable<Entry>>,
 }
 
 impl Default for HashIndex {
     fn default() -> Self {
         Self {
-            shards: Box::new([const { HashTable::new() }; SHARDS]),
+            shards: vec![HashTable::new()],
         }
     }
 }
 
-/// Splits a hash into the number of a shard and a tag.
-fn split(hash: u64) -> (usize, u32) {
-    let [a, b, c, d, shard, ..] = hash.to_le_bytes();
-    let tag = u32::from_le_bytes([a, b, c, d]);
-    (usize::from(shard) % SHARDS, tag)
+/// Returns the part of a hash that is in its entry.
+fn tag(hash: u64) -> u32 {
+    let [a, b, c, d, ..] = hash.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 impl HashIndex {
+    /// Returns the number of the shard of a tag: bits between those that a shard uses.
+    #[inline]
+    fn shard(&self, tag: u32) -> usize {
+        (tag >> 19) as usize & (self.shards.len() - 1)
+    }
+
     /// Returns the slot with this hash that `is_match` accepts.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_match: impl Fn(Slot) -> bool) -> Option<Slot> {
-        let (shard, tag) = split(hash);
+        let tag = tag(hash);
         let is_match = |entry: &Entry| entry.tag == tag && is_match(entry.slot);
-        let found = self.shards[shard].find(Entry::hash(tag), is_match)?;
+        let found = self.shards[self.shard(tag)].find(Entry::hash(tag), is_match)?;
         Some(found.slot)
     }
 
     /// Adds a slot that is not in the index.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, slot: Slot) {
-        let (shard, tag) = split(hash);
-        let (entry, hash) = (Entry { tag, slot }, |entry: &Entry| Entry::hash(entry.tag));
-        self.shards[shard].insert_unique(Entry::hash(tag), entry, hash);
+        let tag = tag(hash);
+        if self.shards.len() == 1 && self.shards[0].len() >= SMALL {
+            self.split();
+        }
+        let shard = self.shard(tag);
+        self.add(shard, Entry { tag, slot });
+    }
+
+    #[inline]
+    fn add(&mut self, shard: usize, entry: Entry) {
+        let hash = |entry: &Entry| Entry::hash(entry.tag);
+        self.shards[shard].insert_unique(Entry::hash(entry.tag), entry, hash);
+    }
+
+    /// Divides the only shard into many.
+    #[cold]
+    fn split(&mut self) {
+        let entries = std::mem::take(&mut self.shards[0]);
+        let shard = || HashTable::with_capacity(2 * SMALL / SHARDS);
+        self.shards = std::iter::repeat_with(shard).take(SHARDS).collect();
+        for entry in entries {
+            self.add(self.shard(entry.tag), entry);
+        }
     }
 
     /// Removes a slot, if it is in the index.
     #[inline]
     pub(super) fn remove(&mut self, hash: u64, slot: Slot) {
-        let (shard, tag) = split(hash);
+        let tag = tag(hash);
+        let shard = self.shard(tag);
         let found = self.shards[shard].find_entry(Entry::hash(tag), |entry| entry.slot == slot);
         if let Ok(found) = found {
             found.remove();
@@ -78,6 +108,7 @@ impl HashIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::queue::slot;
 
     fn hash(slot: Slot) -> u64 {
         u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -107,9 +138,12 @@ mod tests {
     #[test]
     fn a_shard_grows_alone() {
         let mut index = HashIndex::default();
-        let capacity = |index: &HashIndex| index.shards.each_ref().map(HashTable::capacity);
+        (0..=slot(SMALL)).for_each(|slot| index.insert(hash(slot), slot));
+        let capacity = |index: &HashIndex| -> Vec<_> {
+            index.shards.iter().map(HashTable::capacity).collect()
+        };
         let mut before = capacity(&index);
-        for slot in 0..100_000 {
+        for slot in slot(SMALL) + 1..100_000 {
             index.insert(hash(slot), slot);
             let after = capacity(&index);
             let grown = before.iter().zip(&after).filter(|(a, b)| a != b).count();
