@@ -35,7 +35,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cluster::{Member, Node};
 use crate::server::{Server, token_line};
 use cluster_operation::FolderOperation;
-use operate::{Operation, print_lines};
+use operate::Operation;
+#[cfg(feature = "cluster")]
+use operate::print_lines;
 use settings::{LogFormat, Settings, parse_assignment};
 
 /// The arguments of netlockd. Another program can take them as those of a subcommand, and give them
