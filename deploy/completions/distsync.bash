@@ -109,6 +109,9 @@ _distsync() {
             distsync__subcmd__help__subcmd__serve,admin)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin"
                 ;;
+            distsync__subcmd__help__subcmd__serve,cluster)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__cluster"
+                ;;
             distsync__subcmd__help__subcmd__serve,config)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__config"
                 ;;
@@ -157,11 +160,20 @@ _distsync() {
             distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster,step-down)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down"
                 ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__cluster,init)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__cluster__subcmd__init"
+                ;;
+            distsync__subcmd__help__subcmd__serve__subcmd__cluster,recover)
+                cmd="distsync__subcmd__help__subcmd__serve__subcmd__cluster__subcmd__recover"
+                ;;
             distsync__subcmd__help__subcmd__serve__subcmd__config,check)
                 cmd="distsync__subcmd__help__subcmd__serve__subcmd__config__subcmd__check"
                 ;;
             distsync__subcmd__serve,admin)
                 cmd="distsync__subcmd__serve__subcmd__admin"
+                ;;
+            distsync__subcmd__serve,cluster)
+                cmd="distsync__subcmd__serve__subcmd__cluster"
                 ;;
             distsync__subcmd__serve,config)
                 cmd="distsync__subcmd__serve__subcmd__config"
@@ -280,6 +292,24 @@ _distsync() {
             distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster,step-down)
                 cmd="distsync__subcmd__serve__subcmd__admin__subcmd__help__subcmd__cluster__subcmd__step__subcmd__down"
                 ;;
+            distsync__subcmd__serve__subcmd__cluster,help)
+                cmd="distsync__subcmd__serve__subcmd__cluster__subcmd__help"
+                ;;
+            distsync__subcmd__serve__subcmd__cluster,init)
+                cmd="distsync__subcmd__serve__subcmd__cluster__subcmd__init"
+                ;;
+            distsync__subcmd__serve__subcmd__cluster,recover)
+                cmd="distsync__subcmd__serve__subcmd__cluster__subcmd__recover"
+                ;;
+            distsync__subcmd__serve__subcmd__cluster__subcmd__help,help)
+                cmd="distsync__subcmd__serve__subcmd__cluster__subcmd__help__subcmd__help"
+                ;;
+            distsync__subcmd__serve__subcmd__cluster__subcmd__help,init)
+                cmd="distsync__subcmd__serve__subcmd__cluster__subcmd__help__subcmd__init"
+                ;;
+            distsync__subcmd__serve__subcmd__cluster__subcmd__help,recover)
+                cmd="distsync__subcmd__serve__subcmd__cluster__subcmd__help__subcmd__recover"
+                ;;
             distsync__subcmd__serve__subcmd__config,check)
                 cmd="distsync__subcmd__serve__subcmd__config__subcmd__check"
                 ;;
@@ -294,6 +324,9 @@ _distsync() {
                 ;;
             distsync__subcmd__serve__subcmd__help,admin)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin"
+                ;;
+            distsync__subcmd__serve__subcmd__help,cluster)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__cluster"
                 ;;
             distsync__subcmd__serve__subcmd__help,config)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__config"
@@ -345,6 +378,12 @@ _distsync() {
                 ;;
             distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster,step-down)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__cluster__subcmd__step__subcmd__down"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__cluster,init)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__cluster__subcmd__init"
+                ;;
+            distsync__subcmd__serve__subcmd__help__subcmd__cluster,recover)
+                cmd="distsync__subcmd__serve__subcmd__help__subcmd__cluster__subcmd__recover"
                 ;;
             distsync__subcmd__serve__subcmd__help__subcmd__config,check)
                 cmd="distsync__subcmd__serve__subcmd__help__subcmd__config__subcmd__check"
@@ -708,7 +747,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__help__subcmd__serve)
-            opts="config hash-token dev-cluster admin"
+            opts="config hash-token dev-cluster cluster admin"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -904,6 +943,48 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__help__subcmd__serve__subcmd__admin__subcmd__sessions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__cluster)
+            opts="init recover"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__cluster__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__help__subcmd__serve__subcmd__cluster__subcmd__recover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1140,7 +1221,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve)
-            opts="-h -V --config --print-config --listen --insecure-allow-remote --admin-listen --workers --data-dir --durability --table --tokens --tls-cert --tls-key --tls-client-ca --audit-log --connections --log --log-format --set --on --json --help --version config hash-token dev-cluster admin help"
+            opts="-h -V --config --print-config --listen --insecure-allow-remote --admin-listen --workers --data-dir --durability --table --tokens --tls-cert --tls-key --tls-client-ca --audit-log --connections --log --log-format --set --on --json --help --version config hash-token dev-cluster cluster admin help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1841,6 +1922,132 @@ _distsync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        distsync__subcmd__serve__subcmd__cluster)
+            opts="-h --config --on --json --help init recover help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__cluster__subcmd__help)
+            opts="init recover help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__cluster__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__cluster__subcmd__help__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__cluster__subcmd__help__subcmd__recover)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__cluster__subcmd__init)
+            opts="-h --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__cluster__subcmd__recover)
+            opts="-h --yes --longest-ttl --config --on --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --longest-ttl)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         distsync__subcmd__serve__subcmd__config)
             opts="-h --config --on --json --help check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1972,7 +2179,7 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve__subcmd__help)
-            opts="config hash-token dev-cluster admin help"
+            opts="config hash-token dev-cluster cluster admin help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2168,6 +2375,48 @@ _distsync() {
             return 0
             ;;
         distsync__subcmd__serve__subcmd__help__subcmd__admin__subcmd__sessions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__cluster)
+            opts="init recover"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__cluster__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        distsync__subcmd__serve__subcmd__help__subcmd__cluster__subcmd__recover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
