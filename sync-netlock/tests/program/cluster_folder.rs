@@ -72,6 +72,12 @@ async fn a_single_server_becomes_the_first_member_and_keeps_its_locks() {
     let made = folder_command(&node, &first, &["cluster", "init"]);
     assert!(made.contains(&format!("table {TABLE}")), "{made}");
     assert!(made.contains("1 sessions and 1 claims"), "{made}");
+    // As if the command had been interrupted at its end.
+    std::fs::write(node.folder.join("unfinished"), "").unwrap();
+    let unfinished = refused(&node, &first, &[]);
+    assert!(unfinished.contains("repeat the command"), "{unfinished}");
+    let completed = folder_command(&node, &first, &["cluster", "init"]);
+    assert!(completed.contains("completed"), "{completed}");
     let again = refused(&node, &first, &["cluster", "init"]);
     assert!(again.contains("a member already"), "{again}");
     let alone = complaint(&[&["--listen", "127.0.0.1:0"], &single[..]].concat());
@@ -137,6 +143,13 @@ async fn the_last_member_becomes_a_cluster_that_grants_after_the_longest_ttl() {
         told.contains("the only member of the cluster now"),
         "{told}"
     );
+    // As if the command had been interrupted at its end.
+    let mark = nodes.node("c").folder.join("unfinished");
+    std::fs::write(&mark, "").unwrap();
+    let unfinished = refused(nodes.node("c"), &first, &[]);
+    assert!(unfinished.contains("repeat the command"), "{unfinished}");
+    folder_command(nodes.node("c"), &first, &confirmed);
+    assert!(!mark.exists());
     let again = refused(nodes.node("c"), &first, &confirmed);
     assert!(again.contains("the only member of its cluster"), "{again}");
 
