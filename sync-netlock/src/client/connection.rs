@@ -7,6 +7,7 @@
 
 mod close_reason;
 mod driver;
+mod silence;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -14,6 +15,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use distsync_core::spi::home::Home;
 use distsync_core::spi::{ClaimId, Departure, Session, SessionId, locked};
@@ -48,6 +50,8 @@ struct State {
     last_session: u32,
     /// The session of the last request, with its number. Nearly all requests name one session.
     recent: Option<(SessionId, u32)>,
+    /// The shortest TTL of these sessions, and of earlier ones.
+    shortest_ttl: Option<Duration>,
     greeting: Greeting,
     /// Wakes the driver. `None` while the driver is awake.
     driver: Option<Waker>,
@@ -102,6 +106,8 @@ impl State {
         self.last_session += 1;
         let number = self.last_session;
         self.sessions.insert(session.id, number);
+        let shortest = self.shortest_ttl.unwrap_or(session.ttl);
+        self.shortest_ttl = Some(shortest.min(session.ttl));
         if !opens {
             let attach = Command::Attach {
                 session: session.id,

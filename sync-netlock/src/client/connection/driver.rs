@@ -5,27 +5,19 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use distsync_core::ErrorKind;
-use distsync_core::spi::clock::{self, Moment};
 use prost::Message;
 use tokio::io::AsyncWrite;
 use tracing::debug;
 
 use super::close_reason::CloseReason;
+use super::silence::{Check, Silence};
 use super::{Connection, Greeting, HELLO, IGNORED, PING};
 use crate::engine::Reply;
 use crate::replies::Delivered;
 use crate::stream::Stream;
 use crate::wire::{Frames, RESPONSE_MAX, VERSION, encode, proto, read_reply, to_reply};
-
-/// How often the driver pings the server, and checks that the server still sends.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long the server may send nothing before the connection counts as broken. Three pings are
-/// unanswered then.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// The least number of replies to deliver before the next requests are written. With fewer, the
 /// system call for the write costs more than it gains.
@@ -55,22 +47,33 @@ pub(in crate::client) async fn drive(connection: Arc<Connection>, mut stream: St
         delivered: Vec::new(),
         batch: BATCH_MIN,
         shares_a_core: std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1),
-        last_read: clock::now(),
+        silence: Silence::new(),
         yielded: false,
     };
-    let mut next_ping = pin!(tokio::time::sleep(PING_INTERVAL));
+    let mut tick = driver.silence.tick();
+    let mut timer = pin!(tokio::time::sleep(tick));
+    let mut is_due = false;
     let reason = poll_fn(|cx| {
-        while next_ping.as_mut().poll(cx).is_ready() {
-            if clock::now().since(driver.last_read) > SILENCE_MAX {
-                return Poll::Ready(CloseReason::from("the server does not respond"));
+        loop {
+            is_due |= timer.as_mut().poll(cx).is_ready();
+            match driver.run(&connection.0, Pin::new(&mut stream), cx) {
+                Ok(Progress::Sleep) => {}
+                Ok(Progress::Yield) => return Poll::Pending,
+                Ok(Progress::Closed) => return Poll::Ready("the connection was closed".into()),
+                Err(reason) => return Poll::Ready(reason),
             }
-            driver.ping();
-            next_ping.set(tokio::time::sleep(PING_INTERVAL));
-        }
-        match driver.run(&connection.0, Pin::new(&mut stream), cx) {
-            Ok(Progress::Sleep) => Poll::Pending,
-            Ok(Progress::Closed) => Poll::Ready("the connection was closed".into()),
-            Err(reason) => Poll::Ready(reason),
+            if is_due {
+                match driver.silence.check() {
+                    Check::Nothing => {}
+                    Check::Ping => driver.ping(),
+                    Check::Broken => return Poll::Ready("the server does not respond".into()),
+                }
+            } else if driver.silence.tick() == tick {
+                return Poll::Pending;
+            }
+            is_due = false;
+            tick = driver.silence.tick();
+            timer.set(tokio::time::sleep(tick));
         }
     })
     .await;
@@ -79,7 +82,10 @@ pub(in crate::client) async fn drive(connection: Arc<Connection>, mut stream: St
 }
 
 enum Progress {
+    /// Nothing has arrived, and all requests are written or the socket takes no more.
     Sleep,
+    /// The callers run first.
+    Yield,
     Closed,
 }
 
@@ -96,8 +102,7 @@ struct Driver {
     /// Whether this process has one core. Callers and server then do not work at the same time, at
     /// least if the server is on the same machine, and a smaller batch only costs system calls.
     shares_a_core: bool,
-    /// When the server last sent anything.
-    last_read: Moment,
+    silence: Silence,
     /// Whether the driver has yielded to the callers since it was woken to write.
     yielded: bool,
 }
@@ -132,6 +137,9 @@ impl Driver {
                 } else {
                     (state.replies.len() / 2).max(BATCH_MIN)
                 };
+                if let Some(ttl) = state.shortest_ttl {
+                    self.silence.adapt(ttl);
+                }
                 if !state.out.is_empty() {
                     if !self.yielded {
                         return Ok(self.yield_to_callers(cx));
@@ -173,7 +181,7 @@ impl Driver {
     fn yield_to_callers(&mut self, cx: &Context<'_>) -> Progress {
         self.yielded = true;
         cx.waker().wake_by_ref();
-        Progress::Sleep
+        Progress::Yield
     }
 
     /// Writes and flushes `writing`. Returns `false` if the socket takes no more bytes now.
@@ -189,7 +197,10 @@ impl Driver {
             {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => return Err("the server closed the connection".into()),
-                Poll::Ready(Ok(written)) => self.written += written,
+                Poll::Ready(Ok(written)) => {
+                    self.written += written;
+                    self.silence.wrote();
+                }
                 Poll::Ready(Err(error)) => return Err(error.into()),
             }
         }
@@ -219,7 +230,7 @@ impl Driver {
                 if room.len() == room.capacity() {
                     self.frames.grow();
                 }
-                self.last_read = clock::now();
+                self.silence.read();
                 Ok(true)
             }
             Poll::Ready(Err(error)) => Err(error.into()),
