@@ -440,14 +440,14 @@ async fn a_grace_period_is_no_longer_than_the_ttls_in_recent_use() {
 }
 
 /// A file system of a few megabytes, in a mount namespace that outlives its servers.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     place: TempDir,
     /// The process that keeps the namespace. It exits when its standard input is closed.
     keeper: std::process::Child,
 }
 
 impl SmallDisk {
-    fn mount(size: &str) -> Self {
+    pub(crate) fn mount(size: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let script = "mount -t tmpfs -o size=$2 tmpfs \"$1\" && echo mounted && exec cat";
         let mut command = Command::new("unshare");
@@ -477,23 +477,34 @@ impl SmallDisk {
     }
 
     fn start(&self, address: &str) -> Netlockd {
+        let mut command = self.command();
+        command
+            .args(["--listen", address, "--log", "warn", "--data-dir"])
+            .arg(self.inside("data"));
+        Netlockd::spawn(command)
+    }
+
+    /// Returns a command that runs netlockd in the namespace.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--user", "--mount", "--preserve-credentials", "--target"]);
         command.arg(self.keeper.id().to_string()).arg(NETLOCKD);
         command
-            .args(["--listen", address, "--log", "warn", "--data-dir"])
-            .arg(self.place.path().join("data"));
-        Netlockd::spawn(command)
+    }
+
+    /// Returns a path in it, as seen from its namespace.
+    pub(crate) fn inside(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
     }
 
     /// Returns a path in it, as seen from this namespace.
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let place = self.place.path().display();
         PathBuf::from(format!("/proc/{}/root{place}/{name}", self.keeper.id()))
     }
 
     /// Writes a file that fills the file system.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let file = std::fs::File::create(self.path("filler")).unwrap();
         let mut at = 0;
         while file
@@ -504,7 +515,7 @@ impl SmallDisk {
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
 }

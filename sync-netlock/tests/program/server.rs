@@ -44,7 +44,7 @@ impl Netlockd {
         Self::spawn_with(command, None)
     }
 
-    fn spawn_with(mut command: Command, log: Option<NamedTempFile>) -> Self {
+    pub(crate) fn spawn_with(mut command: Command, log: Option<NamedTempFile>) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self {

@@ -35,6 +35,7 @@ const ROUNDS: usize = 300;
 const LONG_ENOUGH: Duration = Duration::from_secs(12);
 /// The timeout of a request or a wait. No holder holds for longer than a few milliseconds.
 const TURN: Duration = Duration::from_secs(20);
+const STUCK: &str = "no answer within 20 s: a waiter was lost, or the store is stuck";
 
 /// All holds of one name.
 #[derive(Debug, Default)]
@@ -145,10 +146,18 @@ impl Racer {
         standing
     }
 
-    async fn granted(&self, claim: &Claim) -> Standing {
-        let standing = with_retries(|| self.backend.granted(claim)).await;
-        self.note(claim, &standing);
-        standing
+    /// Waits for the grant of a claim. Returns `None` if the connection on which it waits is lost:
+    /// enqueue it again.
+    async fn granted(&self, claim: &Claim) -> Option<Standing> {
+        let granted = tokio::time::timeout(TURN, self.backend.granted(claim)).await;
+        match granted.unwrap_or_else(|_| panic!("{STUCK}")) {
+            Ok(standing) => {
+                self.note(claim, &standing);
+                Some(standing)
+            }
+            Err(error) if error.is_retryable() => None,
+            Err(error) => panic!("the store answers in a race: {error}"),
+        }
     }
 
     fn note(&self, claim: &Claim, standing: &Standing) {
@@ -160,15 +169,15 @@ impl Racer {
     /// Enqueues a claim and waits for its grant. Returns `false` if another racer ended the claim.
     async fn acquire(&self, claim: &Claim) -> bool {
         loop {
-            let mut standing = self.enqueue(claim).await;
-            if matches!(standing, Standing::Waiting { .. }) {
+            let mut standing = Some(self.enqueue(claim).await);
+            if let Some(Standing::Waiting { .. }) = standing {
                 standing = self.granted(claim).await;
             }
             match standing {
-                Standing::Granted { .. } => return true,
-                Standing::Gone { .. } => return false,
-                Standing::Waiting { .. } => {}
-                other => panic!("{claim:?} waits, and was answered {other:?}"),
+                Some(Standing::Granted { .. }) => return true,
+                Some(Standing::Gone { .. }) => return false,
+                Some(Standing::Waiting { .. }) | None => {}
+                Some(other) => panic!("{claim:?} waits, and was answered {other:?}"),
             }
         }
     }
@@ -178,10 +187,14 @@ impl Racer {
         with_retries(|| self.backend.withdraw(claim)).await;
     }
 
+    async fn close(&self) {
+        with_retries(|| self.backend.close(&self.session)).await;
+    }
+
     /// Ends the session with all of its claims, and opens a new one.
     async fn start_again(&mut self, claim: &Claim) {
         locked(&self.ledger).end(claim.id);
-        with_retries(|| self.backend.close(&self.session)).await;
+        self.close().await;
         self.session = open(&self.stage, &*self.backend).await;
     }
 
@@ -266,15 +279,14 @@ async fn with_retries<T, F: Future<Output = Result<T>>>(mut request: impl FnMut(
             }
         }
     });
-    answer.await.unwrap_or_else(|_| {
-        panic!("no answer within {TURN:?}: a waiter was lost, or the store is stuck")
-    })
+    answer.await.unwrap_or_else(|_| panic!("{STUCK}"))
 }
 
 /// Opens a session that outlasts the race, because it is not renewed.
 async fn open(stage: &Stage, backend: &dyn Backend) -> Session {
     let ttl = Duration::from_secs(300).min(stage.capabilities().ttl_max);
-    backend.open(&bare::spec(ttl)).await.expect("a session")
+    let spec = bare::spec(ttl);
+    with_retries(|| backend.open(&spec)).await
 }
 
 /// Runs all racers to their end, and checks that they leave nothing behind.
@@ -301,20 +313,16 @@ async fn race<F: Future<Output = ()> + Send + 'static>(stage: &Stage, run: impl 
     let session = open(stage, &*backend).await;
     let claim = stage.claim(session, "race");
     eventually(SOON, "the queue is empty after the race", || async {
-        backend
-            .queue(&claim.name)
-            .await
-            .expect("queue")
-            .entries
-            .is_empty()
+        let queue = with_retries(|| backend.queue(&claim.name)).await;
+        queue.entries.is_empty()
     })
     .await;
-    let standing = backend.enqueue(&claim).await.expect("enqueue");
+    let standing = with_retries(|| backend.enqueue(&claim)).await;
     assert!(
         matches!(standing, Standing::Granted { .. }),
         "not free after the race: {standing:?}"
     );
-    backend.close(&session).await.expect("close");
+    with_retries(|| backend.close(&session)).await;
 }
 
 /// If many sessions try a free name at the same moment, exactly one is granted.
@@ -331,7 +339,7 @@ pub async fn law_11_one_of_many_gets_a_free_name(stage: Stage) {
             }
             round += 1;
         }
-        racer.backend.close(&racer.session).await.expect("close");
+        racer.close().await;
     })
     .await;
 }
@@ -362,7 +370,7 @@ pub async fn law_11_all_free_permits_are_granted_to_tries(stage: Stage) {
                 }
                 round += 1;
             }
-            racer.backend.close(&racer.session).await.expect("close");
+            racer.close().await;
         }
     })
     .await;
@@ -384,7 +392,7 @@ pub async fn law_11_all_of_many_get_a_free_name_in_turn(stage: Stage) {
             racer.withdraw(&claim).await;
             round += 1;
         }
-        racer.backend.close(&racer.session).await.expect("close");
+        racer.close().await;
     })
     .await;
 }
@@ -398,7 +406,7 @@ pub async fn law_11_everything_at_once_at_one_name(stage: Stage) {
             racer.step().await;
             round += 1;
         }
-        racer.backend.close(&racer.session).await.expect("close");
+        racer.close().await;
     })
     .await;
 }

@@ -11,6 +11,7 @@ use openraft::{
     AnyError, EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder,
     StorageIOError,
 };
+use tracing::info;
 
 use super::leadership::of_term;
 use super::snapshots::{Content, SnapshotFile, Snapshots};
@@ -173,6 +174,8 @@ impl RaftStateMachine<Types> for StateMachine {
             snapshots.store(&content)?;
             applied.last = content.meta.last_log_id;
             applied.membership = content.meta.last_membership;
+            let index = applied.last.map(|id| id.index);
+            info!(index, "the snapshot of the leader was installed");
             Ok(())
         };
         tokio::task::spawn_blocking(install)

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod following;
+mod races;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
