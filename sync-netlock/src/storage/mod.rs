@@ -162,7 +162,7 @@ impl Storage {
     }
 
     /// Returns the longest TTL that a grace period has to cover.
-    #[cfg(feature = "cluster")]
+    #[cfg(all(feature = "cluster", feature = "program"))]
     pub(crate) fn longest_ttl(&self) -> Duration {
         self.notes.longest_ttl
     }

@@ -7,6 +7,7 @@ pub(crate) mod convert;
 pub(crate) mod leadership;
 pub(crate) mod log;
 pub(crate) mod network;
+#[cfg(feature = "program")]
 pub(crate) mod offline;
 pub(crate) mod snapshots;
 pub(crate) mod state_machine;

@@ -120,6 +120,7 @@ impl NodeLog {
         look(&locked(&self.shared.state))
     }
 
+    #[cfg(feature = "program")]
     /// Begins the log of a new node after the entry `last`, which its snapshot includes.
     pub(crate) async fn begin_after(&self, vote: Vote, last: LogId) -> io::Result<()> {
         self.change_and_wait(|state, records| {

@@ -38,6 +38,7 @@ impl State {
         self.purged
     }
 
+    #[cfg(feature = "program")]
     /// Returns the vote, the last entry that is known to be committed, and the entries after
     /// `last`.
     pub(crate) fn after(&self, last: Option<LogId>) -> (Option<Vote>, Option<LogId>, Vec<Entry>) {
