@@ -106,33 +106,35 @@ impl Etcd {
     }
 }
 
+impl Etcd {
+    /// Creates and deletes the key `name`.
+    pub(crate) async fn pair(&self, name: &str) {
+        let mut kv = self.0.kv_client();
+        let put = TxnOp::put(name, "me", Some(PutOptions::new().with_lease(self.1)));
+        let free = Compare::create_revision(name, CompareOp::Equal, 0);
+        let created = kv
+            .txn(Txn::new().when([free]).and_then([put]))
+            .await
+            .expect("create");
+        let revision = created.header().expect("a header").revision();
+        let same = Compare::create_revision(name, CompareOp::Equal, revision);
+        let delete = TxnOp::delete(name, None);
+        let deleted = kv
+            .txn(Txn::new().when([same]).and_then([delete]))
+            .await
+            .expect("delete");
+        assert!(deleted.succeeded());
+    }
+}
+
 impl Bare for Etcd {
     fn worker(&self, name: String) -> Worker {
-        let (client, lease) = (self.0.clone(), self.1);
+        let etcd = Self(self.0.clone(), self.1);
         Box::new(move |over| {
             Box::pin(async move {
-                let mut kv = client.kv_client();
                 let mut pairs = 0;
                 while !over.load(Ordering::Relaxed) {
-                    let put = TxnOp::put(
-                        name.clone(),
-                        "me",
-                        Some(PutOptions::new().with_lease(lease)),
-                    );
-                    let free = Compare::create_revision(name.clone(), CompareOp::Equal, 0);
-                    let created = kv
-                        .txn(Txn::new().when([free]).and_then([put]))
-                        .await
-                        .expect("create");
-                    let revision = created.header().expect("a header").revision();
-                    let same = Compare::create_revision(name.clone(), CompareOp::Equal, revision);
-                    let delete = TxnOp::delete(name.clone(), None);
-                    assert!(
-                        kv.txn(Txn::new().when([same]).and_then([delete]))
-                            .await
-                            .expect("delete")
-                            .succeeded()
-                    );
+                    etcd.pair(&name).await;
                     pairs += 1;
                 }
                 pairs
