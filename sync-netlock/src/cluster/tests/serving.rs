@@ -248,6 +248,22 @@ impl Raw {
     }
 }
 
+/// Waits until the follower at this address knows the leader, and returns its refusal.
+async fn named_leader(follower: &str) -> wire::Refused {
+    let deadline = clock::now().after(PATIENCE);
+    loop {
+        let Err(Some(refused)) = Raw::connect(follower).await else {
+            panic!("{follower} does not lead");
+        };
+        assert_eq!(refused.code(), Code::NotLeader);
+        if !refused.leader.is_empty() {
+            return refused;
+        }
+        assert!(clock::now() < deadline, "it knows no leader");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_follower_names_the_leader_and_the_leader_serves() {
     let cluster = Cluster::form().await;
@@ -259,10 +275,7 @@ async fn a_follower_names_the_leader_and_the_leader_serves() {
     assert!(matches!(renewed, Ok(Answer::Renewed(_))), "{renewed:?}");
     for (name, serving) in &cluster.servers {
         if *name != leader {
-            let Err(Some(refused)) = Raw::connect(&serving.address).await else {
-                panic!("{name} does not lead");
-            };
-            assert_eq!(refused.code(), Code::NotLeader);
+            let refused = named_leader(&serving.address).await;
             assert_eq!(refused.leader, cluster.servers[&leader].address);
             assert!(refused.message.contains(&refused.leader), "{refused:?}");
         }
