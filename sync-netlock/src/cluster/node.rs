@@ -11,7 +11,7 @@ use bytes::Bytes;
 use distsync_core::spi::clock;
 use distsync_core::{Error, ErrorKind, Result};
 use openraft::error::{
-    ChangeMembershipError, ClientWriteError, ForwardToLeader, InitializeError, RaftError,
+    ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, RaftError,
 };
 use openraft::{ChangeMembers, Config, SnapshotPolicy};
 use tokio::net::TcpListener;
@@ -111,6 +111,7 @@ impl Node {
             failure(error);
         });
         let (log, id) = NodeLog::open(&folder.join("raft"), cluster, log_bytes, failure.clone())?;
+        log.forget_leadership(id);
         let (snapshots, newest) = Snapshots::open(&folder.join("snapshots"))?;
         let snapshots = Arc::new(snapshots);
         let machine = StateMachine::new(machine, snapshots.clone(), newest)?;
@@ -182,7 +183,12 @@ impl Node {
             machine,
             log_bytes,
         )));
-        run(Box::pin(watch_disk(log, timing.election_max, failure)));
+        run(Box::pin(watch_disk(
+            log,
+            timing.election_max,
+            failure.clone(),
+        )));
+        run(Box::pin(watch_replication(raft.clone(), failure)));
         run(Box::pin(reread(identity)));
         Ok(Self {
             id,
@@ -338,6 +344,19 @@ pub(super) async fn watch_disk(log: NodeLog, patience: Duration, failure: Failur
             failure(&std::io::ErrorKind::TimedOut.into());
             return;
         }
+    }
+}
+
+/// Ends the node when the replication has failed, for example because an entry cannot be applied.
+async fn watch_replication(raft: Raft, failure: Failure) {
+    let mut metrics = raft.metrics();
+    let failed = metrics.wait_for(|metrics| metrics.running_state.is_err());
+    let state = failed.await.map(|metrics| metrics.running_state.clone());
+    if let Ok(Err(why)) = state
+        && why != Fatal::Stopped
+    {
+        error!(%why, "the replication has failed: this node ends");
+        failure(&std::io::Error::other(why));
     }
 }
 

@@ -49,6 +49,48 @@ async fn all_nodes_restart_with_what_was_committed() {
     nodes.stop().await;
 }
 
+/// In the same term, its next table would not have what the earlier run has proposed and could still
+/// be committed.
+#[tokio::test]
+async fn a_leader_that_restarts_at_once_leads_in_a_later_term_only() {
+    let mut nodes = Nodes::form(&["a", "b", "c"]).await;
+    let old = nodes.leader().await;
+    let before = nodes.of(&old).node().confirm().await.unwrap();
+    nodes.of_mut(&old).stop().await;
+    nodes.of_mut(&old).start().await;
+    let new = nodes.leader().await;
+    let after = nodes.of(&new).node().confirm().await.unwrap();
+    assert!(
+        after.term > before.term,
+        "{old} led in term {}, and {new} leads in term {}",
+        before.term,
+        after.term
+    );
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_apply_an_entry_ends() {
+    let failed = Arc::new(Mutex::new(None));
+    let failure: Failure = Arc::new({
+        let failed = failed.clone();
+        move |error: &io::Error| *locked(&failed) = Some(error.to_string())
+    });
+    let mut nodes = Nodes::start(&[], 16 << 20).await;
+    nodes
+        .add_with("a", |options| options.with_failure(failure))
+        .await;
+    let node = nodes.of("a").node();
+    node.form(nodes.voters()).await.unwrap();
+    node.elected(0).await.unwrap();
+    let proposed = node.propose_now(Bytes::from_static(b"no changes")).await;
+    assert!(proposed.is_err(), "{proposed:?}");
+    eventually("the node ends", || locked(&failed).is_some()).await;
+    let why = locked(&failed).take().unwrap_or_default();
+    assert!(why.contains("is not that of the cluster"), "{why}");
+    nodes.stop().await;
+}
+
 #[tokio::test]
 async fn a_follower_proposes_and_confirms_nothing() {
     let nodes = Nodes::form(&["a", "b", "c"]).await;

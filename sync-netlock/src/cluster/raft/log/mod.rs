@@ -165,6 +165,18 @@ impl NodeLog {
             .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
+    /// Has the node elected again before it leads, if it led when it ended. openraft would continue
+    /// the term, and what the earlier run proposed could be committed after the table of this run
+    /// was made.
+    pub(crate) fn forget_leadership(&self, id: NodeId) {
+        if let Some(vote) = &mut locked(&self.shared.state).vote
+            && vote.leader_id.node_id == id
+        {
+            // Nobody else was granted this vote, and the next one is of a higher term.
+            vote.committed = false;
+        }
+    }
+
     /// Replaces the log if it is long, and most of it is not needed any more.
     fn replace_if_long(&self) {
         let state = locked(&self.shared.state);
