@@ -351,12 +351,12 @@ pub(super) async fn watch_disk(log: NodeLog, patience: Duration, failure: Failur
 async fn watch_replication(raft: Raft, failure: Failure) {
     let mut metrics = raft.metrics();
     let failed = metrics.wait_for(|metrics| metrics.running_state.is_err());
-    let state = failed.await.map(|metrics| metrics.running_state.clone());
-    if let Ok(Err(why)) = state
-        && why != Fatal::Stopped
+    if let Ok(metrics) = failed.await
+        && let Err(why) = &metrics.running_state
+        && *why != Fatal::Stopped
     {
         error!(%why, "the replication has failed: this node ends");
-        failure(&std::io::Error::other(why));
+        failure(&std::io::Error::other(why.to_string()));
     }
 }
 

@@ -49,7 +49,7 @@ async fn all_nodes_restart_with_what_was_committed() {
     nodes.stop().await;
 }
 
-/// In the same term, its next table would not have what the earlier run has proposed and could still
+/// In the same term, its next table would lack what the earlier run has proposed, which could still
 /// be committed.
 #[tokio::test]
 async fn a_leader_that_restarts_at_once_leads_in_a_later_term_only() {
