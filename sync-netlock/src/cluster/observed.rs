@@ -29,7 +29,7 @@ struct Heard {
     committed: u64,
 }
 
-/// The values of [`Observed`] at one moment.
+/// What a node has counted and measured, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observations {
     /// How many times a leader was elected.
