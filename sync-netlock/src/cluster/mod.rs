@@ -7,9 +7,9 @@
 //! Start with [`Consensus`], the interface between the server and the replication, and with
 //! [`Node`], its implementation with the crate `openraft`. The parts of a node are:
 //!
-//! - `disk`: the log, the vote and the snapshots of the node, in the format of netlock's log;
 //! - `peers`: connections to and from the other nodes;
-//! - `raft`: the adapters between these and `openraft`.
+//! - `raft`: the adapters for `openraft`, with the log, the vote and the snapshots of the node in
+//!   the format of netlock's log.
 //!
 //! The server of a member is [`Server::member`](crate::server::Server::member). Nothing of this
 //! module is part of the API yet.

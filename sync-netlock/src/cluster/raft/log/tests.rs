@@ -302,7 +302,7 @@ async fn a_disk_that_hangs_ends_the_node() {
     let patience = std::time::Duration::from_secs(1);
     let (failed, mut failures) = tokio::sync::mpsc::unbounded_channel();
     let failure: Failure = Arc::new(move |error| failed.send(error.kind()).unwrap());
-    let watch = crate::cluster::node::watch_disk(log.clone(), patience, failure);
+    let watch = crate::cluster::node::watches::watch_disk(log.clone(), patience, failure);
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let hang = async {
         // An idle disk does not count, and neither does one that works.
