@@ -15,7 +15,7 @@ use tracing::{Instrument, warn};
 
 use crate::locks::context::Context;
 use crate::locks::guard::Guard;
-use crate::locks::queued_claim::{First, QueuedClaim};
+use crate::locks::queued_claim::{FirstReply, QueuedClaim};
 use crate::locks::request::{AcquireRequest, Attempt};
 use crate::locks::unsuccessful::{Progress, contended, session_ended};
 use crate::options::Wait;
@@ -76,7 +76,7 @@ impl AcquireRequest {
         &self,
         context: &Arc<Context>,
         wait: Wait,
-        begun: Option<(QueuedClaim<'_>, First)>,
+        begun: Option<(QueuedClaim<'_>, FirstReply)>,
     ) -> Result<Attempt> {
         let explain = |error: Error| context.call(self.operation, &self.name).explain(error);
         check_runtime().map_err(explain)?;
@@ -93,7 +93,7 @@ impl AcquireRequest {
         &self,
         context: &Arc<Context>,
         wait: Wait,
-        begun: Option<(QueuedClaim<'_>, First)>,
+        begun: Option<(QueuedClaim<'_>, FirstReply)>,
     ) -> Result<Attempt> {
         let store = context.telemetry;
         let span = acquire_span(store, &self.name, self.mode);
@@ -114,7 +114,7 @@ impl AcquireRequest {
         &self,
         context: &Arc<Context>,
         wait: Wait,
-        begun: Option<(QueuedClaim<'_>, First)>,
+        begun: Option<(QueuedClaim<'_>, FirstReply)>,
     ) -> Result<Attempt> {
         if let Wait::For(patience) = wait {
             return Box::pin(self.run_within(context, patience)).await;
@@ -140,7 +140,7 @@ impl AcquireRequest {
         context: &Arc<Context>,
         waits: bool,
         progress: &mut Progress,
-        mut begun: Option<(QueuedClaim<'_>, First)>,
+        mut begun: Option<(QueuedClaim<'_>, FirstReply)>,
     ) -> Result<Attempt> {
         // Kept until the claim is granted, so that the next request of this handle joins then.
         let _turn = match &context.local_queue {

@@ -38,6 +38,14 @@ pub enum Release {
 
 impl Numbered for Release {
     const ALL: &'static [Self] = &[Self::Done, Self::Deferred, Self::AlreadyGone];
+
+    fn index(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Deferred => 1,
+            Self::AlreadyGone => 2,
+        }
+    }
 }
 
 /// A held lock, read lock or permit.

@@ -22,7 +22,7 @@ use crate::types::queue::Entry;
 use crate::types::token::Token;
 
 /// The outcome of a request under a session, as of `LiveSession::request`.
-pub(super) type First = Result<Option<Result<Standing>>, Loss>;
+pub(super) type FirstReply = Result<Option<Result<Standing>>, Loss>;
 
 /// A claim that is on its way to the queue, or in it. Dropped before its grant, for instance with
 /// the future that waits, it is withdrawn in the background.
@@ -57,7 +57,7 @@ impl<'a> QueuedClaim<'a> {
     /// `first` is the outcome of the first request, if it was made already.
     pub(super) async fn granted(
         &mut self,
-        first: Option<First>,
+        first: Option<FirstReply>,
         progress: &mut Progress,
     ) -> Result<Result<Attempt, Loss>> {
         let standing = self.wait(first, progress).await?;
@@ -99,7 +99,7 @@ impl<'a> QueuedClaim<'a> {
     /// Enqueues the claim and waits until it is queued no longer.
     async fn wait(
         &self,
-        first: Option<First>,
+        first: Option<FirstReply>,
         progress: &mut Progress,
     ) -> Result<Result<Standing, Loss>> {
         let Some(claim) = &self.claim else {
@@ -119,7 +119,7 @@ impl<'a> QueuedClaim<'a> {
     /// Returns the guard if the claim is granted at once, and otherwise the outcome of the request.
     ///
     /// This is the common case, and allocates nothing but the request itself.
-    pub(super) async fn granted_at_once(&mut self) -> Result<Attempt, First> {
+    pub(super) async fn granted_at_once(&mut self) -> Result<Attempt, FirstReply> {
         let Some(claim) = &self.claim else {
             return Err(Err(Loss::Closed));
         };
@@ -140,7 +140,11 @@ impl<'a> QueuedClaim<'a> {
 
     /// Asks the store to enqueue the claim, or to find it in the queue. The outer error is the loss
     /// of the session.
-    async fn enqueue(&self, claim: &Claim, first: Option<First>) -> Result<Result<Standing>, Loss> {
+    async fn enqueue(
+        &self,
+        claim: &Claim,
+        first: Option<FirstReply>,
+    ) -> Result<Result<Standing>, Loss> {
         let backend = &self.context.backend;
         // A try does not wait behind a crowd that joins.
         let _joining = match backend.joining().filter(|_| claim.waits) {

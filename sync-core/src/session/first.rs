@@ -4,9 +4,13 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An enumeration without fields.
-pub(crate) trait Numbered: Copy + PartialEq + 'static {
+pub(crate) trait Numbered: Copy + 'static {
     /// All values.
     const ALL: &'static [Self];
+
+    /// Returns the index of this value in [`ALL`](Self::ALL). Written as a `match`, so that a new
+    /// value cannot be left out.
+    fn index(self) -> u8;
 }
 
 /// The first value that was set, which is kept. As a `OnceLock`, but a value needs no
@@ -34,14 +38,10 @@ impl<T: Numbered> First<T> {
 
     /// Sets the value if there is none. Returns the former value, if there is one.
     pub(crate) fn set(&self, new: T) -> Result<(), T> {
-        let index = T::ALL.iter().position(|value| *value == new);
-        let number = index.and_then(|index| u8::try_from(index + 1).ok());
-        let set = self.number.compare_exchange(
-            0,
-            number.unwrap_or(u8::MAX),
-            Ordering::SeqCst,
-            Ordering::SeqCst,
-        );
+        let number = new.index() + 1;
+        let set = self
+            .number
+            .compare_exchange(0, number, Ordering::SeqCst, Ordering::SeqCst);
         set.map(drop).map_err(|former| value(former).unwrap_or(new))
     }
 
@@ -67,8 +67,9 @@ mod tests {
     use crate::locks::guard::Release;
     use crate::types::loss::Loss;
 
-    fn check<T: Numbered + std::fmt::Debug>() {
+    fn check<T: Numbered + PartialEq + std::fmt::Debug>() {
         for (number, value) in T::ALL.iter().enumerate() {
+            assert_eq!(usize::from(value.index()), number);
             let first = First::default();
             assert_eq!(first.get(), None);
             assert_eq!(first.set(*value), Ok(()));

@@ -47,6 +47,19 @@ impl Numbered for Loss {
         Self::MaxHold,
         Self::Detached,
     ];
+
+    fn index(self) -> u8 {
+        match self {
+            Self::Expired => 0,
+            Self::SessionLost => 1,
+            Self::Evicted => 2,
+            Self::Released => 3,
+            Self::Closed => 4,
+            Self::Isolated => 5,
+            Self::MaxHold => 6,
+            Self::Detached => 7,
+        }
+    }
 }
 
 impl Hold {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use metrics::{Histogram, histogram};
 
-use super::metrics::has_recorder;
+use super::metrics::StoreMetrics;
 use super::since;
 use crate::spi::backend::{Backend, Claim, Renewal, Session, SessionSpec, Standing};
 use crate::spi::capabilities::Capabilities;
@@ -74,7 +74,7 @@ impl Operation {
 
 /// Returns a backend whose requests are measured, or `backend` itself if no recorder is installed.
 pub(crate) fn observed(backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
-    if has_recorder(backend.capabilities().backend) {
+    if StoreMetrics::of(backend.capabilities().backend).is_recorded {
         Arc::new(Observed::new(backend))
     } else {
         backend

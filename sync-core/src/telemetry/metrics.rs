@@ -61,7 +61,7 @@ static STORES: Mutex<Vec<(&str, &StoreMetrics)>> = Mutex::new(Vec::new());
 /// Returns whether a recorder is installed.
 ///
 /// The facade does not say. A gauge converts a value only if there is a recorder to give it to.
-pub(super) fn has_recorder(store: &'static str) -> bool {
+fn has_recorder(store: &'static str) -> bool {
     struct Asked<'a>(&'a Cell<bool>);
     impl IntoF64 for Asked<'_> {
         fn into_f64(self) -> f64 {
