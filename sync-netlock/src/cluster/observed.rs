@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use distsync_core::spi::clock::{self, Moment};
 use distsync_core::spi::locked;
-use tracing::{error, info};
+use tracing::info;
 
 use super::consensus::NodeId;
 use super::raft::types::Raft;
@@ -79,8 +79,7 @@ impl Observed {
         loop {
             let (term, leader, name) = {
                 let now = metrics.borrow_and_update();
-                if let Err(why) = &now.running_state {
-                    error!(%why, "the replication has ended: this node serves nobody until it is restarted");
+                if now.running_state.is_err() {
                     return;
                 }
                 let members = now.membership_config.membership();

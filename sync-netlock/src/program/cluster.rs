@@ -57,10 +57,7 @@ impl ClusterSettings {
         let folder = &membership.node.folder;
         let problem = if offline::is_unfinished(folder) {
             "was not completely replaced: repeat the command `netlockd cluster`"
-        } else if ["notes", "table"]
-            .iter()
-            .any(|file| folder.join(file).exists())
-        {
+        } else if offline::is_single(folder) {
             "has the table of a single server: run `netlockd cluster init` with these settings, or give an empty \
              folder"
         } else {

@@ -91,11 +91,6 @@ impl Place<'_> {
         Ok(member)
     }
 
-    fn is_single(&self) -> bool {
-        let has = |file: &str| self.folder.join(file).exists();
-        has("notes") || has("table")
-    }
-
     async fn init(&self) -> Result<Vec<String>> {
         let folder = &self.folder;
         let given = self.settings.table()?;
@@ -113,7 +108,7 @@ impl Place<'_> {
                 folder.display()
             )));
         }
-        if !self.is_single() {
+        if !offline::is_single(folder) {
             return Err(invalid(format!(
                 "the data folder {} has no table of a single server: correct the folder, or start the first members \
                  with empty folders",
@@ -198,7 +193,7 @@ impl Place<'_> {
             )
         })?;
         let member = self.member(table)?;
-        if !offline::is_member(folder) || self.is_single() {
+        if !offline::is_member(folder) || offline::is_single(folder) {
             return Err(invalid(format!(
                 "the data folder {} is not that of a member of a cluster: correct the folder",
                 folder.display()

@@ -140,6 +140,11 @@ pub(crate) fn is_member(folder: &Path) -> bool {
     folder.join("raft").exists() || folder.join("snapshots").exists()
 }
 
+/// Returns whether the folder has files of a single server.
+pub(crate) fn is_single(folder: &Path) -> bool {
+    folder.join("notes").exists() || folder.join("table").exists()
+}
+
 /// Returns whether a replacement of the files was interrupted.
 pub(crate) fn is_unfinished(folder: &Path) -> bool {
     folder.join(UNFINISHED).exists()
