@@ -4,5 +4,5 @@ mod conformance;
 mod disturbed;
 mod faults;
 mod kills;
-mod members;
+pub(crate) mod members;
 mod network;

@@ -1,6 +1,5 @@
 //! The commands for operators of a cluster, on processes.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
+use super::cluster::members::free;
 use super::python::{line, python, token};
 use super::raw::{Raw, enqueue};
 use super::server::{NETLOCKD, Netlockd, complaint, run};
@@ -34,12 +34,6 @@ pub(crate) struct Node {
     pub(crate) peers: String,
     pub(crate) folder: PathBuf,
     pub(crate) running: Option<Netlockd>,
-}
-
-/// Returns the address of a port that is free.
-fn free() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 impl Node {
@@ -75,6 +69,11 @@ impl Node {
         let mut command = Command::new(NETLOCKD);
         command.args(self.flags(first)).args(more);
         self.running = Some(Netlockd::spawn(command));
+    }
+
+    /// Ends the process of the node by a signal. Returns whether it has ended by itself, in order.
+    pub(crate) fn end(&mut self, signal: Signal) -> bool {
+        self.running.take().expect("it runs").end(signal)
     }
 }
 
@@ -235,7 +234,7 @@ async fn members_are_added_promoted_and_removed_under_load() {
     let removed = nodes.admin(&["remove", &old]);
     assert!(removed.contains(&format!("removed {old}")), "{removed}");
     assert!(!removed.contains("warning"), "3 voters again: {removed}");
-    assert!(nodes.node(&old).running.take().unwrap().end(Signal::TERM));
+    assert!(nodes.node(&old).end(Signal::TERM));
     goes_on("a removal");
 
     let json: serde_json::Value =
@@ -288,7 +287,7 @@ async fn a_change_that_is_not_possible_names_the_reason_and_the_remedy() {
 
     // A learner that is far behind is not promoted, and can be removed.
     nodes.admin(&["add", &format!("d={d}")]);
-    assert!(nodes.node("d").running.take().unwrap().end(Signal::TERM));
+    assert!(nodes.node("d").end(Signal::TERM));
     let client = Handle::open(Client::new(nodes.config()).backend(), SyncOptions::new());
     let client = client.await.unwrap();
     for _ in 0..50 {
@@ -297,7 +296,7 @@ async fn a_change_that_is_not_possible_names_the_reason_and_the_remedy() {
     }
     let refused = nodes.refusal(&["promote", "d"]);
     assert!(refused.contains("entries behind"), "{refused}");
-    nodes.node(other).running.take().unwrap().end(Signal::KILL);
+    nodes.node(other).end(Signal::KILL);
     let removed = nodes.admin(&["remove", "d"]);
     assert!(removed.contains("removed d"), "{removed}");
 
@@ -328,12 +327,7 @@ fn python_follows_the_leader_and_keeps_its_lock() {
     // This one waits, and its place is kept.
     let (mut waiting, mut later) = python(&nodes.url(), "distsync/l/report", &["0", "10"]);
     std::thread::sleep(Duration::from_millis(500));
-    nodes
-        .node(&leader)
-        .running
-        .take()
-        .unwrap()
-        .end(Signal::KILL);
+    nodes.node(&leader).end(Signal::KILL);
     assert_eq!(line(&mut words), "released\n");
     assert!(child.wait().unwrap().success());
     assert!(token(&line(&mut later)) > first, "it waited");

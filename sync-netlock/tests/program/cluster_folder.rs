@@ -103,7 +103,7 @@ async fn a_single_server_becomes_the_first_member_and_keeps_its_locks() {
     }
     // It knows one address, and learns the others when it connects.
     let late = connect(client_of(nodes.node("a"))).await;
-    nodes.node("a").running.take().unwrap().end(Signal::KILL);
+    nodes.node("a").end(Signal::KILL);
     drop(acquire(&late, "third").await);
     assert!(!is_granted(&late, "held").await);
     drop((held, granted));
@@ -127,7 +127,7 @@ async fn the_last_member_becomes_a_cluster_that_grants_after_the_longest_ttl() {
     let running = refused(nodes.node("c"), &first, &recover);
     assert!(running.contains("another server"), "{running}");
     for node in &mut nodes.nodes {
-        node.running.take().unwrap().end(Signal::KILL);
+        node.end(Signal::KILL);
     }
 
     let unconfirmed = refused(nodes.node("c"), &first, &recover);

@@ -115,22 +115,12 @@ fn a_member_tells_who_leads_and_how_far_it_is_behind() {
 
     // A member that is alone takes no part.
     let term = leader.value("netlock_cluster_term ");
-    nodes
-        .node(&leader.name)
-        .running
-        .take()
-        .unwrap()
-        .end(Signal::KILL);
+    nodes.node(&leader.name).end(Signal::KILL);
     let next = || watched.iter().position(|of| of.is_ok("/readyz"));
     eventually("another one leads", || next().is_some());
     let next = watched.remove(next().unwrap());
     assert!(next.value("netlock_cluster_term ") > term);
-    nodes
-        .node(&next.name)
-        .running
-        .take()
-        .unwrap()
-        .end(Signal::KILL);
+    nodes.node(&next.name).end(Signal::KILL);
     let alone = &watched[0];
     eventually("it takes no part", || !alone.is_ok("/memberz"));
     assert!(alone.is_ok("/livez"));
@@ -157,12 +147,7 @@ fn the_log_tells_the_story_of_an_election_and_not_more() {
         })
     };
     eventually("it is told who leads", || follows(&leader.name));
-    nodes
-        .node(&leader.name)
-        .running
-        .take()
-        .unwrap()
-        .end(Signal::KILL);
+    nodes.node(&leader.name).end(Signal::KILL);
     let others = &watched[1..];
     eventually("another one leads", || {
         others.iter().any(|of| of.is_ok("/readyz"))

@@ -44,7 +44,7 @@ pub(super) struct Members {
 
 /// Returns the address of a port that is free. It is below the range that the system gives to
 /// outgoing connections, so no such connection can take it before its server does.
-pub(super) fn free() -> String {
+pub(crate) fn free() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
