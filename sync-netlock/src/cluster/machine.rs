@@ -7,7 +7,7 @@ use distsync_core::Token;
 use distsync_core::spi::{Revision, clock, locked};
 
 use crate::engine::{Limits, LockTable};
-use crate::storage::cluster::{Found, Frame, LogWriter, Record, Records, read};
+use crate::storage::cluster::{Found, Frame, InvalidRecord, LogWriter, Record, Records, read};
 
 /// The size of the frames of a dump, in bytes.
 const DUMP_FRAME: usize = 1 << 20;
@@ -117,6 +117,7 @@ impl SharedReplica {
         // this one learns that it may have missed changes.
         table.skip_revisions_to(Revision(index << REVISIONS));
         fill(&mut table, &dump, last_token)?;
+        table.resume_isolations();
         Ok(table)
     }
 
@@ -211,10 +212,30 @@ fn restore(table: &mut LockTable<LogWriter>, records: &[u8]) -> Result<bool, Str
                 table.restore(now, change).map_err(|why| why.to_string())?;
             }
             Ok(Record::Complete) => is_complete = true,
-            Ok(Record::Head { .. } | Record::End) | Err(_) => {
+            Err(InvalidRecord::Kind(kind)) => {
+                return Err(format!(
+                    "it has a change (of kind {kind}) that this version of netlockd does not know: upgrade this \
+                     member, it continues afterwards"
+                ));
+            }
+            Ok(Record::Head { .. } | Record::End)
+            | Err(InvalidRecord::Damage | InvalidRecord::Version(_)) => {
                 return Err("an invalid record".to_owned());
             }
         }
     }
     Ok(is_complete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_later_version_names_the_remedy() {
+        let mut replica = Replica::new(Limits::default());
+        let why = replica.apply(7, &[u8::MAX]).unwrap_err().to_string();
+        assert!(why.contains("entry 7: it has a change"), "{why}");
+        assert!(why.contains("upgrade this member"), "{why}");
+    }
 }

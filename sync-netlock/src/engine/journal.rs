@@ -7,6 +7,7 @@ use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_core::{Mode, Token};
 
 use super::command::Terms;
+use super::table::Reason;
 
 /// Receives every change of a table. Renewals are not changes, because a restored session starts
 /// with its whole TTL.
@@ -45,6 +46,19 @@ pub enum Change<'a> {
         isolation: &'a [u8],
         /// The principal that it counts against, or [`NO_PRINCIPAL`](super::NO_PRINCIPAL).
         principal: u64,
+    },
+    /// A session has ended for its client, which has to be isolated. It keeps its held claims until
+    /// it is closed.
+    Isolating {
+        /// The session.
+        session: SessionId,
+        /// Why the client is isolated.
+        reason: Reason,
+    },
+    /// The client of a session that has ended was isolated. Part of dumps only.
+    Isolated {
+        /// The session.
+        session: SessionId,
     },
     /// A session has ended, and all its claims with it.
     Closed {

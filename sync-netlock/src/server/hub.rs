@@ -17,6 +17,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::{Notify, watch};
 
 use super::audit::Audit;
+use super::isolator::prepare_isolation;
 use super::metrics::{ClusterSnapshot, Snapshot, Traffic};
 use super::options::ServerOptions;
 use super::principal_counts::PrincipalCounts;
@@ -39,7 +40,8 @@ pub(super) struct Hub {
     /// Wakes the task that ends sessions: it has to run earlier, or the server stops.
     wake_expiry: Notify,
     pub(super) audit: Audit,
-    /// Wakes the isolator: a client has to be isolated, or the server stops.
+    /// Wakes the isolator: a client has to be isolated, the leadership has ended, or the server
+    /// stops.
     pub(super) to_isolate: Notify,
     pub(super) traffic: Traffic,
     /// Bytes of long replies that clients have not read yet.
@@ -81,6 +83,16 @@ impl HubState {
         #[cfg(feature = "cluster")]
         if let Some(batches) = &self.batches {
             return batches.leadership();
+        }
+        Some(0)
+    }
+
+    /// Returns the leadership that the table is of, also while clients are sent away because no
+    /// majority confirms it.
+    pub(super) fn table_of(&self) -> Option<u64> {
+        #[cfg(feature = "cluster")]
+        if let Some(batches) = &self.batches {
+            return batches.term();
         }
         Some(0)
     }
@@ -161,9 +173,7 @@ impl Hub {
             Some(storage) => storage.identity(options.table)?,
             None => options.table.unwrap_or_else(|| Secret::random().expose()),
         };
-        if options.isolation.is_some() {
-            table.enable_isolation();
-        }
+        prepare_isolation(&options, &mut table);
         Ok(Self {
             table: identity,
             incarnation: storage.as_ref().map_or(0, Storage::incarnation),
@@ -214,9 +224,11 @@ impl Hub {
         locked(&self.state)
     }
 
-    /// Wakes the connections that have to end, because the server does not lead any more.
+    /// Wakes the connections and the programs that have to end, because the server does not lead
+    /// any more.
     #[cfg(feature = "cluster")]
     pub(super) fn wake_connections(&self) {
+        self.to_isolate.notify_one();
         for outbox in locked(&self.roster).outboxes.values() {
             outbox.filled.notify_one();
         }

@@ -1,6 +1,10 @@
 //! Isolates clients whose session ended while it held claims, before the claims are granted to
 //! others. A program of the operator does it, for example by ending the client's process, closing
 //! its connections or powering off its host.
+//!
+//! In a cluster, the leader runs the program, and only after a majority has committed that the
+//! session has ended. Before each run, a majority confirms that this server still leads. The next
+//! leader runs the program again.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,9 +20,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::hub::Hub;
-use super::options::{IsolationOptions, OnFailure};
-use crate::engine::{Command, Isolation, Reason, Requester};
+use super::hub::{Hub, NotLeading};
+use super::options::{IsolationOptions, OnFailure, ServerOptions};
+use crate::engine::{Command, Isolation, Journal, LockTable, Reason, Requester};
 
 /// The input of the program, as JSON, without the field `locks`.
 #[derive(Serialize)]
@@ -93,20 +97,28 @@ async fn event(isolation: &mut Isolation) -> Vec<u8> {
 }
 
 /// Isolates the clients that the table names, until the server stops. Stopping kills the running
-/// programs. After a restart they run again, when the sessions have expired again.
+/// programs, as does the end of a leadership. They run again after a restart, or at the next
+/// leader.
 pub(super) async fn serve(hub: Arc<Hub>) {
     let Some(options) = hub.options.isolation.clone().map(Arc::new) else {
         return;
     };
     let permits = Arc::new(Semaphore::new(options.parallel));
     let mut running = JoinSet::new();
+    let mut last = None;
     while !hub.is_stopped() {
-        let (isolations, _) = hub.visit(|state| state.table.take_isolations());
+        let ((leadership, isolations), _) =
+            hub.visit(|state| (state.table_of(), state.table.take_isolations()));
+        if leadership != last {
+            running.shutdown().await;
+            last = leadership;
+        }
         for isolation in isolations {
             running.spawn(isolate(
                 hub.clone(),
                 options.clone(),
                 permits.clone(),
+                leadership,
                 isolation,
             ));
         }
@@ -117,10 +129,38 @@ pub(super) async fn serve(hub: Arc<Hub>) {
     }
 }
 
+/// Enables isolation in a table that executes requests, if the options say so.
+pub(super) fn prepare_isolation<J: Journal>(options: &ServerOptions, table: &mut LockTable<J>) {
+    if options.isolation.is_some() {
+        table.enable_isolation();
+    } else if table.isolating() > 0 {
+        warn!(
+            clients = table.isolating(),
+            "clients are being isolated, and there is no program for it: configure one, or run `confirm-isolated`"
+        );
+    }
+}
+
+/// Returns whether a client still has to be isolated. In a cluster, a majority has confirmed that
+/// this server leads, and has committed that the session has ended.
+async fn is_due(hub: &Hub, leadership: Option<u64>, session: SessionId) -> bool {
+    loop {
+        let (is_isolating, position) =
+            hub.visit(|state| state.table_of() == leadership && state.table.is_isolating(session));
+        match hub.stored(position).await {
+            Ok(()) => return is_isolating,
+            // This server does not lead, or no majority confirms it. It can be confirmed later.
+            Err(NotLeading) if is_isolating => {}
+            Err(NotLeading) => return false,
+        }
+    }
+}
+
 async fn isolate(
     hub: Arc<Hub>,
     options: Arc<IsolationOptions>,
     permits: Arc<Semaphore>,
+    leadership: Option<u64>,
     mut isolation: Isolation,
 ) {
     let session = isolation.session;
@@ -130,6 +170,9 @@ async fn isolate(
         let Ok(permit) = permits.acquire().await else {
             return;
         };
+        if !is_due(&hub, leadership, session).await {
+            return;
+        }
         match run(&options, &input).await {
             Ok(()) => {
                 info!(%session, client = isolation.client, "client isolated: its locks are released");
@@ -168,6 +211,18 @@ async fn isolate(
     }
 }
 
+/// Kills a program and its children when it is dropped.
+struct Running(Option<Pid>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Ignore errors: the program may have ended in the meantime.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 async fn confirm(hub: &Hub, session: SessionId) {
     let mut effects = Vec::new();
     let command = Command::ConfirmIsolated { session };
@@ -200,6 +255,7 @@ async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
         .id()
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
+    let mut running = Running(group);
     let mut stdin = child.stdin.take();
     let work = async {
         if let Some(stdin) = &mut stdin {
@@ -209,19 +265,17 @@ async fn run(options: &IsolationOptions, input: &[u8]) -> Result<(), String> {
         drop(stdin);
         child.wait().await
     };
-    match tokio::time::timeout(options.timeout, work).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("`{program}` ended with {status}")),
-        Ok(Err(error)) => Err(format!("cannot wait for `{program}` ({error})")),
-        Err(_) => {
-            if let Some(group) = group {
-                // Ignore errors: the program may have ended in the meantime.
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            Err(format!(
-                "`{program}` took longer than {:?}",
-                options.timeout
-            ))
-        }
+    let Ok(ended) = tokio::time::timeout(options.timeout, work).await else {
+        return Err(format!(
+            "`{program}` took longer than {:?}",
+            options.timeout
+        ));
+    };
+    // Its children may go on, and another process can get its number.
+    running.0 = None;
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{program}` ended with {status}")),
+        Err(error) => Err(format!("cannot wait for `{program}` ({error})")),
     }
 }

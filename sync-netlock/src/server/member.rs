@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::hub::{Hub, NotLeading};
+use super::isolator::prepare_isolation;
 use super::options::ServerOptions;
 use crate::cluster::{Consensus, Node, NodeOptions, Recovered, Rejected, SharedReplica};
 use crate::engine::{Freeze, LockTable};
@@ -97,7 +98,12 @@ impl Default for Batches {
 
 impl Batches {
     pub(super) fn leadership(&self) -> Option<u64> {
-        (self.term != 0 && !self.is_suspended).then_some(self.term)
+        self.term().filter(|_| !self.is_suspended)
+    }
+
+    /// Returns the term of the table, also while clients are sent away.
+    pub(super) fn term(&self) -> Option<u64> {
+        (self.term != 0).then_some(self.term)
     }
 }
 
@@ -109,17 +115,15 @@ struct Batch {
 
 /// Checks the options of a member, and completes them.
 pub(super) fn options(options: ServerOptions, cluster: u128) -> Result<ServerOptions> {
-    let problem = if options.storage.is_some() {
-        "a member of a cluster stores its table in the folder of its node, always with fsync: remove the storage"
-    } else if options.isolation.is_some() {
-        "a cluster does not isolate clients yet: remove the isolation, or use a single server"
-    } else {
-        return Ok(ServerOptions {
-            table: Some(cluster),
-            ..options
-        });
-    };
-    Err(Error::new(ErrorKind::InvalidOption, problem))
+    if options.storage.is_some() {
+        let problem = "a member of a cluster stores its table in the folder of its node, always with fsync: remove the \
+                       storage";
+        return Err(Error::new(ErrorKind::InvalidOption, problem));
+    }
+    Ok(ServerOptions {
+        table: Some(cluster),
+        ..options
+    })
 }
 
 /// Starts the node of a member, and creates its hub.
@@ -354,7 +358,7 @@ async fn begin(hub: &Hub, member: &Member, term: u64) -> std::result::Result<(),
     member.consensus.applied(index).await?;
     let replica = member.replica.clone();
     let made = tokio::task::spawn_blocking(move || replica.lead(index)).await;
-    let table = match made {
+    let mut table = match made {
         Ok(Ok(table)) => table,
         Ok(Err(why)) => {
             error!(%why, "this server cannot lead");
@@ -362,6 +366,7 @@ async fn begin(hub: &Hub, member: &Member, term: u64) -> std::result::Result<(),
         }
         Err(_) => return Err(Rejected::Stopped),
     };
+    prepare_isolation(&hub.options, &mut table);
     {
         let mut state = hub.state();
         let Some(batches) = &mut state.batches else {

@@ -126,7 +126,7 @@ impl Server {
     /// # Errors
     /// Those of [`bind`](Self::bind) and of [`Node::start`](crate::cluster::Node::start).
     /// [`ErrorKind::InvalidOption`] if the options have storage, because a member stores its table
-    /// in the folder of its node, or isolation, which a cluster does not support yet.
+    /// in the folder of its node.
     ///
     /// # Cancel safety
     /// If the future is dropped, nothing runs. The folder of the node may have been created.

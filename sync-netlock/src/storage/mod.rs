@@ -49,7 +49,9 @@ pub(crate) mod cluster {
     pub(crate) use super::folder::{Folder, Unusable};
     pub(crate) use super::journal::LogWriter;
     pub(crate) use super::log::Log;
-    pub(crate) use super::record::{Found, Frame, Record, Records, read, write_frame};
+    pub(crate) use super::record::{
+        Found, Frame, InvalidRecord, Record, Records, read, write_frame,
+    };
     pub(crate) use super::recovery::is_last;
     pub(crate) use super::tail::Tail;
 }
@@ -255,6 +257,7 @@ impl Storage {
             preparer,
             syncer,
         });
+        table.resume_isolations();
         if is_grace_pending {
             self.begin_grace(&mut table);
         } else {

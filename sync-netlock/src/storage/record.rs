@@ -15,13 +15,14 @@ use bytes::Buf;
 use distsync_core::spi::{ClaimId, Secret, SessionId};
 use distsync_core::{Mode, Token};
 
-use crate::engine::{Change, NO_PRINCIPAL, Terms};
+use crate::engine::{Change, NO_PRINCIPAL, Reason, Terms};
 
 /// The size of a frame's length and checksum, in bytes.
 const HEAD: usize = 8;
 
 /// The version of this format. In version 1, no changes were between the parts of the snapshot.
-const VERSION: u32 = 2;
+/// In version 2, no client was being isolated.
+const VERSION: u32 = 3;
 const VERSION_MIN: u32 = 1;
 
 /// A record of the log.
@@ -52,6 +53,14 @@ const LEFT: u8 = 15;
 const CHOSEN: u8 = 16;
 /// As [`OPENED`], followed by the principal of the session.
 const OPENED_BY: u8 = 17;
+const ISOLATING: u8 = 18;
+const ISOLATED: u8 = 19;
+/// The last kind of a change.
+const LAST_KIND: u8 = ISOLATED;
+
+/// The last byte of an [`ISOLATING`] record.
+const EXPIRED: u8 = 0;
+const ENDED: u8 = 1;
 
 /// The second byte of an [`ARRIVED`] record: the mode in the two low bits, and the flags below.
 const SHARED: u8 = 1;
@@ -156,6 +165,14 @@ impl Frame {
                     self.bytes.extend_from_slice(&principal.to_le_bytes());
                 }
             }
+            Change::Isolating { session, reason } => {
+                self.push_id(ISOLATING, session.bits());
+                self.bytes.push(match reason {
+                    Reason::Expired => EXPIRED,
+                    Reason::Ended => ENDED,
+                });
+            }
+            Change::Isolated { session } => self.push_id(ISOLATED, session.bits()),
             Change::Closed { session } => self.push_id(CLOSED, session.bits()),
             Change::Arrived { .. } => self.push_arrival(change),
             Change::Granted { claim, token } => {
@@ -306,6 +323,8 @@ pub(crate) enum InvalidRecord {
     Damage,
     /// It is the head of a log of another version.
     Version(u32),
+    /// A later version has written it.
+    Kind(u8),
 }
 
 /// The records of a frame.
@@ -340,6 +359,7 @@ impl<'a> Records<'a> {
             },
             COMPLETE => Record::Complete,
             END => Record::End,
+            kind if kind > LAST_KIND => return Some(Err(InvalidRecord::Kind(kind))),
             kind => Record::Change(self.change(kind)?),
         }))
     }
@@ -356,6 +376,17 @@ impl<'a> Records<'a> {
                     OPENED_BY => self.rest.try_get_u64_le().ok()?,
                     _ => NO_PRINCIPAL,
                 },
+            },
+            ISOLATING => Change::Isolating {
+                session: SessionId::from_bits(self.id()?),
+                reason: match self.rest.try_get_u8().ok()? {
+                    EXPIRED => Reason::Expired,
+                    ENDED => Reason::Ended,
+                    _ => return None,
+                },
+            },
+            ISOLATED => Change::Isolated {
+                session: SessionId::from_bits(self.id()?),
             },
             CLOSED => Change::Closed {
                 session: SessionId::from_bits(self.id()?),
@@ -503,6 +534,15 @@ mod tests {
             }),
             Record::Change(Change::Updated { claim, value: b"" }),
             Record::Change(Change::Left { claim }),
+            Record::Change(Change::Isolating {
+                session,
+                reason: Reason::Expired,
+            }),
+            Record::Change(Change::Isolating {
+                session,
+                reason: Reason::Ended,
+            }),
+            Record::Change(Change::Isolated { session }),
             Record::Change(Change::Closed { session }),
             Record::End,
         ]
@@ -547,7 +587,7 @@ mod tests {
     #[test]
     fn invalid_records_are_detected() {
         for bytes in [
-            &[99][..],
+            &[OPENED - 1][..],
             &[LEFT],
             &[ARRIVED, SAME_SESSION],
             &[ARRIVED, HOLDS | HOLDS_NEXT],
@@ -555,5 +595,10 @@ mod tests {
         ] {
             assert_eq!(Records::new(bytes).next(), Some(Err(InvalidRecord::Damage)));
         }
+        let later = LAST_KIND + 1;
+        assert_eq!(
+            Records::new(&[later]).next(),
+            Some(Err(InvalidRecord::Kind(later)))
+        );
     }
 }

@@ -72,7 +72,10 @@ pub(super) fn recover<J: Journal>(
                     restored.map_err(|invalid| damaged(&invalid.to_string()))?;
                 }
                 Err(InvalidRecord::Version(version)) => return Err(Unreadable::Version(version)),
-                Err(InvalidRecord::Damage) => return Err(damaged("invalid record")),
+                // The head names the version, so a valid log has no unknown records.
+                Err(InvalidRecord::Damage | InvalidRecord::Kind(_)) => {
+                    return Err(damaged("invalid record"));
+                }
             }
         }
         at += length;
@@ -249,9 +252,9 @@ mod tests {
             Err(Unreadable::Damaged { at: 0, .. })
         ));
         let mut other = log(&[]);
-        other[8 + 1] = 3;
+        other[8 + 1] = 4;
         let checksum = crc32fast::hash(&other[8..8 + 21]);
         other[4..8].copy_from_slice(&checksum.to_le_bytes());
-        assert_eq!(sessions(&other, 1), Err(Unreadable::Version(3)));
+        assert_eq!(sessions(&other, 1), Err(Unreadable::Version(4)));
     }
 }

@@ -15,6 +15,8 @@ use crate::engine::{Change, Command, Limits, LockTable, Refusal, Reply, Requeste
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const TTL: Duration = Duration::from_secs(600);
+/// The client of this session is isolated if an operator ends the session while it holds.
+const TO_ISOLATE: u8 = 3;
 
 struct StoredTable {
     table: Table,
@@ -23,7 +25,8 @@ struct StoredTable {
 
 impl StoredTable {
     fn open(options: &StorageOptions) -> Self {
-        let (table, storage) = Storage::open(options, &Limits::default()).unwrap();
+        let (mut table, storage) = Storage::open(options, &Limits::default()).unwrap();
+        table.enable_isolation();
         Self { table, storage }
     }
 
@@ -54,6 +57,16 @@ impl StoredTable {
             }
             Step::Close(number) => {
                 self.ask(Command::Close {
+                    session: session(*number),
+                });
+            }
+            Step::End(number) => {
+                self.ask(Command::EndSession {
+                    session: session(*number),
+                });
+            }
+            Step::ConfirmIsolated(number) => {
+                self.ask(Command::ConfirmIsolated {
                     session: session(*number),
                 });
             }
@@ -149,6 +162,9 @@ impl StoredTable {
 enum Step {
     Open(u8),
     Close(u8),
+    /// An operator ends a session.
+    End(u8),
+    ConfirmIsolated(u8),
     Enqueue {
         session: u8,
         claim: u8,
@@ -175,6 +191,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..4u8).prop_map(Step::Open),
         1 => (0..4u8).prop_map(Step::Close),
+        1 => (0..4u8).prop_map(Step::End),
+        1 => (0..4u8).prop_map(Step::ConfirmIsolated),
         12 => (0..4u8, 0..20u8, prop::sample::subsequence(vec![0, 1, 2], 1..=3), any::<bool>(), any::<bool>())
             .prop_map(|(session, claim, names, shared, any)| Step::Enqueue { session, claim, names, shared, any }),
         2 => (0..4u8, 0..20u8, any::<u8>())
@@ -199,7 +217,7 @@ fn open(number: u8, ttl: Duration) -> Command<'static> {
         secret,
         terms,
         client: "somebody",
-        isolation: b"",
+        isolation: if number == TO_ISOLATE { b"how" } else { b"" },
     }
 }
 
@@ -278,7 +296,10 @@ proptest! {
 fn line(change: Change<'_>) -> (String, String) {
     let group = match change {
         Change::Arrived { name, .. } => format!("name {name}"),
-        Change::Opened { session, .. } => format!("a session {session:?}"),
+        Change::Opened { session, .. } | Change::Isolating { session, .. } => {
+            format!("a session {session:?}")
+        }
+        Change::Isolated { .. } => "isolated".to_owned(),
         other => panic!("{other:?} is not a part of a dump"),
     };
     (group, format!("{change:?}"))

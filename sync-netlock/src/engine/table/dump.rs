@@ -60,10 +60,9 @@ impl DumpCursor {
 impl<J: Journal> LockTable<J> {
     /// Emits the changes that create this table from an empty one.
     pub fn dump(&self, mut emit: impl FnMut(Change<'_>)) {
+        self.dump_remembered(&mut emit);
         for (_, session) in &self.sessions {
-            if !session.is_dead {
-                emit(self.opened(session));
-            }
+            self.dump_session(session, &mut emit);
         }
         for lock in self.locks.iter() {
             for claim in lock.queue.iter(&self.claims) {
@@ -94,11 +93,12 @@ impl<J: Journal> LockTable<J> {
     pub fn dump_slice(&mut self, steps: usize, mut emit: impl FnMut(Change<'_>)) -> bool {
         let mut cursor = std::mem::take(&mut self.dump);
         let mut left = steps;
+        if cursor.session == 0 {
+            self.dump_remembered(&mut emit);
+        }
         while left > 0 && key(cursor.session) < self.sessions.capacity() {
-            if let Some(session) = self.sessions.get(key(cursor.session))
-                && !session.is_dead
-            {
-                emit(self.opened(session));
+            if let Some(session) = self.sessions.get(key(cursor.session)) {
+                self.dump_session(session, &mut emit);
             }
             cursor.session += 1;
             left -= 1;
@@ -124,6 +124,26 @@ impl<J: Journal> LockTable<J> {
             self.dump = cursor;
         }
         is_complete
+    }
+
+    /// Emits the sessions whose clients were isolated. They are few.
+    fn dump_remembered(&self, emit: &mut impl FnMut(Change<'_>)) {
+        for session in self.isolated.remembered() {
+            emit(Change::Isolated { session });
+        }
+    }
+
+    fn dump_session(&self, session: &Session, emit: &mut impl FnMut(Change<'_>)) {
+        if session.is_dead {
+            return;
+        }
+        emit(self.opened(session));
+        if let Some(reason) = self.isolated.reason(session.id) {
+            emit(Change::Isolating {
+                session: session.id,
+                reason,
+            });
+        }
     }
 
     /// Returns whether the session of a claim has ended, which is in the journal.

@@ -8,8 +8,9 @@ use distsync_core::spi::{Gone, SessionId};
 use foldhash::fast::RandomState;
 
 use super::LockTable;
+use super::backlog::Task;
 use crate::engine::command::Requester;
-use crate::engine::journal::Journal;
+use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Slot, key};
 use crate::engine::refusal::Refusal;
 use crate::engine::reply::{Effect, Reply};
@@ -61,12 +62,47 @@ pub(super) struct Isolated {
     enabled: bool,
     /// Clients that were not handed to the host yet.
     pending: Vec<Isolation>,
-    /// Sessions that still hold claims, by id.
-    underway: HashMap<SessionId, Slot, RandomState>,
+    /// Sessions that still hold claims, by id, and why their clients are isolated.
+    underway: HashMap<SessionId, (Slot, Reason), RandomState>,
     /// The most recent isolated sessions.
     known: HashSet<SessionId, RandomState>,
     /// The sessions of `known`, the oldest first.
     order: VecDeque<SessionId>,
+}
+
+impl Isolated {
+    /// Remembers that the client of a session is being or was isolated.
+    pub(super) fn remember(&mut self, id: SessionId) {
+        if !self.known.insert(id) {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// Returns the remembered sessions, the oldest first.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = SessionId> {
+        self.order.iter().copied()
+    }
+
+    /// Returns the slot of a session whose client is being isolated.
+    pub(super) fn find(&self, id: SessionId) -> Option<Slot> {
+        self.underway.get(&id).map(|(slot, _)| *slot)
+    }
+
+    /// Returns why the client of a session is being isolated.
+    pub(super) fn reason(&self, id: SessionId) -> Option<Reason> {
+        self.underway.get(&id).map(|(_, reason)| *reason)
+    }
+
+    /// Removes a session that is closed.
+    pub(super) fn end(&mut self, id: SessionId) -> Option<Slot> {
+        self.underway.remove(&id).map(|(slot, _)| slot)
+    }
 }
 
 impl<J: Journal> LockTable<J> {
@@ -81,7 +117,7 @@ impl<J: Journal> LockTable<J> {
     pub fn take_isolations(&mut self) -> Vec<Isolation> {
         let mut pending = std::mem::take(&mut self.isolated.pending);
         // An operator may have confirmed it before it was taken.
-        pending.retain(|isolation| self.isolated.underway.contains_key(&isolation.session));
+        pending.retain(|isolation| self.is_isolating(isolation.session));
         pending
     }
 
@@ -106,17 +142,8 @@ impl<J: Journal> LockTable<J> {
         reason: Reason,
         effects: &mut Vec<Effect>,
     ) -> Box<Separation> {
-        self.forget_id(index);
         let session = &mut self.sessions[key(index)];
-        session.is_isolating = true;
         let id = session.id;
-        let isolation = Isolation {
-            session: id,
-            client: session.client.to_string(),
-            info: session.isolation.to_vec(),
-            reason,
-            locks: Vec::with_capacity(session.held_count),
-        };
         if let Some(to) = session.listener.take() {
             self.watchers.remove(to);
             effects.push(Effect {
@@ -124,19 +151,55 @@ impl<J: Journal> LockTable<J> {
                 reply: Reply::Refused(Refusal::Isolated),
             });
         }
+        self.mark_isolating(index, reason);
+        self.journal.record(Change::Isolating {
+            session: id,
+            reason,
+        });
+        self.separation(index, reason)
+    }
+
+    /// Marks a session without a deadline as ended for its client.
+    pub(super) fn mark_isolating(&mut self, index: Slot, reason: Reason) {
+        self.forget_id(index);
+        // Its claims look different from now on, although their queues are unchanged.
+        self.snapshots.clear();
+        let session = &mut self.sessions[key(index)];
+        session.is_isolating = true;
+        self.isolated.underway.insert(session.id, (index, reason));
+        self.isolated.remember(session.id);
+    }
+
+    /// Begins to separate the waiting claims of a session from the held ones.
+    fn separation(&mut self, index: Slot, reason: Reason) -> Box<Separation> {
         self.backlog.ending += 1;
-        self.isolated.underway.insert(id, index);
-        self.isolated.known.insert(id);
-        self.isolated.order.push_back(id);
-        if self.isolated.order.len() > REMEMBERED
-            && let Some(oldest) = self.isolated.order.pop_front()
-        {
-            self.isolated.known.remove(&oldest);
-        }
+        let session = &self.sessions[key(index)];
         Box::new(Separation {
             session: index,
-            isolation,
+            isolation: Isolation {
+                session: session.id,
+                client: session.client.to_string(),
+                info: session.isolation.to_vec(),
+                reason,
+                locks: Vec::with_capacity(session.held_count),
+            },
         })
+    }
+
+    /// Continues the isolations that had begun in a table which was restored. Nothing may be
+    /// granted before.
+    pub fn resume_isolations(&mut self) {
+        let underway: Vec<_> = self.isolated.underway.values().copied().collect();
+        for (index, reason) in underway {
+            let separation = self.separation(index, reason);
+            self.backlog.push(Task::Separate(separation));
+        }
+    }
+
+    /// Returns whether the client of a session is being isolated.
+    #[must_use]
+    pub fn is_isolating(&self, session: SessionId) -> bool {
+        self.isolated.find(session).is_some()
     }
 
     /// Removes waiting claims of a session whose client has to be isolated, and notes the held
@@ -147,7 +210,7 @@ impl<J: Journal> LockTable<J> {
         effects: &mut Vec<Effect>,
     ) -> Option<Box<Separation>> {
         let index = separation.session;
-        let is_underway = self.isolated.underway.get(&separation.isolation.session) == Some(&index);
+        let is_underway = self.isolated.find(separation.isolation.session) == Some(index);
         let mut touched = Vec::new();
         let mut is_complete = true;
         loop {
@@ -198,7 +261,7 @@ impl<J: Journal> LockTable<J> {
         id: SessionId,
         effects: &mut Vec<Effect>,
     ) -> Option<Reply> {
-        let Some(index) = self.isolated.underway.remove(&id) else {
+        let Some(index) = self.isolated.end(id) else {
             return Some(Reply::Refused(Refusal::SessionUnknown));
         };
         self.end(index, effects);
@@ -212,7 +275,8 @@ impl<J: Journal> LockTable<J> {
             self.look_up_session(id)
                 .is_some_and(|index| self.needs_isolation(index))
         };
-        if self.isolated.known.contains(&id) || is_due() {
+        let is_known = self.isolated.known.contains(&id) || self.isolated.find(id).is_some();
+        if is_known || is_due() {
             Refusal::Isolated
         } else {
             Refusal::SessionUnknown

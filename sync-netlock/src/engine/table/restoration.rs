@@ -3,8 +3,8 @@
 use std::fmt;
 
 use distsync_core::Token;
-use distsync_core::spi::ClaimId;
 use distsync_core::spi::clock::Moment;
+use distsync_core::spi::{ClaimId, SessionId};
 
 use super::backlog::Task;
 use super::{LockTable, Opening};
@@ -58,7 +58,7 @@ impl<J: Journal> LockTable<J> {
                 isolation,
                 principal,
             } => {
-                if self.look_up_session(session).is_some() {
+                if self.look_up_restored(session).is_some() {
                     return Err(InvalidChange("a session is opened twice"));
                 }
                 self.begin_session(
@@ -72,9 +72,18 @@ impl<J: Journal> LockTable<J> {
                     },
                 );
             }
-            Change::Closed { session } => {
+            Change::Isolating { session, reason } => {
                 let found = self
                     .look_up_session(session)
+                    .ok_or(InvalidChange("an unknown session is isolated"))?;
+                let armed = self.sessions[key(found)].armed;
+                self.deadlines.disarm(armed, found);
+                self.mark_isolating(found, reason);
+            }
+            Change::Isolated { session } => self.isolated.remember(session),
+            Change::Closed { session } => {
+                let found = self
+                    .look_up_restored(session)
                     .ok_or(InvalidChange("an unknown session ends"))?;
                 self.restore_end(found);
             }
@@ -88,7 +97,7 @@ impl<J: Journal> LockTable<J> {
                 any,
             } => {
                 let session = self
-                    .look_up_session(session)
+                    .look_up_restored(session)
                     .ok_or(InvalidChange("a claim of an unknown session"))?;
                 let first = self.find_claim(claim);
                 let lock = self.locks.enter_or_insert(name, self.revision);
@@ -136,6 +145,12 @@ impl<J: Journal> LockTable<J> {
         Ok(())
     }
 
+    /// As [`look_up_session`](Self::look_up_session), but also finds a session whose client is
+    /// being isolated.
+    fn look_up_restored(&self, id: SessionId) -> Option<Slot> {
+        self.look_up_session(id).or_else(|| self.isolated.find(id))
+    }
+
     /// Ends a session, and removes all its claims at once.
     fn restore_end(&mut self, index: Slot) {
         loop {
@@ -148,6 +163,9 @@ impl<J: Journal> LockTable<J> {
         }
         self.forget_id(index);
         let session = self.sessions.remove(key(index));
+        if session.is_isolating {
+            self.isolated.end(session.id);
+        }
         self.deadlines.disarm(session.armed, index);
         self.listed_sessions.remove(&(session.id, index));
         self.ttls.remove(&(session.terms.ttl, index));
@@ -164,10 +182,15 @@ impl<J: Journal> LockTable<J> {
             Change::Opened {
                 session, secret, ..
             } => self
-                .look_up_session(session)
+                .look_up_restored(session)
                 .is_none_or(|found| self.sessions[key(found)].secret != secret),
-            Change::Closed { session } => self.look_up_session(session).is_some(),
-            Change::Arrived { .. } => true,
+            Change::Isolating { session, .. } => {
+                // The dump may have begun before, so it does not name this session as isolated.
+                self.isolated.remember(session);
+                self.look_up_session(session).is_some()
+            }
+            Change::Closed { session } => self.look_up_restored(session).is_some(),
+            Change::Arrived { .. } | Change::Isolated { .. } => true,
             Change::Granted { claim, .. }
             | Change::Updated { claim, .. }
             | Change::Left { claim } => self.find_claim(claim).is_some(),
