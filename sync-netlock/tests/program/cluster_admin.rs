@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-use super::cluster::members::free;
+use super::cluster::members::{free, greets};
 use super::python::{line, python, token};
 use super::raw::{Raw, enqueue};
 use super::server::{NETLOCKD, Netlockd, complaint, run};
@@ -69,6 +69,15 @@ impl Node {
         let mut command = Command::new(NETLOCKD);
         command.args(self.flags(first)).args(more);
         self.running = Some(Netlockd::spawn(command));
+    }
+
+    /// Waits until it greets clients.
+    pub(crate) fn wait_until_it_leads(&self) {
+        let deadline = clock::now().after(PATIENCE);
+        while !greets(&self.clients).unwrap_or(false) {
+            assert!(clock::now() < deadline, "{} does not lead", self.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends the process of the node by a signal. Returns whether it has ended by itself, in order.
@@ -285,17 +294,35 @@ async fn a_change_that_is_not_possible_names_the_reason_and_the_remedy() {
         assert!(refused.contains(reason), "{arguments:?}: {refused}");
     }
 
-    // A learner that is far behind is not promoted, and can be removed.
+    // A learner that does not run or is far behind is not promoted, and can be removed.
     nodes.admin(&["add", &format!("d={d}")]);
     assert!(nodes.node("d").end(Signal::TERM));
+    let refused = nodes.refusal(&["promote", "d"]);
+    assert!(
+        refused.contains("cannot be promoted") && refused.contains("start it"),
+        "{refused}"
+    );
     let client = Handle::open(Client::new(nodes.config()).backend(), SyncOptions::new());
     let client = client.await.unwrap();
     for _ in 0..50 {
         let lock = client.lock("many", LockOptions::new()).unwrap();
         lock.acquire().await.unwrap().release().await.unwrap();
     }
-    let refused = nodes.refusal(&["promote", "d"]);
-    assert!(refused.contains("entries behind"), "{refused}");
+    std::thread::scope(|scope| {
+        let nodes = &nodes;
+        let promoting = scope.spawn(|| nodes.refusal(&["promote", "d"]));
+        // It waits until the learner has caught up, and another change is refused meanwhile.
+        let deadline = clock::now().after(PATIENCE);
+        loop {
+            let refused = nodes.refusal(&["remove", "e"]);
+            if refused.contains("another change of the cluster is under way: wait") {
+                break;
+            }
+            assert!(clock::now() < deadline, "{refused}");
+        }
+        let refused = promoting.join().unwrap();
+        assert!(refused.contains("entries behind"), "{refused}");
+    });
     nodes.node(other).end(Signal::KILL);
     let removed = nodes.admin(&["remove", "d"]);
     assert!(removed.contains("removed d"), "{removed}");

@@ -23,6 +23,10 @@ use crate::cluster::raft::leadership::in_term;
 /// How long a promotion waits until the learner has caught up, in election timeouts: 8 s.
 const CATCH_UP: u32 = 16;
 
+/// Why a learner cannot be promoted.
+const SILENT: &str =
+    "it does not answer: check that it runs, and that the members reach its address";
+
 impl Node {
     /// Waits until a learner has caught up. A voter that lags would only make commits slower, and
     /// could stop them when another voter fails.
@@ -52,14 +56,31 @@ impl Node {
                 Some((false, Some(lag))) => {
                     format!("it is {lag} entries behind: promote it when it has caught up")
                 }
-                Some((false, None)) => {
-                    "it has not answered: check that it runs, and that the members reach its address"
-                        .to_owned()
-                }
+                Some((false, None)) => SILENT.to_owned(),
             };
             let why = format!("node {id:016x} cannot be promoted, because {why}");
             return Err(Rejected::Membership(why));
         }
+    }
+
+    /// Checks that a learner runs. One that had caught up before it died is not behind.
+    async fn answers(&self, id: NodeId) -> std::result::Result<(), Rejected> {
+        let members = self.status().members;
+        let Some(learner) = members.into_iter().find(|of| of.id == id) else {
+            return Ok(());
+        };
+        let asked = who_is(self.links.identity(), &learner.member);
+        let why = match tokio::time::timeout(self.timing.election_max * 2, asked).await {
+            Ok(Ok(found)) if found.node == id => return Ok(()),
+            Ok(Ok(found)) => format!(
+                "node {:016x} is at its address: start the learner with its own folder",
+                found.node
+            ),
+            Ok(Err(why)) => format!("{why}: start it, and check that the members reach it"),
+            Err(_) => SILENT.to_owned(),
+        };
+        let why = format!("node {id:016x} cannot be promoted, because {why}");
+        Err(Rejected::Membership(why))
     }
 
     async fn change(
@@ -258,6 +279,7 @@ impl Consensus for Node {
 
     async fn promote(&self, id: NodeId) -> std::result::Result<(), Rejected> {
         self.caught_up(id).await?;
+        self.answers(id).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])))
             .await
     }

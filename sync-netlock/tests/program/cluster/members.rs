@@ -229,7 +229,7 @@ impl Members {
 
 /// Returns whether a server replies to the greeting of a client with a welcome. A server that is
 /// stopped does not reply at all.
-fn greets(address: &str) -> std::io::Result<bool> {
+pub(crate) fn greets(address: &str) -> std::io::Result<bool> {
     let limit = Duration::from_millis(500);
     let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
