@@ -39,5 +39,5 @@ pub use observed::Observations;
 pub use options::{NodeOptions, Timing};
 pub use peers::PeerTls;
 #[cfg(feature = "program")]
-pub(crate) use raft::offline::{self, Position};
+pub(crate) use raft::offline::{self, Position, Replacement};
 pub(crate) use recovered::Recovered;

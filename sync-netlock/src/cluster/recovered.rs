@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-const FILE: &str = "recovered";
+/// Its name in a data folder.
+pub(crate) const FILE: &str = "recovered";
 
 /// The file `recovered` of a data folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

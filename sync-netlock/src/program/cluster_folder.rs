@@ -5,14 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use distsync_core::spi::Secret;
 use distsync_core::{Error, ErrorKind, Result};
 
 use super::cluster::ClusterSettings;
 use super::cluster_operation::FolderOperation;
 use super::settings::Settings;
 use crate::cluster::{
-    Machine, Member, NodeId, Position, Recovered, SharedReplica, dump_of, offline,
+    Machine, Member, NodeId, Position, Recovered, Replacement, SharedReplica, dump_of, offline,
 };
 use crate::engine::{Freeze, Limits};
 use crate::epoch;
@@ -21,6 +20,9 @@ use crate::storage::{Durability, Storage, StorageOptions};
 /// The revisions of queues follow from the index, and those of the lost members may be higher than
 /// this node knows. No cluster makes so many entries unnoticed.
 const LOST_ENTRIES: u64 = 1 << 30;
+
+const COMPLETED: &str = "completed an earlier command";
+const START: &str = "start it, and add new members with empty folders when it grants locks again";
 
 fn invalid(problem: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOption, problem.into()).with_backend("netlock")
@@ -98,9 +100,9 @@ impl Place<'_> {
         let mut member = self.member(given.unwrap_or_default())?;
         let kept = folder.join("single-server");
         let is_unfinished = offline::is_unfinished(folder);
-        if is_unfinished && kept.exists() {
+        if is_unfinished && (self.complete()? || kept.exists()) {
             self.put_aside(&kept).map_err(|error| self.failed(error))?;
-            return Ok(vec!["completed an earlier command".to_owned()]);
+            return Ok(vec![COMPLETED.to_owned()]);
         }
         if offline::is_member(folder) && !is_unfinished {
             return Err(invalid(format!(
@@ -121,12 +123,6 @@ impl Place<'_> {
             log_bytes: self.settings.log_bytes,
         };
         let (table, storage) = Storage::open(&options, &self.limits)?;
-        if table.isolating() > 0 {
-            return Err(invalid(
-                "clients are being isolated, which a cluster does not support yet: start the single server again, and \
-                 wait until they are isolated, or confirm that they are",
-            ));
-        }
         let identity = storage.identity(given)?;
         let is_settling = matches!(table.frozen(), Some(Freeze::Grace { .. }));
         let recovered = Recovered {
@@ -149,10 +145,7 @@ impl Place<'_> {
         };
         let id = self.replace(made, dump_of(&table)).await?;
         drop(storage);
-        std::fs::create_dir(&kept)
-            .and_then(|()| offline::sync(folder))
-            .and_then(|()| self.put_aside(&kept))
-            .map_err(|error| self.failed(error))?;
+        self.put_aside(&kept).map_err(|error| self.failed(error))?;
         Ok(vec![
             format!(
                 "the folder is that of member {} now, with the id {id:016x}, {} sessions and {} claims",
@@ -170,6 +163,8 @@ impl Place<'_> {
 
     /// Moves the files of the single server away, so that nothing can use them by mistake.
     fn put_aside(&self, kept: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(kept)?;
+        offline::sync(&self.folder)?;
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -182,7 +177,19 @@ impl Place<'_> {
             }
         }
         offline::sync(kept)?;
-        offline::mark_unfinished(&self.folder, false)
+        Replacement::finish(&self.folder)
+    }
+
+    /// Completes the replacement of the files that an interrupted command has begun. Returns
+    /// whether there was one.
+    fn complete(&self) -> Result<bool> {
+        let begun = Replacement::begun(&self.folder).map_err(|error| self.failed(error))?;
+        let Some(replacement) = begun else {
+            return Ok(false);
+        };
+        let installed = replacement.install(&self.folder);
+        installed.map_err(|error| self.failed(error))?;
+        Ok(true)
     }
 
     async fn recover(&self, yes: bool, longest_ttl: Option<Duration>) -> Result<Vec<String>> {
@@ -198,6 +205,10 @@ impl Place<'_> {
                 "the data folder {} is not that of a member of a cluster: correct the folder",
                 folder.display()
             )));
+        }
+        if offline::is_unfinished(folder) && self.complete()? {
+            Replacement::finish(folder).map_err(|error| self.failed(error))?;
+            return Ok(vec![COMPLETED.to_owned(), START.to_owned()]);
         }
         let mut replica = SharedReplica::new(self.limits.clone());
         let found = offline::read(folder, table, &mut replica)?;
@@ -258,13 +269,12 @@ impl Place<'_> {
             last_token: epoch::floor_of(epoch::now().max(next_epoch)).max(last),
         };
         let id = self.replace(made, replica.dump()).await?;
-        offline::mark_unfinished(folder, false).map_err(|error| self.failed(error))?;
+        Replacement::finish(folder).map_err(|error| self.failed(error))?;
         Ok(vec![
             format!(
                 "this node is the only member of the cluster now, with the id {id:016x}: {risks}"
             ),
-            "start it, and add new members with empty folders when it grants locks again"
-                .to_owned(),
+            START.to_owned(),
         ])
     }
 
@@ -272,13 +282,12 @@ impl Place<'_> {
     /// as unfinished.
     async fn replace(&self, made: Made, dump: Vec<u8>) -> Result<NodeId> {
         let folder = &self.folder;
-        let mark = Secret::random().expose();
-        let (new, old) = (
-            folder.join(format!("new-{mark:032x}")),
-            folder.join(format!("replaced-{mark:032x}")),
-        );
+        let replacement = Replacement::of(folder);
+        let new = &replacement.new;
         let failed = |error| self.failed(error);
-        std::fs::create_dir(&new).map_err(failed)?;
+        offline::remove_left(folder)
+            .and_then(|()| std::fs::create_dir(new))
+            .map_err(failed)?;
         let Made {
             identity,
             member,
@@ -286,15 +295,12 @@ impl Place<'_> {
             recovered,
             last_token,
         } = made;
-        let id = offline::create(&new, identity, member, position, dump, last_token).await?;
-        offline::mark_unfinished(folder, true)
-            .and_then(|()| recovered.write(folder))
-            .and_then(|()| std::fs::create_dir(&old))
-            .and_then(|()| offline::install(folder, &new, &old))
-            .and_then(|()| std::fs::remove_dir(&new))
+        let id = offline::create(new, identity, member, position, dump, last_token).await?;
+        recovered
+            .write(new)
+            .and_then(|()| replacement.begin(folder))
+            .and_then(|()| replacement.install(folder))
             .map_err(failed)?;
-        // Of a single server, there was nothing to replace.
-        let _ = std::fs::remove_dir(&old);
         Ok(id)
     }
 }

@@ -2,10 +2,11 @@
  *
  * LOSING_DISK is a folder. Whatever the program syncs is copied there: a file's bytes as INODE, and a folder's entries as
  * `entries`, a line `INODE NAME` each. If a file `fails` stands in it, every sync fails; with `writes-fail`, every write in
- * place; with `renames-fail`, every rename. LOSING_BOOT is read in the place of the kernel's boot id.
+ * place; with `renames-fail`, every rename. While a file `hangs` stands in it, no sync returns. LOSING_BOOT is read in the place of the kernel's boot id.
  *
  * LOSING_KILL is `OPERATION NAME WHEN COUNT`: the program is killed `before` or `after` the COUNT-th operation (open,
- * pwrite, fsync, rename or unlink) on a file whose name begins with NAME. */
+ * pwrite, fsync, rename, unlink, mkdir, rmdir or `any`) on a file whose name begins with NAME. If NAME begins with a
+ * slash, it is compared with the whole path. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -62,11 +63,15 @@ static int fill_entries(int from, FILE *to) {
   return closedir(folder);
 }
 
+static int exists(const char *name) {
+  char path[4096];
+  place(path, sizeof path, name, "");
+  return access(path, F_OK) == 0;
+}
+
 /* Whether the disk is to fail in this way. */
 static int fails(const char *how) {
-  char path[4096];
-  place(path, sizeof path, how, "");
-  if (access(path, F_OK) != 0) return 0;
+  if (!exists(how)) return 0;
   errno = EIO;
   return 1;
 }
@@ -74,12 +79,12 @@ static int fails(const char *how) {
 /* Kills the program if it is time. Called before and after each operation. */
 static void step(const char *operation, const char *path, const char *when) {
   static int count;
-  char at[16], name[64], then[16];
+  char at[16], name[512], then[16];
   int wanted;
   const char *plan = getenv("LOSING_KILL"), *base = strrchr(path, '/');
-  if (plan == NULL || sscanf(plan, "%15s %63s %15s %d", at, name, then, &wanted) != 4) return;
-  base = base == NULL ? path : base + 1;
-  if (strcmp(at, operation) != 0 || strcmp(then, when) != 0 || strncmp(base, name, strlen(name)) != 0) return;
+  if (plan == NULL || sscanf(plan, "%15s %511s %15s %d", at, name, then, &wanted) != 4) return;
+  base = base == NULL || name[0] == '/' ? path : base + 1;
+  if ((strcmp(at, operation) != 0 && strcmp(at, "any") != 0) || strcmp(then, when) != 0 || strncmp(base, name, strlen(name)) != 0) return;
   if (__atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST) == wanted) {
     kill(getpid(), SIGKILL);
     pause();
@@ -101,6 +106,7 @@ static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
 static int sync_and_keep(int fd) {
   char path[4096], name[32];
   step_of("fsync", fd, "before");
+  while (exists("hangs")) usleep(1000);
   if (fails("fails")) return -1;
   struct stat stat;
   if (fstat(fd, &stat) != 0) return -1;
@@ -152,6 +158,24 @@ int unlink(const char *path) {
   step("unlink", path, "before");
   int done = next(path);
   step("unlink", path, "after");
+  return done;
+}
+
+int mkdir(const char *path, mode_t mode) {
+  static int (*next)(const char *, mode_t);
+  if (next == NULL) next = (int (*)(const char *, mode_t))dlsym(RTLD_NEXT, "mkdir");
+  step("mkdir", path, "before");
+  int done = next(path, mode);
+  step("mkdir", path, "after");
+  return done;
+}
+
+int rmdir(const char *path) {
+  static int (*next)(const char *);
+  if (next == NULL) next = (int (*)(const char *))dlsym(RTLD_NEXT, "rmdir");
+  step("rmdir", path, "before");
+  int done = next(path);
+  step("rmdir", path, "after");
   return done;
 }
 

@@ -19,13 +19,13 @@ use super::server::{NETLOCKD, Netlockd, acquire};
 const TTL: Duration = Duration::from_secs(3);
 
 /// The disk: its folder, and the library that simulates the losses.
-struct LosingDisk {
+pub(crate) struct LosingDisk {
     place: TempDir,
     durability: &'static str,
 }
 
 impl LosingDisk {
-    fn new(durability: &'static str) -> Self {
+    pub(crate) fn new(durability: &'static str) -> Self {
         let disk = Self {
             place: tempfile::tempdir().unwrap(),
             durability,
@@ -45,8 +45,16 @@ impl LosingDisk {
         disk
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
+    }
+
+    /// Makes a command run on this disk.
+    pub(crate) fn put_under(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", self.path("library.so"))
+            .env("LOSING_DISK", self.path("kept"))
+            .env("LOSING_BOOT", self.path("boot"));
     }
 
     /// Starts another boot of the kernel.
@@ -64,6 +72,7 @@ impl LosingDisk {
 
     fn start_with(&self, address: &str, variables: &[(&str, &str)]) -> Netlockd {
         let mut command = Command::new(NETLOCKD);
+        self.put_under(&mut command);
         command
             .args([
                 "--listen",
@@ -77,9 +86,6 @@ impl LosingDisk {
             .arg(self.path("data"))
             // A log with this limit is replaced often.
             .args(["--set", "log_bytes=2000"])
-            .env("LD_PRELOAD", self.path("library.so"))
-            .env("LOSING_DISK", self.path("kept"))
-            .env("LOSING_BOOT", self.path("boot"))
             .envs(variables.iter().copied())
             .stderr(Stdio::null());
         Netlockd::spawn(command)

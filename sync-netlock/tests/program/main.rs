@@ -9,6 +9,8 @@ mod cluster_admin;
 #[cfg(feature = "cluster")]
 mod cluster_folder;
 #[cfg(feature = "cluster")]
+mod cluster_interrupted;
+#[cfg(feature = "cluster")]
 mod cluster_watch;
 mod configuration;
 mod crowd;

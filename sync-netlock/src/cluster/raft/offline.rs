@@ -2,11 +2,13 @@
 //! the files of a member say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use distsync_core::spi::Secret;
 use distsync_core::{Error, ErrorKind, Result, Token};
 use openraft::{CommittedLeaderId, EntryPayload};
 
@@ -16,10 +18,13 @@ use super::snapshots::{Content, Snapshots};
 use super::types::{LogId, Membership, SnapshotMeta, StoredMembership, Vote};
 use crate::cluster::consensus::{Failure, Member, NodeId};
 use crate::cluster::machine::Machine;
+use crate::cluster::recovered;
 use crate::storage::cluster::abort;
 
 /// The file in a data folder says that its files are being replaced.
 const UNFINISHED: &str = "unfinished";
+/// How the name of a folder with new files begins.
+const NEW: &str = "new-";
 
 /// What a table is known to contain.
 pub(crate) struct Position {
@@ -150,31 +155,92 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
     folder.join(UNFINISHED).exists()
 }
 
-/// Notes that the files of the folder are being replaced, or that they have been.
-pub(crate) fn mark_unfinished(folder: &Path, is_unfinished: bool) -> io::Result<()> {
-    let mark = folder.join(UNFINISHED);
-    if is_unfinished {
-        std::fs::File::create(mark)?.sync_all()?;
-    } else {
-        std::fs::remove_file(mark)?;
-    }
-    sync(folder)
+/// The replacement of the files of a folder. It is noted in the folder before it begins, so that it
+/// can be completed after an interruption.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    /// Has the new files.
+    pub(crate) new: PathBuf,
+    /// Gets the replaced ones.
+    pub(crate) old: PathBuf,
 }
 
-/// Puts the files of a member that are in `from` into `folder`, and what was there into `old`.
-pub(crate) fn install(folder: &Path, from: &Path, old: &Path) -> io::Result<()> {
-    // The snapshot first: it can be used with the log before it, but not the other way round.
-    for part in ["snapshots", "raft"] {
-        let place = folder.join(part);
-        if place.exists() {
-            std::fs::rename(&place, old.join(part))?;
+impl Replacement {
+    /// Returns a replacement with new names.
+    pub(crate) fn of(folder: &Path) -> Self {
+        let mark = Secret::random().expose();
+        Self {
+            new: folder.join(format!("{NEW}{mark:032x}")),
+            old: folder.join(format!("replaced-{mark:032x}")),
         }
-        std::fs::rename(from.join(part), place)?;
     }
-    sync(old)?;
-    sync(folder)
+
+    /// Returns the replacement that was begun in a folder, and not completed.
+    pub(crate) fn begun(folder: &Path) -> io::Result<Option<Self>> {
+        let text = match std::fs::read_to_string(folder.join(UNFINISHED)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Without the names, it was interrupted before anything was replaced.
+        let mut names = text.split_terminator('\n').map(|name| folder.join(name));
+        Ok(match (names.next(), names.next(), text.ends_with('\n')) {
+            (Some(new), Some(old), true) => Some(Self { new, old }),
+            _ => None,
+        })
+    }
+
+    /// Notes that it begins. The new files are complete.
+    pub(crate) fn begin(&self, folder: &Path) -> io::Result<()> {
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let mut mark = File::create(folder.join(UNFINISHED))?;
+        write!(mark, "{}\n{}\n", name(&self.new), name(&self.old))?;
+        mark.sync_all()?;
+        sync(folder)
+    }
+
+    /// Replaces the files, also after an earlier attempt was interrupted.
+    pub(crate) fn install(&self, folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(&self.old)?;
+        for part in [recovered::FILE, "snapshots", "raft"] {
+            let (from, place) = (self.new.join(part), folder.join(part));
+            if !from.exists() {
+                // It is installed.
+                continue;
+            }
+            if place.exists() {
+                std::fs::rename(&place, self.old.join(part))?;
+            }
+            std::fs::rename(from, place)?;
+        }
+        sync(&self.old)?;
+        sync(folder)?;
+        // Of a single server, there was nothing to replace.
+        let _ = std::fs::remove_dir(&self.old);
+        match std::fs::remove_dir(&self.new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that the files of the folder are complete.
+    pub(crate) fn finish(folder: &Path) -> io::Result<()> {
+        std::fs::remove_file(folder.join(UNFINISHED))?;
+        sync(folder)
+    }
+}
+
+/// Removes new files that an interrupted command has left, and that no replacement needs.
+pub(crate) fn remove_left(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(NEW) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }
