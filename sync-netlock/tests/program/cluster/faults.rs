@@ -14,13 +14,13 @@ use super::members::{Members, PATIENCE};
 
 const TTL: Duration = Duration::from_secs(6);
 
-async fn waiters(client: &Handle, name: &str) -> usize {
+pub(super) async fn waiters(client: &Handle, name: &str) -> usize {
     let lock = client.lock(name, LockOptions::new()).unwrap();
     lock.inspect().await.unwrap().entries.len()
 }
 
 /// Waits until the members have granted a lock.
-async fn granted(client: &Handle, name: &str) -> Guard {
+pub(super) async fn granted(client: &Handle, name: &str) -> Guard {
     let lock = client.lock(name, LockOptions::new()).unwrap();
     let deadline = clock::now().after(PATIENCE);
     loop {
