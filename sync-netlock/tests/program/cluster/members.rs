@@ -187,9 +187,13 @@ impl Members {
     }
 
     pub(super) async fn connect(&self, ttl: Duration) -> Handle {
-        let options = SyncOptions::new().with_session_ttl(ttl);
-        let backend = Client::new(self.config()).backend();
-        Handle::open(backend, options).await.unwrap()
+        connect(self.config(), ttl).await
+    }
+
+    /// Connects a client that knows one member.
+    pub(super) async fn connect_by(&self, member: usize, ttl: Duration) -> Handle {
+        let config = Config::new([&self.clients[member]]).unwrap();
+        connect(config, ttl).await
     }
 
     /// Waits until a member leads.
@@ -225,6 +229,12 @@ impl Members {
             }
         }
     }
+}
+
+async fn connect(config: Config, ttl: Duration) -> Handle {
+    let options = SyncOptions::new().with_session_ttl(ttl);
+    let backend = Client::new(config).backend();
+    Handle::open(backend, options).await.unwrap()
 }
 
 /// Returns whether a server replies to the greeting of a client with a welcome. A server that is
