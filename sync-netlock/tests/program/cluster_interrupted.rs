@@ -18,8 +18,10 @@ use super::server::{NETLOCKD, Netlockd};
 
 /// More steps than any of the commands has.
 const STEPS_MAX: usize = 500;
-/// After every so many steps, the member is started. Its files are read after each.
-const STARTED_EVERY: usize = 10;
+/// The command is killed before every so many steps that prepare the new files.
+const PREPARING_EVERY: usize = 6;
+/// After every so many steps, the member is started.
+const STARTED_EVERY: usize = 5;
 
 /// A folder of a node, from which the folder for each attempt is copied.
 struct Attempts<'a> {
@@ -59,26 +61,33 @@ impl Attempts<'_> {
         netlockd.output().unwrap()
     }
 
-    /// Kills the command before its first step, before its second one, and so on, and repeats it
-    /// each time.
+    /// Kills the command before its steps, and repeats it each time: before some of those that
+    /// prepare the new files, and before each one that replaces files.
     fn all(&mut self) {
         let disk = LosingDisk::new("fsync");
-        for step in 1..STEPS_MAX {
+        let (mut step, mut stride) = (1, PREPARING_EVERY);
+        while step < STEPS_MAX {
             copy(self.original, &self.node.folder);
             let killed = self.run(self.command, Some((&disk, step)));
             let is_complete = killed.status.success();
+            let is_replacing = self.node.folder.join("unfinished").exists();
+            if stride > 1 && (is_replacing || is_complete) {
+                (step, stride) = (step.saturating_sub(stride) + 1, 1);
+                continue;
+            }
             if !is_complete {
                 is_killed(killed.status);
                 self.repeated(step);
             }
-            self.read(step);
             if is_complete || step % STARTED_EVERY == 0 {
+                self.read(step);
                 self.started(step);
             }
             if is_complete {
                 assert!(step > 20, "only {step} steps");
                 return;
             }
+            step += stride;
         }
         panic!("the command has too many steps");
     }
