@@ -177,6 +177,12 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// Safe.
     async fn elected(&self, after: u64) -> Result<u64, Rejected>;
 
+    /// Waits until this node knows that another one leads, or until it stops. It can be late.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn led_by_another(&self);
+
     /// Waits until this node knows that it does not lead in this term any more, or until it stops.
     ///
     /// # Cancel safety
@@ -239,11 +245,11 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// As [`promote`](Self::promote).
     async fn remove(&self, id: NodeId) -> Result<(), Rejected>;
 
-    /// Hands the leadership over to another voter.
+    /// Hands the leadership over to another voter, the first one that has stored all entries.
     ///
     /// # Errors
     /// [`Rejected::NotLeader`]. [`Rejected::Membership`] if no other voter has taken over in time.
-    /// The node then leads on.
+    /// The voters then elect a leader, which can be this node.
     ///
     /// # Cancel safety
     /// If the future is dropped, the leadership may be handed over or not.

@@ -4,7 +4,7 @@ pub struct Request {
     /// Not 0, and unique among the pending requests of this connection.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -25,6 +25,8 @@ pub mod request {
         SnapshotEnd(super::SnapshotEnd),
         #[prost(message, tag = "8")]
         Elect(super::Elect),
+        #[prost(message, tag = "9")]
+        HandOver(super::HandOver),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -214,10 +216,22 @@ pub mod append_reply {
         HigherVote(super::Vote),
     }
 }
-/// Asks the node to become the leader, because the present leader hands over.
+/// Asks the node to become the leader, because the present leader hands over. A node that hands over
+/// to one of version 2 sends HandOver instead.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Elect {
 }
+/// Asks the node to give up the present leader, which sends this because it hands over. The
+/// successor is elected at once. Any other node votes for nobody else in the next term, and for the
+/// successor only if its log is as long. Refused unless the sender leads in this term.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandOver {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    #[prost(fixed64, tag = "2")]
+    pub successor: u64,
+}
+/// The reply to Elect and HandOver.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Electing {
 }

@@ -1,5 +1,6 @@
 //! One node of a cluster.
 
+mod hand_over;
 mod replication;
 pub(super) mod watches;
 
@@ -12,7 +13,7 @@ use distsync_core::{Error, ErrorKind, Result};
 use openraft::error::ForwardToLeader;
 use openraft::{Config, SnapshotPolicy};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -49,6 +50,8 @@ pub struct Node {
     observed: Arc<Observed>,
     /// Whether the node hands its leadership over, and proposes nothing.
     steps_down: AtomicBool,
+    /// Held for reading by each proposal that is under way.
+    proposing: RwLock<()>,
     tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -123,6 +126,8 @@ impl Node {
             clients,
             #[cfg(test)]
             is_cut_off: tokio::sync::watch::Sender::new(false),
+            #[cfg(test)]
+            newest_version: super::peers::NEWEST_VERSION.into(),
         });
         let links = Links::new(
             identity.clone(),
@@ -189,6 +194,7 @@ impl Node {
             confirmations,
             observed,
             steps_down: AtomicBool::new(false),
+            proposing: RwLock::default(),
             tasks,
             stop,
         })

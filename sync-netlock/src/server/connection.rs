@@ -47,6 +47,7 @@ async fn serve(
 ) {
     let number = registration.connection;
     debug!(connection = number, %peer, "connected");
+    hub.settled().await;
     let now = clock::now();
     let mut connection = Connection {
         hub: hub.clone(),
@@ -83,9 +84,14 @@ async fn serve(
             leader,
         }) => {
             let is_not_leader = code == Code::NotLeader;
+            let (mut reason, mut leader) = (reason, leader);
             if is_not_leader {
                 // They were not confirmed.
                 connection.out.clear(OUT_MAX);
+                if leader.is_empty() {
+                    hub.settled().await;
+                    (leader, reason) = hub.leader();
+                }
             }
             info!(connection = number, %peer, ?code, reason, "connection closed by the server");
             let refused = proto::Refused {

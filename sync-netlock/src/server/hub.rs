@@ -253,6 +253,14 @@ impl Hub {
         false
     }
 
+    /// Waits for a moment, until a client can be served or told by whom it can be.
+    pub(super) async fn settled(&self) {
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            member.settled().await;
+        }
+    }
+
     /// Returns where clients reach the leader, and a text that says so.
     pub(super) fn leader(&self) -> (String, String) {
         #[cfg(feature = "cluster")]

@@ -39,6 +39,9 @@ type Table = LockTable<LogWriter>;
 const FRAME: usize = 512 << 10;
 /// The pause before the next attempt to begin or to continue a leadership.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a client that this server cannot serve waits for the name of a server that can. During
+/// a hand-over, it takes a few milliseconds until there is one.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// What a member has besides the hub of a single server.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(super) struct Member {
     to_complete: Notify,
     /// The term in which the server serves, or 0.
     term: AtomicU64,
+    /// Wakes those that wait until the server serves.
+    begun: Notify,
     /// A leader that no majority has confirmed for this long sends its clients away.
     patience: Duration,
     /// What the data folder notes about the files that the node was made from.
@@ -145,6 +150,7 @@ pub(super) async fn start(options: ServerOptions, node: NodeOptions) -> Result<(
         progress: watch::Sender::new(Progress { first: 1, done: 0 }),
         to_complete: Notify::new(),
         term: AtomicU64::new(0),
+        begun: Notify::new(),
         patience,
         recovered: Mutex::new(recovered),
         folder,
@@ -191,6 +197,35 @@ impl Member {
         self.term.load(Ordering::Acquire) == term
     }
 
+    /// Waits for a moment, until this server serves clients or knows another one that leads.
+    pub(super) async fn settled(&self) {
+        let serves = async {
+            loop {
+                let mut begun = pin!(self.begun.notified());
+                begun.as_mut().enable();
+                if !self.leads_in(0) {
+                    break;
+                }
+                begun.await;
+            }
+        };
+        let settled = async {
+            tokio::select! {
+                biased;
+                () = serves => {}
+                () = self.consensus.led_by_another() => {}
+                () = self.stop.cancelled() => {}
+            }
+        };
+        let _ = tokio::time::timeout(SETTLE, settled).await;
+    }
+
+    /// Serves clients in this term.
+    fn serve_in(&self, term: u64) {
+        self.term.store(term, Ordering::Release);
+        self.begun.notify_waiters();
+    }
+
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
@@ -198,7 +233,10 @@ impl Member {
     /// Returns where clients reach the leader, and a text that says so.
     pub(super) fn leader(&self) -> (String, String) {
         let status = self.consensus.status();
-        let leader = status.leader.filter(|_| self.leads_in(0));
+        // This server, if it does not serve yet, or any more, is of no use to a client.
+        let leader = status
+            .leader
+            .filter(|leader| self.leads_in(0) && *leader != self.consensus.id());
         let member = status
             .members
             .iter()
@@ -380,7 +418,7 @@ async fn begin(hub: &Hub, member: &Member, term: u64) -> std::result::Result<(),
         });
         state.table = table;
     }
-    member.term.store(term, Ordering::Release);
+    member.serve_in(term);
     // The last leader may have committed a release, and not the grant that follows from it. The
     // waiters' connections are gone.
     let settling = member.settling();
@@ -427,7 +465,7 @@ async fn complete_batches(hub: &Hub, member: &Member, term: u64) -> Rejected {
         if !member.leads_in(term) {
             info!(term, "a majority confirms again that this server leads");
             suspend(hub, member, false);
-            member.term.store(term, Ordering::Release);
+            member.serve_in(term);
         }
     }
 }

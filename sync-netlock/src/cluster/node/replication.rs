@@ -1,7 +1,6 @@
 //! The node as the consensus of its server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +16,6 @@ use crate::cluster::consensus::{
 };
 use crate::cluster::observed::Observations;
 use crate::cluster::peers::who_is;
-use crate::cluster::proto::{Elect, request};
 use crate::cluster::raft::leadership::in_term;
 
 /// How long a promotion waits until the learner has caught up, in election timeouts: 8 s.
@@ -145,11 +143,14 @@ impl Consensus for Node {
     }
 
     async fn propose(&self, term: u64, frame: Bytes) -> std::result::Result<u64, Rejected> {
-        self.check_stopped()?;
         let length = frame.len();
         if length > FRAME_MAX {
             return Err(Rejected::TooLong { length });
         }
+        // A leader that hands over waits for it.
+        let _proposing = self.proposing.read().await;
+        // It may have begun to meanwhile.
+        self.check_stopped()?;
         let proposed = self
             .stop
             .run_until_cancelled(self.raft.client_write(in_term(term, &frame)))
@@ -173,6 +174,12 @@ impl Consensus for Node {
 
     fn id(&self) -> NodeId {
         self.id
+    }
+
+    async fn led_by_another(&self) {
+        let mut metrics = self.raft.metrics();
+        let led = metrics.wait_for(|metrics| metrics.current_leader.is_some_and(|id| id != self.id));
+        let _ = self.stop.run_until_cancelled(led).await;
     }
 
     async fn elected(&self, after: u64) -> std::result::Result<u64, Rejected> {
@@ -299,42 +306,7 @@ impl Consensus for Node {
     }
 
     async fn step_down(&self) -> std::result::Result<(), Rejected> {
-        let term = self.confirm().await?.term;
-        let best = self
-            .status()
-            .members
-            .into_iter()
-            .filter(|member| member.is_voter && member.id != self.id)
-            .max_by_key(|member| member.matched);
-        let Some(best) = best else {
-            let why = "there is no other voter: add one first";
-            return Err(Rejected::Membership(why.to_owned()));
-        };
-        let _paused = Paused::new(self);
-        // The other voters do not vote while they believe in this leader.
-        tokio::time::sleep(self.timing.election_max + self.timing.heartbeat).await;
-        // If the request is lost, the voter elects itself a little later.
-        let link = self.links.to(best.id, &best.member);
-        let _ = tokio::time::timeout(
-            self.timing.heartbeat,
-            link.call(request::Body::Elect(Elect {})),
-        )
-        .await;
-        let mut metrics = self.raft.metrics();
-        let is_deposed = metrics.wait_for(|metrics| {
-            metrics.current_term > term
-                && metrics
-                    .current_leader
-                    .is_some_and(|leader| leader != self.id)
-        });
-        match tokio::time::timeout(self.timing.election_max * 4, is_deposed).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Rejected::Stopped),
-            Err(_) => Err(Rejected::Membership(
-                "no other voter has taken over in time: check that they can reach each other"
-                    .to_owned(),
-            )),
-        }
+        self.hand_over().await
     }
 
     async fn shutdown(&self) {
@@ -349,25 +321,5 @@ impl Consensus for Node {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// A leader that is quiet while it hands over. Dropping it ends that.
-struct Paused<'a>(&'a Node);
-
-impl<'a> Paused<'a> {
-    fn new(node: &'a Node) -> Self {
-        node.steps_down.store(true, Ordering::Release);
-        node.raft.runtime_config().heartbeat(false);
-        node.raft.runtime_config().elect(false);
-        Self(node)
-    }
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        self.0.raft.runtime_config().heartbeat(true);
-        self.0.raft.runtime_config().elect(true);
-        self.0.steps_down.store(false, Ordering::Release);
     }
 }

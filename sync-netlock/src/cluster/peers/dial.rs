@@ -9,8 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+#[cfg(not(test))]
+use super::NEWEST_VERSION;
 use super::tls::{TlsSide, is_allowed_plain};
-use super::{MESSAGE_MAX, NEWEST_VERSION, OLDEST_VERSION};
+use super::{MESSAGE_MAX, OLDEST_VERSION};
 use crate::cluster::consensus::{Member, NodeId};
 use crate::cluster::proto::{self, request, response};
 use crate::stream::Stream;
@@ -32,9 +34,22 @@ pub(crate) struct Identity {
     /// Whether a test has cut the node off from the others.
     #[cfg(test)]
     pub(crate) is_cut_off: tokio::sync::watch::Sender<bool>,
+    /// The newest version of the protocol that the node speaks in a test.
+    #[cfg(test)]
+    pub(crate) newest_version: std::sync::atomic::AtomicU32,
 }
 
 impl Identity {
+    /// Returns the newest version of the protocol that the node speaks.
+    pub(super) fn newest_version(&self) -> u32 {
+        #[cfg(test)]
+        return self
+            .newest_version
+            .load(std::sync::atomic::Ordering::Relaxed);
+        #[cfg(not(test))]
+        NEWEST_VERSION
+    }
+
     /// Waits until a test cuts the node off from the others.
     pub(super) async fn cut_off(&self) {
         #[cfg(test)]
@@ -66,14 +81,14 @@ impl From<io::Error> for Unreachable {
     }
 }
 
-/// Connects to a node and greets it.
+/// Connects to a node and greets it. Returns the version of the protocol that both use, too.
 pub(super) async fn dial(
     identity: &Identity,
     id: NodeId,
     member: &Member,
-) -> Result<Stream, Unreachable> {
-    let (stream, _) = greet(identity, id, member).await?;
-    Ok(stream)
+) -> Result<(Stream, u32), Unreachable> {
+    let (stream, welcome) = greet(identity, id, member).await?;
+    Ok((stream, welcome.version))
 }
 
 /// Asks the node at an address which one it is, and which members its cluster has.
@@ -94,7 +109,7 @@ async fn greet(
         let mut stream = connect(identity, member).await?;
         let greeting = request::Body::Greeting(proto::Greeting {
             oldest_version: OLDEST_VERSION,
-            newest_version: NEWEST_VERSION,
+            newest_version: identity.newest_version(),
             cluster: identity.cluster.to_le_bytes().to_vec().into(),
             from: identity.id,
             from_name: identity.name.clone(),
@@ -102,7 +117,7 @@ async fn greet(
         });
         match ask(&mut stream, greeting).await? {
             response::Body::Welcome(welcome)
-                if (OLDEST_VERSION..=NEWEST_VERSION).contains(&welcome.version) =>
+                if (OLDEST_VERSION..=identity.newest_version()).contains(&welcome.version) =>
             {
                 Ok((stream, welcome))
             }
@@ -167,7 +182,7 @@ where
     F: Future<Output = io::Result<Option<request::Body>>>,
 {
     let silent = |_| Unreachable(format!("node {} does not answer", member.name));
-    let mut stream = dial(identity, id, member).await?;
+    let (mut stream, _) = dial(identity, id, member).await?;
     let mut last = None;
     while let Some(body) = requests().await? {
         if let Some(before) = last.replace(body) {

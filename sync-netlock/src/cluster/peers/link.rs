@@ -1,6 +1,7 @@
 //! One connection to each other node, on which all requests to it are pipelined.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct Links {
 pub(crate) struct Link {
     member: Member,
     calls: mpsc::Sender<Call>,
+    /// The version of the protocol that both nodes use, or 0 while there is no connection.
+    version: Arc<AtomicU32>,
 }
 
 /// A request, and where its reply goes.
@@ -75,24 +78,33 @@ impl Links {
             return link.clone();
         }
         let (calls, waiting) = mpsc::channel(QUEUE);
-        let member = member.clone();
+        let link = Link {
+            member: member.clone(),
+            calls,
+            version: Arc::default(),
+        };
         let task = serve(
             self.identity.clone(),
             id,
-            member.clone(),
+            link.member.clone(),
             waiting,
+            link.version.clone(),
             self.silence,
         );
         let stop = self.stop.clone();
         self.tasks
             .spawn(async move { stop.run_until_cancelled(task).await });
-        let link = Link { member, calls };
         links.insert(id, link.clone());
         link
     }
 }
 
 impl Link {
+    /// Returns the version of the protocol that both nodes use, or 0 while there is no connection.
+    pub(crate) fn version(&self) -> u32 {
+        self.version.load(Ordering::Relaxed)
+    }
+
     /// Sends a request, and waits for its reply.
     pub(crate) async fn call(&self, body: request::Body) -> Result<response::Body, Unreachable> {
         let gone = || {
@@ -116,13 +128,15 @@ async fn serve(
     id: NodeId,
     member: Member,
     mut calls: mpsc::Receiver<Call>,
+    version: Arc<AtomicU32>,
     silence: Duration,
 ) {
     // Each change is logged once. Raft tries again many times a second.
     let mut is_reachable = true;
     while let Some(first) = calls.recv().await {
         let why = match dial(&identity, id, &member).await {
-            Ok(stream) => {
+            Ok((stream, common)) => {
+                version.store(common, Ordering::Relaxed);
                 if !std::mem::replace(&mut is_reachable, true) {
                     info!(node = member.name, "another node is reachable again");
                 }
@@ -131,6 +145,7 @@ async fn serve(
                     () = identity.cut_off() => Unreachable("the node is cut off".to_owned()),
                     why = carry(stream, first, &mut calls, silence) => why,
                 };
+                version.store(0, Ordering::Relaxed);
                 debug!(node = member.name, %why, "the connection to another node has ended");
                 continue;
             }

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::dial::{Identity, read_more};
 use super::tls::is_allowed_plain;
-use super::{GREETING_MAX, MESSAGE_MAX, NEWEST_VERSION, OLDEST_VERSION};
+use super::{GREETING_MAX, MESSAGE_MAX, OLDEST_VERSION};
 use crate::cluster::proto::{self, refused::Reason, request, response};
 use crate::cluster::raft::answers::{Answers, refusal};
 use crate::stream::Stream;
@@ -148,14 +148,18 @@ impl Connection {
         let identity = &self.identity;
         let (theirs, ours) = (
             greeting.oldest_version..=greeting.newest_version,
-            OLDEST_VERSION..=NEWEST_VERSION,
+            OLDEST_VERSION..=identity.newest_version(),
         );
         let version = *theirs.end().min(ours.end());
         if !theirs.contains(&version) || !ours.contains(&version) {
             let text = format!(
                 "node {} speaks the versions {} to {} of the protocol, and node {} the versions {OLDEST_VERSION} to \
-                 {NEWEST_VERSION}: upgrade the older one",
-                greeting.from_name, greeting.oldest_version, greeting.newest_version, identity.name
+                 {}: upgrade the older one",
+                greeting.from_name,
+                greeting.oldest_version,
+                greeting.newest_version,
+                identity.name,
+                ours.end()
             );
             return refusal(Reason::Version, text);
         }

@@ -17,7 +17,9 @@ pub(crate) use tls::TlsSide;
 /// The oldest version of the protocol that this node speaks.
 const OLDEST_VERSION: u32 = 1;
 /// The newest one.
-const NEWEST_VERSION: u32 = 1;
+pub(crate) const NEWEST_VERSION: u32 = 2;
+/// The version from which on nodes know [`HandOver`](super::proto::HandOver).
+pub(crate) const HAND_OVER_VERSION: u32 = 2;
 
 /// The longest message, in bytes.
 pub(crate) const MESSAGE_MAX: usize = 1 << 20;

@@ -8,6 +8,7 @@ use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 
 use super::convert::{self, Invalid};
+use super::hand_over::give_up;
 use super::snapshots::{SnapshotFile, Snapshots};
 use super::types::{Raft, SnapshotMeta, Vote};
 use crate::cluster::consensus::{Member, NodeId};
@@ -142,6 +143,10 @@ impl Session {
                     .map_err(|error| unavailable(&error))?;
                 Some(response::Body::Electing(proto::Electing {}))
             }
+            request::Body::HandOver(hand_over) => {
+                self.give_up(hand_over).await?;
+                Some(response::Body::Electing(proto::Electing {}))
+            }
             request::Body::SnapshotBegin(begin) => {
                 self.begin(begin)?;
                 None
@@ -161,6 +166,34 @@ impl Session {
         } else {
             Err(Failed::Invalid("a request in the name of another node"))
         }
+    }
+
+    /// Gives up the leader that sends this. The successor is elected.
+    async fn give_up(&self, hand_over: proto::HandOver) -> Result<(), Failed> {
+        let proto::HandOver { term, successor } = hand_over;
+        let unavailable = |error: &dyn std::error::Error| Failed::Unavailable(error.to_string());
+        let raft = &self.answers.raft;
+        let voted = raft.with_raft_state(|state| *state.vote_ref()).await;
+        // Nobody else, and nobody later, may end a leadership.
+        if voted.map_err(|error| unavailable(&error))? != Vote::new_committed(term, self.peer) {
+            let why = "only a leader hands over, and only in its term";
+            return Err(Failed::Unavailable(why.to_owned()));
+        }
+        let (id, is_voter) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            (metrics.id, voters.any(|voter| voter == successor))
+        };
+        if !is_voter || successor == self.peer {
+            return Err(Failed::Invalid("a successor that is no other voter"));
+        }
+        if successor == id {
+            let elected = raft.trigger().elect().await;
+            return elected.map_err(|error| unavailable(&error));
+        }
+        let given_up = give_up(raft, term, successor).await;
+        given_up.map_err(|error| unavailable(&error))
     }
 
     fn begin(&mut self, begin: proto::SnapshotBegin) -> Result<(), Failed> {

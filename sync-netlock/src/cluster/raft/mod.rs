@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod compaction;
 pub(crate) mod confirmations;
 pub(crate) mod convert;
+pub(crate) mod hand_over;
 pub(crate) mod leadership;
 pub(crate) mod log;
 pub(crate) mod network;

@@ -1,6 +1,7 @@
 //! Nodes with real sockets and folders, in one process.
 
 mod formation;
+mod hand_over;
 mod membership;
 mod peers;
 mod replication;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::cluster::peers::{Identity, Links, TlsSide};
+use crate::cluster::peers::{Identity, Links, NEWEST_VERSION, TlsSide};
 use crate::cluster::proto::{self, refused::Reason, request, response};
 use crate::cluster::raft::convert;
 use crate::wire::encode;
@@ -24,6 +24,7 @@ fn identity(cluster: u128, id: NodeId, name: &str, tls: Option<PeerTls>) -> Arc<
         clients: String::new(),
         tls: tls.map(|files| TlsSide::new(files).unwrap()),
         is_cut_off: tokio::sync::watch::Sender::new(false),
+        newest_version: NEWEST_VERSION.into(),
     })
 }
 
@@ -131,16 +132,16 @@ fn refused(reply: &proto::Response) -> Option<&proto::Refused> {
 async fn a_node_of_an_unknown_version_is_refused_and_a_newer_one_may_speak_the_old_one() {
     let nodes = Nodes::start(&["a"], 16 << 20).await;
     let (id, member) = (nodes.of("a").id, &nodes.of("a").member);
-    for versions in [0..=0, 2..=7] {
+    for versions in [0..=0, NEWEST_VERSION + 1..=7] {
         let replies = raw(&member.address, &frames(vec![greeting(id, versions)])).await;
         let why = refused(&replies[0]).unwrap();
         assert_eq!(why.reason(), Reason::Version);
         assert!(why.text.contains("upgrade the older one"), "{}", why.text);
     }
-    for versions in [0..=1, 1..=9] {
+    for (versions, common) in [(0..=1, 1), (1..=9, NEWEST_VERSION)] {
         let replies = raw(&member.address, &frames(vec![greeting(id, versions)])).await;
         match &replies[0].body {
-            Some(response::Body::Welcome(welcome)) => assert_eq!(welcome.version, 1),
+            Some(response::Body::Welcome(welcome)) => assert_eq!(welcome.version, common),
             other => panic!("{other:?}"),
         }
     }
@@ -247,6 +248,47 @@ async fn nonsense_ends_a_connection_and_not_the_node() {
     let (_, opened) = Author::new();
     let proposed = nodes.of(&leader).node().propose_now(opened).await;
     assert!(proposed.is_ok(), "{proposed:?}");
+    nodes.stop().await;
+}
+
+/// Nobody but the leader can end its leadership, and only in its term.
+#[tokio::test]
+async fn a_hand_over_by_others_or_in_another_term_is_refused() {
+    let nodes = Nodes::form(&["a", "b", "c"]).await;
+    let (mut author, opened) = Author::new();
+    nodes.propose(opened).await;
+    let leader = nodes.leader().await;
+    let term = nodes.of(&leader).node().status().term;
+    let mut followers = nodes.members.values().filter(|of| of.member.name != leader);
+    let (asked, other) = (followers.next().unwrap(), followers.next().unwrap());
+    eventually("it knows the leader", || {
+        asked.node().status().leader == Some(nodes.of(&leader).id)
+    })
+    .await;
+    for (from, name, term, successor, reason) in [
+        (5, "d", term, other.id, Reason::Unavailable),
+        (5, "d", term, asked.id, Reason::Unavailable),
+        (other.id, "other", term, other.id, Reason::Unavailable),
+        (nodes.of(&leader).id, "l", term - 1, asked.id, Reason::Unavailable),
+        (nodes.of(&leader).id, "l", term + 1, other.id, Reason::Unavailable),
+        (nodes.of(&leader).id, "l", term, 5, Reason::Invalid),
+        (nodes.of(&leader).id, "l", term, nodes.of(&leader).id, Reason::Invalid),
+    ] {
+        let stop = CancellationToken::new();
+        let who = identity(CLUSTER, from, name, None);
+        let links = Links::new(who, TaskTracker::new(), stop.clone(), PATIENCE);
+        let body = request::Body::HandOver(proto::HandOver { term, successor });
+        let reply = links.to(asked.id, &asked.member).call(body).await.unwrap();
+        assert!(
+            matches!(&reply, response::Body::Refused(why) if why.reason() == reason),
+            "{name} {term} {successor}: {reply:?}"
+        );
+        stop.cancel();
+    }
+    // It leads in the same term.
+    let proposed = nodes.of(&leader).node().propose(term, author.acquire());
+    proposed.await.unwrap();
+    assert_eq!(nodes.of(&leader).node().status().term, term);
     nodes.stop().await;
 }
 

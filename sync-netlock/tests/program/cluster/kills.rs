@@ -1,4 +1,4 @@
-//! Leaders that are killed again and again under load.
+//! Leaders that are killed or stopped again and again under load.
 //!
 //! `DISTSYNC_KILLS=200 cargo test -p distsync-netlock --all-features --test program kills --
 //! --nocapture` kills two hundred, and prints how long the cluster granted nothing.
@@ -11,6 +11,7 @@ use std::time::Duration;
 use distsync_core::spi::clock::{self, Moment};
 use distsync_core::{Guard, Handle, LockOptions, Sync, SyncOptions, Token};
 use distsync_netlock::{Client, Config};
+use rustix::process::Signal;
 use tokio_util::task::TaskTracker;
 
 use super::members::{Members, PATIENCE};
@@ -138,10 +139,8 @@ fn check(mut holds: Vec<Hold>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_leaders_lose_no_grant_and_keep_every_order() {
-    let kills = std::env::var("DISTSYNC_KILLS").map_or(12, |kills| kills.parse().unwrap());
-    let members = Members::start();
+/// Ends leaders under load, each by `end`, which returns whether it has started the member again.
+async fn leaders_end(members: Members, count: u32, mut end: impl FnMut(&Members, usize) -> bool) {
     members.leader().await;
     let (is_over, done) = (
         Arc::new(AtomicBool::new(false)),
@@ -156,19 +155,14 @@ async fn killed_leaders_lose_no_grant_and_keep_every_order() {
         handles.push(members.connect(TTL).await);
     }
     let (mut holds, mut times) = (Vec::new(), Vec::new());
-    for kill in 0..kills {
+    for number in 1..=count {
         let leader = members.leader().await;
         let queued = Queued::up(&handles, &tasks).await;
-        members.kill(leader);
-        // A supervisor starts it again at once, or later.
-        let is_restarted = kill % 2 == 1;
-        if is_restarted {
-            members.start_one(leader);
-        }
+        let is_restarted = end(&members, leader);
         let (at, before) = (clock::now(), done.load(Ordering::Relaxed));
-        // Requests before the kill may be counted after it, at most one of each client.
+        // Requests before the end may be counted after it, at most one of each client.
         while done.load(Ordering::Relaxed) < before + 10 {
-            assert!(clock::now() < at.after(PATIENCE), "no grants after a kill");
+            assert!(clock::now() < at.after(PATIENCE), "no grants after an end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let took = clock::now().since(at);
@@ -177,8 +171,8 @@ async fn killed_leaders_lose_no_grant_and_keep_every_order() {
         if !is_restarted {
             members.start_one(leader);
         }
-        if kill % 10 == 9 {
-            println!("{} kills, the last one took {took:?}", kill + 1);
+        if number % 10 == 0 {
+            println!("{number} ends, the last one took {took:?}");
         }
     }
     is_over.store(true, Ordering::Relaxed);
@@ -188,7 +182,7 @@ async fn killed_leaders_lose_no_grant_and_keep_every_order() {
     }
     times.sort();
     println!(
-        "ten grants after a kill: median {:?}, 99 of 100 {:?}, longest {:?}; {} holds",
+        "ten grants after an end: median {:?}, 99 of 100 {:?}, longest {:?}; {} holds",
         times[times.len() / 2],
         times[(times.len() * 99).div_ceil(100) - 1],
         times[times.len() - 1],
@@ -199,4 +193,54 @@ async fn killed_leaders_lose_no_grant_and_keep_every_order() {
         handle.close().await.unwrap();
     }
     members.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_leaders_lose_no_grant_and_keep_every_order() {
+    let kills = std::env::var("DISTSYNC_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let mut is_restarted = true;
+    leaders_end(Members::start(), kills, |members, leader| {
+        members.kill(leader);
+        // A supervisor starts it again at once, or later.
+        is_restarted = !is_restarted;
+        if is_restarted {
+            members.start_one(leader);
+        }
+        is_restarted
+    })
+    .await;
+}
+
+/// A leader that is told to stop hands over to a voter that it chooses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_leaders_hand_over_without_an_election_by_timeout() {
+    let mut terms = Vec::new();
+    leaders_end(Members::start(), 4, |members, leader| {
+        let mut stopped = members.slot(leader).take().expect("it runs");
+        stopped.signal(Signal::TERM);
+        assert!(stopped.ended().success(), "it stops in order");
+        let log = stopped.logged();
+        let hands_over = log.contains("this node hands its leadership over");
+        assert!(
+            hands_over && log.contains("another node leads now"),
+            "{log}"
+        );
+        terms.push(elected_in(&log));
+        members.start_one(leader);
+        true
+    })
+    .await;
+    // An election that fails costs another term.
+    let first = terms[0];
+    assert_eq!(terms, (first..).take(4).collect::<Vec<_>>());
+}
+
+/// Returns the last term in which a member was elected.
+fn elected_in(log: &str) -> u64 {
+    let mut lines = log.lines().rev();
+    let line = lines.find(|line| line.contains("this node was elected"));
+    let line = line.expect("it was elected");
+    let (_, term) = line.rsplit_once("term=").expect("the term");
+    let digits = term.chars().take_while(char::is_ascii_digit);
+    digits.collect::<String>().parse().expect("the term")
 }
