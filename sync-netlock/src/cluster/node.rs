@@ -52,6 +52,8 @@ pub struct Node {
     steps_down: AtomicBool,
     /// Held for reading by each proposal that is under way.
     proposing: RwLock<()>,
+    #[cfg(test)]
+    pub(super) log: NodeLog,
     tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -136,8 +138,10 @@ impl Node {
             timing.election_max,
         );
         let links = Arc::new(links);
+        log.note_membership(&machine.membership());
         let network = Network {
             links: links.clone(),
+            log: log.clone(),
             pause: timing.heartbeat,
         };
         let config = Arc::new(config(timing, cluster)?);
@@ -179,7 +183,7 @@ impl Node {
             log_bytes,
         )));
         run(Box::pin(watch_disk(
-            log,
+            log.clone(),
             timing.election_max,
             failure.clone(),
         )));
@@ -195,6 +199,8 @@ impl Node {
             observed,
             steps_down: AtomicBool::new(false),
             proposing: RwLock::default(),
+            #[cfg(test)]
+            log,
             tasks,
             stop,
         })

@@ -19,6 +19,8 @@ pub(crate) async fn serve(raft: Raft, log: NodeLog, machine: StateMachine, log_b
     let mut requested = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
+        // That of a snapshot which was installed.
+        log.note_membership(&machine.membership());
         let Some(applied) = machine.last().map(|id| id.index) else {
             continue;
         };

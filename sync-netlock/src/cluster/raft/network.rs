@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use distsync_core::spi::clock::{self, Moment};
 use openraft::OptionalSend;
 use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
@@ -14,8 +15,9 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 
 use super::convert::{self, Invalid};
+use super::log::NodeLog;
 use super::snapshots::SnapshotFile;
-use super::types::{Types, Vote};
+use super::types::{LogId, Types, Vote};
 use crate::cluster::consensus::{Member, NodeId};
 use crate::cluster::peers::{Link, Links, Unreachable, exchange};
 use crate::cluster::proto::{self, request, response};
@@ -29,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub(crate) links: Arc<Links>,
+    pub(crate) log: NodeLog,
     /// How long to wait before an unreachable node is asked again.
     pub(crate) pause: Duration,
 }
@@ -40,7 +43,22 @@ pub(crate) struct Remote {
     id: NodeId,
     member: Member,
     link: Link,
+    /// The last append on this stream that the node has accepted.
+    accepted: Option<Accepted>,
 }
+
+/// What a node has accepted.
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    vote: Vote,
+    last: Option<LogId>,
+    /// When it was sent.
+    at: Moment,
+}
+
+/// A message without entries is not sent if an append was accepted within this part of the time
+/// between two heartbeats.
+const RECENT: u32 = 4;
 
 type CallError = RPCError<NodeId, Member, RaftError<NodeId>>;
 
@@ -69,22 +87,53 @@ impl RaftNetworkFactory<Types> for Network {
             network: self.clone(),
             id: target,
             member: node.clone(),
+            accepted: None,
         }
     }
 }
 
 impl Remote {
+    /// Returns whether a request tells the node nothing but the last entry that is committed, right
+    /// after it has accepted an append. openraft sends one after each commit. The next append would
+    /// wait for its reply, and tells the same.
+    ///
+    /// A stream that is used for the first time sends everything, and so does each confirmation of
+    /// the leadership, which has streams of its own.
+    fn is_needless(&self, request: &AppendEntriesRequest<Types>) -> bool {
+        self.accepted.is_some_and(|accepted| {
+            request.entries.is_empty()
+                && (request.vote, request.prev_log_id) == (accepted.vote, accepted.last)
+                && clock::now().since(accepted.at) < self.network.pause / RECENT
+        })
+    }
+
     async fn append(
-        &self,
+        &mut self,
         request: AppendEntriesRequest<Types>,
     ) -> Result<AppendEntriesResponse<NodeId>, Unreachable> {
+        if self.is_needless(&request) {
+            return Ok(AppendEntriesResponse::Success);
+        }
+        let at = clock::now();
+        self.accepted = None;
         let body = request::Body::Append(convert::append(&request));
-        match self.link.call(body).await? {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        let last = last.or(request.prev_log_id);
+        let reply = match self.link.call(body).await? {
             response::Body::Append(reply) => {
                 convert::to_append_reply(reply, &request.vote).map_err(invalid)
             }
             other => Err(unexpected(other)),
+        };
+        // The entries may count as committed from here on, so they have to be on this disk too.
+        if let Some(last) = last {
+            self.network.log.synced(last.index).await;
         }
+        if matches!(reply, Ok(AppendEntriesResponse::Success)) {
+            let vote = request.vote;
+            self.accepted = Some(Accepted { vote, last, at });
+        }
+        reply
     }
 
     async fn send_snapshot(

@@ -73,6 +73,11 @@ impl StateMachine {
         locked(&self.applied).last
     }
 
+    /// Returns the membership that was applied last.
+    pub(crate) fn membership(&self) -> StoredMembership {
+        locked(&self.applied).membership.clone()
+    }
+
     /// Returns the last entry in the newest snapshot.
     pub(crate) fn last_in_snapshot(&self) -> Option<LogId> {
         self.snapshots

@@ -1,6 +1,4 @@
-//! Members that are added and removed, and leaders that hand over.
-
-use std::sync::atomic::Ordering;
+//! Members that are added and removed.
 
 use super::*;
 
@@ -56,90 +54,6 @@ async fn a_member_is_added_promoted_and_removed() {
     let node = nodes.of(&leader).node();
     let refused = node.remove(node.id()).await.unwrap_err();
     assert!(refused.to_string().contains("step down first"), "{refused}");
-    nodes.stop().await;
-}
-
-/// Forms a cluster of nodes that wait too long for a vote against a leader, and elect none
-/// themselves within a test.
-async fn patient() -> Nodes {
-    let mut nodes = Nodes::start(&[], 16 << 20).await;
-    let mut slow = timing();
-    (slow.election_min, slow.election_max) = (PATIENCE * 2, PATIENCE * 3);
-    for name in ["a", "b", "c"] {
-        nodes
-            .add_with(name, |options| options.with_timing(slow))
-            .await;
-    }
-    nodes.of("a").node().form(nodes.voters()).await.unwrap();
-    nodes
-}
-
-#[tokio::test]
-async fn a_leader_hands_over_at_once_and_loses_nothing() {
-    let nodes = patient().await;
-    let (mut author, opened) = Author::new();
-    nodes.propose(opened).await;
-    let old = nodes.leader().await;
-    let node = nodes.of(&old).node();
-    let term = node.status().term;
-    let mut committed = 0;
-    let load = async {
-        loop {
-            match node.propose(term, author.acquire()).await {
-                Ok(_) => committed += 1,
-                Err(why) => return why,
-            }
-        }
-    };
-    let handed_over = async {
-        tokio::time::sleep(timing().heartbeat).await;
-        node.step_down().await
-    };
-    let both = async { tokio::join!(load, handed_over) };
-    let (refused, handed) = tokio::time::timeout(PATIENCE, both).await.unwrap();
-    handed.unwrap();
-    assert!(
-        matches!(refused, Rejected::NotLeader { .. }),
-        "it proposes nothing meanwhile: {refused:?}"
-    );
-    assert!(committed > 0);
-    let next = nodes.leader_except(&old).await;
-    let status = nodes.of(&next).node().status();
-    assert_eq!(status.term, term + 1, "the first election succeeds");
-    nodes.all_have(committed).await;
-    nodes.stop().await;
-}
-
-/// Without the voter that answers first, the one that is left has to be elected.
-#[tokio::test]
-async fn a_leader_hands_over_while_a_voter_is_away() {
-    let mut nodes = patient().await;
-    let (_, opened) = Author::new();
-    nodes.propose(opened).await;
-    let old = nodes.leader().await;
-    let away = ["a", "b", "c"].into_iter().find(|name| **name != old);
-    nodes.of_mut(away.unwrap()).stop().await;
-    let handed = nodes.of(&old).node().step_down();
-    let handed = tokio::time::timeout(PATIENCE, handed).await.unwrap();
-    handed.unwrap();
-    let next = nodes.leader_except(&old).await;
-    assert_ne!(Some(&*next), away);
-    nodes.stop().await;
-}
-
-#[tokio::test]
-async fn a_leader_hands_over_to_nodes_of_the_version_before() {
-    let nodes = Nodes::start(&["a", "b", "c"], 16 << 20).await;
-    for name in ["a", "b", "c"] {
-        let identity = nodes.of(name).node().links.identity();
-        identity.newest_version.store(1, Ordering::Relaxed);
-    }
-    nodes.of("a").node().form(nodes.voters()).await.unwrap();
-    let (_, opened) = Author::new();
-    nodes.propose(opened).await;
-    let old = nodes.leader().await;
-    nodes.of(&old).node().step_down().await.unwrap();
-    assert_ne!(nodes.leader().await, old);
     nodes.stop().await;
 }
 

@@ -16,7 +16,12 @@ use crate::cluster::proto::{self, refused::Reason, request, response};
 use crate::cluster::raft::convert;
 use crate::wire::encode;
 
-fn identity(cluster: u128, id: NodeId, name: &str, tls: Option<PeerTls>) -> Arc<Identity> {
+pub(super) fn identity(
+    cluster: u128,
+    id: NodeId,
+    name: &str,
+    tls: Option<PeerTls>,
+) -> Arc<Identity> {
     Arc::new(Identity {
         cluster,
         id,
@@ -248,47 +253,6 @@ async fn nonsense_ends_a_connection_and_not_the_node() {
     let (_, opened) = Author::new();
     let proposed = nodes.of(&leader).node().propose_now(opened).await;
     assert!(proposed.is_ok(), "{proposed:?}");
-    nodes.stop().await;
-}
-
-/// Nobody but the leader can end its leadership, and only in its term.
-#[tokio::test]
-async fn a_hand_over_by_others_or_in_another_term_is_refused() {
-    let nodes = Nodes::form(&["a", "b", "c"]).await;
-    let (mut author, opened) = Author::new();
-    nodes.propose(opened).await;
-    let leader = nodes.leader().await;
-    let term = nodes.of(&leader).node().status().term;
-    let mut followers = nodes.members.values().filter(|of| of.member.name != leader);
-    let (asked, other) = (followers.next().unwrap(), followers.next().unwrap());
-    eventually("it knows the leader", || {
-        asked.node().status().leader == Some(nodes.of(&leader).id)
-    })
-    .await;
-    for (from, name, term, successor, reason) in [
-        (5, "d", term, other.id, Reason::Unavailable),
-        (5, "d", term, asked.id, Reason::Unavailable),
-        (other.id, "other", term, other.id, Reason::Unavailable),
-        (nodes.of(&leader).id, "l", term - 1, asked.id, Reason::Unavailable),
-        (nodes.of(&leader).id, "l", term + 1, other.id, Reason::Unavailable),
-        (nodes.of(&leader).id, "l", term, 5, Reason::Invalid),
-        (nodes.of(&leader).id, "l", term, nodes.of(&leader).id, Reason::Invalid),
-    ] {
-        let stop = CancellationToken::new();
-        let who = identity(CLUSTER, from, name, None);
-        let links = Links::new(who, TaskTracker::new(), stop.clone(), PATIENCE);
-        let body = request::Body::HandOver(proto::HandOver { term, successor });
-        let reply = links.to(asked.id, &asked.member).call(body).await.unwrap();
-        assert!(
-            matches!(&reply, response::Body::Refused(why) if why.reason() == reason),
-            "{name} {term} {successor}: {reply:?}"
-        );
-        stop.cancel();
-    }
-    // It leads in the same term.
-    let proposed = nodes.of(&leader).node().propose(term, author.acquire());
-    proposed.await.unwrap();
-    assert_eq!(nodes.of(&leader).node().status().term, term);
     nodes.stop().await;
 }
 

@@ -289,6 +289,36 @@ async fn a_frame_that_is_too_long_is_refused_and_the_longest_one_is_replicated()
     nodes.stop().await;
 }
 
+/// A leader sends its entries while it writes them.
+#[tokio::test]
+async fn an_entry_is_committed_when_it_is_on_the_disk_of_its_leader_too() {
+    let nodes = super::hand_over::patient(&["a", "b", "c"]).await;
+    let (_, opened) = Author::new();
+    let leader = nodes.leader().await;
+    let node = nodes.of(&leader).node();
+    let unblock = (node.hang)();
+    let before = node.status();
+    let mut proposed = Box::pin(node.propose_now(opened));
+    let early = tokio::time::timeout(timing().heartbeat * 5, &mut proposed).await;
+    assert!(early.is_err(), "it is committed too early: {early:?}");
+    for (name, member) in &nodes.members {
+        let status = member.node().status();
+        if *name != leader {
+            assert!(
+                status.last_index > before.last_index,
+                "{name} has the entry"
+            );
+        }
+        assert_eq!(status.applied, before.applied, "{name} has not applied it");
+    }
+    drop(unblock);
+    tokio::time::timeout(PATIENCE, proposed)
+        .await
+        .unwrap()
+        .unwrap();
+    nodes.stop().await;
+}
+
 #[tokio::test]
 async fn a_folder_without_the_snapshot_that_its_log_needs_is_refused() {
     let mut nodes = Nodes::start(&["a"], 16 << 10).await;

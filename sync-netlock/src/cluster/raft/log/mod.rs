@@ -4,9 +4,15 @@
 //! locked, and a note of how much was acknowledged. Every change of the vote and every append is
 //! one frame, which is on the disk before it is acknowledged. When the log is long and most of it
 //! is in a snapshot, a new log with the rest replaces it.
+//!
+//! There is one exception: openraft would sync an entry on the leader first, and send it to the
+//! other nodes afterwards. A leader therefore acknowledges its own entries at once, and its network
+//! holds up what the others have acknowledged until they are on its disk too ([`NodeLog::synced`]).
+//! So no entry counts as committed before, provided that a majority needs another node.
 
 mod recovery;
 mod state;
+mod synced;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -25,13 +31,14 @@ use openraft::{ErrorSubject, ErrorVerb, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
 use super::convert;
-use super::types::{Entry, LogId, StorageError, Types, Vote};
+use super::types::{Entry, LogId, StorageError, StoredMembership, Types, Vote};
 use crate::cluster::consensus::{FRAME_MAX, Failure, NodeId};
 use crate::cluster::proto::{self, record::Body};
 use crate::storage::cluster::{Folder, Log, Tail, Unusable, boot_id, unusable};
 use recovery::{VERSION, recover};
 use state::Records;
 pub(crate) use state::State;
+use synced::Synced;
 use writer::{Files, Job, Writer};
 
 /// The log of a node. Clones share it.
@@ -43,6 +50,7 @@ pub(crate) struct NodeLog {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    synced: Synced,
     writer: Writer,
     head: proto::Head,
     /// A log that is shorter than this is not replaced.
@@ -108,6 +116,7 @@ impl NodeLog {
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
+            synced: Synced::default(),
             writer: Writer::start(files, failure).map_err(io)?,
             head,
             log_bytes,
@@ -118,6 +127,17 @@ impl NodeLog {
     /// Calls `look` with the content of the log.
     pub(crate) fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&locked(&self.shared.state))
+    }
+
+    /// Waits until all entries up to this index are on the disk. Those of a node that does not lead
+    /// are as soon as they are acknowledged.
+    pub(crate) async fn synced(&self, index: u64) {
+        self.shared.synced.up_to(index).await;
+    }
+
+    /// Notes the membership of a snapshot, or that is known from elsewhere, unless the log has one.
+    pub(crate) fn note_membership(&self, membership: &StoredMembership) {
+        locked(&self.shared.state).note_membership(membership);
     }
 
     #[cfg(feature = "program")]
@@ -175,6 +195,12 @@ impl NodeLog {
             // Nobody else was granted this vote, and the next one is of a higher term.
             vote.committed = false;
         }
+    }
+
+    /// Hangs the disk until the sender is dropped.
+    #[cfg(test)]
+    pub(crate) fn hang(&self, blocked: std::sync::mpsc::Receiver<()>) {
+        self.change(Box::new(move |_| blocked.recv().unwrap_or(())), |_, _| ());
     }
 
     /// Replaces the log if it is long, and most of it is not needed any more.
@@ -260,16 +286,36 @@ impl RaftLogStorage<Types> for NodeLog {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let done = Box::new(|result| callback.log_io_completed(result));
-        self.change(done, |state, records| {
-            if let Some(committed) = &state.committed {
-                records.push(Body::Committed(convert::log_id(committed)));
+        let mut records = Records::default();
+        let (mut first, mut last) = (None, 0);
+        let mut state = locked(&self.shared.state);
+        if let Some(committed) = &state.committed {
+            records.push(Body::Committed(convert::log_id(committed)));
+        }
+        for entry in entries {
+            last = entry.log_id.index;
+            first = first.or(Some(last));
+            records.push(Body::Entry(convert::entry(&entry)));
+            state.append(entry);
+        }
+        // Of this node as a leader, whose entries no majority has without another node.
+        let is_sent_first = state.leads(self.shared.head.node) && state.needs_others();
+        let (done, sent): (writer::Done, _) = match first {
+            Some(first) if is_sent_first => {
+                let done = self.shared.synced.writing(first, last);
+                (done, Some(callback))
             }
-            for entry in entries {
-                records.push(Body::Entry(convert::entry(&entry)));
-                state.append(entry);
-            }
-        });
+            _ => (
+                Box::new(|result| callback.log_io_completed(result)),
+                None,
+            ),
+        };
+        let frame = records.sealed();
+        self.shared.writer.give(Job::Write { frame, done });
+        drop(state);
+        if let Some(callback) = sent {
+            callback.log_io_completed(Ok(()));
+        }
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use std::ops::RangeBounds;
 use openraft::EntryPayload;
 use prost::Message;
 
+use crate::cluster::consensus::NodeId;
 use crate::cluster::proto::{self, record::Body};
 use crate::cluster::raft::convert::{self, Invalid};
-use crate::cluster::raft::types::{Entry, LogId, Vote};
+use crate::cluster::raft::types::{Entry, LogId, Membership, StoredMembership, Vote};
 use crate::storage::cluster::write_frame;
 
 /// The approximate memory of an entry besides its changes, in bytes.
@@ -24,6 +25,15 @@ pub(crate) struct State {
     entries: BTreeMap<u64, Entry>,
     /// The approximate size of the entries.
     bytes: u64,
+    /// By the index of its entry: whether a majority of this membership needs more than one node.
+    memberships: BTreeMap<u64, bool>,
+}
+
+/// Returns whether each majority of the voters has more than one node.
+fn needs_others(membership: &Membership) -> bool {
+    // While the voters change, a majority of both sets is needed.
+    let sets = membership.get_joint_config();
+    sets.iter().any(|voters| voters.len() > 1)
 }
 
 impl State {
@@ -96,7 +106,33 @@ impl State {
             .map(|(index, _)| *index)
     }
 
+    /// Returns whether this node was elected, and has voted for nobody else since.
+    pub(super) fn leads(&self, node: NodeId) -> bool {
+        self.vote
+            .is_some_and(|vote| vote.committed && vote.leader_id.node_id == node)
+    }
+
+    /// Returns whether a majority needs more than one node, as far as that is known.
+    pub(super) fn needs_others(&self) -> bool {
+        let newest = self.memberships.last_key_value();
+        newest.is_some_and(|(_, needs_others)| *needs_others)
+    }
+
+    /// Notes a membership whose entry is not in the log, unless a later one is.
+    pub(super) fn note_membership(&mut self, stored: &StoredMembership) {
+        if let Some(id) = stored.log_id()
+            && self.memberships.is_empty()
+        {
+            let needs_others = needs_others(stored.membership());
+            self.memberships.insert(id.index, needs_others);
+        }
+    }
+
     pub(super) fn append(&mut self, entry: Entry) {
+        if let EntryPayload::Membership(membership) = &entry.payload {
+            let needs_others = needs_others(membership);
+            self.memberships.insert(entry.log_id.index, needs_others);
+        }
         self.bytes += size(&entry);
         if let Some(old) = self.entries.insert(entry.log_id.index, entry) {
             self.bytes -= size(&old);
@@ -104,6 +140,7 @@ impl State {
     }
 
     pub(super) fn truncate(&mut self, since: u64) {
+        self.memberships.split_off(&since);
         let removed = self.entries.split_off(&since);
         self.bytes -= removed.values().map(size).sum::<u64>();
     }
@@ -113,6 +150,11 @@ impl State {
         let removed = std::mem::replace(&mut self.entries, kept);
         self.bytes -= removed.values().map(size).sum::<u64>();
         self.purged = self.purged.max(Some(upto));
+        // A snapshot with a later membership may have been installed.
+        let last = self.entries.last_key_value().map(|(index, _)| *index);
+        if last.is_none_or(|last| last < upto.index) && !removed.contains_key(&upto.index) {
+            self.memberships.clear();
+        }
     }
 
     /// Applies a record of a log, other than its head and the end of its beginning.

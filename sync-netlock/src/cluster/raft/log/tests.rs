@@ -1,5 +1,6 @@
 //! The suite of `openraft` for storage, and logs that are cut or damaged at every byte.
 
+mod leading;
 mod losing_disk;
 
 use std::fs;
