@@ -22,6 +22,7 @@ use distsync_core::spi::{ClaimId, Departure, Session, SessionId, locked};
 use distsync_core::{Error, ErrorKind, Result};
 use foldhash::fast::RandomState;
 
+use super::KnownCluster;
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;
 use crate::wire::{VERSION, encode, encode_command, proto};
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     closed: AtomicBool,
     /// The runtime on which the driver runs.
     home: Home,
+    /// What the server says about the members of its cluster.
+    cluster: Arc<KnownCluster>,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +123,7 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new(token: Option<&str>, home: Home) -> Self {
+    pub(super) fn new(token: Option<&str>, home: Home, cluster: Arc<KnownCluster>) -> Self {
         let mut state = State::default();
         let token = token.unwrap_or_default().to_owned();
         let hello = proto::request::Body::Hello(proto::Hello {
@@ -139,6 +142,15 @@ impl Connection {
             state: Mutex::new(state),
             closed: AtomicBool::new(false),
             home,
+            cluster,
+        }
+    }
+
+    /// Notes where the members of the cluster are, if the server has said so.
+    fn learn(&self, members: Vec<String>) {
+        // Those of a server that was not checked yet do not count.
+        if !members.is_empty() && self.cluster.table.get().is_some() {
+            *locked(&self.cluster.members) = members;
         }
     }
 

@@ -361,7 +361,8 @@ impl Client {
         let stream = self.connect(address, resolved).await?;
         // The file of the token may have changed since the last connection.
         let token = self.config.token.as_ref().map(Credential::latest);
-        let connection = Arc::new(Connection::new(token.as_deref(), Home::here()?));
+        let (home, cluster) = (Home::here()?, self.cluster.clone());
+        let connection = Arc::new(Connection::new(token.as_deref(), home, cluster));
         self.tasks
             .spawn(connection::drive(connection.clone(), stream));
         let candidate = Candidate {

@@ -80,6 +80,13 @@ impl Client {
         }
     }
 
+    /// Returns a function that returns where the members of the cluster are, as this client knows.
+    #[cfg(all(test, feature = "cluster"))]
+    pub(crate) fn known_members(&self) -> impl Fn() -> Vec<String> + use<> {
+        let cluster = self.cluster.clone();
+        move || locked(&cluster.members).clone()
+    }
+
     /// Returns a backend over this client.
     #[must_use]
     pub fn backend(self) -> Arc<dyn Backend> {

@@ -201,6 +201,9 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// Returns what this node knows about the cluster.
     fn status(&self) -> Status;
 
+    /// Returns the index of the entry with the members in [`status`](Self::status).
+    fn membership(&self) -> u64;
+
     /// Returns what this node has seen since it was started.
     fn observations(&self) -> Observations;
 

@@ -63,6 +63,7 @@ async fn serve(
         sessions: SessionNumbers::default(),
         greeted: false,
         leadership: 0,
+        membership: 0,
         certified: principal,
         authenticated: None,
         share: None,
@@ -209,6 +210,8 @@ struct Connection {
     greeted: bool,
     /// The leadership of the table that the connection uses, once it has greeted.
     leadership: u64,
+    /// The membership of the cluster that the client was told.
+    membership: u64,
     /// The principal that the peer's certificate names.
     certified: Option<Arc<str>>,
     /// The principal and its permissions, if the server authenticates its clients.
@@ -593,7 +596,7 @@ impl Connection {
                 return Err(refuse(request.id, Code::Malformed, reason));
             }
             Body::Ping(_) => {
-                let body = Some(proto::response::Body::Pong(proto::Pong {}));
+                let body = Some(proto::response::Body::Pong(self.pong()));
                 encode(
                     &proto::Response {
                         id: request.id,

@@ -273,6 +273,15 @@ impl Hub {
         )
     }
 
+    /// Returns a number that rises with each change of the members of the cluster.
+    pub(super) fn membership(&self) -> u64 {
+        #[cfg(feature = "cluster")]
+        if let Some(member) = &self.member {
+            return member.consensus.membership();
+        }
+        0
+    }
+
     /// Returns the name of this member of a cluster, and where clients reach all members.
     pub(super) fn members(&self) -> (String, Vec<String>) {
         #[cfg(feature = "cluster")]

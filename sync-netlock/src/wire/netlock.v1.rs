@@ -578,8 +578,12 @@ pub struct Forget {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ping {
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pong {
+    /// Of a member of a cluster, if the members have changed since the last Welcome or Pong on this
+    /// connection: where clients reach them, as in Welcome.
+    #[prost(string, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Reads what this server knows about its cluster. For operators, on connections with
 /// `Hello.to_member`. Reply: Cluster, or Refused with CLUSTER if the server is no member of one.

@@ -269,6 +269,9 @@ impl Driver {
                 (0 | HELLO, Some(proto::response::Body::Refused(refused))) => {
                     return Err(refused.into());
                 }
+                (PING, Some(proto::response::Body::Pong(pong))) => {
+                    connection.learn(pong.members);
+                }
                 (PING | IGNORED, _) => {}
                 (id, Some(body)) => match to_reply(body) {
                     Some(reply) => self.replies.push((id, reply)),

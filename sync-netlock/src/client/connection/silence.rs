@@ -17,6 +17,8 @@ const TICKS_PER_TTL: u32 = 12;
 const BROKEN: u32 = 3;
 /// After how many checks without a request the driver pings the server.
 const IDLE: u32 = 4;
+/// After how many checks it pings in any case, because the reply names new members of a cluster.
+const LEARN: u32 = 16;
 
 /// What the driver has to do after a check.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(super) struct Silence {
     unanswered: u32,
     /// The number of checks since something was written.
     idle: u32,
+    /// The number of checks since a ping.
+    unlearned: u32,
 }
 
 impl Silence {
@@ -46,6 +50,7 @@ impl Silence {
             owed: false,
             unanswered: 0,
             idle: 0,
+            unlearned: 0,
         }
     }
 
@@ -75,19 +80,23 @@ impl Silence {
     /// The first check without a reply pings, because some requests have no reply.
     pub(super) fn check(&mut self) -> Check {
         self.idle += 1;
-        if !self.owed {
-            return if self.idle < IDLE {
-                Check::Nothing
-            } else {
-                Check::Ping
-            };
+        self.unlearned += 1;
+        let check = if self.owed {
+            self.unanswered += 1;
+            match self.unanswered {
+                1 => Check::Ping,
+                BROKEN.. => Check::Broken,
+                _ => Check::Nothing,
+            }
+        } else if self.idle < IDLE && self.unlearned < LEARN {
+            Check::Nothing
+        } else {
+            Check::Ping
+        };
+        if check == Check::Ping {
+            self.unlearned = 0;
         }
-        self.unanswered += 1;
-        match self.unanswered {
-            1 => Check::Ping,
-            BROKEN.. => Check::Broken,
-            _ => Check::Nothing,
-        }
+        check
     }
 }
 
@@ -114,6 +123,21 @@ mod tests {
         assert_eq!(silence.check(), Check::Ping);
         assert_eq!(silence.check(), Check::Nothing);
         assert_eq!(silence.check(), Check::Broken);
+    }
+
+    #[test]
+    fn a_busy_server_is_pinged_too() {
+        let mut silence = Silence::new();
+        for _ in 0..2 {
+            for _ in 1..LEARN {
+                silence.wrote();
+                silence.read();
+                assert_eq!(silence.check(), Check::Nothing);
+            }
+            silence.wrote();
+            silence.read();
+            assert_eq!(silence.check(), Check::Ping);
+        }
     }
 
     #[test]

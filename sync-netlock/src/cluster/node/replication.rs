@@ -237,6 +237,13 @@ impl Consensus for Node {
         }
     }
 
+    fn membership(&self) -> u64 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let entry = metrics.membership_config.log_id().as_ref();
+        entry.map_or(0, |entry| entry.index)
+    }
+
     fn observations(&self) -> Observations {
         self.observed.read()
     }

@@ -33,47 +33,57 @@ struct Serving {
     task: JoinHandle<()>,
 }
 
-/// Three servers.
+/// Servers, three at first.
 struct Cluster {
     servers: BTreeMap<String, Serving>,
-    _place: TempDir,
+    place: TempDir,
 }
 
 impl Cluster {
     async fn form() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let (mut servers, tasks) = (BTreeMap::new(), TaskTracker::new());
+        let mut cluster = Self {
+            servers: BTreeMap::new(),
+            place: tempfile::tempdir().unwrap(),
+        };
+        let mut voters = Vec::new();
         for name in ["a", "b", "c"] {
-            let failure: Failure = Arc::new(|error: &io::Error| eprintln!("disk: {error}"));
-            let node = NodeOptions::new(CLUSTER, name, place.path().join(name))
-                .with_timing(timing())
-                .with_failure(failure);
-            let options = ServerOptions::default();
-            let server = Server::member("127.0.0.1:0", options, node).await.unwrap();
-            let stop = CancellationToken::new();
-            let serving = Serving {
-                address: server.address().to_string(),
-                node: server.node().unwrap(),
-                observer: server.observer(),
-                stop: stop.clone(),
-                task: tasks.spawn(server.run(stop)),
-            };
-            servers.insert(name.to_owned(), serving);
+            voters.push(cluster.serve(name).await);
         }
-        let voters = servers.iter().map(|(name, serving)| {
-            let member = Member {
-                name: name.clone(),
-                address: serving.node.address().to_string(),
-                clients: serving.address.clone(),
-            };
-            (serving.node.id(), member)
-        });
-        let voters = voters.collect();
-        servers["a"].node.form(voters).await.unwrap();
-        Self {
-            servers,
-            _place: place,
-        }
+        cluster.servers["a"].node.form(voters).await.unwrap();
+        cluster
+    }
+
+    /// Starts a server that belongs to no cluster.
+    async fn serve(&mut self, name: &str) -> (NodeId, Member) {
+        let failure: Failure = Arc::new(|error: &io::Error| eprintln!("disk: {error}"));
+        let node = NodeOptions::new(CLUSTER, name, self.place.path().join(name))
+            .with_timing(timing())
+            .with_failure(failure);
+        let options = ServerOptions::default();
+        let server = Server::member("127.0.0.1:0", options, node).await.unwrap();
+        let stop = CancellationToken::new();
+        let serving = Serving {
+            address: server.address().to_string(),
+            node: server.node().unwrap(),
+            observer: server.observer(),
+            stop: stop.clone(),
+            task: TaskTracker::new().spawn(server.run(stop)),
+        };
+        let member = Member {
+            name: name.to_owned(),
+            address: serving.node.address().to_string(),
+            clients: serving.address.clone(),
+        };
+        let id = serving.node.id();
+        self.servers.insert(name.to_owned(), serving);
+        (id, member)
+    }
+
+    /// Stops a server, which does not hand over.
+    async fn end(&mut self, name: &str) {
+        let stopped = self.servers.remove(name).unwrap();
+        stopped.stop.cancel();
+        timeout(PATIENCE, stopped.task).await.unwrap().unwrap();
     }
 
     /// Connects to the server that leads, other than `except`. Returns its name too.

@@ -162,7 +162,8 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn welcome(&self) -> proto::Welcome {
+    pub(super) fn welcome(&mut self) -> proto::Welcome {
+        self.membership = self.hub.membership();
         let (node, members) = self.hub.members();
         proto::Welcome {
             version: VERSION,
@@ -173,5 +174,15 @@ impl Connection {
             node,
             members,
         }
+    }
+
+    /// Answers a ping, with the members of the cluster if the client does not know them.
+    pub(super) fn pong(&mut self) -> proto::Pong {
+        let membership = self.hub.membership();
+        if std::mem::replace(&mut self.membership, membership) == membership {
+            return proto::Pong::default();
+        }
+        let (_, members) = self.hub.members();
+        proto::Pong { members }
     }
 }

@@ -60,7 +60,9 @@ impl Connection {
 
     async fn operate(&mut self, request: &proto::Request) -> Result<response::Body, End> {
         let change = match &request.body {
-            Some(request::Body::Ping(_)) => return Ok(response::Body::Pong(proto::Pong {})),
+            Some(request::Body::Ping(_)) => {
+                return Ok(response::Body::Pong(proto::Pong::default()));
+            }
             Some(request::Body::DescribeCluster(_)) => None,
             Some(request::Body::ChangeCluster(proto::ChangeCluster {
                 change: Some(change),

@@ -59,6 +59,48 @@ async fn a_client_with_one_address_outlives_the_server_at_it() {
     cluster.stop().await;
 }
 
+/// All members that it knew when it connected are gone at the end.
+#[tokio::test]
+async fn a_client_learns_new_members_while_it_is_connected() {
+    let mut cluster = Cluster::form().await;
+    let (leader, _) = cluster.leader().await;
+    let client = Client::new(Config::new([&cluster.servers[&leader].address]).unwrap());
+    let known = client.known_members();
+    let options = SyncOptions::new().with_session_ttl(Duration::from_secs(6));
+    let sync = Handle::open(client.backend(), options).await.unwrap();
+    let lock = sync.lock("held", LockOptions::new()).unwrap();
+    let held = lock.acquire().await.unwrap();
+    assert_eq!(known().len(), 3);
+
+    let node = cluster.servers[&leader].node.clone();
+    let mut expected = vec![cluster.servers[&leader].address.clone()];
+    for name in ["d", "e"] {
+        let (id, member) = cluster.serve(name).await;
+        expected.push(member.clients.clone());
+        node.add_learner(id, member).await.unwrap();
+        node.promote(id).await.unwrap();
+    }
+    let others = ["a", "b", "c"].into_iter().filter(|name| **name != leader);
+    for name in others {
+        node.remove(cluster.servers[name].node.id()).await.unwrap();
+        cluster.end(name).await;
+    }
+    expected.sort();
+    eventually("it knows the members", || {
+        let mut known = known();
+        known.sort();
+        known == expected
+    })
+    .await;
+    drop(node);
+    cluster.end(&leader).await;
+    use_once(&sync).await;
+    held.check(Duration::ZERO).unwrap();
+    held.release().await.unwrap();
+    sync.close().await.unwrap();
+    cluster.stop().await;
+}
+
 #[tokio::test]
 async fn addresses_of_one_cluster_need_no_table() {
     let mut cluster = Cluster::form().await;
