@@ -1,4 +1,5 @@
-//! The conformance suite on three members.
+//! The conformance suite on three members. `DISTSYNC_MEMBERS=5 cargo test -p distsync-netlock
+//! --all-features --test program cluster::conformance` runs it on five.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
@@ -11,7 +12,7 @@ use distsync_netlock::{Client, Config};
 
 use super::members::{Members, TABLE};
 
-/// Three members that all cases share, because it takes longer to start them than to run a case.
+/// Members that all cases share, because it takes longer to start them than to run a case.
 pub(super) struct Cluster {
     members: Members,
 }
@@ -25,8 +26,10 @@ impl Cluster {
     fn shared() -> Arc<Self> {
         let mut running = RUNNING.lock().unwrap();
         running.upgrade().unwrap_or_else(|| {
+            let count = std::env::var("DISTSYNC_MEMBERS");
+            let count = count.map_or(3, |count| count.parse().unwrap());
             let started = Arc::new(Self {
-                members: Members::start(),
+                members: Members::of(count, &[]),
             });
             *running = Arc::downgrade(&started);
             started
