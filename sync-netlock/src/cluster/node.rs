@@ -26,7 +26,7 @@ use super::peers::{Identity, Links, TlsSide, serve};
 use super::raft::answers::Answers;
 use super::raft::compaction;
 use super::raft::confirmations::{self, Asked};
-use super::raft::log::NodeLog;
+use super::raft::log::{Disk, NodeLog};
 use super::raft::network::Network;
 use super::raft::snapshots::Snapshots;
 use super::raft::state_machine::StateMachine;
@@ -48,12 +48,13 @@ pub struct Node {
     timing: Timing,
     confirmations: mpsc::UnboundedSender<Asked>,
     observed: Arc<Observed>,
+    disk: Arc<Disk>,
     /// Whether the node hands its leadership over, and proposes nothing.
     steps_down: AtomicBool,
     /// Held for reading by each proposal that is under way.
     proposing: RwLock<()>,
     #[cfg(test)]
-    pub(super) log: NodeLog,
+    pub(super) hang: super::raft::log::Hang,
     tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -182,8 +183,11 @@ impl Node {
             machine,
             log_bytes,
         )));
+        let disk = log.disk();
+        #[cfg(test)]
+        let hang = log.hang();
         run(Box::pin(watch_disk(
-            log.clone(),
+            log,
             timing.election_max,
             failure.clone(),
         )));
@@ -197,10 +201,11 @@ impl Node {
             timing,
             confirmations,
             observed,
+            disk,
             steps_down: AtomicBool::new(false),
             proposing: RwLock::default(),
             #[cfg(test)]
-            log,
+            hang,
             tasks,
             stop,
         })

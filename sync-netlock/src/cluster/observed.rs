@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::consensus::NodeId;
 use super::raft::types::Raft;
+use crate::engine::Durations;
 
 /// What a node has seen since it was started.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub struct Observations {
     pub heard: Option<Duration>,
     /// The last entry that this leader had committed.
     pub committed_by_leader: Option<u64>,
+    /// How long the writes of the log have taken, until they were on the disk.
+    pub writes: Durations,
 }
 
 impl Observed {
@@ -54,6 +57,7 @@ impl Observed {
             failed_confirmations: count(&self.failed_confirmations),
             heard: heard.map(|heard| clock::now().since(heard.at)),
             committed_by_leader: heard.map(|heard| heard.committed),
+            writes: Durations::default(),
         }
     }
 

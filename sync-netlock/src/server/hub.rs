@@ -21,7 +21,9 @@ use super::isolator::prepare_isolation;
 use super::metrics::{ClusterSnapshot, Snapshot, Traffic};
 use super::options::ServerOptions;
 use super::principal_counts::PrincipalCounts;
-use crate::engine::{Command, Effect, Freeze, LockTable, Reply, Requester, SLICE_PAUSE, Stats};
+use crate::engine::{
+    Command, Durations, Effect, Freeze, LockTable, Reply, Requester, SLICE_PAUSE, Stats,
+};
 use crate::epoch;
 use crate::storage::{Durability, LogPosition, LogWriter, Storage};
 use crate::wire::proto;
@@ -309,19 +311,32 @@ impl Hub {
     /// Returns the values of all metrics.
     pub(super) fn snapshot(&self) -> Snapshot {
         let connections = locked(&self.roster).outboxes.len();
+        let member_syncs = self.member_syncs();
         let state = locked(&self.state);
         Snapshot {
             stats: state.table.stats(),
             counters: state.table.counters(),
             connections,
             log_lag: state.storage.as_ref().map_or(0, Storage::lag),
-            syncs: state.storage.as_ref().map(Storage::syncs),
+            syncs: state.storage.as_ref().map(Storage::syncs).or(member_syncs),
             isolating: state.table.isolating(),
             grants: state.grants(),
             traffic: self.traffic.snapshot(),
             certificate_expiry: self.certificate_expiry(),
             cluster: self.cluster(),
         }
+    }
+
+    /// Returns how long the writes of the log have taken, if the server is a member of a cluster.
+    fn member_syncs(&self) -> Option<Durations> {
+        #[cfg(feature = "cluster")]
+        let syncs = self
+            .member
+            .as_ref()
+            .map(|member| member.consensus.observations().writes);
+        #[cfg(not(feature = "cluster"))]
+        let syncs = None;
+        syncs
     }
 
     /// Returns the metrics of the cluster, if the server is a member of one.

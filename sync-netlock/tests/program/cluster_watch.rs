@@ -92,7 +92,9 @@ fn a_member_tells_who_leads_and_how_far_it_is_behind() {
         assert_eq!(follower.value("netlock_cluster_leads "), 0);
         assert_eq!(follower.value("netlock_cluster_leader_known "), 1);
         assert_eq!(follower.value("netlock_cluster_lag_entries "), 0);
+        assert!(follower.value("netlock_log_sync_seconds_count ") >= 1);
     }
+    assert!(leader.value("netlock_log_sync_seconds_count ") >= 1);
     assert_eq!(leader.value("netlock_cluster_leads "), 1);
     assert_eq!(leader.value("netlock_cluster_voters "), 3);
     assert!(leader.value("netlock_cluster_elections_total ") >= 1);
@@ -104,6 +106,7 @@ fn a_member_tells_who_leads_and_how_far_it_is_behind() {
     // Each metric that the documents name exists.
     let served: Vec<_> = names(&leader.get("/metrics")).into_iter().collect();
     for page in [
+        include_str!("../../../deploy/grafana-dashboard.json"),
         include_str!("../../../deploy/prometheus-alerts.yml"),
         include_str!("../../../docs/operating.md"),
     ] {

@@ -178,7 +178,8 @@ impl Consensus for Node {
 
     async fn led_by_another(&self) {
         let mut metrics = self.raft.metrics();
-        let led = metrics.wait_for(|metrics| metrics.current_leader.is_some_and(|id| id != self.id));
+        let led =
+            metrics.wait_for(|metrics| metrics.current_leader.is_some_and(|id| id != self.id));
         let _ = self.stop.run_until_cancelled(led).await;
     }
 
@@ -245,7 +246,10 @@ impl Consensus for Node {
     }
 
     fn observations(&self) -> Observations {
-        self.observed.read()
+        Observations {
+            writes: self.disk.writes(),
+            ..self.observed.read()
+        }
     }
 
     async fn find(

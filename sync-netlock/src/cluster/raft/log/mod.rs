@@ -39,7 +39,11 @@ use recovery::{VERSION, recover};
 use state::Records;
 pub(crate) use state::State;
 use synced::Synced;
+pub(crate) use writer::Disk;
 use writer::{Files, Job, Writer};
+
+#[cfg(test)]
+pub(crate) type Hang = Box<dyn Fn() -> std::sync::mpsc::Sender<()> + Send + Sync>;
 
 /// The log of a node. Clones share it.
 #[derive(Clone, Debug)]
@@ -152,6 +156,11 @@ impl NodeLog {
         .await
     }
 
+    /// Returns what is known about the disk. It does not keep the log open.
+    pub(crate) fn disk(&self) -> Arc<Disk> {
+        self.shared.writer.disk()
+    }
+
     /// Returns since when the disk has not completed a write or a sync, if it is in one.
     pub(crate) fn busy_since(&self) -> Option<Moment> {
         self.shared.writer.busy_since()
@@ -197,10 +206,18 @@ impl NodeLog {
         }
     }
 
-    /// Hangs the disk until the sender is dropped.
+    /// Returns a function that hangs the disk until its sender is dropped. It does not keep the log
+    /// open.
     #[cfg(test)]
-    pub(crate) fn hang(&self, blocked: std::sync::mpsc::Receiver<()>) {
-        self.change(Box::new(move |_| blocked.recv().unwrap_or(())), |_, _| ());
+    pub(crate) fn hang(&self) -> Hang {
+        let shared = Arc::downgrade(&self.shared);
+        Box::new(move || {
+            let (unblock, blocked) = std::sync::mpsc::channel();
+            let shared = shared.upgrade().unwrap();
+            let log = Self { shared };
+            log.change(Box::new(move |_| blocked.recv().unwrap_or(())), |_, _| ());
+            unblock
+        })
     }
 
     /// Replaces the log if it is long, and most of it is not needed any more.
@@ -305,10 +322,7 @@ impl RaftLogStorage<Types> for NodeLog {
                 let done = self.shared.synced.writing(first, last);
                 (done, Some(callback))
             }
-            _ => (
-                Box::new(|result| callback.log_io_completed(result)),
-                None,
-            ),
+            _ => (Box::new(|result| callback.log_io_completed(result)), None),
         };
         let frame = records.sealed();
         self.shared.writer.give(Job::Write { frame, done });

@@ -11,6 +11,7 @@ use distsync_core::spi::locked;
 use tracing::{error, warn};
 
 use crate::cluster::consensus::Failure;
+use crate::engine::Durations;
 use crate::storage::cluster::{Folder, Log, Tail};
 
 /// Called when a frame is on the disk, or cannot be written.
@@ -27,7 +28,7 @@ pub(super) enum Job {
 /// A handle to the thread. Dropping it waits until all work is done.
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
-    shared: Arc<Shared>,
+    shared: Arc<Disk>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -37,12 +38,15 @@ impl fmt::Debug for Writer {
     }
 }
 
+/// What the thread tells about the disk.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(crate) struct Disk {
     /// When the thread began the write or sync that it is in.
     busy_since: Mutex<Option<Moment>>,
     /// The length of the log, in bytes.
     length: AtomicU64,
+    /// How long the writes of the log have taken, until they were on the disk.
+    writes: Mutex<Durations>,
 }
 
 /// What the thread owns.
@@ -53,10 +57,17 @@ pub(super) struct Files {
     pub(super) generation: u64,
 }
 
+impl Disk {
+    /// Returns how long the writes of the log have taken, until they were on the disk.
+    pub(crate) fn writes(&self) -> Durations {
+        *locked(&self.writes)
+    }
+}
+
 impl Writer {
     pub(super) fn start(files: Files, failure: Failure) -> io::Result<Self> {
         let (jobs, work) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Disk::default());
         shared.length.store(files.log.len(), Ordering::Relaxed);
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
@@ -81,6 +92,11 @@ impl Writer {
         *locked(&self.shared.busy_since)
     }
 
+    /// Returns what the thread tells about the disk.
+    pub(super) fn disk(&self) -> Arc<Disk> {
+        self.shared.clone()
+    }
+
     /// Returns the length of the log, in bytes.
     pub(super) fn length(&self) -> u64 {
         self.shared.length.load(Ordering::Relaxed)
@@ -98,10 +114,11 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut files: Files, work: &mpsc::Receiver<Job>, shared: &Shared, failure: &Failure) {
+fn run(mut files: Files, work: &mpsc::Receiver<Job>, shared: &Disk, failure: &Failure) {
     let mut failed = None;
     for job in work {
-        *locked(&shared.busy_since) = Some(clock::now());
+        let start = clock::now();
+        *locked(&shared.busy_since) = Some(start);
         let result = match (failed, job) {
             // Nothing is known about the end of the log any more.
             (Some(kind), Job::Write { done, .. }) => {
@@ -111,6 +128,7 @@ fn run(mut files: Files, work: &mpsc::Receiver<Job>, shared: &Shared, failure: &
             (Some(_), Job::Replace { .. }) => Ok(()),
             (None, Job::Write { frame, done }) => match files.write(&frame) {
                 Ok(()) => {
+                    locked(&shared.writes).record(clock::now().since(start));
                     shared.length.store(files.log.len(), Ordering::Relaxed);
                     done(Ok(()));
                     Ok(())
