@@ -383,6 +383,11 @@ class Session:
             sent = now()
             try:
                 renewed = self._ask(limit=self.ttl / 3, renew=pb.Renew(session=self.NUMBER))
+                self.ttl = renewed.renewed.ttl_ms / 1000
+                self._deadline = sent + validity(self.ttl)
+                # The reply has the members of the cluster, if they have changed.
+                pong = self._ask(limit=self.ttl / 3, ping=pb.Ping()).pong
+                self._target.members = list(pong.members) or self._target.members
             except Refused as refused:
                 return self._lose(f"the server ended the session ({refused})")
             except Lost:
@@ -393,8 +398,6 @@ class Session:
                 self._connection.close()
                 pause = self.ttl / 12
                 continue
-            self.ttl = renewed.renewed.ttl_ms / 1000
-            self._deadline = sent + validity(self.ttl)
             pause = self.ttl / 3
 
     def acquire(self, name, wait=True):
