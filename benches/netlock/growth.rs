@@ -5,6 +5,7 @@
 //! The pairs use other names than the held locks. Processor time is compared, because the load may
 //! be slower than the server.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -223,6 +224,45 @@ fn held_costs(paths: &[&str; 2], held: u64, each: u64) -> [[f64; 2]; 3] {
     })
 }
 
+/// Returns the microseconds of the least that a pair with a new name needs: an entry in a map of
+/// names and one in a map of claims, which already have `held` entries.
+fn bare_maps(held: u64) -> f64 {
+    let claim = |number: u64| u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | 1;
+    let mut names: HashMap<Box<str>, u32> = HashMap::new();
+    let mut claims: HashMap<u128, u32> = HashMap::new();
+    for number in 0..held {
+        names.insert(format!("bench/l/held-{number:07}").into(), 1);
+        claims.insert(claim(number), 1);
+    }
+    let mut numbers = held..;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<(Box<str>, u128)> = (&mut numbers)
+            .take(200_000)
+            .map(|number| {
+                let claim = claim(number);
+                (format!("bench/l/new-{:016x}", claim >> 64).into(), claim)
+            })
+            .collect();
+        let before = side::processor_time();
+        for (index, (name, claim)) in new.iter().enumerate() {
+            names.insert(name.clone(), 2);
+            claims.insert(*claim, 2);
+            claims.remove(claim);
+            // The server keeps a thousand names that are not in use.
+            if let Some(idle) = index.checked_sub(1_024) {
+                names.remove(&new[idle].0);
+            }
+        }
+        let took = side::processor_time() - before;
+        for (name, _) in &new {
+            names.remove(name);
+        }
+        rounds.push(took.as_secs_f64() * 1e6 / new.len() as f64);
+    }
+    side::median(rounds)
+}
+
 pub(crate) fn table(earlier: &str, later: &str, file: Option<&str>) {
     let paths = [earlier, later];
     println!("growth, us of the server's processor a pair, 1 x {WINDOW}");
@@ -250,6 +290,13 @@ pub(crate) fn table(earlier: &str, later: &str, file: Option<&str>) {
                 if held == 1_000_000 { "1.5" } else { "-" },
             );
         }
+    }
+    for held in [1_000, 1_000_000] {
+        println!(
+            "{held:>9} in bare maps       {:>20} {:>15.2}",
+            "new",
+            bare_maps(held)
+        );
     }
     println!();
     let mut connections = [Vec::new(), Vec::new()];

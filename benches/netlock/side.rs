@@ -204,3 +204,9 @@ fn cpu(process: u32, thread: u32) -> f64 {
     let first = times.split(' ').next().unwrap_or_default();
     first.parse::<f64>().unwrap_or(0.0) / 1e9
 }
+
+/// Returns how long this thread has run on a processor.
+pub(crate) fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a time")
+}
