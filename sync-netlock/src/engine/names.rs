@@ -25,7 +25,7 @@ use slab::Slab;
 use super::hash_index::HashIndex;
 use super::lock::{Lock, Ordered};
 use super::name_order::NameOrder;
-use super::queue::{Slot, key, slot};
+use super::queue::{Slot, key, slab, slot};
 
 /// The maximum length of the list of idle names.
 const IDLE_MAX: usize = 1_024;
@@ -33,9 +33,11 @@ const IDLE_MAX: usize = 1_024;
 /// most names are removed before they would enter the index. A page of a list reads all of it.
 const NEW_MAX: usize = 4_096;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     locks: Slab<Lock>,
+    /// A number that is above the slots of all names.
+    end: usize,
     /// Contains slots and parts of hashes. The names are in the slab.
     by_name: HashIndex,
     /// Seeded at random for each table, so that clients cannot prepare names that collide.
@@ -47,6 +49,21 @@ pub(super) struct Names {
     /// Names in the order in which they got claims. Some may have lost them, or be in the index.
     new_list: VecDeque<Slot>,
     order: NameOrder,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            locks: slab(),
+            end: 0,
+            by_name: HashIndex::default(),
+            hasher: RandomState::default(),
+            idle_list: VecDeque::new(),
+            idle: 0,
+            new_list: VecDeque::new(),
+            order: NameOrder::default(),
+        }
+    }
 }
 
 impl Index<Slot> for Names {
@@ -89,8 +106,8 @@ impl Names {
     }
 
     /// Returns a number that is above the slots of all names.
-    pub(super) fn capacity(&self) -> usize {
-        self.locks.capacity()
+    pub(super) fn end(&self) -> usize {
+        self.end
     }
 
     /// Returns up to `max` names with claims, in ascending order: those that begin with `prefix`
@@ -208,6 +225,7 @@ impl Names {
     /// Adds a name that does not exist yet, for a new claim or watcher.
     pub(super) fn insert(&mut self, name: &str, hash: u64, revision: Revision) -> Slot {
         let index = slot(self.locks.insert(Lock::new(name, hash, revision)));
+        self.end = self.end.max(key(index) + 1);
         self.by_name.insert(hash, index);
         index
     }

@@ -26,6 +26,17 @@ pub(super) fn slot(key: usize) -> Slot {
     Slot::try_from(key).unwrap_or(NONE)
 }
 
+/// The memory of an empty slab.
+const SLAB_BYTES: usize = 1 << 20;
+
+/// Returns an empty slab that grows without a copy of its entries, which would take milliseconds.
+///
+/// Allocators map memory of this size by itself. To make it larger, the kernel maps the same pages
+/// to another address. Pages that are not used take no memory.
+pub(super) fn slab<T>() -> Slab<T> {
+    Slab::with_capacity(SLAB_BYTES / size_of::<T>())
+}
+
 /// The neighbours of a claim in a list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {

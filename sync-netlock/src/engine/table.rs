@@ -42,7 +42,7 @@ use super::journal::{Change, Journal, NoJournal};
 use super::limits::Limits;
 use super::lock::Tokens;
 use super::names::Names;
-use super::queue::{Claim, NONE, Part, Slot, key};
+use super::queue::{Claim, NONE, Part, Slot, key, slab};
 use super::reply::{Effect, Reply};
 use super::session::Session;
 use super::snapshot::RecentSnapshots;
@@ -97,6 +97,8 @@ pub struct LockTable<J = NoJournal> {
     /// an older one may have missed a change.
     removed_revision: Revision,
     sessions: Slab<Session>,
+    /// A number that is above the slots of all sessions.
+    sessions_end: usize,
     locks: Names,
     claims: Slab<Claim>,
     multi_claims: MultiClaims,
@@ -152,9 +154,10 @@ impl<J: Journal> LockTable<J> {
             // have missed changes.
             revision: Revision(last.get().max(1)),
             removed_revision: Revision(last.get().max(1)),
-            sessions: Slab::new(),
+            sessions: slab(),
+            sessions_end: 0,
             locks: Names::default(),
-            claims: Slab::new(),
+            claims: slab(),
             multi_claims: MultiClaims::default(),
             by_session: HashIndex::default(),
             recent: NONE,

@@ -96,14 +96,14 @@ impl<J: Journal> LockTable<J> {
         if cursor.session == 0 {
             self.dump_remembered(&mut emit);
         }
-        while left > 0 && key(cursor.session) < self.sessions.capacity() {
+        while left > 0 && key(cursor.session) < self.sessions_end {
             if let Some(session) = self.sessions.get(key(cursor.session)) {
                 self.dump_session(session, &mut emit);
             }
             cursor.session += 1;
             left -= 1;
         }
-        while left > 0 && key(cursor.name) < self.locks.capacity() {
+        while left > 0 && key(cursor.name) < self.locks.end() {
             left -= 1;
             let lock = self.locks.get(cursor.name);
             let first = match cursor.claim {

@@ -234,7 +234,7 @@ impl<J: Journal> LockTable<J> {
     /// Settles queues that have waiters, from this slot on. Returns where to continue.
     pub(super) fn settle_from(&mut self, from: Slot, effects: &mut Vec<Effect>) -> Option<Slot> {
         let mut at = key(from);
-        let end = self.locks.capacity();
+        let end = self.locks.end();
         while at < end && self.frozen.is_none() {
             if !self.backlog.take_step() {
                 return Some(slot(at));

@@ -136,6 +136,7 @@ impl<J: Journal> LockTable<J> {
         session.share = self.shares.enter(principal);
         let armed = session.armed;
         let index = slot(self.sessions.insert(session));
+        self.sessions_end = self.sessions_end.max(key(index) + 1);
         self.deadlines.arm(armed, index);
         self.listed_sessions.insert((id, index));
         self.ttls.insert((terms.ttl, index));
