@@ -18,6 +18,7 @@
 //! connections are busy, and draws a plot.
 
 mod api;
+mod bare;
 mod busy;
 mod client;
 mod crowd;

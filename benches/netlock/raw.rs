@@ -205,7 +205,11 @@ trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// Greets the server and opens a session.
-async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), token: &str, connection: usize) {
+pub(crate) async fn greet(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    token: &str,
+    connection: usize,
+) {
     let open = Command::Open {
         session: SessionId::from_bits(connection as u128 + 1),
         secret: Secret::from_bits(7),
