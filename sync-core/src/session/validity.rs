@@ -10,6 +10,12 @@ use std::time::Duration;
 use crate::spi::clock::Moment;
 use crate::types::loss::Loss;
 
+/// The first pause before a renewal is repeated, as a part of the TTL. It is short, because a
+/// server that closed the connection may have a successor that serves already. The pause doubles
+/// this many times, up to a twelfth of the TTL.
+const FIRST_PAUSE: u32 = 96;
+const LONGEST: u32 = 3;
+
 /// The times that follow from a TTL.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
@@ -54,6 +60,8 @@ pub(crate) struct Validity {
     sent: Moment,
     health: Health,
     retry_at: Moment,
+    /// The number of renewals that have failed since the last success.
+    failures: u32,
 }
 
 impl Validity {
@@ -64,6 +72,7 @@ impl Validity {
             sent,
             health: Health::Held,
             retry_at: sent,
+            failures: 0,
         }
     }
 
@@ -103,6 +112,7 @@ impl Validity {
             self.sent = sent;
         }
         self.health = Health::Held;
+        self.failures = 0;
         true
     }
 
@@ -110,7 +120,9 @@ impl Validity {
     pub(crate) fn failed(&mut self, now: Moment, spread: f64) {
         if !matches!(self.health(now), Health::Lost(_)) {
             self.health = Health::AtRisk;
-            self.retry_at = now.after((self.timing.ttl / 12).mul_f64(0.5 + spread));
+            let pause = (self.timing.ttl / FIRST_PAUSE) * (1 << self.failures.min(LONGEST));
+            self.failures += 1;
+            self.retry_at = now.after(pause.mul_f64(0.5 + spread));
         }
     }
 
@@ -121,8 +133,8 @@ impl Validity {
         }
     }
 
-    /// Returns when to send the next renewal: a third of the TTL after the last one, or about a
-    /// twelfth of the TTL after a failure.
+    /// Returns when to send the next renewal: a third of the TTL after the last one, or soon after
+    /// a failure.
     ///
     /// The time is spread by up to a tenth, so that clients that started together do not renew
     /// together.
@@ -176,7 +188,10 @@ mod tests {
         let mut validity = Validity::opened(TTL, at(0));
         validity.failed(at(5_000), 0.5);
         assert_eq!(validity.health(at(5_000)), Health::AtRisk);
-        assert_eq!(validity.next_renewal(0.0), at(5_000 + 1_250));
+        assert_eq!(
+            validity.next_renewal(0.0),
+            Moment::from_nanos(5_156_250_000)
+        );
         assert!(validity.renewed(TTL, at(6_000), at(6_001)));
         assert_eq!(validity.health(at(6_001)), Health::Held);
 
@@ -191,6 +206,22 @@ mod tests {
             Health::Lost(Loss::Expired),
             "a loss is final"
         );
+    }
+
+    #[test]
+    fn a_failed_renewal_is_repeated_soon_and_then_less_often() {
+        let mut validity = Validity::opened(TTL, at(0));
+        let mut pauses = |count| {
+            let pause = |_| {
+                validity.failed(at(5_000), 0.5);
+                validity.next_renewal(0.0).since(at(5_000)).as_millis()
+            };
+            let pauses: Vec<_> = (0..count).map(pause).collect();
+            validity.renewed(TTL, at(5_000), at(5_000));
+            pauses
+        };
+        assert_eq!(pauses(6), [156, 312, 625, 1_250, 1_250, 1_250]);
+        assert_eq!(pauses(2), [156, 312], "after a success");
     }
 
     #[test]
