@@ -107,7 +107,7 @@ impl Node {
             failure(error);
         });
         let (log, id) = NodeLog::open(&folder.join("raft"), cluster, log_bytes, failure.clone())?;
-        log.forget_leadership(id);
+        let has_led = log.forget_leadership(id);
         let (snapshots, newest) = Snapshots::open(&folder.join("snapshots"))?;
         let snapshots = Arc::new(snapshots);
         let machine = StateMachine::new(machine, snapshots.clone(), newest)?;
@@ -145,7 +145,12 @@ impl Node {
             log: log.clone(),
             pause: timing.heartbeat,
         };
-        let config = Arc::new(config(timing, cluster)?);
+        let mut config = config(timing, cluster)?;
+        // The others may have entries that this node had sent and not written. They would refuse
+        // their votes, and its own would be missing when they are candidates in the same term.
+        let lets_others_lead = has_led && log.with_state(|state| state.needs_others());
+        config.enable_elect = !lets_others_lead;
+        let config = Arc::new(config);
         let raft = Raft::new(id, config, network, log.clone(), machine.clone())
             .await
             .map_err(|why| {
@@ -192,6 +197,9 @@ impl Node {
             failure.clone(),
         )));
         run(Box::pin(watch_replication(raft.clone(), failure)));
+        if lets_others_lead {
+            run(Box::pin(elect_later(raft.clone(), timing)));
+        }
         run(Box::pin(reread(identity)));
         Ok(Self {
             id,
@@ -285,6 +293,12 @@ fn config(timing: Timing, cluster: u128) -> Result<Config> {
         let problem = "the times of heartbeats and elections do not fit: let elections take longer than a heartbeat";
         Error::new(ErrorKind::InvalidOption, problem).with_source(error)
     })
+}
+
+/// Makes the node a candidate after the others have had the time for an election.
+async fn elect_later(raft: Raft, timing: Timing) {
+    tokio::time::sleep(timing.election_max * 2).await;
+    raft.runtime_config().elect(true);
 }
 
 impl Drop for Node {

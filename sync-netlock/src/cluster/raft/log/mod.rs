@@ -196,14 +196,17 @@ impl NodeLog {
 
     /// Has the node elected again before it leads, if it led when it ended. openraft would continue
     /// the term, and what the earlier run proposed could be committed after the table of this run
-    /// was made.
-    pub(crate) fn forget_leadership(&self, id: NodeId) {
-        if let Some(vote) = &mut locked(&self.shared.state).vote
-            && vote.leader_id.node_id == id
+    /// was made. Returns whether it led.
+    pub(crate) fn forget_leadership(&self, id: NodeId) -> bool {
+        let mut state = locked(&self.shared.state);
+        let has_led = state.leads(id);
+        if let Some(vote) = &mut state.vote
+            && has_led
         {
             // Nobody else was granted this vote, and the next one is of a higher term.
             vote.committed = false;
         }
+        has_led
     }
 
     /// Returns a function that hangs the disk until its sender is dropped. It does not keep the log

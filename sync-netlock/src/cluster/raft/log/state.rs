@@ -113,7 +113,7 @@ impl State {
     }
 
     /// Returns whether a majority needs more than one node, as far as that is known.
-    pub(super) fn needs_others(&self) -> bool {
+    pub(crate) fn needs_others(&self) -> bool {
         let newest = self.memberships.last_key_value();
         newest.is_some_and(|(_, needs_others)| *needs_others)
     }
