@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::spi::clock::Moment;
 use crate::types::loss::Loss;
 
-/// The first pause before a renewal is repeated, as a part of the TTL. It is short, because a
-/// server that closed the connection may have a successor that serves already. The pause doubles
-/// this many times, up to a twelfth of the TTL.
+/// The TTL divided by the first pause before a renewal is repeated. The pause is short, because a
+/// server that closed the connection may have a successor that serves already.
 const FIRST_PAUSE: u32 = 96;
-const LONGEST: u32 = 3;
+/// How many times the pause doubles: up to a twelfth of the TTL.
+const DOUBLINGS: u32 = 3;
 
 /// The times that follow from a TTL.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ impl Validity {
     pub(crate) fn failed(&mut self, now: Moment, spread: f64) {
         if !matches!(self.health(now), Health::Lost(_)) {
             self.health = Health::AtRisk;
-            let pause = (self.timing.ttl / FIRST_PAUSE) * (1 << self.failures.min(LONGEST));
+            let pause = (self.timing.ttl / FIRST_PAUSE) * (1 << self.failures.min(DOUBLINGS));
             self.failures += 1;
             self.retry_at = now.after(pause.mul_f64(0.5 + spread));
         }

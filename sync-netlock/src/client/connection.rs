@@ -39,7 +39,7 @@ pub(super) struct Connection {
     closed: AtomicBool,
     /// The runtime on which the driver runs.
     home: Home,
-    /// What the server says about the members of its cluster.
+    /// The cluster, whose members the server names.
     cluster: Arc<KnownCluster>,
 }
 

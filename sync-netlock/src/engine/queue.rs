@@ -31,8 +31,8 @@ const SLAB_BYTES: usize = 1 << 20;
 
 /// Returns an empty slab that grows without a copy of its entries, which would take milliseconds.
 ///
-/// Allocators map memory of this size by itself. To make it larger, the kernel maps the same pages
-/// to another address. Pages that are not used take no memory.
+/// An allocator requests memory of this size from the kernel separately. When the slab grows, the
+/// kernel maps the same pages at another address. Pages that are not used take no memory.
 pub(super) fn slab<T>() -> Slab<T> {
     Slab::with_capacity(SLAB_BYTES / size_of::<T>())
 }

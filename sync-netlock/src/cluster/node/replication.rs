@@ -25,6 +25,10 @@ const CATCH_UP: u32 = 16;
 const SILENT: &str =
     "it does not answer: check that it runs, and that the members reach its address";
 
+fn not_promoted(id: NodeId, why: &str) -> Rejected {
+    Rejected::Membership(format!("node {id:016x} cannot be promoted, because {why}"))
+}
+
 impl Node {
     /// Waits until a learner has caught up. A voter that lags would only make commits slower, and
     /// could stop them when another voter fails.
@@ -56,8 +60,7 @@ impl Node {
                 }
                 Some((false, None)) => SILENT.to_owned(),
             };
-            let why = format!("node {id:016x} cannot be promoted, because {why}");
-            return Err(Rejected::Membership(why));
+            return Err(not_promoted(id, &why));
         }
     }
 
@@ -77,8 +80,7 @@ impl Node {
             Ok(Err(why)) => format!("{why}: start it, and check that the members reach it"),
             Err(_) => SILENT.to_owned(),
         };
-        let why = format!("node {id:016x} cannot be promoted, because {why}");
-        Err(Rejected::Membership(why))
+        Err(not_promoted(id, &why))
     }
 
     async fn change(

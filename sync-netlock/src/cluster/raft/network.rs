@@ -47,7 +47,7 @@ pub(crate) struct Remote {
     accepted: Option<Accepted>,
 }
 
-/// What a node has accepted.
+/// An append that a node has accepted.
 #[derive(Clone, Copy, Debug)]
 struct Accepted {
     vote: Vote,

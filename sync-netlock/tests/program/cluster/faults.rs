@@ -47,12 +47,8 @@ async fn a_stopped_leader_costs_no_session_and_ends_none_when_it_wakes() {
     while waiters(&sync, "a").await < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    members.freeze(leader);
     // The connections to a stopped server are silent. The session is renewed over a new one.
-    let frozen = clock::now();
-    members.leader_except(leader).await;
-    tokio::time::sleep(ttl.saturating_sub(clock::now().since(frozen)) + ttl / 3).await;
-    members.thaw(leader);
+    members.freeze_beyond(leader, ttl).await;
     let woken = clock::now();
     while clock::now() < woken.after(Duration::from_secs(1)) {
         held.check(Duration::ZERO).unwrap();

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use distsync_core::Sync;
 use distsync_core::spi::clock;
+use distsync_core::{Guard, Sync};
 use rustix::process::Signal;
 
 use super::super::losing_disk::LosingDisk;
@@ -45,6 +45,14 @@ fn replace_disk(disk: &LosingDisk, members: &Members, member: usize) {
     members.start_one(member);
 }
 
+/// Releases locks that must all be held still.
+async fn release_all<const N: usize>(guards: [Guard; N]) {
+    for guard in guards {
+        guard.check(Duration::ZERO).unwrap();
+        guard.release().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_disk_hangs_is_replaced_and_holds_up_nobody() {
     let members = Members::start();
@@ -72,10 +80,7 @@ async fn a_leader_whose_disk_hangs_is_replaced_and_holds_up_nobody() {
     let last = granted(&client, "last").await;
     assert!(last.token() > next.token());
     assert_eq!(waiters(&client, "held").await, 1);
-    for guard in [held, next, last] {
-        guard.check(Duration::ZERO).unwrap();
-        guard.release().await.unwrap();
-    }
+    release_all([held, next, last]).await;
     client.close().await.unwrap();
     members.stop();
 }
@@ -109,10 +114,7 @@ async fn a_follower_whose_disk_hangs_holds_up_nobody() {
     let last = granted(&client, "last").await;
     assert!(last.token() > next.token());
     assert_eq!(waiters(&client, "held").await, 1);
-    for guard in [held, next, last] {
-        guard.check(Duration::ZERO).unwrap();
-        guard.release().await.unwrap();
-    }
+    release_all([held, next, last]).await;
     client.close().await.unwrap();
     members.stop();
 }

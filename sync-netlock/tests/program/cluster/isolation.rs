@@ -81,11 +81,7 @@ async fn a_stopped_leader_isolates_nobody_when_it_wakes() {
     let backend = Client::new(members.config()).backend();
     let sync = Handle::open(backend, options).await.unwrap();
     let held = acquire(&sync, "a").await;
-    members.freeze(leader);
-    let frozen = clock::now();
-    members.leader_except(leader).await;
-    tokio::time::sleep(ttl.saturating_sub(clock::now().since(frozen)) + ttl / 3).await;
-    members.thaw(leader);
+    members.freeze_beyond(leader, ttl).await;
     let woken = clock::now();
     while clock::now() < woken.after(Duration::from_millis(1_500)) {
         held.check(Duration::ZERO).unwrap();

@@ -172,6 +172,16 @@ impl Members {
         slot.as_ref().expect("it runs").signal(Signal::CONT);
     }
 
+    /// Stops a leader until another member leads, and sessions with this TTL have ended by the
+    /// clock of the stopped one.
+    pub(super) async fn freeze_beyond(&self, leader: usize, ttl: Duration) {
+        self.freeze(leader);
+        let frozen = clock::now();
+        self.leader_except(leader).await;
+        tokio::time::sleep(ttl.saturating_sub(clock::now().since(frozen)) + ttl / 3).await;
+        self.thaw(leader);
+    }
+
     pub(super) fn network(&self) -> &Network {
         self.network.as_ref().expect("members on a network")
     }

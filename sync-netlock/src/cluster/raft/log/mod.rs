@@ -169,13 +169,26 @@ impl NodeLog {
     /// Changes the content of the log, and writes the records of the change. `done` is called when
     /// they are on the disk.
     fn change(&self, done: writer::Done, change: impl FnOnce(&mut State, &mut Records)) {
+        self.change_with(|state, records| {
+            change(state, records);
+            (done, ())
+        });
+    }
+
+    /// As [`change`](Self::change), where the change also decides what is called when it is on the
+    /// disk.
+    fn change_with<T>(
+        &self,
+        change: impl FnOnce(&mut State, &mut Records) -> (writer::Done, T),
+    ) -> T {
         let mut records = Records::default();
         // The state is locked until the frame is given to the thread, so that frames are in the
         // order of the changes.
         let mut state = locked(&self.shared.state);
-        change(&mut state, &mut records);
+        let (done, value) = change(&mut state, &mut records);
         let frame = records.sealed();
         self.shared.writer.give(Job::Write { frame, done });
+        value
     }
 
     /// As [`change`](Self::change), and waits until the change is on the disk.
@@ -306,30 +319,26 @@ impl RaftLogStorage<Types> for NodeLog {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut records = Records::default();
-        let (mut first, mut last) = (None, 0);
-        let mut state = locked(&self.shared.state);
-        if let Some(committed) = &state.committed {
-            records.push(Body::Committed(convert::log_id(committed)));
-        }
-        for entry in entries {
-            last = entry.log_id.index;
-            first = first.or(Some(last));
-            records.push(Body::Entry(convert::entry(&entry)));
-            state.append(entry);
-        }
-        // Of this node as a leader, whose entries no majority has without another node.
-        let is_sent_first = state.leads(self.shared.head.node) && state.needs_others();
-        let (done, sent): (writer::Done, _) = match first {
-            Some(first) if is_sent_first => {
-                let done = self.shared.synced.writing(first, last);
-                (done, Some(callback))
+        let sent = self.change_with(|state, records| {
+            if let Some(committed) = &state.committed {
+                records.push(Body::Committed(convert::log_id(committed)));
             }
-            _ => (Box::new(|result| callback.log_io_completed(result)), None),
-        };
-        let frame = records.sealed();
-        self.shared.writer.give(Job::Write { frame, done });
-        drop(state);
+            let (mut first, mut last) = (None, 0);
+            for entry in entries {
+                last = entry.log_id.index;
+                first = first.or(Some(last));
+                records.push(Body::Entry(convert::entry(&entry)));
+                state.append(entry);
+            }
+            // Of this node as a leader, whose entries no majority has without another node.
+            let is_sent_first = state.leads(self.shared.head.node) && state.needs_others();
+            match first {
+                Some(first) if is_sent_first => {
+                    (self.shared.synced.writing(first, last), Some(callback))
+                }
+                _ => (Box::new(|result| callback.log_io_completed(result)), None),
+            }
+        });
         if let Some(callback) = sent {
             callback.log_io_completed(Ok(()));
         }

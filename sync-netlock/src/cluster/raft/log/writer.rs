@@ -38,7 +38,7 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// What the thread tells about the disk.
+/// The state of the disk, as the thread reports it.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     /// When the thread began the write or sync that it is in.
