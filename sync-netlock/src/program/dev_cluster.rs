@@ -1,17 +1,57 @@
-//! `netlockd dev-cluster`: three members in one process, to try a cluster.
+//! `netlockd dev-cluster`: three members on this machine, each a process, to try a cluster.
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{ErrorKind as Kind, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use distsync_core::spi::Secret;
-use distsync_core::{Error, ErrorKind, Result};
-use tokio::task::JoinSet;
+use distsync_core::{Error, ErrorKind, Handle, Result, Sync, SyncOptions};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Consensus, Member, NodeOptions};
-use crate::server::{Server, ServerOptions};
+use crate::client::{Client, Config};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// How long a member stays away that was killed.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// How long the cluster may take to form, and a member to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs three members on loopback addresses until `stop` is cancelled. Prints their process ids,
+/// and their URL when a client can use it.
+pub(super) async fn serve(stop: &CancellationToken) -> Result<()> {
+    let cluster = DevCluster::prepare()?;
+    let [a, b, c] = &cluster.members;
+    let (a, b, c) = (
+        cluster.run(a, stop),
+        cluster.run(b, stop),
+        cluster.run(c, stop),
+    );
+    tokio::try_join!(a, b, c, cluster.announce(stop)).map(|_| ())
+}
+
+struct DevCluster {
+    /// This program, and the arguments that all members get: those of this process.
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    table: String,
+    members: [Address; 3],
+    folder: Temporary,
+}
+
+/// Where a member listens.
+struct Address {
+    name: &'static str,
+    clients: String,
+    members: String,
+}
 
 /// A folder that is removed with its content.
 struct Temporary(PathBuf);
@@ -22,77 +62,165 @@ impl Drop for Temporary {
     }
 }
 
-/// Runs three members on loopback addresses until `stop` is cancelled. Writes their URL to `out`.
-pub(super) async fn serve(stop: CancellationToken, out: &mut (dyn Write + Send)) -> Result<()> {
-    let table = Secret::random().expose();
-    let folder = Temporary(std::env::temp_dir().join(format!("netlockd-{table:032x}")));
-    let (mut servers, mut voters, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
-    for name in NAMES {
-        let node = NodeOptions::new(table, name, folder.0.join(name));
-        let server = Server::member("127.0.0.1:0", ServerOptions::new(), node).await?;
-        let node = server.node().ok_or_else(unformed)?;
-        let address = server.address().to_string();
-        addresses.push(address.clone());
-        let member = Member {
-            name: name.to_owned(),
-            address: node.address().to_string(),
-            clients: address,
+impl DevCluster {
+    fn prepare() -> Result<Self> {
+        let program = std::env::current_exe().map_err(|error| failed("find its program", error))?;
+        let table = format!("{:032x}", Secret::random().expose());
+        let mut ports = free_ports();
+        let mut address = || {
+            let port = ports
+                .next()
+                .ok_or_else(|| failed("find six free ports", Kind::AddrInUse))?;
+            Ok::<_, Error>(format!("127.0.0.1:{port}"))
         };
-        voters.push((node.id(), member));
-        servers.push((server, node));
+        let mut member = |name| {
+            let (clients, members) = (address()?, address()?);
+            Ok::<_, Error>(Address {
+                name,
+                clients,
+                members,
+            })
+        };
+        let [a, b, c] = NAMES;
+        Ok(Self {
+            program,
+            // Flags of the log, and what comes before them in another program.
+            arguments: std::env::args_os()
+                .skip(1)
+                .filter(|word| word != "dev-cluster")
+                .collect(),
+            members: [member(a)?, member(b)?, member(c)?],
+            folder: Temporary(std::env::temp_dir().join(format!("netlockd-{table}"))),
+            table,
+        })
     }
-    let (_, first) = servers.first().ok_or_else(unformed)?;
-    let formed = first.form(voters).await;
-    formed.map_err(|why| unformed().with_source(std::io::Error::other(why.to_string())))?;
-    let mut running = JoinSet::new();
-    for (server, _) in servers {
-        running.spawn(server.run(stop.clone()));
+
+    fn command(&self, member: &Address) -> Command {
+        let Address {
+            name,
+            clients,
+            members,
+        } = member;
+        let peers = self
+            .members
+            .iter()
+            .map(|peer| format!("'{}={}'", peer.name, peer.members));
+        let peers = peers.collect::<Vec<_>>().join(",");
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        // `--set` overrides flags and environment variables.
+        for setting in [
+            format!("listen={clients}"),
+            format!("data_dir={}", self.folder.0.join(name).display()),
+            format!("table='{}'", self.table),
+            format!("cluster.name={name}"),
+            format!("cluster.listen={members}"),
+            format!("cluster.peers=[{peers}]"),
+        ] {
+            command.arg("--set").arg(setting);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        command
     }
+
+    /// Runs a member, again after it was ended by a signal.
+    async fn run(&self, member: &Address, stop: &CancellationToken) -> Result<()> {
+        let name = member.name;
+        while !stop.is_cancelled() {
+            let start = self.command(member).spawn();
+            let mut child =
+                start.map_err(|error| failed(&format!("start member {name}"), error))?;
+            let process = child
+                .id()
+                .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+            if let Some(process) = process {
+                let process = process.as_raw_nonzero();
+                say(&format!(
+                    "member {name}: {}, process {process}",
+                    member.clients
+                ));
+            }
+            let mut ended = std::pin::pin!(log_until_ended(name, &mut child));
+            let status = tokio::select! {
+                status = &mut ended => status,
+                () = stop.cancelled() => {
+                    // Ignore errors: it may have ended by the signal that ended this process.
+                    let _ = process.map(|process| kill_process(process, Signal::TERM));
+                    let _ = tokio::time::timeout(PATIENCE, ended).await;
+                    break;
+                }
+            };
+            let status =
+                status.map_err(|error| failed(&format!("wait for member {name}"), error))?;
+            if status.code().is_some_and(|code| code != 0) {
+                let problem = format!("member {name} ended with {status}: see its log above");
+                return Err(Error::new(ErrorKind::Unavailable, problem));
+            }
+            say(&format!(
+                "member {name}: ended with {status}, and starts again in {AWAY:?}"
+            ));
+            let _ = stop.run_until_cancelled(tokio::time::sleep(AWAY)).await;
+        }
+        Ok(())
+    }
+
+    /// Prints the URL when a client has connected to the leader.
+    async fn announce(&self, stop: &CancellationToken) -> Result<()> {
+        let addresses: Vec<_> = self.members.iter().map(|member| &*member.clients).collect();
+        let url = format!("netlock://{}", addresses.join(","));
+        let form = async {
+            while Self::connect(&addresses).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        match stop
+            .run_until_cancelled(tokio::time::timeout(PATIENCE, form))
+            .await
+        {
+            Some(Ok(())) => say(&url),
+            Some(Err(_)) => return Err(failed("form the cluster in time", Kind::TimedOut)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn connect(addresses: &[&str]) -> Result<()> {
+        let client = Client::new(Config::new(addresses.iter().copied())?);
+        let sync = Handle::open(client.backend(), SyncOptions::new()).await?;
+        sync.close().await
+    }
+}
+
+/// Returns free ports, below the range that the system gives to outgoing connections, so no such
+/// connection can take the port of a member that is away. Clusters that start at once begin at
+/// different ports.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let first = 10_000 + u16::try_from(std::process::id() % 2_000).unwrap_or(0) * 10;
+    (first..32_000).filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+}
+
+/// Prints the log of a member, each line with its name, and returns how the member ended.
+async fn log_until_ended(name: &str, child: &mut Child) -> std::io::Result<ExitStatus> {
+    if let Some(log) = child.stderr.take() {
+        let mut lines = BufReader::new(log).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            // Ignore errors: the log may have no reader.
+            let _ = writeln!(std::io::stderr(), "{name} | {line}");
+        }
+    }
+    child.wait().await
+}
+
+fn say(line: &str) {
     // Ignore errors: a parent process may close the pipe after it has read the URL.
-    let _ = writeln!(out, "netlock://{}?table={table:032x}", addresses.join(","));
-    let _ = out.flush();
-    while running.join_next().await.is_some() {}
-    Ok(())
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn unformed() -> Error {
-    let problem = "the cluster was not formed: see the cause";
-    Error::new(ErrorKind::Unavailable, problem)
-}
-
-#[cfg(test)]
-mod tests {
-    use distsync_core::{Handle, LockOptions, Sync, SyncOptions};
-
-    use super::*;
-    use crate::{Client, Config};
-
-    #[tokio::test]
-    async fn the_url_leads_to_the_leader() {
-        let stop = CancellationToken::new();
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        let client = async {
-            let url = tokio::task::spawn_blocking(move || {
-                let mut url = String::new();
-                std::io::BufRead::read_line(&mut std::io::BufReader::new(&mut reader), &mut url)
-                    .unwrap();
-                url
-            });
-            let url = url.await.unwrap();
-            let config = Config::from_url(url.trim().parse().unwrap()).unwrap();
-            let sync = Handle::open(Client::new(config).backend(), SyncOptions::new()).await;
-            let sync = sync.unwrap();
-            let lock = sync.lock("a", LockOptions::new()).unwrap();
-            let held = lock.acquire().await.unwrap();
-            held.release().await.unwrap();
-            sync.close().await.unwrap();
-            stop.cancel();
-            let table = url.trim().rsplit_once('=').unwrap().1.to_owned();
-            std::env::temp_dir().join(format!("netlockd-{table}"))
-        };
-        let mut out = writer;
-        let (served, folder) = tokio::join!(serve(stop.clone(), &mut out), client);
-        served.unwrap();
-        assert!(!folder.exists(), "{}", folder.display());
-    }
+fn failed(what: &str, error: impl Into<std::io::Error>) -> Error {
+    let problem = format!("cannot {what}: see the cause");
+    Error::new(ErrorKind::Unavailable, problem).with_source(error.into())
 }

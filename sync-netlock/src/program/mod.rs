@@ -1,12 +1,9 @@
 //! The program `netlockd`: flags, configuration, logs and signals around a [`Server`], and the
 //! commands for operators.
 
-#[cfg(feature = "cluster")]
 mod cluster;
-#[cfg(feature = "cluster")]
 mod cluster_folder;
 mod cluster_operation;
-#[cfg(feature = "cluster")]
 mod dev_cluster;
 mod monitoring;
 mod operate;
@@ -18,7 +15,6 @@ use std::io::{BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-#[cfg(feature = "cluster")]
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
@@ -31,12 +27,10 @@ use toml::Value;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-#[cfg(feature = "cluster")]
 use crate::cluster::{Member, Node};
 use crate::server::{Server, token_line};
 use cluster_operation::FolderOperation;
 use operate::Operation;
-#[cfg(feature = "cluster")]
 use operate::print_lines;
 use settings::{LogFormat, Settings, parse_assignment};
 
@@ -159,8 +153,9 @@ enum Action {
         /// The principal that the token authenticates.
         principal: String,
     },
-    /// Run three servers that form a cluster on this machine, until SIGTERM or SIGINT, and print
-    /// their URL. For trying a cluster: its data is removed at the end.
+    /// Run three servers that form a cluster on this machine, until SIGTERM or SIGINT. Prints their
+    /// process ids and their URL. A server that is killed is started again after 5 s. For trying a
+    /// cluster: its data is removed at the end.
     DevCluster,
     /// Make a data folder that of the only member of a cluster. Its server must not run.
     Cluster {
@@ -261,34 +256,30 @@ pub fn execute(flags: Flags) -> Result<()> {
             action: ConfigAction::Check,
         }) => check(&flags.serve),
         Some(Action::HashToken { principal }) => hash_token(&principal),
-        // It exists in all builds, so that the help and the man pages are the same.
-        #[cfg(not(feature = "cluster"))]
-        Some(Action::DevCluster | Action::Cluster { .. }) => Err(Error::new(
-            ErrorKind::InvalidOption,
-            "this build of netlockd cannot be a member of a cluster: build it with the feature `cluster`",
-        )),
-        #[cfg(feature = "cluster")]
         Some(Action::Cluster { operation }) => {
             let settings = flags.serve.settings()?;
             log_to_stderr(&settings)?;
             let work = cluster_folder::execute(&settings, operation);
             with_runtime(async { work.await.map(|lines| print_lines(&lines)) })
         }
-        #[cfg(feature = "cluster")]
         Some(Action::DevCluster) => {
             let settings = flags.serve.settings()?;
-            log_to_stderr(&settings)?;
+            // The members write the log. An invalid filter is reported once.
+            filter(&settings)?;
+            if !settings.only_set_the_log()? {
+                let problem = "dev-cluster has its own settings: remove all flags, environment variables and \
+                               configuration but those of the log";
+                return Err(Error::new(ErrorKind::InvalidOption, problem));
+            }
             with_runtime(async {
                 let stop = CancellationToken::new();
-                let mut out = std::io::stdout();
-                let servers = dev_cluster::serve(stop.clone(), &mut out);
-                // A failure ends both.
-                let servers = async {
-                    let served = servers.await;
+                let members = async {
+                    let served = dev_cluster::serve(&stop).await;
+                    // A failure ends the wait for signals.
                     stop.cancel();
                     served
                 };
-                let (served, signalled) = tokio::join!(servers, until_signal(stop.clone(), || {}));
+                let (served, signalled) = tokio::join!(members, until_signal(stop.clone(), || {}));
                 served.and(signalled)
             })
         }
@@ -372,7 +363,6 @@ fn check(flags: &ServeFlags) -> Result<()> {
     filter(&settings)?;
     with_runtime(async {
         Server::check(&settings.listen, &settings.server_options()?).await?;
-        #[cfg(feature = "cluster")]
         settings.membership()?;
         match &settings.admin_listen {
             Some(address) => monitoring::check(address).await,
@@ -447,7 +437,6 @@ fn note_limits(settings: &Settings, address: SocketAddr) {
 async fn serve(settings: Settings) -> Result<()> {
     let options = settings.server_options()?;
     raise_open_files(options.connections);
-    #[cfg(feature = "cluster")]
     let (server, first) = match settings.membership()? {
         Some(membership) => {
             let server = Server::member(&settings.listen, options, membership.node).await?;
@@ -455,8 +444,6 @@ async fn serve(settings: Settings) -> Result<()> {
         }
         None => (Server::bind(&settings.listen, options).await?, Vec::new()),
     };
-    #[cfg(not(feature = "cluster"))]
-    let server = Server::bind(&settings.listen, options).await?;
     let admin = match &settings.admin_listen {
         Some(address) => Some(monitoring::bind(address).await?),
         None => None,
@@ -472,14 +459,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let stop = CancellationToken::new();
     // A member hands its leadership over before it stops.
     let asked = CancellationToken::new();
-    #[cfg(feature = "cluster")]
     let member = member(server.node(), first, asked.clone(), stop.clone());
-    #[cfg(not(feature = "cluster"))]
-    let member = async {
-        asked.cancelled().await;
-        stop.cancel();
-        Ok(())
-    };
     let signals = until_signal(asked.clone(), move || observer.reread());
     let monitored = monitoring::serve(admin, server.observer(), stop.clone());
     let ((), signalled, (), joined) =
@@ -489,7 +469,6 @@ async fn serve(settings: Settings) -> Result<()> {
 
 /// Does what a member does besides serving, until the server is `asked` to end. Then hands the
 /// leadership over and cancels `stop`.
-#[cfg(feature = "cluster")]
 async fn member(
     node: Option<Arc<Node>>,
     first: Vec<Member>,

@@ -12,7 +12,6 @@ use distsync_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-#[cfg(feature = "cluster")]
 use super::cluster::{ClusterSettings, Membership};
 use sections::{Bounds, Isolate, PermissionEntry, TlsFiles};
 pub(super) use values::LogFormat;
@@ -56,7 +55,6 @@ pub(super) struct Settings {
     pub(super) log_format: LogFormat,
     tls: TlsFiles,
     /// The cluster of which the server is a member. Without it, the server is alone.
-    #[cfg(feature = "cluster")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cluster: Option<ClusterSettings>,
     isolation: Isolate,
@@ -81,7 +79,6 @@ impl Default for Settings {
             tokens: None,
             reread: ServerOptions::default().reread.into(),
             tls: TlsFiles::default(),
-            #[cfg(feature = "cluster")]
             cluster: None,
             isolation: Isolate::default(),
             permissions: Vec::new(),
@@ -133,6 +130,17 @@ impl Settings {
         })
     }
 
+    /// Returns whether all settings but those of the log have their defaults.
+    pub(super) fn only_set_the_log(&self) -> Result<bool> {
+        let default = Self::default();
+        let others = Self {
+            log: default.log.clone(),
+            log_format: default.log_format,
+            ..self.clone()
+        };
+        Ok(others.to_toml()? == default.to_toml()?)
+    }
+
     /// Returns the settings as the text of a file.
     pub(super) fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(invalid)
@@ -171,7 +179,6 @@ impl Settings {
     /// Checks that a single server does not use the folder of a member: the cluster would not know
     /// of its locks.
     fn check_folder(&self) -> Result<()> {
-        #[cfg(feature = "cluster")]
         if self.cluster.is_some() {
             return Ok(());
         }
@@ -186,7 +193,6 @@ impl Settings {
 
     fn storage(&self) -> Option<StorageOptions> {
         // A member stores its table in the folder of its node.
-        #[cfg(feature = "cluster")]
         if self.cluster.is_some() {
             return None;
         }
@@ -203,7 +209,6 @@ impl Settings {
     }
 
     /// Returns how the server becomes a member of its cluster, if it has one.
-    #[cfg(feature = "cluster")]
     pub(super) fn membership(&self) -> Result<Option<Membership>> {
         let Some(cluster) = &self.cluster else {
             return Ok(None);
@@ -260,12 +265,6 @@ impl Settings {
 
 /// Checks and completes the settings that a member of a cluster has to have.
 fn for_cluster(table: &mut Table) -> Result<()> {
-    if !cfg!(feature = "cluster") {
-        return Err(invalid(
-            "this build of netlockd cannot be a member of a cluster: build it with the feature `cluster`, or remove \
-             the section `cluster`",
-        ));
-    }
     let durability = table
         .entry("durability")
         .or_insert_with(|| Value::from("fsync"));
@@ -383,11 +382,7 @@ mod tests {
         assert!(error.contains("give a file of `tokens`"), "{error}");
         let cluster = "durability = 'async'\n[cluster]\nname = 'a'\n";
         let error = load(cluster, &[]).unwrap_err().to_string();
-        let reason = match cfg!(feature = "cluster") {
-            true => "must not forget",
-            false => "with the feature `cluster`",
-        };
-        assert!(error.contains(reason), "{error}");
+        assert!(error.contains("must not forget"), "{error}");
         assert!(parse_assignment("names").is_err());
         assert!(
             load("limits = 3", &[("limits.names", 1.into())])

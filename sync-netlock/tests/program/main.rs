@@ -2,19 +2,15 @@
 
 mod access;
 mod clients;
-#[cfg(feature = "cluster")]
 mod cluster;
-#[cfg(feature = "cluster")]
 mod cluster_admin;
-#[cfg(feature = "cluster")]
 mod cluster_folder;
-#[cfg(feature = "cluster")]
 mod cluster_interrupted;
-#[cfg(feature = "cluster")]
 mod cluster_watch;
 mod configuration;
 mod crowd;
 mod deploy;
+mod dev_cluster;
 mod isolation;
 mod losing_disk;
 mod monitoring;

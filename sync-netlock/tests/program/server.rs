@@ -185,7 +185,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 }
 
 /// Waits for a program to end, and returns its status. `None` if it still runs after 30 s.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
+pub(crate) fn ended(child: &mut Child) -> Option<ExitStatus> {
     let deadline = clock::now().after(Duration::from_secs(30));
     loop {
         let status = child.try_wait().unwrap();
