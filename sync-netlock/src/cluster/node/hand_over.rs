@@ -97,7 +97,7 @@ impl Node {
             timeout(self.timing.heartbeat, async move {
                 match link.version() >= HAND_OVER_VERSION {
                     true => link.call(body).await,
-                    false => Err(Unreachable("it is too old".to_owned())),
+                    false => Err(Unreachable(UNABLE.to_owned())),
                 }
             })
         };
@@ -131,6 +131,9 @@ impl Node {
         let _ = timeout(self.timing.heartbeat, asked).await;
     }
 }
+
+/// Why a voter is not asked to take over at once.
+const UNABLE: &str = "it is not connected, or its version of the protocol is older";
 
 /// A leader that is quiet while it hands over. Dropping it ends that.
 struct Paused<'a>(&'a Node);
