@@ -38,7 +38,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Returns the epoch of a token.
-#[cfg(all(feature = "cluster", feature = "program"))]
+#[cfg(feature = "program")]
 pub(crate) fn of(token: Token) -> u64 {
     token.get() >> 36
 }

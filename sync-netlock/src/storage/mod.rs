@@ -164,7 +164,7 @@ impl Storage {
     }
 
     /// Returns the longest TTL that a grace period has to cover.
-    #[cfg(all(feature = "cluster", feature = "program"))]
+    #[cfg(feature = "program")]
     pub(crate) fn longest_ttl(&self) -> Duration {
         self.notes.longest_ttl
     }

@@ -122,7 +122,6 @@ fn the_image_runs_with_flags_instead_of_a_configuration() {
 }
 
 /// Checks a configuration of a member whose files are in `folder`, with these flags.
-#[cfg(feature = "cluster")]
 fn check_member(folder: &Path, config: &str, flags: &[&str]) {
     let path = folder.join("netlockd.toml");
     std::fs::write(&path, config).unwrap();
@@ -144,7 +143,6 @@ fn check_member(folder: &Path, config: &str, flags: &[&str]) {
     );
 }
 
-#[cfg(feature = "cluster")]
 #[test]
 fn the_configuration_of_a_member_is_valid() {
     let place = tempfile::tempdir().unwrap();
@@ -154,7 +152,6 @@ fn the_configuration_of_a_member_is_valid() {
     check_member(place.path(), &sample, &[]);
 }
 
-#[cfg(feature = "cluster")]
 #[test]
 fn the_manifests_for_kubernetes_configure_a_member() {
     let place = tempfile::tempdir().unwrap();
