@@ -153,3 +153,31 @@ async fn a_hand_over_by_others_or_in_another_term_is_refused() {
     assert_eq!(nodes.of(&leader).node().status().term, term);
     nodes.stop().await;
 }
+
+/// It may lack entries that it had sent. Then the others refuse it, and its vote is missing in the
+/// term in which they are candidates.
+#[tokio::test]
+async fn a_leader_that_starts_again_lets_others_lead_first() {
+    let mut nodes = Nodes::form(&["a", "b", "c"]).await;
+    let (_, opened) = Author::new();
+    nodes.propose(opened).await;
+    let old = nodes.leader().await;
+    let term = nodes.of(&old).node().status().term;
+    let others = ["a", "b", "c"].into_iter().filter(|name| **name != old);
+    for name in others.chain([&*old]) {
+        nodes.of_mut(name).stop().await;
+    }
+    let end = clock::now().after(timing().election_max * 2);
+    nodes.of_mut(&old).start().await;
+    let node = nodes.of(&old).node();
+    loop {
+        let seen = node.status().term;
+        if clock::now() > end {
+            break;
+        }
+        assert!(seen <= term, "it is a candidate too early");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    eventually("it is a candidate", || node.status().term > term).await;
+    nodes.stop().await;
+}
