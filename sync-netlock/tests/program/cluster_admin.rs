@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use super::cluster::members::{free, greets};
-use super::python::{line, python, token};
+use super::python::{line, python, run_python, token};
 use super::raw::{Raw, enqueue};
 use super::server::{NETLOCKD, Netlockd, complaint, run};
 
@@ -370,6 +370,33 @@ fn python_follows_the_leader_and_keeps_its_lock() {
     let (mut refused, mut nothing) = python(&mixed, "distsync/l/report", &["0"]);
     assert_eq!(line(&mut nothing), "");
     assert_eq!(refused.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn python_learns_of_new_members_while_it_is_connected() {
+    let mut nodes = Nodes::start(&["a"], &[]);
+    let url = nodes.url();
+    nodes.leader();
+    let program = "\
+import sys, time
+import netlock
+session = netlock.Session(sys.argv[1], 'python', ttl_seconds=1)
+print('connected', flush=True)
+end = time.monotonic() + 30
+while len(session._target.members) < 2 and time.monotonic() < end:
+    time.sleep(0.01)
+print('members', *sorted(session._target.members), flush=True)
+session.close()
+";
+    let (mut child, mut words) = run_python(&["-c", program, &url]);
+    assert_eq!(line(&mut words), "connected\n");
+    nodes.start_another("b");
+    let peers = nodes.node("b").peers.clone();
+    nodes.admin(&["add", &format!("b={peers}")]);
+    let mut all: Vec<_> = nodes.nodes.iter().map(|node| &*node.clients).collect();
+    all.sort_unstable();
+    assert_eq!(line(&mut words), format!("members {}\n", all.join(" ")));
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! client.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -16,23 +16,33 @@ use super::raw::Raw;
 use super::server::{Netlockd, acquire, run};
 use super::tls::pair;
 
+/// Runs the client as a program: it holds a name.
 pub(crate) fn python(url: &str, name: &str, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let interpreter = root.join("target/python/bin/python");
+    let client = examples().join("netlock.py");
+    let arguments = [&[client.to_str().unwrap(), url, name], more].concat();
+    run_python(&arguments)
+}
+
+/// Runs the interpreter beside the client.
+pub(crate) fn run_python(arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let interpreter = examples().join("../../target/python/bin/python");
     assert!(
         interpreter.exists(),
         "no {}: run scripts/python",
         interpreter.display()
     );
     let mut child = Command::new(interpreter)
-        .arg(root.join("examples/python/netlock.py"))
-        .args([url, name])
-        .args(more)
+        .args(arguments)
+        .env("PYTHONPATH", examples())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let words = BufReader::new(child.stdout.take().unwrap());
     (child, words)
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python")
 }
 
 fn url(server: &Netlockd) -> String {
