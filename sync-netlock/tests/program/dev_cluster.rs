@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use distsync_core::spi::clock;
 use distsync_core::{Handle, LockOptions, Sync, SyncOptions};
 use distsync_netlock::{Client, Config};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -99,20 +98,17 @@ async fn the_lock_service_goes_on_when_any_of_its_members_is_killed() {
     let held = held.acquire().await.unwrap();
     let job = sync.lock("job", LockOptions::new()).unwrap();
 
-    for member in 0..3 {
-        let killed = members[member].clone();
-        kill_process(killed.process, Signal::KILL).unwrap();
-        let begin = clock::now();
+    for member in &mut members {
+        kill_process(member.process, Signal::KILL).unwrap();
         job.acquire().await.unwrap().release().await.unwrap();
         held.check(Duration::ZERO).unwrap();
-        assert!(clock::now().since(begin) < PATIENCE);
         let again = cluster.said(Member::parse).await;
         assert_eq!(
             (&again.name, &again.address),
-            (&killed.name, &killed.address)
+            (&member.name, &member.address)
         );
-        assert_ne!(again.process, killed.process);
-        members[member] = again;
+        assert_ne!(again.process, member.process);
+        *member = again;
     }
     held.release().await.unwrap();
     sync.close().await.unwrap();
