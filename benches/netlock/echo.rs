@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::side::{self, Run};
 
-const FRAME: usize = 64;
+pub(crate) const FRAME: usize = 64;
 
 pub(crate) async fn serve(listener: TcpListener) {
     let mut connections = JoinSet::new();

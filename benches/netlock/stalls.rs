@@ -1,6 +1,8 @@
 //! How long others wait while something large happens: a session with a million locks ends, 100,000
 //! sessions expire at once, a million names are listed.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,8 +13,8 @@ use distsync_core::{Mode, Token};
 use distsync_netlock::engine::{Command, Effect, Limits, LockTable, Reply, Requester, Terms};
 
 use super::programs::Program;
-use super::side;
 use super::watchers::Peer;
+use super::{echo, side};
 
 const LOCKS: u64 = 1_000_000;
 /// Slightly less than the limit, which leaves room for the good client.
@@ -180,33 +182,53 @@ pub(crate) fn visits() {
     println!();
 }
 
-/// A client that acquires and releases a lock again and again, and how long it waits.
+/// A client that makes two requests again and again, and how long it waits for both replies.
 struct Good {
     over: Arc<AtomicBool>,
     client: std::thread::JoinHandle<Vec<f64>>,
 }
 
 impl Good {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-    fn start(program: &Program) -> Self {
+    /// Acquires and releases a lock.
+    fn with_a_lock(program: &Program) -> Self {
         let mut peer = Peer::connect(program);
+        let mut ask = move |command: Command<'_>| {
+            peer.add(1, command);
+            peer.send();
+            peer.frame();
+        };
+        ask(open(1, LONG_TTL));
+        Self::start(move || {
+            ask(enqueue(1, u64::MAX, "bench/l/good"));
+            ask(Command::Withdraw {
+                session: session(1),
+                claim: claim(u64::MAX),
+            });
+        })
+    }
+
+    /// Asks a bare echo in another process. It shares only the machine with the event.
+    fn of_an_echo(echo: &Program) -> Self {
+        let mut stream = TcpStream::connect(&echo.address).expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        Self::start(move || {
+            for _ in 0..2 {
+                let mut frame = [0; echo::FRAME];
+                stream.write_all(&frame).expect("write");
+                stream.read_exact(&mut frame).expect("read");
+            }
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    fn start(mut pair: impl FnMut() + Send + 'static) -> Self {
         let over = Arc::<AtomicBool>::default();
         let is_over = over.clone();
         let client = std::thread::spawn(move || {
-            let mut ask = |command: Command<'_>| {
-                peer.add(1, command);
-                peer.send();
-                peer.frame();
-            };
-            ask(open(1, LONG_TTL));
             let mut waits = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                ask(enqueue(1, u64::MAX, "bench/l/good"));
-                ask(Command::Withdraw {
-                    session: session(1),
-                    claim: claim(u64::MAX),
-                });
+                pair();
                 waits.push(asked.elapsed().as_secs_f64() * 1e3);
                 std::thread::sleep(Duration::from_micros(200));
             }
@@ -263,20 +285,34 @@ fn hold(peer: &mut Peer, owner: u64) {
     );
 }
 
+/// What happened, and the waits meanwhile.
+struct During {
+    event: &'static str,
+    took: Duration,
+    good: Waits,
+    echo: Waits,
+}
+
 /// Measures how long a good client waits for an acquire and a release during each event.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn program(path: &str, flags: &[&str]) -> Vec<(&'static str, Waits, Duration)> {
+fn program(path: &str, flags: &[&str]) -> Vec<During> {
     let program = Program::start(path, flags);
+    let echo = Program::echo();
     let mut peer = Peer::connect(&program);
     let mut all = Vec::new();
-    let mut during = |what, event: &mut dyn FnMut()| {
-        let good = Good::start(&program);
+    let mut during = |event, work: &mut dyn FnMut()| {
+        let (good, bare) = (Good::with_a_lock(&program), Good::of_an_echo(&echo));
         std::thread::sleep(Duration::from_millis(100));
         let start = Instant::now();
-        event();
+        work();
         let took = start.elapsed();
         std::thread::sleep(Duration::from_millis(50));
-        all.push((what, good.end(), took));
+        all.push(During {
+            event,
+            took,
+            good: good.end(),
+            echo: bare.end(),
+        });
     };
     during("a million locks are acquired", &mut || hold(&mut peer, 2));
     during("their names are listed, 20 pages", &mut || {
@@ -337,14 +373,12 @@ fn program(path: &str, flags: &[&str]) -> Vec<(&'static str, Waits, Duration)> {
 
 pub(crate) fn table(earlier: &str, later: &str) {
     for kept in [false, true] {
+        let with = if kept { "with a folder, ms" } else { "ms" };
         println!(
-            "a good client waits{}: ms              earlier: median     p99.9   longest     event   later: median     p99.9   longest     event   wanted",
-            if kept {
-                ", with a folder"
-            } else {
-                "               "
-            }
+            "a good client waits, {with}; the longest wait for a bare echo meanwhile; wanted: 2 ms"
         );
+        let columns = "   median     p99.9   longest      echo     event";
+        println!("{:<40} earlier: {columns}     later: {columns}", "");
         let run = |path: &str| {
             let folder = tempfile::tempdir().expect("a folder");
             let folder = folder.path().to_str().expect("a path");
@@ -352,17 +386,21 @@ pub(crate) fn table(earlier: &str, later: &str) {
             program(path, if kept { &flags } else { &[] })
         };
         for (before, after) in run(earlier).into_iter().zip(run(later)) {
-            print!("{:<52}", before.0);
-            for (_, waits, took) in [before, after] {
+            print!("{:<40}", before.event);
+            for During {
+                took, good, echo, ..
+            } in [before, after]
+            {
                 print!(
-                    " {:>9.2} {:>9.2} {:>9.2} {:>9.0}     ",
-                    waits.median,
-                    waits.rare,
-                    waits.longest,
+                    "          {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.0}",
+                    good.median,
+                    good.rare,
+                    good.longest,
+                    echo.longest,
                     took.as_secs_f64() * 1e3
                 );
             }
-            println!("   2");
+            println!();
         }
         println!();
     }
