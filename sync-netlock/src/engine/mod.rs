@@ -19,8 +19,9 @@ mod queue;
 mod refusal;
 mod reply;
 mod session;
-mod sharded_map;
 mod snapshot;
+mod split_map;
+mod split_table;
 mod table;
 #[cfg(test)]
 mod tests;

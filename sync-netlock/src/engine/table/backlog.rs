@@ -12,7 +12,7 @@ use distsync_core::spi::SessionId;
 use super::isolation::Separation;
 use super::sweep::Sweep;
 use crate::engine::queue::Slot;
-use crate::engine::sharded_map::ShardedMap;
+use crate::engine::split_map::SplitMap;
 
 /// The number of steps of a visit. A step takes 1 to 3 us at a million claims, so a visit takes
 /// about 1 ms.
@@ -49,7 +49,7 @@ pub(super) struct Backlog {
     /// Each task gets a slice in turn, so that a short one does not wait for a long one.
     tasks: VecDeque<Task>,
     /// Ended sessions that still have claims, by id.
-    pub(super) dead_ids: ShardedMap<SessionId, Slot>,
+    pub(super) dead_ids: SplitMap<SessionId, Slot>,
     /// The number of sessions that have ended, or whose client has to be isolated, and that may
     /// still have claims that must not be granted.
     pub(super) ending: usize,
@@ -72,7 +72,7 @@ impl Default for Backlog {
             slice: STEPS,
             left: STEPS,
             tasks: VecDeque::new(),
-            dead_ids: ShardedMap::default(),
+            dead_ids: SplitMap::default(),
             ending: 0,
             dead_sessions: 0,
             dead_claims: 0,

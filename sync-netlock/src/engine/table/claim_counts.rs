@@ -1,7 +1,7 @@
 //! The number of claims of each principal on each name.
 
 use crate::engine::queue::{Slot, key};
-use crate::engine::sharded_map::ShardedMap;
+use crate::engine::split_map::SplitMap;
 
 /// The number of names in one part of the list. The list grows by a part at a time, so that no
 /// growth takes long.
@@ -22,7 +22,7 @@ pub(super) struct ClaimCounts {
     /// The count of one share for each name, by the slot of the name.
     first: Vec<Box<[Count; PART]>>,
     /// Claims that found the place taken by another share.
-    more: ShardedMap<(Slot, Slot), usize>,
+    more: SplitMap<(Slot, Slot), usize>,
 }
 
 impl ClaimCounts {

@@ -16,11 +16,11 @@ use crate::engine::journal::{Change, Journal};
 use crate::engine::queue::{Claim, Part, Slot, key};
 use crate::engine::refusal::{Bound, Refusal};
 use crate::engine::reply::{Effect, Reply};
-use crate::engine::sharded_map::ShardedMap;
+use crate::engine::split_map::SplitMap;
 
 /// The parts of each claim for more than one name. The first part is the one in the index of
 /// claims.
-pub(super) type MultiClaims = ShardedMap<ClaimId, Vec<Slot>>;
+pub(super) type MultiClaims = SplitMap<ClaimId, Vec<Slot>>;
 
 /// The fields of an `EnqueueAll` command, except the session.
 #[derive(Clone, Copy)]
