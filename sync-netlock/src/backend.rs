@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use distsync_core::spi::Backend;
 use distsync_core::spi::{
-    Claim, ClaimId, Departure, Queue, Renewal, Revision, Session, SessionSpec, Standing, Withdrawn,
+    Claim, ClaimId, Departure, Queue, Renewal, Revision, Session, SessionId, SessionSpec, Standing,
+    Withdrawn,
 };
 use distsync_core::{Capabilities, Error, ErrorKind, LockName, Result};
 
@@ -34,6 +35,9 @@ pub(crate) trait Transport: Debug + Send + std::marker::Sync + Sized + 'static {
         session: Option<&'a Session>,
         command: Command<'a>,
     ) -> impl Future<Output = Result<Reply>> + Send + 'a;
+
+    /// Forgets an ended session, for the connection of the callers too.
+    fn forget(&self, _session: SessionId) {}
 
     /// Sends the withdrawal of a departure, if it can be sent at once, and drops it otherwise.
     fn depart(&self, departure: Departure);
@@ -213,7 +217,10 @@ impl<T: Transport> Backend for Netlock<T> {
         };
         match self.0.call(Some(&session), open).await? {
             Reply::Opened { ttl } => Ok(Session { ttl, ..session }),
-            other => self.unexpected(other),
+            other => {
+                self.0.forget(session.id);
+                self.unexpected(other)
+            }
         }
     }
 
@@ -249,6 +256,10 @@ impl<T: Transport> Backend for Netlock<T> {
             Reply::Closed | Reply::Refused(Refusal::SessionUnknown) => Ok(()),
             other => self.unexpected(other),
         }
+    }
+
+    fn forget(&self, session: &Session) {
+        self.0.forget(session.id);
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {

@@ -203,6 +203,10 @@ impl Backend for Broken {
         self.inner.close(session).await
     }
 
+    fn forget(&self, session: &Session) {
+        self.inner.forget(session);
+    }
+
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         let was_free = self.has(Fault::DecidesOnStaleState)
             && self.inner.queue(&claim.name).await?.entries.is_empty();

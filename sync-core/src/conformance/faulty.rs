@@ -326,6 +326,10 @@ impl Backend for Faulty {
         self.network.transmit(self.inner.close(session)).await
     }
 
+    fn forget(&self, session: &Session) {
+        self.inner.forget(session);
+    }
+
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         self.network.enqueues.fetch_add(1, Ordering::Relaxed);
         let straggler = self.network.straggler.swap(0, Ordering::Relaxed);

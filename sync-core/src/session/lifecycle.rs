@@ -71,6 +71,7 @@ pub(super) async fn run_session(
         () = beat(&session) => {}
         () = heed_evictions(&*backend, &session) => {}
     }
+    backend.forget(session.session());
 }
 
 async fn begin(

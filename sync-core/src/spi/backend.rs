@@ -192,6 +192,11 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// As [`renew`](Self::renew).
     async fn close(&self, session: &Session) -> Result<()>;
 
+    /// Forgets what the backend, and the one that it is [the keeper's](Self::for_keeper) of, know
+    /// about a session. The core calls it on the keeper's instance when a session has ended, by
+    /// [`close`](Self::close) or otherwise. Requests about the session may follow. Default: nothing.
+    fn forget(&self, _session: &Session) {}
+
     /// Adds a claim to its queue, or finds it there, and returns its state. Idempotent per claim
     /// id.
     ///

@@ -186,6 +186,10 @@ impl Backend for Observed {
             .await
     }
 
+    fn forget(&self, session: &Session) {
+        self.inner.forget(session);
+    }
+
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         self.timed(Operation::Enqueue, self.inner.enqueue(claim))
             .await

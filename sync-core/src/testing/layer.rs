@@ -92,6 +92,10 @@ impl Backend for FaultLayer {
         self.faults.carry(close).await
     }
 
+    fn forget(&self, session: &Session) {
+        self.inner.forget(session);
+    }
+
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
         self.faults.carry(self.inner.enqueue(claim)).await
     }

@@ -22,7 +22,7 @@ use distsync_core::spi::{ClaimId, Departure, Session, SessionId, locked};
 use distsync_core::{Error, ErrorKind, Result};
 use foldhash::fast::RandomState;
 
-use super::KnownCluster;
+use super::{Ended, KnownCluster};
 use crate::engine::{Command, Reply};
 use crate::replies::Replies;
 use crate::wire::{VERSION, encode, encode_command, proto};
@@ -51,6 +51,8 @@ struct State {
     /// The numbers of sessions on this connection.
     sessions: HashMap<SessionId, u32, RandomState>,
     last_session: u32,
+    /// Sessions that have ended. Shared with the client.
+    ended: Ended,
     /// The session of the last request, with its number. Nearly all requests name one session.
     recent: Option<(SessionId, u32)>,
     /// The shortest TTL of these sessions, and of earlier ones.
@@ -106,6 +108,7 @@ impl State {
             self.recent = Some((session.id, *number));
             return *number;
         }
+        self.detach_ended();
         self.last_session += 1;
         let number = self.last_session;
         self.sessions.insert(session.id, number);
@@ -120,11 +123,30 @@ impl State {
         }
         number
     }
+
+    /// Gives the numbers of ended sessions back: the server has a limit for each connection.
+    fn detach_ended(&mut self) {
+        let ended = std::mem::take(&mut *locked(&self.ended));
+        for session in ended {
+            if let Some(number) = self.sessions.remove(&session) {
+                self.recent = None;
+                encode_command(IGNORED, number, Command::Detach { session }, &mut self.out);
+            }
+        }
+    }
 }
 
 impl Connection {
-    pub(super) fn new(token: Option<&str>, home: Home, cluster: Arc<KnownCluster>) -> Self {
-        let mut state = State::default();
+    pub(super) fn new(
+        token: Option<&str>,
+        home: Home,
+        cluster: Arc<KnownCluster>,
+        ended: Ended,
+    ) -> Self {
+        let mut state = State {
+            ended,
+            ..State::default()
+        };
         let token = token.unwrap_or_default().to_owned();
         let hello = proto::request::Body::Hello(proto::Hello {
             version: VERSION,

@@ -361,8 +361,9 @@ impl Client {
         let stream = self.connect(address, resolved).await?;
         // The file of the token may have changed since the last connection.
         let token = self.config.token.as_ref().map(Credential::latest);
-        let (home, cluster) = (Home::here()?, self.cluster.clone());
-        let connection = Arc::new(Connection::new(token.as_deref(), home, cluster));
+        let (home, cluster, ended) = (Home::here()?, self.cluster.clone(), self.ended.clone());
+        let connection = Connection::new(token.as_deref(), home, cluster, ended);
+        let connection = Arc::new(connection);
         self.tasks
             .spawn(connection::drive(connection.clone(), stream));
         let candidate = Candidate {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use distsync_core::spi::home::Turns;
-use distsync_core::spi::{Backend, ClaimId, Departure, Session, locked};
+use distsync_core::spi::{Backend, ClaimId, Departure, Session, SessionId, locked};
 use distsync_core::{Capabilities, Result};
 use tokio_util::task::TaskTracker;
 
@@ -51,9 +51,16 @@ pub struct Client {
     /// The last `Welcome.incarnation`, which changes when the server may have lost claims. Shared
     /// with the client of the session keeper.
     incarnation: Arc<AtomicU64>,
+    /// Sessions that have ended, and that the connection may have numbers for.
+    ended: Ended,
+    /// In the client of the session keeper: the same of the client of the callers.
+    ended_for_callers: Option<Ended>,
     /// Owns the driver tasks of the connections. Each ends with its connection.
     tasks: TaskTracker,
 }
+
+/// Sessions that have ended.
+type Ended = Arc<Mutex<Vec<SessionId>>>;
 
 /// What a client knows about the cluster that it uses.
 #[derive(Debug, Default)]
@@ -76,6 +83,8 @@ impl Client {
             cluster: Arc::default(),
             is_durable: Arc::default(),
             incarnation: Arc::default(),
+            ended: Ended::default(),
+            ended_for_callers: None,
             tasks: TaskTracker::new(),
         }
     }
@@ -145,12 +154,20 @@ impl Transport for Client {
             cluster: self.cluster.clone(),
             is_durable: self.is_durable.clone(),
             incarnation: self.incarnation.clone(),
+            ended: Ended::default(),
+            ended_for_callers: Some(self.ended.clone()),
             tasks: TaskTracker::new(),
         }
     }
 
     fn incarnation(&self) -> u64 {
         self.incarnation.load(Ordering::Acquire)
+    }
+
+    fn forget(&self, session: SessionId) {
+        for ended in self.ended_for_callers.iter().chain([&self.ended]) {
+            locked(ended).push(session);
+        }
     }
 
     fn call<'a>(

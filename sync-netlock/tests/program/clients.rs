@@ -9,6 +9,7 @@ use distsync_netlock::wire::proto::request::Body as Request;
 use distsync_netlock::wire::proto::response::Body as Response;
 
 use distsync_netlock::{Client, Config};
+use futures_util::future::join_all;
 use rustix::process::Signal;
 
 use super::raw::{Raw, enqueue, id, session};
@@ -128,4 +129,39 @@ fn a_session_number_is_replaced_by_a_request_that_succeeds() {
     assert!(matches!(raw.ask(enqueue(1, 2, "b")), Response::Granted(_)));
     freed(&mut raw, "a");
     assert!(raw.is_held("b"), "the new session goes on");
+}
+
+/// A lock with a TTL has a session of its own, whose number on the connections of the client is
+/// free again when it has ended.
+#[tokio::test]
+async fn ended_sessions_do_not_count_towards_the_limit_of_a_connection() {
+    const LIMIT: usize = 64;
+    let server = Netlockd::start(&["--set", &format!("limits.sessions_per_connection={LIMIT}")]);
+    let work = use_many_sessions(&server, LIMIT);
+    let worked = tokio::time::timeout(Duration::from_secs(60), work).await;
+    worked.expect("all locks are acquired");
+}
+
+async fn use_many_sessions(server: &Netlockd, limit: usize) {
+    let sync = server.connect(Duration::from_secs(10)).await;
+    let with_ttl = |name: &str, ttl| {
+        let options = LockOptions::new().with_ttl(ttl);
+        sync.lock(name, options).unwrap()
+    };
+    for _ in 0..3 * limit {
+        let lock = with_ttl("released", Duration::from_secs(10));
+        lock.acquire().await.unwrap().release().await.unwrap();
+        let lock = with_ttl("dropped", Duration::from_secs(10));
+        drop(lock.acquire().await.unwrap());
+    }
+    for _ in 0..5 {
+        let held = (0..limit / 2).map(|at| {
+            let lock = with_ttl(&format!("expired-{at}"), Duration::from_secs(1));
+            async move { lock.acquire().await.unwrap() }
+        });
+        for held in join_all(held).await {
+            held.revoked().await;
+        }
+    }
+    sync.close().await.unwrap();
 }
