@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use distsync::testing::{TestClock, faults_with};
 use distsync::{ErrorKind, LockOptions, Loss, SyncOptions, Wait, blocking, connect};
+use futures_util::FutureExt;
+
+use crate::stores::Netlock;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -83,4 +86,24 @@ fn a_hold_limit_expires_in_a_blocking_program() {
     assert!(guard.is_lost());
     let next = sync.lock("a", LockOptions::new()).unwrap().acquire();
     assert!(next.unwrap().token() > guard.token());
+}
+
+/// A process that is stopped while a grant is on its way reads it after its session has expired.
+#[tokio::test]
+async fn a_grant_that_is_read_too_late_is_requested_again() {
+    let clock = TestClock::install();
+    let netlock = Netlock::start();
+    let url = format!("{}?ttl=1s", netlock.url());
+    let sync = connect(&url).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    // The connection, and the session.
+    lock.acquire().await.unwrap().release().await.unwrap();
+    let mut acquiring = lock.acquire();
+    assert!(acquiring.as_mut().now_or_never().is_none());
+    // The grant arrives. No task takes it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    clock.advance(Duration::from_secs(2));
+    let acquired = tokio::time::timeout(Duration::from_secs(20), acquiring).await;
+    let guard = acquired.expect("in time").unwrap();
+    assert!(guard.check(Duration::ZERO).is_ok());
 }

@@ -103,7 +103,9 @@ impl<'a> QueuedClaim<'a> {
         progress: &mut Progress,
     ) -> Result<Result<Standing, Loss>> {
         let Some(claim) = &self.claim else {
-            return Ok(Err(Loss::Closed));
+            // It was granted, and its session was lost before it was held.
+            let loss = first.and_then(Result::err);
+            return Ok(Err(loss.unwrap_or(Loss::Expired)));
         };
         match self.enqueue(claim, first).await {
             Ok(Ok(Standing::Waiting { position, holder })) => {
