@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use distsync::{LockOptions, Sync, Wait, connect};
 use distsync_core::conformance::{BreakAt, Proxy};
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::stores::Netlock;
@@ -42,6 +43,39 @@ async fn a_drop_arrives_before_the_next_request_of_its_handle() {
         drop(taken.unwrap_or_else(|| panic!("round {round}: the lock is still held")));
     }
     sync.close().await.unwrap();
+}
+
+/// An acquire that is cancelled after some polls, before its request is written, before the reply
+/// arrives, and before the reply is read.
+#[tokio::test]
+async fn an_acquire_that_is_cancelled_leaves_no_claim() {
+    let netlock = Netlock::start();
+    let url = format!("{}?ttl=60s", netlock.url());
+    let (sync, other) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
+    let held = other.lock("held", LockOptions::new()).unwrap();
+    let held = held.acquire().await.unwrap();
+    // The connection, and the session.
+    take_and_drop(&*sync, "free").await;
+    for name in ["free", "held"] {
+        let lock = sync.lock(name, LockOptions::new()).unwrap();
+        for pause in [0, 1, 20].map(Duration::from_millis) {
+            for polls in 1..4 {
+                let mut acquiring = lock.acquire();
+                for _ in 0..polls {
+                    if acquiring.as_mut().now_or_never().is_some() {
+                        break;
+                    }
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+            }
+        }
+    }
+    held.release().await.unwrap();
+    for name in ["free", "held"] {
+        is_free_soon(&url, name).await;
+    }
 }
 
 /// A runtime that is not driven after the drop, and one that ends, do not delay the release until

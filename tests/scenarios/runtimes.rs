@@ -28,6 +28,8 @@ fn started() -> Runtime {
 fn used_from(runtime: &Runtime, sync: &Arc<dyn Sync>) {
     let all = async {
         let lock = sync.lock("a", LockOptions::new()).unwrap();
+        // First, because another request would connect again from this runtime.
+        lock.acquire().await.unwrap().release().await.unwrap();
         let mut watch = lock.watch();
         watch.next().await.unwrap().unwrap();
         let guard = lock.acquire().await.unwrap();

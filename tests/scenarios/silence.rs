@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use distsync::{ErrorKind, LockOptions, SyncOptions, connect, connect_with};
 use distsync_core::spi::clock;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::stores::{Consul, Etcd, Redis};
+use crate::stores::{Consul, Etcd, Netlock, Redis};
 
 const LIMIT: Duration = Duration::from_millis(300);
 
@@ -67,6 +71,66 @@ async fn a_request_to_a_stopped_store_ends_in_the_given_time() {
         redis.freeze()
     })
     .await;
+}
+
+/// Starts a proxy to a netlock server, and returns its URL. Once `frozen` is cancelled, it passes
+/// nothing on.
+async fn freezing(
+    netlock: &Netlock,
+    frozen: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("netlock://{}", listener.local_addr().unwrap());
+    let (server, frozen) = (
+        netlock.url()["netlock://".len()..].to_owned(),
+        frozen.clone(),
+    );
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (server, frozen) = (server.clone(), frozen.clone());
+            connections.spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    () = frozen.cancelled() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_request_to_a_stopped_netlock_ends_in_the_given_time() {
+    let (netlock, frozen, mut tasks) = (Netlock::start(), CancellationToken::new(), JoinSet::new());
+    let url = freezing(&netlock, &frozen, &mut tasks).await;
+    a_request_ends_in_time(url, || frozen.cancel()).await;
+}
+
+/// Asserts that the end of a session ends a request without a reply at once. The timeout is 5 s.
+#[tokio::test]
+async fn a_request_to_a_stopped_netlock_ends_with_its_session() {
+    let (netlock, frozen, mut tasks) = (Netlock::start(), CancellationToken::new(), JoinSet::new());
+    let url = freezing(&netlock, &frozen, &mut tasks).await;
+    let sync = connect(&format!("{url}?ttl=60s")).await.unwrap();
+    let lock = |name: &str| sync.lock(name, LockOptions::new()).unwrap();
+    let guard = lock("a").acquire().await.unwrap();
+    frozen.cancel();
+    let (b, start) = (lock("b"), clock::now());
+    // A task of its own, which nothing else wakes.
+    let mut acquiring = JoinSet::new();
+    acquiring.spawn(async move { b.acquire().await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let ended = tokio::select! {
+        ended = acquiring.join_next() => ended.unwrap().unwrap(),
+        _ = sync.release_all() => panic!("the request is still pending"),
+    };
+    assert_eq!(ended.expect_err("nobody answers").kind(), ErrorKind::Closed);
+    let took = clock::now().since(start);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(guard.check(Duration::ZERO).is_err());
 }
 
 #[tokio::test]
