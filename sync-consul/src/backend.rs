@@ -211,11 +211,7 @@ impl Backend for Consul {
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         match self.http()?.renew_session(&uuid(session.id)).await {
             Ok(()) => Ok(Renewal::Renewed { ttl: session.ttl }),
-            Err(failure) if failure.is_session_gone() => {
-                self.take_locked(session.id);
-                self.held.forget(session.id);
-                Ok(Renewal::Expired)
-            }
+            Err(failure) if failure.is_session_gone() => Ok(Renewal::Expired),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -227,6 +223,11 @@ impl Backend for Consul {
             self.http()?.transact(&steps).await?;
         }
         Ok(self.http()?.destroy_session(&uuid(session.id)).await?)
+    }
+
+    fn forget(&self, session: &Session) {
+        self.take_locked(session.id);
+        self.held.forget(session.id);
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {

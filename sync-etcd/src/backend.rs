@@ -107,12 +107,6 @@ impl Etcd {
         Ok(left.granted_ttl())
     }
 
-    /// Drops what is remembered about a session that has ended.
-    fn forget(&self, session: SessionId) {
-        locked(&self.heard).remove(&session);
-        self.shared.leaving.forget(session);
-    }
-
     /// Reads a queue with its values, and returns it with the revision of the read.
     async fn read_all(&self, name: &LockName) -> Result<(Vec<KeyValue>, i64)> {
         let prefix = prefix(name);
@@ -173,16 +167,17 @@ impl Backend for Etcd {
             .await
         {
             Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
-            Err(failure) if failure.is_lease_gone() => {
-                self.forget(session.id);
-                Ok(Renewal::Expired)
-            }
+            Err(failure) if failure.is_lease_gone() => Ok(Renewal::Expired),
             Err(failure) => Err(failure.into()),
         }
     }
 
+    fn forget(&self, session: &Session) {
+        locked(&self.heard).remove(&session.id);
+        self.shared.leaving.forget(session.id);
+    }
+
     async fn close(&self, session: &Session) -> Result<()> {
-        self.forget(session.id);
         let lease = lease(session.id);
         match self
             .members
