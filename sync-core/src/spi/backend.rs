@@ -192,9 +192,11 @@ pub trait Backend: Debug + Send + std::marker::Sync + 'static {
     /// As [`renew`](Self::renew).
     async fn close(&self, session: &Session) -> Result<()>;
 
-    /// Forgets what the backend, and the one that it is [the keeper's](Self::for_keeper) of, know
+    /// Forgets what this backend, and the one whose [keeper instance](Self::for_keeper) it is, know
     /// about a session. The core calls it on the keeper's instance when a session has ended, by
-    /// [`close`](Self::close) or otherwise. Requests about the session may follow. Default: nothing.
+    /// [`close`](Self::close) or otherwise. Requests about the session may follow.
+    ///
+    /// Default: nothing.
     fn forget(&self, _session: &Session) {}
 
     /// Adds a claim to its queue, or finds it there, and returns its state. Idempotent per claim

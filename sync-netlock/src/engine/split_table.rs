@@ -2,8 +2,10 @@
 //!
 //! A command waits while a table grows. A table that doubles moves all of its entries, and parts of
 //! equal size would double at almost the same time. This one consists of shards. It grows by one
-//! shard at a time, which takes its entries from one other shard (linear hashing: W. Litwin, "Linear
-//! hashing: a new tool for file and table addressing", 1980). It never shrinks.
+//! shard at a time, which takes its entries from one other shard. It never shrinks.
+//!
+//! The method is linear hashing: W. Litwin, "Linear hashing: a new tool for file and table
+//! addressing", 1980.
 
 use hashbrown::HashTable;
 
