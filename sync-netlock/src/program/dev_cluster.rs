@@ -199,7 +199,7 @@ impl DevCluster {
 /// connection can take the port of a member that is away. Clusters that start at once begin at
 /// different ports.
 fn free_ports() -> impl Iterator<Item = u16> {
-    let first = 10_000 + u16::try_from(std::process::id() % 2_000).unwrap_or(0) * 10;
+    let first = 10_000 + u16::try_from(std::process::id() % 300).unwrap_or(0) * 6;
     (first..32_000).filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
 }
 
