@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Config};
 
+/// The command that runs this.
+const COMMAND: &str = "dev-cluster";
+
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// How long a member stays away that was killed.
@@ -38,8 +41,9 @@ pub(super) async fn serve(stop: &CancellationToken) -> Result<()> {
 }
 
 struct DevCluster {
-    /// This program, and the arguments that all members get: those of this process.
     program: PathBuf,
+    /// The arguments of this process without the command: flags of the log, and in another program
+    /// than netlockd what makes it the server.
     arguments: Vec<OsString>,
     table: String,
     members: [Address; 3],
@@ -65,6 +69,14 @@ impl Drop for Temporary {
 impl DevCluster {
     fn prepare() -> Result<Self> {
         let program = std::env::current_exe().map_err(|error| failed("find its program", error))?;
+        let (command, arguments): (Vec<_>, Vec<_>) = std::env::args_os()
+            .skip(1)
+            .partition(|word| word == COMMAND);
+        if command.is_empty() {
+            // It would start itself without end.
+            let problem = "this program was started with other arguments than `dev-cluster`: run netlockd itself";
+            return Err(Error::new(ErrorKind::InvalidOption, problem));
+        }
         let table = format!("{:032x}", Secret::random().expose());
         let mut ports = free_ports();
         let mut address = || {
@@ -84,11 +96,7 @@ impl DevCluster {
         let [a, b, c] = NAMES;
         Ok(Self {
             program,
-            // Flags of the log, and what comes before them in another program.
-            arguments: std::env::args_os()
-                .skip(1)
-                .filter(|word| word != "dev-cluster")
-                .collect(),
+            arguments,
             members: [member(a)?, member(b)?, member(c)?],
             folder: Temporary(std::env::temp_dir().join(format!("netlockd-{table}"))),
             table,
@@ -223,4 +231,18 @@ fn say(line: &str) {
 fn failed(what: &str, error: impl Into<std::io::Error>) -> Error {
     let problem = format!("cannot {what}: see the cause");
     Error::new(ErrorKind::Unavailable, problem).with_source(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_would_start_itself_without_end_is_refused() {
+        let refused = DevCluster::prepare().err().expect("an error");
+        assert!(
+            refused.to_string().contains("run netlockd itself"),
+            "{refused}"
+        );
+    }
 }
