@@ -82,6 +82,13 @@ fn uuid(session: SessionId) -> String {
     )
 }
 
+fn not_renewed() -> Error {
+    let problem = "the leader of Consul did not find a session that exists, because it was just elected: try again";
+    Error::new(ErrorKind::Unavailable, problem)
+        .with_backend("consul")
+        .retryable()
+}
+
 /// Returns the outcome for a claim whose request failed: gone, if its session is.
 fn lost_or(failure: Failure) -> Result<Standing> {
     if failure.is_session_gone() {
@@ -211,7 +218,14 @@ impl Backend for Consul {
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         match self.http()?.renew_session(&uuid(session.id)).await {
             Ok(()) => Ok(Renewal::Renewed { ttl: session.ttl }),
-            Err(failure) if failure.is_session_gone() => Ok(Renewal::Expired),
+            // A leader that was just elected may not have read its whole log yet, and does not find
+            // sessions. A consistent read waits until it has.
+            Err(failure) if failure.is_session_gone() => {
+                match self.http()?.session_lives(&uuid(session.id)).await? {
+                    true => Err(not_renewed()),
+                    false => Ok(Renewal::Expired),
+                }
+            }
             Err(failure) => Err(failure.into()),
         }
     }

@@ -8,6 +8,7 @@ mod blocking;
 mod clocks;
 mod consul;
 mod consul_crowds;
+mod consul_leader;
 mod consul_lock_delay;
 mod credentials;
 mod crowds;
