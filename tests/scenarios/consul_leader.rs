@@ -1,8 +1,8 @@
 //! A leader of Consul that was just elected.
 //!
 //! It serves renewals before it has read its whole log, and does not find sessions that exist. Its
-//! consistent reads wait. Only some restarts of a real Consul under load show that, so the test has a
-//! server of its own.
+//! consistent reads wait. Only some restarts of a real Consul under load show that, so the test has
+//! a server of its own.
 
 use std::time::Duration;
 
