@@ -285,7 +285,7 @@ fn hold(peer: &mut Peer, owner: u64) {
     );
 }
 
-/// What happened, and the waits meanwhile.
+/// An event, and the waits during it.
 struct During {
     event: &'static str,
     took: Duration,

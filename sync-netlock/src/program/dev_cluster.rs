@@ -19,9 +19,7 @@ use crate::client::{Client, Config};
 /// The command that runs this.
 const COMMAND: &str = "dev-cluster";
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
-
-/// How long a member stays away that was killed.
+/// The pause before a member that has ended starts again.
 const AWAY: Duration = Duration::from_secs(5);
 
 /// How long the cluster may take to form, and a member to stop.
@@ -93,11 +91,10 @@ impl DevCluster {
                 members,
             })
         };
-        let [a, b, c] = NAMES;
         Ok(Self {
             program,
             arguments,
-            members: [member(a)?, member(b)?, member(c)?],
+            members: [member("a")?, member("b")?, member("c")?],
             folder: Temporary(std::env::temp_dir().join(format!("netlockd-{table}"))),
             table,
         })
@@ -135,7 +132,7 @@ impl DevCluster {
         command
     }
 
-    /// Runs a member, again after it was ended by a signal.
+    /// Runs a member. Starts it again after an end, unless that was by an error.
     async fn run(&self, member: &Address, stop: &CancellationToken) -> Result<()> {
         let name = member.name;
         while !stop.is_cancelled() {

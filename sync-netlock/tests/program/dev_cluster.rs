@@ -19,7 +19,7 @@ struct DevCluster {
     said: UnboundedReceiver<String>,
 }
 
-/// What the cluster has said of a member: its name, where it listens, and its process.
+/// A member, as the cluster has printed it.
 #[derive(Clone, Debug)]
 struct Member {
     name: String,
@@ -58,7 +58,7 @@ impl DevCluster {
         Self { process, said }
     }
 
-    /// Returns the next line with a meaning.
+    /// Waits for a line that `parse` accepts.
     async fn said<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> T {
         let search = async {
             loop {
