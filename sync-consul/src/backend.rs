@@ -160,14 +160,6 @@ impl Consul {
         Ok(QueueView::read(&prefix, &read.pairs)?.queue(read.index))
     }
 
-    /// Removes and returns what a session that ends may have locked.
-    fn take_locked(&self, session: SessionId) -> Vec<String> {
-        self.locked
-            .as_ref()
-            .map(|locked| locked.take(session))
-            .unwrap_or_default()
-    }
-
     /// Remembers a grant.
     fn noting(&self, claim: &Claim, standing: Standing) -> Standing {
         if let Standing::Granted { .. } = standing {
@@ -231,8 +223,8 @@ impl Backend for Consul {
     }
 
     async fn close(&self, session: &Session) -> Result<()> {
-        self.held.forget(session.id);
-        for keys in self.take_locked(session.id).chunks(STEPS_MAX) {
+        let locked = self.locked.as_ref().map(|locked| locked.of(session.id));
+        for keys in locked.unwrap_or_default().chunks(STEPS_MAX) {
             let steps: Vec<_> = keys.iter().map(|key| Step::delete(key)).collect();
             self.http()?.transact(&steps).await?;
         }
@@ -240,7 +232,9 @@ impl Backend for Consul {
     }
 
     fn forget(&self, session: &Session) {
-        self.take_locked(session.id);
+        if let Some(locked) = &self.locked {
+            locked.forget(session.id);
+        }
         self.held.forget(session.id);
     }
 

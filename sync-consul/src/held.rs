@@ -35,7 +35,7 @@ impl Held {
         self.take(claim.session.id, &(key(claim), claim.id));
     }
 
-    /// Removes the claims of a session that has ended or is about to.
+    /// Removes the claims of a session that has ended.
     pub(crate) fn forget(&self, session: SessionId) {
         locked(&self.0).remove(&session);
     }

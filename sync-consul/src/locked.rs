@@ -27,12 +27,14 @@ impl LockedKeys {
         }
     }
 
-    /// Removes a session that has ended or is about to, and returns the keys that it has locked.
-    pub(crate) fn take(&self, session: SessionId) -> Vec<String> {
-        locked(&self.0)
-            .remove(&session)
-            .unwrap_or_default()
-            .into_iter()
-            .collect()
+    /// Returns the keys that a session may have locked.
+    pub(crate) fn of(&self, session: SessionId) -> Vec<String> {
+        let all = locked(&self.0);
+        all.get(&session).into_iter().flatten().cloned().collect()
+    }
+
+    /// Removes a session that has ended.
+    pub(crate) fn forget(&self, session: SessionId) {
+        locked(&self.0).remove(&session);
     }
 }

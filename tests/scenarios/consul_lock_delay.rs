@@ -1,11 +1,12 @@
 //! The lock-delay of Consul: it keeps the locks of a lost session from all clients for a while, and
 //! delays nobody otherwise.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
 use distsync::{ErrorKind, Kind, Lock, LockOptions, Wait, connect};
-use distsync_core::conformance::bare;
+use distsync_core::conformance::{BreakAt, Proxy, bare};
 use distsync_core::spi::{Claim, Gone, Standing, clock};
 use distsync_core::{LockName, Namespace, Withdrawn};
 use futures_util::StreamExt;
@@ -217,6 +218,35 @@ async fn a_lock_that_is_given_back_is_free_at_once() {
         .unwrap();
     more.acquire().await.unwrap().release().await.unwrap();
     assert!(keys(&consul, "a").is_empty() && keys(&consul, "more").is_empty());
+}
+
+#[tokio::test]
+async fn a_close_that_has_to_be_repeated_frees_the_lock_at_once() {
+    let consul = Consul::start();
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, consul.port()));
+    // After the opening of the session and the request for the lock.
+    let breaks = BreakAt {
+        after: 2,
+        arrives: false,
+    };
+    let proxy = Proxy::start(server, breaks).await.unwrap();
+    let url_of = |address: SocketAddr| format!("consul://{address}?lock_delay=60s");
+    let (backend, _) = distsync::spi::backend(&url_of(proxy.address())).unwrap();
+    let session = backend
+        .open(&bare::spec(Duration::from_secs(10)))
+        .await
+        .unwrap();
+    let name = LockName::new(&Namespace::default(), Kind::Lock, "a").unwrap();
+    let granted = backend.enqueue(&bare::claim(session, name)).await.unwrap();
+    assert!(matches!(granted, Standing::Granted { .. }), "{granted:?}");
+    backend
+        .close(&session)
+        .await
+        .expect_err("the connection breaks");
+    backend.close(&session).await.unwrap();
+    let other = connect(&url_of(server)).await.unwrap();
+    let lock = other.lock("a", LockOptions::new()).unwrap();
+    soon(lock.acquire()).await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test]
