@@ -346,9 +346,11 @@ impl Backend for Redis {
     async fn close(&self, session: &Session) -> Result<()> {
         let connection = self.connection().await?;
         let id = session.id.to_string();
-        self.end(&connection, &id).await?;
-        connection.inbox().forget_session(&id);
-        Ok(())
+        self.end(&connection, &id).await
+    }
+
+    fn forget(&self, session: &Session) {
+        self.known.forget(session.id);
     }
 
     async fn enqueue(&self, claim: &Claim) -> Result<Standing> {
@@ -360,8 +362,9 @@ impl Backend for Redis {
         };
         // If the channel was subscribed to before the claim is queued, no message can be missed,
         // and the waiter need not ask again.
-        let heard = claim.waits && connection.hears(&Channel::Session(claim.session.id));
-        let mark = heard.then(|| connection.inbox().mark());
+        let is_subscribed =
+            claim.waits && connection.is_subscribed(&Channel::Session(claim.session.id));
+        let mark = is_subscribed.then(|| connection.inbox().mark());
         match self.ask(&connection, claim, intent).await? {
             Answer::Is(Standing::Granted { token }) => {
                 self.replicated(&connection, claim, token).await
@@ -455,8 +458,7 @@ impl Backend for Redis {
 
     async fn changed(&self, name: &LockName, after: Revision) -> Result<Queue> {
         let connection = self.connection().await?;
-        let watch = connection.inbox().watch(name.path());
-        connection.subscribe(Channel::Watch(name.clone())).await?;
+        let watch = connection.watch(name).await?;
         loop {
             let told = watch.notified();
             tokio::pin!(told);

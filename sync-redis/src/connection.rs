@@ -1,16 +1,14 @@
 //! A connection to the primary, for requests and subscriptions.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use distsync_core::Result;
 use distsync_core::spi::batch::{BatchTransport, Batcher};
 use distsync_core::spi::home::Home;
-use distsync_core::spi::locked;
-use foldhash::fast::RandomState;
+use distsync_core::{LockName, Result};
 use redis::{
     Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value,
 };
+use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::config::{Config, Replicas};
@@ -20,13 +18,14 @@ use crate::keys::{Channel, TABLE};
 use crate::resp::{self, Words};
 use crate::scripts::Scripts;
 use crate::steps::{Step, refusal};
+use crate::subscriptions::Subscriptions;
 use crate::topology::{self, Known};
 use crate::wire::Wire;
 
 /// A connection. It cannot be used any more once it is [lost](Self::is_lost).
 pub(crate) struct Connection {
     transport: Transport,
-    heard: Mutex<HashSet<Channel, RandomState>>,
+    subscriptions: Arc<Subscriptions>,
     steps: Batcher<Transport>,
     /// The runtime on which the tasks of this connection run.
     home: Home,
@@ -115,7 +114,8 @@ impl Connection {
         scripts: &Arc<Scripts>,
     ) -> Result<Self> {
         let (wire, server) = topology::connect(config, known, TABLE).await?;
-        known.opened(&server, wire.inbox());
+        let subscriptions = Arc::new(Subscriptions::new(wire.clone()));
+        known.opened(&server, &subscriptions);
         warn_of_eviction(wire.clone(), &server).await;
         // Load the script now, so that the first steps need not be sent twice. A missing permission
         // is reported when a step finds that the script is not loaded.
@@ -125,7 +125,7 @@ impl Connection {
         Ok(Self {
             steps: Batcher::start(transport.clone()),
             transport,
-            heard: Mutex::default(),
+            subscriptions,
             home,
             server,
         })
@@ -194,18 +194,20 @@ impl Connection {
 
     /// Subscribes to a channel.
     pub(crate) async fn subscribe(&self, channel: Channel) -> Result<()> {
-        if !self.hears(&channel) {
-            let name = channel.to_string();
-            self.at_home(self.transport.wire.subscribe(&name))
-                .await?
-                .map_err(Failure::from)?;
-            locked(&self.heard).insert(channel);
-        }
-        Ok(())
+        Ok(self.at_home(self.subscriptions.add(channel)).await??)
     }
 
-    pub(crate) fn hears(&self, channel: &Channel) -> bool {
-        locked(&self.heard).contains(channel)
+    pub(crate) fn is_subscribed(&self, channel: &Channel) -> bool {
+        self.subscriptions.has(channel)
+    }
+
+    /// Subscribes to the changes of a name's queue. The subscription lasts at least as long as
+    /// there is a reference to the returned notification.
+    pub(crate) async fn watch(&self, name: &LockName) -> Result<Arc<Notify>> {
+        let told = self.subscriptions.watch(name);
+        self.subscribe(Channel::Watch(name.path().to_owned()))
+            .await?;
+        Ok(told)
     }
 }
 

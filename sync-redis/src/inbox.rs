@@ -22,6 +22,9 @@ const ANTICIPATED: usize = 10_000;
 /// more asks the server.
 const EARLY: usize = 1_024;
 
+/// The number of names above which those that are no longer watched are looked for.
+const UNWATCHED: usize = 64;
+
 /// The reason why a waiter is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
@@ -69,7 +72,7 @@ pub(crate) struct Inbox {
     waiters: Mutex<Waiters>,
     /// The evictions of each session, by its id as it appears in the channel's name.
     evictions: Mutex<HashMap<String, Evictions>>,
-    watches: Mutex<HashMap<String, Arc<Notify>>>,
+    watches: Mutex<Watches>,
     lost: Mutex<bool>,
 }
 
@@ -94,6 +97,14 @@ impl Waiters {
         self.early.push_back((claim, news));
         self.count += 1;
     }
+}
+
+/// The notifications of changes, by the path of the name.
+#[derive(Debug, Default)]
+struct Watches {
+    told: HashMap<String, Arc<Notify>>,
+    /// How many there were after the last sweep.
+    swept: usize,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +136,7 @@ impl Inbox {
 
     fn message(&self, channel: &str, message: &str) {
         if let Some(path) = channel.strip_prefix("watch:") {
-            if let Some(watch) = locked(&self.watches).get(path) {
+            if let Some(watch) = locked(&self.watches).told.get(path) {
                 watch.notify_waiters();
             }
             return;
@@ -159,6 +170,7 @@ impl Inbox {
             .values()
             .for_each(|slot| slot.tell(News::Lost));
         locked(&self.watches)
+            .told
             .values()
             .for_each(|watch| watch.notify_waiters());
         locked(&self.evictions)
@@ -210,12 +222,19 @@ impl Inbox {
         })
     }
 
-    /// Returns the notification of changes of a name's queue.
-    pub(crate) fn watch(&self, path: &str) -> Arc<Notify> {
-        locked(&self.watches)
-            .entry(path.to_owned())
-            .or_default()
-            .clone()
+    /// Returns the notification of changes of a name's queue. Now and then, also removes and returns
+    /// the names to whose notifications there is no reference any more.
+    pub(crate) fn watch(&self, path: &str) -> (Arc<Notify>, Vec<String>) {
+        let mut watches = locked(&self.watches);
+        let told = watches.told.entry(path.to_owned()).or_default().clone();
+        if watches.told.len() <= UNWATCHED.max(2 * watches.swept) {
+            return (told, Vec::new());
+        }
+        let is_unwatched = |_: &String, told: &mut Arc<Notify>| Arc::strong_count(told) == 1;
+        let unwatched = watches.told.extract_if(is_unwatched);
+        let unwatched = unwatched.map(|(path, _)| path).collect();
+        watches.swept = watches.told.len();
+        (told, unwatched)
     }
 
     pub(crate) fn listen(&self, session: &str) -> Arc<Notify> {

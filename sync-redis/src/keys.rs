@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use distsync_core::LockName;
 use distsync_core::spi::SessionId;
 
 /// The key of the table. All keys are in one hash slot, so that a script may use them together.
@@ -15,15 +14,15 @@ pub(crate) const CHANNELS: &str = "distsync:{0}:on:";
 pub(crate) enum Channel {
     /// Grants and evictions of a session's claims.
     Session(SessionId),
-    /// Changes of the queue of a name.
-    Watch(LockName),
+    /// Changes of the queue of a name, given by its path.
+    Watch(String),
 }
 
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session(session) => write!(f, "{CHANNELS}{session}"),
-            Self::Watch(name) => write!(f, "{CHANNELS}watch:{}", name.path()),
+            Self::Watch(path) => write!(f, "{CHANNELS}watch:{path}"),
         }
     }
 }

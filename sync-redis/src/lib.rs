@@ -40,6 +40,7 @@ mod resp;
 mod scripts;
 mod settings;
 mod steps;
+mod subscriptions;
 mod topology;
 mod wire;
 

@@ -157,6 +157,7 @@ fn push(mut values: Vec<Value>) -> Result<Value, &'static str> {
     let kind = match values.first() {
         Some(Value::BulkString(kind)) if kind == b"message" => PushKind::Message,
         Some(Value::BulkString(kind)) if kind == b"subscribe" => PushKind::Subscribe,
+        Some(Value::BulkString(kind)) if kind == b"unsubscribe" => PushKind::Unsubscribe,
         Some(Value::BulkString(kind)) => {
             PushKind::Other(String::from_utf8_lossy(kind).into_owned())
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use distsync_core::spi::{locked, race};
+use distsync_core::spi::{SessionId, locked, race};
 use distsync_core::{Error, ErrorKind, Result};
 use futures_util::future::join_all;
 use redis::{ErrorKind as Upstream, RedisError, ServerErrorKind};
@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::config::{Config, Peer, Topology};
 use crate::dial::dial;
 use crate::error::Failure;
-use crate::inbox::Inbox;
+use crate::subscriptions::Subscriptions;
 use crate::wire::Wire;
 
 /// The limit of redirects between the nodes of a Cluster.
@@ -35,7 +35,7 @@ pub(crate) struct Known {
     /// another.
     dialed: AtomicU64,
     /// The open connections, each with its server.
-    open: Mutex<Vec<(String, Weak<Inbox>)>>,
+    open: Mutex<Vec<(String, Weak<Subscriptions>)>>,
 }
 
 impl Known {
@@ -55,10 +55,21 @@ impl Known {
         self.dialed.fetch_add(1, Ordering::Release);
     }
 
-    pub(crate) fn opened(&self, server: &str, inbox: &Arc<Inbox>) {
+    pub(crate) fn opened(&self, server: &str, connection: &Arc<Subscriptions>) {
         let mut open = locked(&self.open);
-        open.retain(|(_, inbox)| inbox.upgrade().is_some_and(|inbox| !inbox.is_lost()));
-        open.push((server.to_owned(), Arc::downgrade(inbox)));
+        open.retain(|(_, other)| other.upgrade().is_some_and(|other| !other.is_lost()));
+        open.push((server.to_owned(), Arc::downgrade(connection)));
+    }
+
+    /// Ends the subscriptions of this client and its keeper to the messages for a session.
+    pub(crate) fn forget(&self, session: SessionId) {
+        let open: Vec<_> = locked(&self.open)
+            .iter()
+            .filter_map(|(_, connection)| connection.upgrade())
+            .collect();
+        for connection in open {
+            connection.forget(session);
+        }
     }
 
     /// Abandons all connections of this client and its keeper to a server.
@@ -67,8 +78,8 @@ impl Known {
             .extract_if(.., |(other, _)| other == server)
             .collect::<Vec<_>>();
         left.iter()
-            .filter_map(|(_, inbox)| inbox.upgrade())
-            .for_each(|inbox| inbox.lose());
+            .filter_map(|(_, connection)| connection.upgrade())
+            .for_each(|connection| connection.lose());
     }
 
     fn learn(&self, good: &str, others: Vec<String>) {

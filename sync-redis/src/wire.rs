@@ -57,30 +57,46 @@ impl Wire {
     /// # Cancel safety
     /// The command is sent at the first poll. Dropping the future does not undo it.
     pub(crate) async fn ask(&self, write: impl FnOnce(&mut Vec<u8>)) -> RedisResult<Value> {
-        self.send(write, Awaited::Answer).await
+        self.send(write, Awaited::Answer)?.await
     }
 
-    /// Subscribes to a channel.
-    pub(crate) async fn subscribe(&self, channel: &str) -> RedisResult<()> {
+    /// Sends the subscription to a channel. The returned future waits for the confirmation.
+    pub(crate) fn subscribe(
+        &self,
+        channel: &str,
+    ) -> RedisResult<impl Future<Output = RedisResult<Value>> + use<>> {
+        self.send_about(b"SUBSCRIBE", channel)
+    }
+
+    /// Ends the subscription to a channel, without waiting for the confirmation.
+    pub(crate) fn unsubscribe(&self, channel: &str) {
+        // An error is the loss of the connection, which ends its subscriptions. A user without the
+        // permission to unsubscribe stays subscribed.
+        let _ = self.send_about(b"UNSUBSCRIBE", channel);
+    }
+
+    fn send_about(
+        &self,
+        command: &[u8],
+        channel: &str,
+    ) -> RedisResult<impl Future<Output = RedisResult<Value>> + use<>> {
         let mut words = Words::default();
-        words.word(b"SUBSCRIBE");
+        words.word(command);
         words.word(channel.as_bytes());
         self.send(
             |to| resp::write_command(to, [words].iter()),
             Awaited::Subscription,
         )
-        .await
-        .map(|_| ())
     }
 
-    async fn send(
+    fn send<W: FnOnce(&mut Vec<u8>)>(
         &self,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: W,
         awaited: fn(Asker) -> Awaited,
-    ) -> RedisResult<Value> {
+    ) -> RedisResult<impl Future<Output = RedisResult<Value>> + use<W>> {
         let (asker, answer) = oneshot::channel();
         locked(&self.end).send(write, awaited(asker))?;
-        answer.await.unwrap_or_else(|_| Err(hung_up()))
+        Ok(async { answer.await.unwrap_or_else(|_| Err(hung_up())) })
     }
 }
 
@@ -174,10 +190,10 @@ mod tests {
             server.write_all(b"-NOPERM not you\r\n").await.unwrap();
         };
         let asking = async {
-            let (told, answer) = tokio::join!(wire.subscribe("a"), ask(&wire, "x"));
-            assert_eq!((told, answer), (Ok(()), Ok(Value::Int(7))));
+            let (told, answer) = tokio::join!(wire.subscribe("a").unwrap(), ask(&wire, "x"));
+            assert_eq!((told, answer), (Ok(Value::Okay), Ok(Value::Int(7))));
             assert_eq!(
-                wire.subscribe("b").await.unwrap_err().code(),
+                wire.subscribe("b").unwrap().await.unwrap_err().code(),
                 Some("NOPERM")
             );
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use distsync::{Error, ErrorKind, LockOptions, Wait, connect};
+use futures_util::StreamExt;
 
 use super::steps::{pair, refused};
 use crate::stores::Redis;
@@ -89,6 +90,89 @@ async fn a_redis_queue_that_was_written_by_half_is_healed() {
 
 /// Asserts that a connection error ends with the server's address, names no lock, and has no empty
 /// parts.
+/// Waits until at most `most` channels have subscribers.
+async fn until_channels(redis: &Redis, most: usize) {
+    let deadline = distsync_core::spi::clock::now().after(Duration::from_secs(10));
+    loop {
+        let channels = redis.tell("PUBSUB CHANNELS");
+        // An array: its length, and two lines for each element.
+        let count = (channels.lines().count() - 1) / 2;
+        if count <= most {
+            return;
+        }
+        assert!(
+            distsync_core::spi::clock::now() < deadline,
+            "{count} channels stay: {channels}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_have_ended_leave_no_subscription() {
+    let redis = Redis::start();
+    let url = format!("redis://127.0.0.1:{}?ttl=2s", redis.port());
+    let (sync, other) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
+    let of_its_own = LockOptions::new().with_ttl(Duration::from_secs(20));
+    for _ in 0..20 {
+        let held = other.lock("a", of_its_own.clone()).unwrap();
+        let held = held.acquire().await.unwrap();
+        let lock = sync.lock("a", of_its_own.clone()).unwrap();
+        // The wait needs a subscription of the client too, beside that of the keeper.
+        let (granted, ()) = tokio::join!(lock.acquire(), async {
+            while lock.inspect().await.unwrap().entries.len() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            held.release().await.unwrap();
+        });
+        granted.unwrap().release().await.unwrap();
+    }
+    // The sessions of the two handles remain.
+    until_channels(&redis, 2).await;
+
+    // Sessions that end without being closed.
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    redis.tell("DEL distsync:{0}:table");
+    guard.revoked().await;
+    until_channels(&redis, 0).await;
+}
+
+#[tokio::test]
+async fn names_that_were_watched_leave_no_subscription() {
+    let redis = Redis::start();
+    let sync = connect(&format!("redis://127.0.0.1:{}", redis.port()))
+        .await
+        .unwrap();
+    let lock = |index: u32| sync.lock(&format!("n{index}"), LockOptions::new()).unwrap();
+    let has_channel = |index: u32| {
+        let channel = format!("on:watch:distsync/l/n{index}\r\n");
+        redis.tell("PUBSUB CHANNELS").contains(&channel)
+    };
+    let mut first_watch = None;
+    for index in 0..300 {
+        let mut watch = lock(index).watch();
+        let first = watch.next().await.unwrap().unwrap();
+        assert!(first.entries.is_empty());
+        // Waiting for the next change subscribes.
+        loop {
+            assert!(futures_util::poll!(watch.next()).is_pending());
+            if has_channel(index) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        first_watch.get_or_insert(watch);
+    }
+    until_channels(&redis, 65).await;
+    assert!(has_channel(0), "it is still watched");
+    let mut watched = first_watch.expect("it was added first");
+    let guard = lock(0).acquire().await.unwrap();
+    let changed = watched.next().await.unwrap().unwrap();
+    assert_eq!(changed.holders().count(), 1);
+    guard.release().await.unwrap();
+}
+
 fn speaks_of_the_server(error: &Error, address: &str) {
     let said = error.to_string();
     assert_eq!(error.name(), None, "{said}");

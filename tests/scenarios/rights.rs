@@ -12,8 +12,8 @@ use super::steps::{ConsulTokens, pair, refused};
 use crate::stores::{Consul, Etcd, Redis};
 
 /// The permissions that docs/semantics.md lists.
-const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +script|load +time +subscribe +publish +hget +hmget +hset \
-    +hsetnx +hdel +hexists +hincrby +hkeys +hscan +hgetall +zadd +zrem +zrange +zcard +zrank +del +hello +select";
+const REDIS_RIGHTS: &str = "~distsync:* &distsync:* +evalsha +script|load +time +subscribe +unsubscribe +publish +hget \
+    +hmget +hset +hsetnx +hdel +hexists +hincrby +hkeys +hscan +hgetall +zadd +zrem +zrange +zcard +zrank +del +hello +select";
 
 /// Uses every operation that needs a permission of its own.
 async fn use_all(sync: &dyn Sync) {

@@ -44,8 +44,8 @@ fn garbage(problem: &'static str) -> RedisError {
     (ErrorKind::Parse, problem).into()
 }
 
-/// The recipient of an outstanding reply. A subscription is confirmed by a push message, but
-/// refused by an ordinary reply.
+/// The recipient of an outstanding reply. The begin or end of a subscription is confirmed by a push
+/// message, but refused by an ordinary reply.
 pub(super) enum Awaited {
     Answer(Asker),
     Subscription(Asker),
@@ -164,7 +164,7 @@ impl End {
             self.received.advance(length);
             match value {
                 Value::Push { kind, data } => {
-                    if kind == PushKind::Subscribe
+                    if matches!(kind, PushKind::Subscribe | PushKind::Unsubscribe)
                         && matches!(self.awaited.front(), Some(Awaited::Subscription(_)))
                         && let Some(asker) = self.awaited.pop_front()
                     {
