@@ -161,11 +161,7 @@ impl Backend for Etcd {
 
     async fn renew(&self, session: &Session) -> Result<Renewal> {
         let lease = lease(session.id);
-        match self
-            .members
-            .ask(async |client: Client| client.lease_client().keep_alive(lease).await)
-            .await
-        {
+        match self.members.keep_alive(lease).await {
             Ok(_) => Ok(Renewal::Renewed { ttl: session.ttl }),
             Err(failure) if failure.is_lease_gone() => Ok(Renewal::Expired),
             Err(failure) => Err(failure.into()),

@@ -87,14 +87,17 @@ impl Failure {
             | Self::WatchLost => true,
             Self::Answer(_) | Self::Foreign(_) => false,
             Self::Etcd(error) => match &**error {
-                Upstream::GRpcStatus(status) => matches!(
-                    status.code(),
-                    Code::Unavailable
-                        | Code::DeadlineExceeded
-                        | Code::Cancelled
-                        | Code::Unknown
-                        | Code::Aborted
-                ),
+                Upstream::GRpcStatus(status) => {
+                    is_of_the_connection(status)
+                        || matches!(
+                            status.code(),
+                            Code::Unavailable
+                                | Code::DeadlineExceeded
+                                | Code::Cancelled
+                                | Code::Unknown
+                                | Code::Aborted
+                        )
+                }
                 Upstream::TransportError(_) | Upstream::IoError(_) => true,
                 _ => false,
             },
@@ -167,6 +170,13 @@ fn is_wrong_password(status: &tonic::Status) -> bool {
     status.code() == Code::InvalidArgument && status.message().contains("authentication failed")
 }
 
+/// Returns whether a status is not a reply of etcd: its connection was closed or the request was
+/// reset, by any of the two ends or by a proxy.
+fn is_of_the_connection(status: &tonic::Status) -> bool {
+    matches!(status.code(), Code::Internal | Code::ResourceExhausted)
+        && std::error::Error::source(status).is_some()
+}
+
 fn unreachable_store() -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -196,6 +206,9 @@ fn from_status(status: tonic::Status) -> Error {
         }
         Code::FailedPrecondition if text.contains("authentication is not enabled") => {
             Error::new(ErrorKind::Denied, "users are not enabled on this etcd: leave the credentials out of the URL")
+        }
+        Code::Internal | Code::ResourceExhausted if is_of_the_connection(&status) => {
+            Error::unanswered(format!("the connection to etcd was closed ({text}): try again"))
         }
         Code::ResourceExhausted => {
             Error::new(ErrorKind::Store, format!("etcd is full or overloaded ({text}): free space, or reduce the load"))

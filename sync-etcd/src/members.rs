@@ -102,6 +102,18 @@ impl Members {
         self.judged(&connection, answer)
     }
 
+    /// Renews a lease.
+    pub(crate) async fn keep_alive(&self, lease: i64) -> Result<(), Failure> {
+        let renew = async |client: Client| client.lease_client().keep_alive(lease).await;
+        let (requests, mut replies) = self.ask(renew).await?;
+        // Let etcd end the stream. Dropping it would reset it, and the client of HTTP/2 closes a
+        // connection on which it finds too many replies to streams that were reset.
+        drop(requests);
+        self.tasks
+            .spawn(async move { while let Ok(Some(_)) = replies.message().await {} });
+        Ok(())
+    }
+
     /// Executes one step of a name.
     pub(crate) async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
         let connection = self.connection().await?;
