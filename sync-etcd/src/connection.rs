@@ -35,6 +35,12 @@ const STAGGER: Duration = Duration::from_millis(300);
 /// which it is abandoned while replies are outstanding.
 const LOOK: Duration = Duration::from_millis(500);
 const SILENT_LOOKS: u32 = 3;
+/// The interval between pings of a connection that has a stream, for instance of a watch, and the
+/// time for their replies. etcd closes a connection after three pings that arrive less than 5 s
+/// after the one before, or without any stream.
+const PING: Duration = Duration::from_secs(6);
+/// The interval of TCP's own probes, which keep an idle connection known to the network.
+const TCP_PROBE: Duration = Duration::from_secs(30);
 
 /// A connected client of one member of the cluster.
 ///
@@ -154,8 +160,9 @@ impl Connection {
         let address = &config.endpoints[endpoint..=endpoint];
         let mut options = ConnectOptions::new()
             .with_connect_timeout(config.connect_timeout)
-            .with_keep_alive(Duration::from_secs(5), Duration::from_secs(5))
-            .with_keep_alive_while_idle(true)
+            .with_keep_alive(PING, PING)
+            .with_keep_alive_while_idle(false)
+            .with_tcp_keepalive(TCP_PROBE)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
         // The file of the password may have changed since the last connection.

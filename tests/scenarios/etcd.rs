@@ -109,24 +109,46 @@ async fn serve(client: TcpStream, port: u16, resets: &AtomicUsize) {
     }
 }
 
+/// A proxy in front of etcd that counts.
+struct Counting {
+    url: String,
+    connections: Arc<AtomicUsize>,
+    resets: Arc<AtomicUsize>,
+    _serving: JoinSet<()>,
+}
+
+impl Counting {
+    async fn start(etcd: &Etcd) -> Self {
+        let port = etcd.port();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("etcd://{}", listener.local_addr().unwrap());
+        let [connections, resets] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let counted = (connections.clone(), resets.clone());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                counted.0.fetch_add(1, Ordering::SeqCst);
+                let resets = counted.1.clone();
+                open.spawn(async move { serve(client, port, &resets).await });
+            }
+        });
+        Self {
+            url,
+            connections,
+            resets,
+            _serving: serving,
+        }
+    }
+}
+
 /// A client of HTTP/2 forgets a stream that it resets if it has reset 50 others within a second,
 /// and it closes a connection after a thousand replies to forgotten streams.
 #[tokio::test]
 async fn a_renewal_resets_no_stream() {
     let etcd = Etcd::start();
-    let port = etcd.port();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("etcd://{}", listener.local_addr().unwrap());
-    let resets = Arc::new(AtomicUsize::new(0));
-    let counted = resets.clone();
-    let _proxy = JoinSet::from_iter([async move {
-        let mut connections = JoinSet::new();
-        while let Ok((client, _)) = listener.accept().await {
-            let resets = counted.clone();
-            connections.spawn(async move { serve(client, port, &resets).await });
-        }
-    }]);
-    let (backend, _) = distsync::spi::backend(&url).unwrap();
+    let proxy = Counting::start(&etcd).await;
+    let (backend, _) = distsync::spi::backend(&proxy.url).unwrap();
     let session = backend
         .open(&bare::spec(Duration::from_secs(60)))
         .await
@@ -136,7 +158,21 @@ async fn a_renewal_resets_no_stream() {
         assert!(matches!(renewed, Renewal::Renewed { .. }));
     }
     backend.close(&session).await.unwrap();
-    assert_eq!(resets.load(Ordering::SeqCst), 0);
+    assert_eq!(proxy.resets.load(Ordering::SeqCst), 0);
+}
+
+/// etcd closes a connection without requests after three pings.
+#[tokio::test]
+async fn an_idle_connection_stays_open() {
+    let etcd = Etcd::start();
+    let proxy = Counting::start(&etcd).await;
+    let sync = connect(&proxy.url).await.unwrap();
+    let lock = sync.lock("a", LockOptions::new()).unwrap();
+    lock.acquire().await.unwrap().release().await.unwrap();
+    let before = proxy.connections.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    lock.acquire().await.unwrap().release().await.unwrap();
+    assert_eq!(proxy.connections.load(Ordering::SeqCst), before);
 }
 
 #[tokio::test]
