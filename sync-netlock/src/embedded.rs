@@ -15,7 +15,7 @@ use distsync_core::{Capabilities, Error, ErrorKind, Result};
 use crate::backend::{Netlock, Transport};
 use crate::engine::{Command, Effect, Limits, LockTable, Reply, Requester, SLICE_PAUSE};
 use crate::epoch;
-use crate::replies::{Delivered, Replies};
+use crate::replies::{Delivered, Replies, Replying};
 
 /// A lock store in this process, for tests, single-process programs and first steps.
 #[derive(Clone, Debug)]
@@ -143,6 +143,12 @@ struct EmbeddedState {
 impl Store {
     fn state(&self) -> MutexGuard<'_, EmbeddedState> {
         locked(&self.state)
+    }
+}
+
+impl Replying for Store {
+    fn with_replies<T>(&self, act: impl FnOnce(&mut Replies) -> T) -> T {
+        act(&mut self.state().replies)
     }
 }
 
@@ -280,7 +286,7 @@ impl Transport for Attached {
     fn give_back_departures(&self) {}
 
     async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
-        let reply = poll_fn(|cx| self.0.store.state().replies.poll_second(claim, cx)).await;
+        let reply = self.0.store.take_second(claim).await;
         reply.ok_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,

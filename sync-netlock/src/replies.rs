@@ -6,6 +6,7 @@
 //! `Waiting` keeps its slot for the second reply, which is found by the claim.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 use distsync_core::spi::{ClaimId, Departure, Gone, Withdrawn};
@@ -23,6 +24,44 @@ struct Slot {
     waker: Option<Waker>,
     /// The departure whose withdrawal this is. No caller waits for the reply.
     departure: Option<Departure>,
+    /// Whether the caller has stopped waiting for the second reply.
+    is_abandoned: bool,
+}
+
+/// A connection with a mutex around its replies.
+pub(crate) trait Replying: Sync {
+    /// Locks the replies for `act`.
+    fn with_replies<T>(&self, act: impl FnOnce(&mut Replies) -> T) -> T;
+
+    /// Waits for the second reply to an `Enqueue`. `None` if this claim does not wait for one here.
+    ///
+    /// # Cancel safety
+    /// Safe, but a reply that has arrived is dropped with the future.
+    fn take_second(&self, claim: ClaimId) -> impl Future<Output = Option<Reply>> + Send {
+        async move {
+            let waiting = Waiting {
+                connection: self,
+                claim,
+            };
+            let poll = |cx: &mut Context<'_>| self.with_replies(|all| all.poll_second(claim, cx));
+            let reply = poll_fn(poll).await;
+            std::mem::forget(waiting);
+            reply
+        }
+    }
+}
+
+/// A caller that waits for a second reply. Dropping it tells the replies that it has stopped.
+struct Waiting<'a, R: Replying + ?Sized> {
+    connection: &'a R,
+    claim: ClaimId,
+}
+
+impl<R: Replying + ?Sized> Drop for Waiting<'_, R> {
+    fn drop(&mut self) {
+        self.connection
+            .with_replies(|replies| replies.abandon_second(self.claim));
+    }
 }
 
 /// What remains to be done for a delivered reply, after the mutex of the replies is unlocked.
@@ -85,6 +124,7 @@ impl Replies {
             reply: None,
             waker,
             departure,
+            is_abandoned: false,
         };
         id(self.generation, self.slots.insert(slot))
     }
@@ -132,14 +172,13 @@ impl Replies {
         }
         let waker = slot.waker.take();
         // No caller takes the second reply of a claim that it has withdrawn.
-        if waker.is_none()
-            && matches!(
-                reply,
-                Reply::Gone {
-                    why: Gone::Withdrawn
-                }
-            )
-        {
+        let is_withdrawn = matches!(
+            reply,
+            Reply::Gone {
+                why: Gone::Withdrawn
+            }
+        );
+        if slot.is_abandoned || (waker.is_none() && is_withdrawn) {
             self.remove(id);
             return None;
         }
@@ -170,7 +209,7 @@ impl Replies {
     }
 
     /// Polls for the second reply to an `Enqueue`. `None` if this claim does not wait for one here.
-    pub(crate) fn poll_second(&mut self, claim: ClaimId, cx: &Context<'_>) -> Poll<Option<Reply>> {
+    fn poll_second(&mut self, claim: ClaimId, cx: &Context<'_>) -> Poll<Option<Reply>> {
         let Some(&id) = self.waiting.get(&claim) else {
             return Poll::Ready(None);
         };
@@ -183,9 +222,22 @@ impl Replies {
                 Poll::Ready(Some(reply))
             }
             None => {
+                slot.is_abandoned = false;
                 set_waker(&mut slot.waker, cx);
                 Poll::Pending
             }
+        }
+    }
+
+    /// Drops the second reply to an `Enqueue`, when it arrives or if it has arrived, unless it is
+    /// [polled for](Self::poll_second) again before.
+    fn abandon_second(&mut self, claim: ClaimId) {
+        let Some(&id) = self.waiting.get(&claim) else {
+            return;
+        };
+        match self.slot(id) {
+            Some(slot) if slot.reply.is_none() => (slot.waker, slot.is_abandoned) = (None, true),
+            _ => self.remove(id),
         }
     }
 
@@ -329,6 +381,48 @@ mod tests {
         );
         assert_eq!(replies.len(), 0);
         assert_eq!(replies.poll_second(claim, &cx()), Poll::Ready(None));
+    }
+
+    /// An acquire that is cancelled, whose claim is granted or withdrawn afterwards.
+    #[test]
+    fn a_wait_that_is_cancelled_leaves_no_slot() {
+        let withdrawn = || Reply::Gone {
+            why: Gone::Withdrawn,
+        };
+        for reply in [granted(), withdrawn()] {
+            for is_early in [false, true] {
+                let mut replies = Replies::default();
+                let claim = ClaimId::from_bits(7);
+                let id = replies.open(Some(claim), None);
+                replies.deliver(id, waiting());
+                assert!(replies.poll_first(id, &cx()).is_ready());
+                assert!(replies.poll_second(claim, &cx()).is_pending());
+                if is_early {
+                    replies.deliver(id, reply.clone());
+                    replies.abandon_second(claim);
+                } else {
+                    replies.abandon_second(claim);
+                    assert!(replies.deliver(id, reply.clone()).is_none());
+                }
+                assert_eq!((replies.len(), replies.waiting.len()), (0, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_can_be_continued() {
+        let mut replies = Replies::default();
+        let claim = ClaimId::from_bits(7);
+        let id = replies.open(Some(claim), None);
+        replies.deliver(id, waiting());
+        assert!(replies.poll_first(id, &cx()).is_ready());
+        replies.abandon_second(claim);
+        assert!(replies.poll_second(claim, &cx()).is_pending());
+        assert!(replies.deliver(id, granted()).is_some());
+        assert_eq!(
+            replies.poll_second(claim, &cx()),
+            Poll::Ready(Some(granted()))
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ use foldhash::fast::RandomState;
 
 use super::{Ended, KnownCluster};
 use crate::engine::{Command, Reply};
-use crate::replies::Replies;
+use crate::replies::{Replies, Replying};
 use crate::wire::{VERSION, encode, encode_command, proto};
 pub(super) use close_reason::{CloseReason, Leader, lost};
 pub(super) use driver::drive;
@@ -324,7 +324,7 @@ impl Connection {
 
     /// Waits for the second reply to an `Enqueue`.
     pub(super) async fn second_reply(&self, claim: ClaimId) -> Result<Reply> {
-        let reply = poll_fn(|cx| self.state().replies.poll_second(claim, cx)).await;
+        let reply = self.take_second(claim).await;
         reply.ok_or_else(|| lost("the connection on which this claim waited was lost"))
     }
 
@@ -342,6 +342,12 @@ impl Connection {
         if let Some(driver) = driver {
             driver.wake();
         }
+    }
+}
+
+impl Replying for Connection {
+    fn with_replies<T>(&self, act: impl FnOnce(&mut Replies) -> T) -> T {
+        act(&mut self.state().replies)
     }
 }
 
