@@ -62,7 +62,7 @@ pub struct Consul {
 struct Links {
     http: Http,
     /// For requests that join a queue, or try.
-    arrivals: Http,
+    arrivals: Arc<Http>,
     /// For requests of waiters. There are many, and they would delay the others.
     waiters: Http,
     /// For blocking queries.
@@ -126,7 +126,7 @@ impl Consul {
         let http = |in_flight| Http::new(self.config.clone(), in_flight);
         let fresh = Links {
             http: http(IN_FLIGHT)?,
-            arrivals: http(IN_FLIGHT)?,
+            arrivals: Arc::new(http(IN_FLIGHT)?),
             waiters: http(WAITERS_IN_FLIGHT)?,
             blocking: Arc::new(http(QUERIES)?),
         };
@@ -137,7 +137,7 @@ impl Consul {
         Ok(&self.links()?.http)
     }
 
-    fn arrivals(&self) -> Result<&Http, Failure> {
+    fn arrivals(&self) -> Result<&Arc<Http>, Failure> {
         Ok(&self.links()?.arrivals)
     }
 

@@ -224,6 +224,14 @@ impl Connection {
             .unwrap_or_else(|error| Err(error.into()))
     }
 
+    /// Makes a request to its end, even if the returned future is dropped.
+    pub(crate) fn to_its_end<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        self.home.to_its_end(request)
+    }
+
     /// Returns whether the configuration has another password now.
     pub(crate) fn has_old_password(&self, config: &Config) -> bool {
         self.password != config.password()
@@ -234,13 +242,10 @@ impl Connection {
     }
 
     /// Executes one step of a name, batched with the steps of other names.
-    pub(crate) async fn step(&self, name: &LockName, transaction: Txn) -> Result<Done, Failure> {
+    pub(crate) async fn step(&self, name: LockName, transaction: Txn) -> Result<Done, Failure> {
         match &self.batcher {
             Some(batcher) => {
-                let step = Step {
-                    name: name.clone(),
-                    transaction,
-                };
+                let step = Step { name, transaction };
                 batcher.ask(step).await.unwrap_or(Err(Failure::ClientGone))
             }
             None => send_single(self.client().kv_client(), transaction).await,

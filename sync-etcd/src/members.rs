@@ -117,7 +117,11 @@ impl Members {
     /// Executes one step of a name.
     pub(crate) async fn transact(&self, name: &LockName, txn: Txn) -> Result<Done, Failure> {
         let connection = self.connection().await?;
-        let done = connection.answer(connection.step(name, txn)).await;
+        let (serving, name) = (connection.clone(), name.clone());
+        let step = async move { serving.answer(serving.step(name, txn)).await };
+        // etcd does not execute all requests that are cancelled on their way. For a claim whose
+        // caller was cancelled, the keeper would repeat the withdrawal for a quarter of an hour.
+        let done = connection.to_its_end(step).await;
         self.judged(&connection, done)
     }
 

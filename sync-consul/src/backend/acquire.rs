@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use distsync_core::Result;
 use distsync_core::spi::Claim;
+use distsync_core::spi::home::Home;
 
 use super::{Consul, STEPS_MAX, uuid};
 use crate::error::Failure;
@@ -24,10 +25,14 @@ impl Consul {
         if let Some(locked) = &self.locked {
             locked.add(claim.session.id, &own);
         }
-        let lock = Step::lock(&own, &value(claim, &claim.value), &uuid(claim.session.id));
-        let steps = [Step::check_not_exists(&own), lock, Step::get_tree(&prefix)];
         loop {
-            match self.arrivals()?.transact(&steps).await {
+            let lock = Step::lock(&own, &value(claim, &claim.value), &uuid(claim.session.id));
+            let steps = [Step::check_not_exists(&own), lock, Step::get_tree(&prefix)];
+            let http = self.arrivals()?.clone();
+            let joining = async move { http.transact(&steps).await };
+            // If this is cancelled before the request is sent, the keeper would look for the claim
+            // for a quarter of an hour.
+            match Home::here()?.to_its_end(joining).await {
                 Err(failure) if failure.is_there() => {}
                 pairs => return QueueView::read(&prefix, &pairs?),
             }

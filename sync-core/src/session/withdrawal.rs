@@ -42,13 +42,12 @@ pub(super) async fn withdraw(
             Ok(Some(Ok(withdrawn))) => {
                 let age = clock::now().since(began);
                 match (late, withdrawn) {
+                    // Another client has ended it, and its store may not have reported that yet.
                     (Late::None, Withdrawn::Absent) => return,
-                    (Late::None, _) => {
-                        session.release_key_slot(&claim);
-                        return;
+                    (Late::None | Late::TheOnly, Withdrawn::Held | Withdrawn::Waiting) => {
+                        return session.release_key_slot(&claim);
                     }
-                    (Late::TheOnly, Withdrawn::Held | Withdrawn::Waiting) => return,
-                    _ if age > LATEST_ARRIVAL => return,
+                    _ if age > LATEST_ARRIVAL => return session.release_key_slot(&claim),
                     _ => (age / 2).max(FIRST_PAUSE),
                 }
             }

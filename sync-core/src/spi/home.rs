@@ -1,6 +1,8 @@
 //! The runtime that the tasks of a connection run on, and calls to them from other runtimes.
 
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -87,6 +89,20 @@ impl Home {
         }
     }
 
+    /// Polls `request` here until it ends. If the returned future is dropped before, this runtime
+    /// runs `request` to its end, without anybody who waits for its output.
+    ///
+    /// For requests that a store may or may not execute if they are cancelled on their way.
+    pub fn to_its_end<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        ToItsEnd {
+            request: Some(Box::pin(request)),
+            runtime: self.0.clone(),
+        }
+    }
+
     /// Resolves when this runtime does not run a new task in time.
     async fn stalled(&self) {
         let mut pause = FIRST_PAUSE;
@@ -101,6 +117,34 @@ impl Home {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// A request that continues when it is dropped.
+struct ToItsEnd<T: Send + 'static> {
+    /// `None` once it has ended.
+    request: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Some(request) = &mut self.request else {
+            return Poll::Pending;
+        };
+        let output = ready!(request.as_mut().poll(cx));
+        self.request = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            self.runtime.spawn(async move { drop(request.await) });
         }
     }
 }
@@ -269,6 +313,28 @@ mod tests {
             turns.turns.try_lock().is_err(),
             "the turn was released, and is held again"
         );
+    }
+
+    #[test]
+    fn a_request_continues_when_its_caller_is_cancelled() {
+        let runtime = started();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        runtime.block_on(async {
+            let home = Home::here().unwrap();
+            for number in [1, 2] {
+                let tell = tell.clone();
+                let mut request = Box::pin(home.to_its_end(async move {
+                    tokio::task::yield_now().await;
+                    tell.send(number).unwrap();
+                    number
+                }));
+                assert!(futures_util::poll!(&mut request).is_pending());
+                if number == 2 {
+                    assert_eq!(request.await, 2);
+                }
+            }
+            assert_eq!((told.recv().await, told.recv().await), (Some(2), Some(1)));
+        });
     }
 
     #[test]
