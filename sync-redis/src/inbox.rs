@@ -222,8 +222,8 @@ impl Inbox {
         })
     }
 
-    /// Returns the notification of changes of a name's queue. Now and then, also removes and returns
-    /// the names to whose notifications there is no reference any more.
+    /// Returns the notification of changes of a name's queue. At times also removes and returns the
+    /// names to whose notifications there is no reference any more.
     pub(crate) fn watch(&self, path: &str) -> (Arc<Notify>, Vec<String>) {
         let mut watches = locked(&self.watches);
         let told = watches.told.entry(path.to_owned()).or_default().clone();

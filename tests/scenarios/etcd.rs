@@ -181,7 +181,7 @@ async fn a_connection_that_the_other_end_closes_is_not_a_reply_of_etcd() {
     for code in [0, 2, 11] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(async move {
+        let _serving = JoinSet::from_iter([async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 stream.read_u8().await.ok();
                 // The frames SETTINGS and GOAWAY.
@@ -191,13 +191,11 @@ async fn a_connection_that_the_other_end_closes_is_not_a_reply_of_etcd() {
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).await.ok();
             }
-        });
+        }]);
         let error = connect(&format!("etcd://{address}"))
             .await
-            .err()
-            .expect("it is closed");
+            .expect_err("it is closed");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{code}: {error:?}");
         assert!(error.is_retryable(), "{code}: {error:?}");
-        serving.abort();
     }
 }

@@ -49,6 +49,11 @@ pub(crate) fn drawn(bits: u128) {
         .extend(forms.chain([format!("{bits:032x}")]));
 }
 
+/// Forgets the random secrets that were drawn so far, for a test that measures memory.
+pub fn forget_drawn() {
+    known().words = None;
+}
+
 /// Registers a password or token, which must not appear in any log from now on.
 pub fn note(text: &str) {
     known().texts.push(text.to_owned());
