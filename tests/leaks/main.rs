@@ -25,8 +25,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How many locks are acquired first, by how many tasks. The client of etcd remembers the last 4,096
-/// keys that were deleted, and other tables and buffers grow too.
+/// How many locks are acquired first, by how many tasks. The client of etcd remembers the last
+/// 4,096 keys that were deleted, and other tables and buffers grow too.
 const WARM_UP: usize = 4_200;
 const TASKS: usize = 100;
 /// How often a use is repeated between two measurements.
