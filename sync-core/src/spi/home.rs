@@ -19,6 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// caller on another runtime gives the connection up and makes a new one.
 const PROBE: Duration = Duration::from_millis(750);
 
+/// How long a request goes on whose caller was cancelled. One to a store that does not answer must
+/// not take the place of others for longer.
+const GOES_ON: Duration = Duration::from_secs(1);
+
 /// How often a caller that waits for its turn checks which runtime the turn's holder is on.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -89,10 +93,29 @@ impl Home {
         }
     }
 
-    /// Polls `request` here until it ends. If the returned future is dropped before, this runtime
-    /// runs `request` to its end, without anybody who waits for its output.
+    /// Makes a request that reaches the store even if the caller is cancelled meanwhile.
     ///
-    /// For requests that a store may or may not execute if they are cancelled on their way.
+    /// The caller polls `request`. If the returned future is dropped before its end, this runtime
+    /// goes on with it for at most a second, and drops its output.
+    ///
+    /// # Cancel safety
+    /// As described. A future that is dropped before its first poll makes the request too.
+    ///
+    /// # Examples
+    /// ```
+    /// use distsync_core::spi::home::Home;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (tell, told) = tokio::sync::oneshot::channel();
+    /// let request = async move {
+    ///     tokio::task::yield_now().await;
+    ///     tell.send("queued").unwrap();
+    /// };
+    /// drop(Home::here().unwrap().to_its_end(request));
+    /// assert_eq!(told.await, Ok("queued"));
+    /// # }
+    /// ```
     pub fn to_its_end<T: Send + 'static>(
         &self,
         request: impl Future<Output = T> + Send + 'static,
@@ -121,7 +144,7 @@ impl Home {
     }
 }
 
-/// A request that continues when it is dropped.
+/// A request that goes on when it is dropped.
 struct ToItsEnd<T: Send + 'static> {
     /// `None` once it has ended.
     request: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
@@ -144,7 +167,8 @@ impl<T: Send + 'static> Future for ToItsEnd<T> {
 impl<T: Send + 'static> Drop for ToItsEnd<T> {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
-            self.runtime.spawn(async move { drop(request.await) });
+            self.runtime
+                .spawn(async move { drop(tokio::time::timeout(GOES_ON, request).await) });
         }
     }
 }
@@ -334,6 +358,20 @@ mod tests {
                 }
             }
             assert_eq!((told.recv().await, told.recv().await), (Some(2), Some(1)));
+        });
+    }
+
+    #[test]
+    fn a_request_that_has_no_reply_does_not_go_on_for_long() {
+        started().block_on(async {
+            let (held, released) = tokio::sync::oneshot::channel::<()>();
+            let request = async move {
+                let _held = held;
+                pending::<()>().await;
+            };
+            drop(Home::here().unwrap().to_its_end(request));
+            let released = tokio::time::timeout(10 * GOES_ON, released).await;
+            assert!(released.expect("in time").is_err());
         });
     }
 
