@@ -135,21 +135,27 @@ fn run(mut files: Files, work: &mpsc::Receiver<Job>, shared: &Disk, failure: &Fa
                 }
                 Err(error) => {
                     failed = Some(error.kind());
+                    // Before the replication learns of it, which ends this process too.
+                    log_failure(&error);
                     done(Err(io::Error::from(error.kind())));
                     Err(error)
                 }
             },
             (None, Job::Replace { frames }) => files.replace(&frames).inspect_err(|error| {
                 failed = Some(error.kind());
+                log_failure(error);
             }),
         };
         *locked(&shared.busy_since) = None;
         shared.length.store(files.log.len(), Ordering::Relaxed);
         if let Err(error) = result {
-            error!(%error, "cannot write the log of the cluster: this node ends");
             failure(&error);
         }
     }
+}
+
+fn log_failure(error: &io::Error) {
+    error!(%error, "cannot write the log of the cluster: this node ends");
 }
 
 impl Files {
