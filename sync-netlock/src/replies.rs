@@ -29,7 +29,7 @@ struct Slot {
 }
 
 /// A connection with a mutex around its replies.
-pub(crate) trait Replying: Sync {
+pub(crate) trait Replying: Sized + Sync {
     /// Locks the replies for `act`.
     fn with_replies<T>(&self, act: impl FnOnce(&mut Replies) -> T) -> T;
 
@@ -52,12 +52,12 @@ pub(crate) trait Replying: Sync {
 }
 
 /// A caller that waits for a second reply. Dropping it tells the replies that it has stopped.
-struct Waiting<'a, R: Replying + ?Sized> {
+struct Waiting<'a, R: Replying> {
     connection: &'a R,
     claim: ClaimId,
 }
 
-impl<R: Replying + ?Sized> Drop for Waiting<'_, R> {
+impl<R: Replying> Drop for Waiting<'_, R> {
     fn drop(&mut self) {
         self.connection
             .with_replies(|replies| replies.abandon_second(self.claim));
@@ -310,6 +310,20 @@ mod tests {
         }
     }
 
+    fn withdrawn() -> Reply {
+        Reply::Gone {
+            why: Gone::Withdrawn,
+        }
+    }
+
+    /// Makes the request of a claim that has to wait, and takes its first reply.
+    fn wait_with(replies: &mut Replies, claim: ClaimId) -> u64 {
+        let id = replies.open(Some(claim), None);
+        replies.deliver(id, waiting());
+        assert!(replies.poll_first(id, &cx()).is_ready());
+        id
+    }
+
     #[test]
     fn an_id_has_a_generation_and_a_slot() {
         for slot in [0, 1, 4_095, 4_096, 4_097, (1 << 32) - 1] {
@@ -370,15 +384,8 @@ mod tests {
     fn a_withdrawn_claim_leaves_no_slot() {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
-        let id = replies.open(Some(claim), None);
-        replies.deliver(id, waiting());
-        assert!(replies.poll_first(id, &cx()).is_ready());
-        replies.deliver(
-            id,
-            Reply::Gone {
-                why: Gone::Withdrawn,
-            },
-        );
+        let id = wait_with(&mut replies, claim);
+        replies.deliver(id, withdrawn());
         assert_eq!(replies.len(), 0);
         assert_eq!(replies.poll_second(claim, &cx()), Poll::Ready(None));
     }
@@ -386,16 +393,11 @@ mod tests {
     /// An acquire that is cancelled, whose claim is granted or withdrawn afterwards.
     #[test]
     fn a_wait_that_is_cancelled_leaves_no_slot() {
-        let withdrawn = || Reply::Gone {
-            why: Gone::Withdrawn,
-        };
         for reply in [granted(), withdrawn()] {
             for is_early in [false, true] {
                 let mut replies = Replies::default();
                 let claim = ClaimId::from_bits(7);
-                let id = replies.open(Some(claim), None);
-                replies.deliver(id, waiting());
-                assert!(replies.poll_first(id, &cx()).is_ready());
+                let id = wait_with(&mut replies, claim);
                 assert!(replies.poll_second(claim, &cx()).is_pending());
                 if is_early {
                     replies.deliver(id, reply.clone());
@@ -413,9 +415,7 @@ mod tests {
     fn a_wait_can_be_continued() {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
-        let id = replies.open(Some(claim), None);
-        replies.deliver(id, waiting());
-        assert!(replies.poll_first(id, &cx()).is_ready());
+        let id = wait_with(&mut replies, claim);
         replies.abandon_second(claim);
         assert!(replies.poll_second(claim, &cx()).is_pending());
         assert!(replies.deliver(id, granted()).is_some());
@@ -430,9 +430,7 @@ mod tests {
         let mut replies = Replies::default();
         let claim = ClaimId::from_bits(7);
         for _ in 0..2 {
-            let id = replies.open(Some(claim), None);
-            replies.deliver(id, waiting());
-            assert!(replies.poll_first(id, &cx()).is_ready());
+            wait_with(&mut replies, claim);
         }
         assert_eq!(replies.len(), 1);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use distsync::{Error, ErrorKind, LockOptions, Wait, connect};
 use futures_util::StreamExt;
 
+use super::every_store::eventually;
 use super::steps::{pair, refused};
 use crate::stores::Redis;
 
@@ -88,24 +89,14 @@ async fn a_redis_queue_that_was_written_by_half_is_healed() {
     }
 }
 
-/// Asserts that a connection error ends with the server's address, names no lock, and has no empty
-/// parts.
 /// Waits until at most `most` channels have subscribers.
 async fn until_channels(redis: &Redis, most: usize) {
-    let deadline = distsync_core::spi::clock::now().after(Duration::from_secs(10));
-    loop {
+    eventually(&format!("at most {most} channels are left"), async || {
         let channels = redis.tell("PUBSUB CHANNELS");
         // An array: its length, and two lines for each element.
-        let count = (channels.lines().count() - 1) / 2;
-        if count <= most {
-            return;
-        }
-        assert!(
-            distsync_core::spi::clock::now() < deadline,
-            "{count} channels stay: {channels}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        (channels.lines().count() - 1) / 2 <= most
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -173,6 +164,8 @@ async fn names_that_were_watched_leave_no_subscription() {
     guard.release().await.unwrap();
 }
 
+/// Asserts that a connection error ends with the server's address, names no lock, and has no empty
+/// parts.
 fn speaks_of_the_server(error: &Error, address: &str) {
     let said = error.to_string();
     assert_eq!(error.name(), None, "{said}");

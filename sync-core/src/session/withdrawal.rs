@@ -42,7 +42,7 @@ pub(super) async fn withdraw(
             Ok(Some(Ok(withdrawn))) => {
                 let age = clock::now().since(began);
                 match (late, withdrawn) {
-                    // Another client has ended it, and its store may not have reported that yet.
+                    // Another client has ended it, and the store may not have reported that yet.
                     (Late::None, Withdrawn::Absent) => return,
                     (Late::None | Late::TheOnly, Withdrawn::Held | Withdrawn::Waiting) => {
                         return session.release_key_slot(&claim);
